@@ -1,0 +1,371 @@
+"""Find the lab's data, read its label files, and list its clips in a tracks table.
+
+The layout and its quirks (names in label files are not the names on disk; the multitask test
+folder has no labels) are those of the real upload. The rule that always works: a clip's id is
+what stands before the first dot of a name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.settings import LabError, cache_dir, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MARKER = "fma_genre_spectrograms"
+GENRE, GENRE_BEAT = "fma_genre_spectrograms", "fma_genre_spectrograms_beat"
+MULTITASK, MULTITASK_BEAT = "multitask_dataset", "multitask_dataset_beat"
+FOLDERS = (GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT)
+SPLITS = ("train", "test")
+AXES = ("valence", "energy", "danceability")
+
+# The course's class mapping (handout, step 4β); None drops the genre.
+CLASS_MAPPING: dict[str, str | None] = {
+    "Blues": "Blues",
+    "Chiptune": "Electronic",
+    "Classical": "Classical",
+    "Electronic": "Electronic",
+    "Folk": "Folk",
+    "Hip-Hop": "Hip-Hop",
+    "Indie-Rock": None,
+    "International": None,
+    "Jazz": "Jazz",
+    "Metal": "Metal",
+    "Old-Time": None,
+    "Pop": "Pop",
+    "Post-Punk": None,
+    "Post-Rock": "Rock",
+    "Psych-Folk": "Folk",
+    "Psych-Rock": "Rock",
+    "Punk": "Metal",
+    "Rock": "Rock",
+    "Soundtrack": None,
+    "Trip-Hop": "Trip-Hop",
+}
+GENRES = tuple(CLASS_MAPPING)
+
+N_ROWS = 140  # rows of a stored array: 128 mel bands in dB, then 12 chroma classes
+KAGGLE_INPUT = Path("/kaggle/input")
+SEARCH_DEPTH = 5  # folders below /kaggle/input: datasets/<owner>/<slug>/data/<marker>
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+# ---- finding the data --------------------------------------------------------------------------
+
+
+def find_data(data: str | Path = "auto") -> Path:
+    """The folder that holds `fma_genre_spectrograms` and its siblings.
+
+    `auto` looks at $MUSICLAB_DATA, then Kaggle's mounts, `./data`, and the demo set if it has been
+    built; `demo` takes the demo set; anything else is a folder (or one just above it).
+    Raises LabError that lists where it looked.
+    """
+    if str(data) == "demo":
+        return _demo_data()
+    if str(data) != "auto":
+        return _named_folder(Path(data).expanduser(), "the data folder")
+    if os.environ.get("MUSICLAB_DATA"):
+        return _named_folder(Path(os.environ["MUSICLAB_DATA"]).expanduser(), "$MUSICLAB_DATA")
+    from helpers.settings import project_root
+
+    places = [KAGGLE_INPUT, Path("../input").resolve(), Path("data").resolve()]
+    places += [project_root() / "data"]
+    for place in places:
+        found = _search(place, SEARCH_DEPTH)
+        if found is not None:
+            return found
+    if (cache_dir() / "demo" / "complete.json").is_file():
+        return _demo_data()
+    looked = ", ".join(str(place) for place in dict.fromkeys(places))
+    raise LabError(
+        f"no data found: looked for a folder {MARKER} in $MUSICLAB_DATA (not set), {looked}, and "
+        f"for a demo set in {cache_dir() / 'demo'}; run notebook 00 or ./run_all.sh to build the "
+        "demo set, or see data_links.md for the lab's own data"
+    )
+
+
+def _demo_data() -> Path:
+    folder = cache_dir() / "demo"
+    if not (folder / "complete.json").is_file():
+        raise LabError(
+            f"{folder}: no finished demo set; build it with notebook 00, ./run_all.sh or "
+            "python -m helpers.demo"
+        )
+    return folder / "data"
+
+
+def _named_folder(folder: Path, what: str) -> Path:
+    if not folder.exists():
+        raise LabError(f"{folder}: {what} does not exist; give the folder that holds {MARKER}/")
+    if not folder.is_dir():
+        raise LabError(f"{folder}: {what} is a file; give the folder that holds {MARKER}/")
+    if folder.name == MARKER:
+        folder = folder.parent
+    found = _search(folder, depth=3)
+    if found is None:
+        inside = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
+        raise LabError(
+            f"{folder}: no folder {MARKER} in it (it holds {inside}); unpack the lab's data so "
+            f"that {folder / MARKER} exists, see data_links.md"
+        )
+    return found.resolve()
+
+
+def _search(place: Path, depth: int) -> Path | None:
+    """The nearest folder at or below `place` that holds the marker, at most `depth` levels down."""
+    level = [place] if place.is_dir() else []
+    for _ in range(depth):
+        for folder in level:
+            if (folder / MARKER).is_dir():
+                return folder
+        level = [child for folder in level for child in _sub_folders(folder)]
+    return None
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    except OSError:
+        return []
+
+
+# ---- label files -------------------------------------------------------------------------------
+
+
+def clip_id(name: str) -> str:
+    """The id of a clip: what stands before the first dot of its file or label name."""
+    return name.split(".", 1)[0]
+
+
+def read_genre_labels(path: Path) -> pd.DataFrame:
+    """Read a genre label file (tab separated, header `Id<TAB>Genre`).
+
+    Returns a table with columns id, genre. Raises LabError with file and line.
+    """
+    import pandas as pd
+
+    rows = []
+    for where, fields in _label_lines(path, "\t", 2, "Id<TAB>Genre"):
+        genre = fields[1]
+        if genre not in CLASS_MAPPING:
+            raise LabError(
+                f"{where}: unknown genre {genre!r}{did_you_mean(genre, list(GENRES))}; "
+                f"known: {', '.join(GENRES)}"
+            )
+        rows.append((clip_id(fields[0]), genre))
+    return pd.DataFrame(rows, columns=["id", "genre"])
+
+
+def read_affect_labels(path: Path) -> pd.DataFrame:
+    """Read an affect label file (comma separated, one header line, three values in 0..1).
+
+    Returns a table with columns id, valence, energy, danceability. Raises LabError with file and
+    line.
+    """
+    import pandas as pd
+
+    rows = []
+    for where, fields in _label_lines(path, ",", 1 + len(AXES), "Id," + ",".join(AXES)):
+        values = [
+            _unit_value(where, axis, text) for axis, text in zip(AXES, fields[1:], strict=True)
+        ]
+        rows.append((clip_id(fields[0]), *values))
+    return pd.DataFrame(rows, columns=["id", *AXES])
+
+
+def _unit_value(where: str, axis: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise LabError(f"{where}: {axis} is {text!r}, not a number; correct the line") from None
+    if not 0 <= value <= 1:  # also catches NaN
+        raise LabError(f"{where}: {axis} is {text}, outside 0..1; correct the line")
+    return value
+
+
+def _label_lines(
+    path: Path, separator: str, n_fields: int, header: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield (`file:line`, fields) of each row below the header, checked."""
+    lines = _read_text(path).splitlines()
+    if len(lines) < 2:
+        state = "is empty" if not lines else "has a header and no rows"
+        raise LabError(f"{path}: the label file {state}; download or unpack the data again")
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        fields = [text.strip() for text in line.split(separator)]
+        if len(fields) != n_fields or not all(fields):
+            raise LabError(f"{where}: expected {header}, got {line!r}; correct the line")
+        name = clip_id(fields[0])
+        if not _SAFE_ID.fullmatch(name):
+            raise LabError(f"{where}: {fields[0]!r} is no clip name inside its folder; correct it")
+        if name in seen:
+            raise LabError(f"{where}: clip {name} was already named in line {seen[name]}")
+        seen[name] = number
+        yield where, fields
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise LabError(
+            f"{path}: the label file is missing; download or unpack the data again"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise LabError(
+            f"{path}: no UTF-8 text at byte {error.start}; save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise LabError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+# ---- tracks table ------------------------------------------------------------------------------
+
+
+def read_tracks(folder: Path, split: str) -> pd.DataFrame:
+    """The clips of one split of one of the four folders, one row each.
+
+    Columns: id, path, split, then genre or valence, energy, danceability (NaN where there are no
+    labels: the multitask test folder). Rows stand in the order of the label file.
+    Raises LabError for a bad label file and for a clip that is named but absent.
+    """
+    if split not in SPLITS:
+        raise LabError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+    labels_path = folder / f"{split}_labels.txt"
+    files = _clip_files(folder / split)
+    if folder.name.startswith("fma_genre"):
+        tracks = read_genre_labels(labels_path)
+    elif split == "test" and not labels_path.exists():
+        tracks = _unlabelled(files)
+    else:
+        tracks = read_affect_labels(labels_path)
+    absent = [name for name in tracks["id"] if name not in files]
+    if absent:
+        raise LabError(
+            f"{labels_path}: names {len(absent)} clips that are not in {folder / split}, the "
+            f"first is {absent[0]}; unpack the data again or take the lines out"
+        )
+    tracks.insert(1, "path", [str(files[name]) for name in tracks["id"]])
+    tracks.insert(2, "split", split)
+    return tracks
+
+
+def _unlabelled(files: dict[str, Path]) -> pd.DataFrame:
+    import pandas as pd
+
+    names = sorted(files, key=lambda name: (len(name), name))
+    return pd.DataFrame({"id": names, **{axis: np.full(len(names), np.nan) for axis in AXES}})
+
+
+def _clip_files(folder: Path) -> dict[str, Path]:
+    """Map id -> file for the arrays in a folder; `.npy` wins over `.npy.gz` of the same clip."""
+    if not folder.is_dir():
+        raise LabError(f"{folder}: this folder is missing; download or unpack the data again")
+    files: dict[str, Path] = {}
+    for entry in os.scandir(folder):
+        if entry.name.endswith((".npy", ".npy.gz")) and not entry.name.startswith("."):
+            name = clip_id(entry.name)
+            if name not in files or entry.name.endswith(".npy"):
+                files[name] = Path(entry.path)
+    if not files:
+        raise LabError(f"{folder}: no .npy or .npy.gz file in it; unpack the data again")
+    return files
+
+
+def map_classes(genres: Sequence[str], mapping: dict[str, str | None]) -> list[str | None]:
+    """Apply a class mapping (handout, step 4β); None marks the genres that are dropped."""
+    missing = sorted(set(genres) - set(mapping))
+    if missing:
+        raise LabError(f"the class mapping has no entry for {', '.join(missing)}; add it")
+    return [mapping[genre] for genre in genres]
+
+
+# ---- arrays ------------------------------------------------------------------------------------
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """Read one stored clip, `.npy` or gzip-compressed, of any float type.
+
+    Returns float32 [140, T]: 128 mel bands in dB (0 is the loudest), then 12 chroma classes.
+    Raises LabError for a file that is cut short, pickled, of a wrong shape, or not finite.
+    """
+    path = Path(path)
+    try:
+        with open_array(path) as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise LabError(f"{path}: no whole .npy array ({error}); get this file again") from error
+    check_shape(path, array.shape, array.dtype)
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise LabError(f"{path}: holds NaN or infinite values; get this file again or remove it")
+    return array
+
+
+def read_n_frames(path: str | Path) -> int:
+    """The number of frames T of a stored clip, from the header of its file alone."""
+    path = Path(path)
+    try:
+        with open_array(path) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        raise LabError(f"{path}: no whole .npy array ({error}); get this file again") from error
+    check_shape(path, shape, dtype)
+    return int(shape[1])
+
+
+def open_array(path: Path) -> gzip.GzipFile:
+    """Open a clip's file for reading bytes, through gzip where its first bytes say so."""
+    with open(path, "rb") as file:
+        compressed = file.read(2) == _GZIP_MAGIC
+    if path.suffix == ".gz" and not compressed:
+        raise OSError("the name ends in .gz but the content is no gzip")
+    return gzip.open(path, "rb") if compressed else open(path, "rb")  # type: ignore[return-value]
+
+
+def check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise LabError unless a stored array is floating-point [140, T] with T of at least 1."""
+    if dtype.kind != "f":
+        raise LabError(f"{path}: holds {dtype}, expected a floating-point array; get it again")
+    if len(shape) != 2 or shape[0] != N_ROWS or shape[1] < 1:
+        turned = " (it looks transposed)" if len(shape) == 2 and shape[1] == N_ROWS else ""
+        raise LabError(
+            f"{path}: has shape {shape}{turned}, expected ({N_ROWS}, T) with T of at least 1; "
+            "get this file again or remove it"
+        )
+
+
+def data_fingerprint(data: Path) -> str:
+    """A short name for the content of a data folder: its label files, and its files' sizes.
+
+    Equal for equal data wherever it lies; used to tell which data a stored result belongs to.
+    """
+    digest = hashlib.sha256()
+    for folder in (data / name for name in FOLDERS):
+        for split in SPLITS:
+            labels = folder / f"{split}_labels.txt"
+            digest.update(labels.read_bytes() if labels.is_file() else b"-")
+            if (folder / split).is_dir():
+                listing = sorted((e.name, e.stat().st_size) for e in os.scandir(folder / split))
+                digest.update(repr(listing).encode())
+    return digest.hexdigest()[:12]

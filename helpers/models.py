@@ -1,0 +1,274 @@
+"""Backbones (LSTM, CNN), heads (classes, one axis, several axes) and the multitask loss.
+
+Every model is called as `model(x, lengths)` with x [B, T, F] padded with 0 behind each clip's
+length, and gives the same answer for a clip whatever it is batched or padded with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from helpers.settings import LabError
+
+POOLINGS = ("mean", "last", "mean_max", "attention")
+
+
+def time_mask(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
+    """True where a frame is real: [B, T] bool from lengths [B]."""
+    return torch.arange(n_frames, device=lengths.device) < lengths[:, None]
+
+
+def reverse_inside_lengths(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Turn each sequence of x [B, T, D] around inside its own length; the padding stays behind."""
+    steps = torch.arange(x.shape[1], device=x.device)
+    turned = lengths[:, None] - 1 - steps
+    source = torch.where(turned >= 0, turned, steps)
+    return x.gather(1, source[:, :, None].expand_as(x))
+
+
+# ---- LSTM --------------------------------------------------------------------------------------
+
+
+class LSTMBackbone(nn.Module):
+    """A stack of (bidirectional) LSTM layers and a pooling over each clip's real frames.
+
+    [B, T, F] -> [B, out_features]. Gives what `pack_padded_sequence` gives, without packing,
+    which on a CPU takes about half a minute per batch of full clips: the backward direction runs
+    on sequences that are reversed inside their own length, so neither direction sees padding
+    before it has passed the clip's real frames, and the pooling leaves the padding out.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        hidden_size: int = 128,
+        n_layers: int = 1,
+        bidirectional: bool = True,
+        dropout: float = 0.2,
+        pooling: str = "mean",
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise LabError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
+        self.bidirectional, self.pooling = bidirectional, pooling
+        n_directions = 2 if bidirectional else 1
+        width = n_directions * hidden_size
+        inputs = [n_features] + [width] * (n_layers - 1)
+        self.forward_layers = nn.ModuleList(
+            nn.LSTM(size, hidden_size, batch_first=True) for size in inputs
+        )
+        self.backward_layers = nn.ModuleList(
+            nn.LSTM(size, hidden_size, batch_first=True) for size in inputs if bidirectional
+        )
+        self.dropout = nn.Dropout(dropout)  # between layers, and before the head
+        self.attention = nn.Linear(width, 1) if pooling == "attention" else None
+        self.out_features = 2 * width if pooling == "mean_max" else width
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> [B, out_features]."""
+        return self.dropout(self.pool(self.steps(x, lengths), lengths))
+
+    def steps(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """The last layer's output at every frame, [B, T, directions * hidden]."""
+        for number, forward in enumerate(self.forward_layers):
+            x = self.dropout(x) if number else x
+            outputs = [forward(x)[0]]
+            if self.bidirectional:
+                turned = reverse_inside_lengths(x, lengths)
+                backward = self.backward_layers[number](turned)[0]
+                outputs.append(reverse_inside_lengths(backward, lengths))
+            x = torch.cat(outputs, dim=-1)
+        return x
+
+    def pool(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Summarise the real frames of each clip: [B, T, D] -> [B, out_features]."""
+        real = time_mask(lengths, steps.shape[1])[:, :, None]
+        if self.pooling == "last":
+            return self._last(steps, lengths)
+        if self.attention is not None:
+            scores = self.attention(steps).masked_fill(~real, float("-inf"))
+            return (steps * scores.softmax(dim=1)).sum(1)
+        mean = (steps * real).sum(1) / lengths[:, None]
+        if self.pooling == "mean":
+            return mean
+        return torch.cat([mean, steps.masked_fill(~real, float("-inf")).amax(1)], dim=-1)
+
+    def _last(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Each direction at the end of its own reading: last real frame, and first frame."""
+        rows = torch.arange(len(steps), device=steps.device)
+        last = steps[rows, lengths - 1]
+        if not self.bidirectional:
+            return last
+        half = steps.shape[-1] // 2
+        return torch.cat([last[:, :half], steps[:, 0, half:]], dim=-1)
+
+
+# ---- CNN ---------------------------------------------------------------------------------------
+
+
+def conv_block(in_channels: int, out_channels: int, kernel: int, pool: int) -> nn.Sequential:
+    """One block of the handout's CNN: convolution, batch norm, ReLU, max pooling, in this order."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+        nn.MaxPool2d(pool),
+    )
+
+
+class CNNBackbone(nn.Module):
+    """Four conv-BN-ReLU-maxpool blocks over the spectrogram as a one-channel image (step 7β).
+
+    [B, T, F] -> [B, out_features]. The time axis is averaged over each clip's real frames, so
+    clips of any length fit; frequency keeps its coarse position. Raises LabError for clips with
+    fewer frames than the four poolings need.
+    """
+
+    def __init__(
+        self,
+        n_features: int = 128,
+        channels: Sequence[int] = (16, 32, 64, 128),
+        kernel: int = 3,
+        pool: int = 2,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        sizes = [1, *channels]
+        self.pool = pool
+        self.blocks = nn.ModuleList(
+            conv_block(before, after, kernel, pool)
+            for before, after in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.min_frames = pool ** len(self.blocks)
+        n_bands = n_features // self.min_frames
+        if n_bands < 1:
+            raise LabError(
+                f"{n_features} bands are too few for {len(channels)} poolings by {pool}; "
+                "use mel or fused, or fewer blocks"
+            )
+        self.dropout = nn.Dropout(dropout)
+        self.out_features = channels[-1] * n_bands
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> [B, out_features]."""
+        image, lengths = self.activations(x, lengths)[-1]
+        summary = image.sum(-1) / lengths[:, None, None]  # the padding is 0: a masked mean
+        return self.dropout(summary.flatten(1))
+
+    def activations(
+        self, x: torch.Tensor, lengths: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """After each block: image [B, channels, bands, frames] and the lengths [B] left in it."""
+        if int(lengths.min()) < self.min_frames:
+            raise LabError(
+                f"a clip of {int(lengths.min())} frames is too short for this CNN, which needs "
+                f"{self.min_frames}; remove the clip or use fewer blocks"
+            )
+        image = x.transpose(1, 2)[:, None]  # frequency up, time across
+        stages = []
+        for block in self.blocks:
+            lengths = lengths // self.pool
+            image = block(image)
+            # Zero behind each clip, as a convolution's own border: padding changes nothing.
+            image = image * time_mask(lengths, image.shape[-1])[:, None, None]
+            stages.append((image, lengths))
+        return stages
+
+
+# ---- heads -------------------------------------------------------------------------------------
+
+
+class Classifier(nn.Module):
+    """A backbone and a linear head: one score (logit) per class, [B, n_classes]."""
+
+    def __init__(self, backbone: nn.Module, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.out_features, n_classes)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> logits [B, n_classes]."""
+        return self.head(self.backbone(x, lengths))
+
+
+class Regressor(nn.Module):
+    """A backbone and a linear head for one axis: [B], the shape of its targets.
+
+    Not [B, 1]: against targets [B] that would be broadcast to B x B, silently.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.out_features, 1)
+        nn.init.constant_(self.head.bias, 0.5)  # the middle of the axis, to begin near the mean
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> [B]."""
+        return self.head(self.backbone(x, lengths)).squeeze(-1)
+
+
+class MultitaskRegressor(nn.Module):
+    """One backbone shared by several axes, and a linear head for all of them: [B, n_axes]."""
+
+    def __init__(self, backbone: nn.Module, n_axes: int = 3) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.out_features, n_axes)
+        nn.init.constant_(self.head.bias, 0.5)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> [B, n_axes]."""
+        return self.head(self.backbone(x, lengths))
+
+
+class MultitaskLoss(nn.Module):
+    """The weighted sum of the axes' mean squared errors (step 10β).
+
+    `weights` bring the losses to one order of magnitude; without them the sum is plain.
+    """
+
+    def __init__(self, weights: Sequence[float] | None = None, n_axes: int = 3) -> None:
+        super().__init__()
+        values = torch.ones(n_axes) if weights is None else torch.as_tensor(weights).float()
+        self.register_buffer("weights", values)
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Outputs and targets [B, n_axes] -> one number."""
+        return (self.weights * self.per_axis(outputs, targets)).sum()
+
+    def per_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The unweighted loss of each axis, [n_axes]."""
+        return ((outputs - targets) ** 2).mean(0)
+
+
+# ---- building from a description ---------------------------------------------------------------
+
+BACKBONES: dict[str, type[nn.Module]] = {"lstm": LSTMBackbone, "cnn": CNNBackbone}
+HEADS: dict[str, type[nn.Module]] = {
+    "classifier": Classifier,
+    "regressor": Regressor,
+    "multitask": MultitaskRegressor,
+}
+
+
+def build_model(spec: dict[str, Any]) -> nn.Module:
+    """Make a model from a plain description, as it is stored with a checkpoint.
+
+    `spec` has `backbone` (lstm or cnn), `backbone_options`, `head` (classifier, regressor or
+    multitask) and `head_options`. Raises LabError for names or options that do not exist.
+    """
+    try:
+        backbone = BACKBONES[spec["backbone"]](**spec["backbone_options"])
+        return HEADS[spec["head"]](backbone, **spec.get("head_options", {}))
+    except (KeyError, TypeError) as error:
+        raise LabError(f"no model can be built from {spec}: {error}") from error
+
+
+def n_parameters(model: nn.Module) -> int:
+    """The number of trained values of a model."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

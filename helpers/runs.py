@@ -1,0 +1,363 @@
+"""What one notebook leaves for a later one: results, figures, tables, checkpoints, values.
+
+Each notebook has one folder, `runs/<run>/records/<notebook>/`. It writes only there, and reads
+what others stored from the same run, from the newest one, or from Kaggle's inputs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from helpers.data import KAGGLE_INPUT, data_fingerprint
+from helpers.datasets import BandScaler
+from helpers.evaluation import Score
+from helpers.models import build_model
+from helpers.settings import LabError, runs_dir, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import nn
+
+INTERACTIVE_RUN = "interactive"
+RESULT_COLUMNS = (
+    "notebook", "model", "feature", "test_set", "metric", "value", "low", "high", "seed", "n",
+)  # fmt: skip
+FIGURE_DPI = 110
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with everything that is needed to use it."""
+
+    model: nn.Module
+    spec: dict[str, Any]  # what build_model takes
+    feature: str
+    scaler: BandScaler
+    classes: list[str]  # of a classifier, else empty
+    axes: list[str]  # of a regressor, else empty
+    epoch: int
+    note: str
+
+
+class Record:
+    """What one notebook stores. Use `open_record` to make one."""
+
+    def __init__(self, notebook: str, data: Path, seed: int, folder: Path) -> None:
+        self.notebook, self.data, self.seed, self.folder = notebook, data, seed, folder
+        self.fingerprint = data_fingerprint(data)
+        self._results: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._figures: dict[str, str] = {}
+        self._values: dict[str, Any] = {}
+        about = {
+            "notebook": notebook,
+            "data_fingerprint": self.fingerprint,
+            "seed": seed,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_atomically(folder / "record.json", json.dumps(about, indent=1))
+
+    # -- writing --
+
+    def add_scores(
+        self, model: str, feature: str, test_set: str, scores: dict[str, Score], n: int
+    ) -> None:
+        """Add a row per metric to results.csv; the same model, feature, set and metric once."""
+        for metric, score in scores.items():
+            row = (self.notebook, model, feature, test_set, metric)
+            values = (*row, score.value, score.low, score.high, self.seed, n)
+            self._results[row] = dict(zip(RESULT_COLUMNS, values, strict=True))
+        write_atomically(self.folder / "results.csv", self.results().to_csv(index=False))
+
+    def results(self) -> pd.DataFrame:
+        """The rows added so far, with the columns of `results.csv`."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self._results.values()), columns=list(RESULT_COLUMNS))
+
+    def save_values(self, **values: Any) -> None:
+        """Store small results by name (numbers, texts, lists); JSON."""
+        self._values.update(values)
+        write_atomically(self.folder / "values.json", json.dumps(self._values, indent=1))
+
+    def save_table(self, name: str, table: pd.DataFrame) -> None:
+        """Store a table as `<name>.csv`."""
+        write_atomically(self.folder / f"{name}.csv", table.to_csv(index=False))
+
+    def save_predictions(
+        self, name: str, ids: list[str], outputs: np.ndarray, columns: list[str]
+    ) -> None:
+        """Store a model's outputs [n, len(columns)] with their clip ids, as `<name>.csv`."""
+        import pandas as pd
+
+        outputs = np.asarray(outputs).reshape(len(ids), len(columns))
+        table = pd.DataFrame(outputs, columns=columns)
+        table.insert(0, "id", ids)
+        self.save_table(name, table)
+
+    def save_checkpoint(
+        self,
+        name: str,
+        model: nn.Module,
+        spec: dict[str, Any],
+        *,
+        feature: str,
+        scaler: BandScaler,
+        classes: list[str] | None = None,
+        axes: list[str] | None = None,
+        epoch: int = 0,
+        note: str = "",
+    ) -> Path:
+        """Store weights, scaling and description in one safetensors file; returns its path."""
+        import torch
+        from safetensors.torch import save
+
+        tensors = {f"model.{key}": value.cpu() for key, value in model.state_dict().items()}
+        tensors["scaler.mean"] = torch.from_numpy(scaler.mean)
+        tensors["scaler.deviation"] = torch.from_numpy(scaler.deviation)
+        about = {
+            "spec": spec,
+            "feature": feature,
+            "classes": classes or [],
+            "axes": axes or [],
+            "epoch": epoch,
+            "note": note,
+        }
+        path = self.folder / "checkpoints" / f"{name}.safetensors"
+        tensors = {key: value.contiguous() for key, value in tensors.items()}
+        write_atomically(path, save(tensors, metadata={"about": json.dumps(about)}))
+        return path
+
+    def show(self, figure: Figure, name: str) -> None:
+        """Store a figure as PNG, and show it with its alt text (the figure's label).
+
+        Raises LabError for a figure without alt text.
+        """
+        import matplotlib.pyplot as plt
+
+        alt = figure.get_label()
+        if not alt:
+            raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
+        plt.close(figure)
+        write_atomically(self.folder / "figures" / f"{name}.png", buffer.getvalue())
+        self._figures[name] = alt
+        write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
+        _display_png(buffer.getvalue(), alt, name)
+
+    def finish(self, key_metric: str) -> None:
+        """Close the record: one line for the runner's table, and a list of what was stored."""
+        self.save_values(key_metric=key_metric)
+        collect_results(self.folder.parents[1])
+        print(f"stored in {self.folder.relative_to(runs_dir().parent)}:")
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file():
+                print(f"  {path.relative_to(self.folder)}")
+
+    # -- reading what other notebooks stored --
+
+    def load_checkpoint(
+        self, notebook: str, name: str, *, head: str | None = None, feature: str | None = None
+    ) -> Checkpoint:
+        """A model stored by another notebook, on the CPU, in evaluation mode.
+
+        Raises LabError when it is missing, cut short, made with other data, or has another head
+        or feature than asked for.
+        """
+        path = self.find(notebook, f"checkpoints/{name}.safetensors")
+        checkpoint = read_checkpoint(path)
+        for what, wanted, got in (
+            ("head", head, checkpoint.spec["head"]),
+            ("feature", feature, checkpoint.feature),
+        ):
+            if wanted is not None and got != wanted:
+                raise LabError(
+                    f"{path}: holds a model with {what} {got!r}, expected {wanted!r}; "
+                    f"run notebook {notebook} again"
+                )
+        return checkpoint
+
+    def load_table(self, notebook: str, name: str) -> pd.DataFrame:
+        """A table stored by another notebook; clip ids are text."""
+        import pandas as pd
+
+        return pd.read_csv(self.find(notebook, f"{name}.csv"), dtype={"id": str})
+
+    def load_results(self, notebook: str) -> pd.DataFrame:
+        """The result rows of another notebook."""
+        return self.load_table(notebook, "results")
+
+    def load_values(self, notebook: str) -> dict[str, Any]:
+        """The small results of another notebook, by name."""
+        return json.loads(self.find(notebook, "values.json").read_text())
+
+    def find(self, notebook: str, name: str) -> Path:
+        """Where another notebook's stored file lies: this run, the newest, or Kaggle's inputs.
+
+        Raises LabError that says which notebook to run when there is none for these data.
+        """
+        notes = []
+        for folder in self._places(notebook):
+            if not (folder / name).is_file():
+                continue
+            made_with = json.loads((folder / "record.json").read_text())["data_fingerprint"]
+            if made_with == self.fingerprint:
+                return folder / name
+            notes.append(f"; the one in {folder} was made with other data")
+        raise LabError(
+            f"{self.folder.parent / notebook / name}: not there{''.join(notes)}; "
+            f"run notebook {notebook} first (python py/{notebook}.py, or "
+            f"./run_all.sh --only {notebook[:2]})"
+        )
+
+    def _places(self, notebook: str) -> list[Path]:
+        places = [self.folder.parent / notebook]
+        if not os.environ.get("MUSICLAB_RUN"):
+            newest = newest_run()
+            places += [newest / "records" / notebook] if newest else []
+        if KAGGLE_INPUT.is_dir():
+            mounted = KAGGLE_INPUT.glob(f"**/records/{notebook}")
+            places += sorted(mounted, key=lambda path: path.stat().st_mtime, reverse=True)
+        return places
+
+
+def open_record(notebook: str, data: Path, seed: int) -> Record:
+    """Begin a notebook's record in the run named by `$MUSICLAB_RUN`, else in `interactive`.
+
+    What the notebook stored there before is replaced as it stores again.
+    """
+    run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
+    return Record(notebook, data, seed, runs_dir() / run / "records" / notebook)
+
+
+def newest_run() -> Path | None:
+    """The folder that `runs/latest` points at (a link, or a text file with the run's name)."""
+    latest = runs_dir() / "latest"
+    if latest.is_dir():
+        return latest.resolve()
+    if latest.is_file():
+        return runs_dir() / latest.read_text().strip()
+    return None
+
+
+def collect_results(run: Path) -> pd.DataFrame:
+    """Join the notebooks' results of a run into its `results.csv`; returns the table."""
+    import pandas as pd
+
+    parts = [pd.read_csv(path) for path in sorted(run.glob("records/*/results.csv"))]
+    columns = list(RESULT_COLUMNS)
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    write_atomically(run / "results.csv", table.to_csv(index=False))
+    return table
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; LabError when it is no whole checkpoint of a model we can build."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise LabError(f"{path}: no such checkpoint; run its notebook first") from None
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise LabError(
+            f"{path}: no whole checkpoint ({error}); delete it and run its notebook again"
+        ) from error
+    try:
+        scaler = BandScaler(
+            tensors.pop("scaler.mean").numpy(), tensors.pop("scaler.deviation").numpy()
+        )
+        model = build_model(about["spec"])
+        model.load_state_dict({key.removeprefix("model."): t for key, t in tensors.items()})
+    except (KeyError, RuntimeError) as error:
+        first_line = str(error).splitlines()[0]
+        raise LabError(
+            f"{path}: its weights are of another model ({first_line}); run its notebook again"
+        ) from error
+    rest = {key: about[key] for key in ("spec", "feature", "classes", "axes", "epoch", "note")}
+    return Checkpoint(model=model.eval(), scaler=scaler, **rest)
+
+
+def score_from_row(row: pd.Series) -> Score:
+    """The Score in a row of a results table."""
+    return Score(float(row["value"]), float(row["low"]), float(row["high"]))
+
+
+def environment() -> dict[str, str]:
+    """The versions that results depend on: Python and the main packages."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    names = ("torch", "numpy", "scipy", "scikit-learn", "librosa", "matplotlib", "papermill")
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+# ---- showing things, in notebooks and in scripts alike -----------------------------------------
+
+
+def tell(text: str) -> None:
+    """Show a sentence that was computed from this run: Markdown in a notebook, print elsewhere."""
+    if not _in_notebook():
+        print(text)
+        return
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
+
+
+def show_table(table: pd.DataFrame, digits: int = 3) -> None:
+    """Show a table with rounded numbers: HTML in a notebook, text elsewhere."""
+    rounded = table.round(digits)
+    if not _in_notebook():
+        print(rounded.to_string())
+        return
+    from IPython.display import display
+
+    display(rounded)
+
+
+def show_source(thing: Callable[..., Any]) -> None:
+    """Show the source of a class or function of `helpers`, so that there is one copy of it."""
+    import inspect
+
+    source = inspect.getsource(thing)
+    if not _in_notebook():
+        print(source)
+        return
+    from IPython.display import Code, display
+
+    display(Code(source, language="python"))
+
+
+def _in_notebook() -> bool:
+    from IPython import get_ipython
+
+    return get_ipython() is not None
+
+
+def _display_png(png: bytes, alt: str, name: str) -> None:
+    """In a notebook, show the picture with its alt text; in a script, name it."""
+    if not _in_notebook():
+        print(f"figure {name}: {alt}")
+        return
+    from IPython.display import Image, display
+
+    display(Image(data=png, format="png", alt=alt))

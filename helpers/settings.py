@@ -1,0 +1,300 @@
+"""Profiles, seeds, the compute device, and where caches and runs live.
+
+Everything else in the kit imports this module; it imports nothing of the kit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PROFILE_FOLDER = Path(__file__).parent / "profiles"
+ROOT_MARKERS = ("run_all.sh", "notebooks")
+KAGGLE_WORKING = Path("/kaggle/working")
+
+PARAMETERS_FOR_ALL = "all"
+RUNNER_SECTION = "runner"
+DEFAULT_TIMEOUT_MINUTES = 60.0
+
+
+class LabError(Exception):
+    """A mistake that the user can mend: what was wrong, where, and what to do next, in one line.
+
+    Shown as that one line, without a traceback, in notebooks and in scripts.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def _show_lab_errors_as_one_line() -> None:
+    """In plain scripts, print a LabError as one line on stderr; Python then exits with 1."""
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, LabError):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+_show_lab_errors_as_one_line()
+
+
+# ---- folders -----------------------------------------------------------------------------------
+
+
+def project_root() -> Path:
+    """The folder in which `.cache/` and `runs/` are made.
+
+    `$MUSICLAB_HOME` when set; else the checkout that holds this package; else (the package was
+    copied somewhere alone, as on Kaggle) Kaggle's working folder or the current one.
+    """
+    home = os.environ.get("MUSICLAB_HOME")
+    if home:
+        return Path(home).expanduser().resolve()
+    checkout = Path(__file__).resolve().parents[1]
+    if all((checkout / marker).exists() for marker in ROOT_MARKERS):
+        return checkout
+    return KAGGLE_WORKING if KAGGLE_WORKING.is_dir() else Path.cwd()
+
+
+def cache_dir() -> Path:
+    """The folder for what can be made again: the demo set and packed features. Created."""
+    return _made(project_root() / ".cache")
+
+
+def runs_dir() -> Path:
+    """The folder that holds one sub-folder per run. Created."""
+    return _made(project_root() / "runs")
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(
+            f"{folder}: cannot make this folder ({error.strerror}); "
+            "set MUSICLAB_HOME to a folder that you may write to"
+        ) from error
+    return folder
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a whole file or nothing: a temporary name in the same folder, then a rename.
+
+    Raises LabError when the folder is read-only or the disk is full.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    partial: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        partial = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        raise LabError(
+            f"{path}: cannot be written ({error.strerror}); free some space or choose another "
+            "folder with MUSICLAB_HOME"
+        ) from error
+
+
+# ---- profiles ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The parameters of every notebook under one name; sizes and epochs, never behaviour."""
+
+    name: str
+    sections: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    def parameters(self, notebook: str) -> dict[str, Any]:
+        """The flat parameters of one notebook: the section `all`, then its own on top."""
+        return {
+            **self.sections.get(PARAMETERS_FOR_ALL, {}),
+            **self.sections.get(notebook, {}),
+        }
+
+    def timeout_minutes(self, notebook: str) -> float:
+        """How long the notebook may run before the runner stops it, in minutes."""
+        limit = self.sections.get(RUNNER_SECTION, {}).get(
+            "timeout_minutes", DEFAULT_TIMEOUT_MINUTES
+        )
+        if isinstance(limit, Mapping):
+            limit = limit.get(notebook, limit.get("default", DEFAULT_TIMEOUT_MINUTES))
+        return float(limit)
+
+
+def profile_names() -> list[str]:
+    """The names of the profiles that come with the kit."""
+    return sorted(path.stem for path in PROFILE_FOLDER.glob("*.yaml"))
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by name, or from a `.yaml` file of the user's own.
+
+    What a profile leaves out is as in the demo profile. Raises LabError for an unknown name, a file
+    that is no YAML mapping, and for a parameter that the demo profile does not have or has with
+    another type.
+    """
+    path = PROFILE_FOLDER / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+    if not path.is_file():
+        raise LabError(
+            f"unknown profile {name!r}{did_you_mean(name, profile_names())}; known: "
+            f"{', '.join(profile_names())}, or give the path of a .yaml file of your own"
+        )
+    sections = _read_yaml_sections(path)
+    if path.resolve() == (PROFILE_FOLDER / "demo.yaml").resolve():
+        return Profile("demo", sections)
+    demo = load_profile("demo")
+    _check_against_demo(path, sections, demo)
+    names = [*demo.sections, *(name for name in sections if name not in demo.sections)]
+    merged = {name: {**demo.sections.get(name, {}), **sections.get(name, {})} for name in names}
+    return Profile(path.stem, merged)
+
+
+def _read_yaml_sections(path: Path) -> dict[str, dict[str, Any]]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LabError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise LabError(f"{path}: a profile is a mapping of sections (all, 05_lstm, ...)")
+    for section, values in content.items():
+        if not isinstance(values, dict):
+            raise LabError(f"{path}: section {section!r} must be a mapping of parameter: value")
+    return content
+
+
+def _check_against_demo(
+    path: Path, sections: Mapping[str, Mapping[str, Any]], demo: Profile
+) -> None:
+    for section, values in sections.items():
+        if section == RUNNER_SECTION:
+            continue
+        if section != PARAMETERS_FOR_ALL and section not in demo.sections:
+            known = sorted(demo.sections)
+            raise LabError(
+                f"{path}: unknown section {section!r}{did_you_mean(section, known)}; known: "
+                f"{', '.join(known)}"
+            )
+        expected = demo.parameters(section)
+        for name, value in values.items():
+            if name not in expected:
+                raise LabError(
+                    f"{path}: unknown parameter {name!r} in section {section!r}"
+                    f"{did_you_mean(name, expected)}; known: {', '.join(sorted(expected))}"
+                )
+            _check_type(path, f"{section}.{name}", value, expected[name])
+
+
+def _check_type(path: Path, name: str, value: object, example: object) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(example, float) and number:
+        return
+    if type(value) is not type(example):
+        raise LabError(
+            f"{path}: {name} is {value!r} ({type(value).__name__}) but must be "
+            f"{type(example).__name__}, for example {example!r}"
+        )
+
+
+def apply_profile(namespace: dict[str, Any]) -> None:
+    """Overwrite a notebook's parameters with those of `$MUSICLAB_PROFILE`, when it is set.
+
+    `namespace` is the notebook's `globals()`; its variable `notebook` names the section.
+    """
+    name = os.environ.get("MUSICLAB_PROFILE")
+    if not name:
+        return
+    notebook = namespace["notebook"]
+    parameters = load_profile(name).parameters(notebook)
+    unknown = sorted(set(parameters) - set(namespace))
+    if unknown:
+        raise LabError(f"profile {name}: {notebook} has no parameter {', '.join(unknown)}")
+    namespace.update(parameters)
+    print(f"parameters of profile {name!r} applied")
+
+
+def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+    """A hint for an error message: ` (did you mean 'x'?)`, or nothing when nothing is close."""
+    close = get_close_matches(str(word), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+# ---- seeds and device --------------------------------------------------------------------------
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch (all devices), so that a rerun gives the same numbers."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device to compute on: `auto` takes CUDA when a GPU answers, else the CPU.
+
+    Raises LabError for an unknown name and for a device that this machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available: dict[str, Callable[[], bool]] = {
+        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    kind = name.split(":", 1)[0]
+    if kind not in available:
+        raise LabError(f"unknown device {name!r}; known: auto, {', '.join(available)}")
+    if not available[kind]():
+        raise LabError(f"device {name!r} is not available here; use --device auto or cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise LabError(f"unknown device {name!r}; write for example cuda or cuda:0") from error
+
+
+# ---- talking to the runner ---------------------------------------------------------------------
+
+
+def headless() -> bool:
+    """True when the runner executes the notebook: progress bars stay out of the outputs."""
+    return os.environ.get("MUSICLAB_HEADLESS") == "1"
+
+
+def report_progress(**values: object) -> None:
+    """Tell the runner how far we are: one JSON object in the file `$MUSICLAB_PROGRESS`."""
+    path = os.environ.get("MUSICLAB_PROGRESS")
+    if path:
+        write_atomically(Path(path), json.dumps(values))

@@ -1,0 +1,67 @@
+"""`solution.txt` for the Kaggle competition: write and validate (step 11β)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data import AXES, clip_id
+from helpers.settings import LabError, write_atomically
+
+ID_SUFFIX = ".fused.full.npy.gz"
+HEADER = "Id" + ID_SUFFIX + "," + ",".join(AXES)
+
+
+def write_solution(path: Path, ids: Sequence[str], predictions: np.ndarray) -> Path:
+    """Write one line per clip, predictions [n, 3] clipped to 0..1, three decimals; then validate.
+
+    Raises LabError when a prediction is missing or not finite, or a clip stands there twice.
+    """
+    predictions = np.asarray(predictions, dtype=float)
+    if predictions.shape != (len(ids), len(AXES)):
+        raise LabError(
+            f"{path}: {predictions.shape} predictions for {len(ids)} clips and {len(AXES)} axes"
+        )
+    if not np.isfinite(predictions).all():
+        raise LabError(f"{path}: some predictions are not finite; check the model's training")
+    rows = [
+        name + ID_SUFFIX + "," + ",".join(f"{value:.3f}" for value in values)
+        for name, values in zip(ids, np.clip(predictions, 0, 1), strict=True)
+    ]
+    text = "\n".join([HEADER, *rows]) + "\n"
+    check_solution(text, ids, str(path))
+    write_atomically(path, text)
+    return path
+
+
+def check_solution(text: str, expected_ids: Sequence[str], where: str = "solution.txt") -> None:
+    """Raise LabError unless the text is a whole submission for exactly the expected clips."""
+    lines = text.splitlines()
+    if not lines or lines[0] != HEADER:
+        raise LabError(f"{where}:1: the header must be {HEADER!r}")
+    seen: set[str] = set()
+    for number, line in enumerate(lines[1:], start=2):
+        name, *values = line.split(",")
+        _check_row(f"{where}:{number}", name, values)
+        if clip_id(name) in seen:
+            raise LabError(f"{where}:{number}: clip {clip_id(name)} stands there twice")
+        seen.add(clip_id(name))
+    missing, extra = set(expected_ids) - seen, seen - set(expected_ids)
+    if missing or extra:
+        raise LabError(
+            f"{where}: {len(missing)} test clips are missing and {len(extra)} rows belong to no "
+            "test clip; predict each clip of multitask_dataset/test once"
+        )
+
+
+def _check_row(where: str, name: str, values: list[str]) -> None:
+    if not name.endswith(ID_SUFFIX):
+        raise LabError(f"{where}: {name!r} must end in {ID_SUFFIX}")
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        raise LabError(f"{where}: a value is not a number: {','.join(values)}") from None
+    if len(numbers) != len(AXES) or not all(0 <= value <= 1 for value in numbers):
+        raise LabError(f"{where}: expected {len(AXES)} values in 0..1, got {','.join(values)}")

@@ -1,0 +1,253 @@
+"""The training loop: plain PyTorch, in sight of the reader."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from helpers.datasets import Batch, take_batches
+from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor
+from helpers.settings import LabError, headless, report_progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OVERFIT_BATCHES = 4
+GRADIENT_NORM = 1.0
+
+
+@dataclass
+class History:
+    """What one call of `train` did, epoch by epoch."""
+
+    name: str
+    train_loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    best_epoch: int = 0  # counted from 1; the epoch whose weights were kept
+
+    def table(self) -> pd.DataFrame:
+        """One row per epoch: epoch, train_loss, val_loss (NaN without validation), seconds."""
+        import pandas as pd
+
+        n_epochs = len(self.train_loss)
+        return pd.DataFrame(
+            {
+                "epoch": range(1, n_epochs + 1),
+                "train_loss": self.train_loss,
+                "val_loss": self.val_loss or [math.nan] * n_epochs,
+                "seconds": self.seconds,
+            }
+        )
+
+
+def default_loss(model: nn.Module) -> nn.Module:
+    """The loss that fits a model's head: cross-entropy, squared error, or the sum over axes."""
+    if isinstance(model, Classifier):
+        return nn.CrossEntropyLoss()
+    if isinstance(model, MultitaskRegressor):
+        return MultitaskLoss(n_axes=model.head.out_features)
+    return nn.MSELoss()
+
+
+def train(
+    model: nn.Module,
+    train_loader: DataLoader,
+    val_loader: DataLoader | None = None,
+    *,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-4,
+    warmup_epochs: float = 1.0,
+    patience: int = 5,
+    stop_after: int | None = None,
+    loss: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+    overfit_batch: bool = False,
+    name: str = "model",
+) -> History:
+    """Train with Adam; keep the weights of the epoch with the lowest validation loss.
+
+    The learning rate rises during `warmup_epochs` and then falls to 0 along a half cosine over
+    `epochs`. With `val_loader`, training stops once the validation loss has not fallen for
+    `patience` epochs, and `model` ends with its best epoch's weights. Without it, all epochs run
+    (or `stop_after` of them, on the same schedule) and `model` ends with the last one's.
+
+    `overfit_batch=True` (handout, steps 5β and 7δ) trains on the first 4 batches alone, without
+    dropout, decay or validation, until the loss is near 0: a network that cannot do this has a bug.
+
+    Raises LabError when the loss is not finite or outputs and targets differ in shape.
+    """
+    device = torch.device(device)
+    model.to(device)
+    loss = (loss or default_loss(model)).to(device)
+    batches: DataLoader | list[Batch] = train_loader
+    if overfit_batch:
+        batches, val_loader = list(take_batches(train_loader, OVERFIT_BATCHES)), None
+        weight_decay = 0.0
+    n_steps = max(1, len(batches))
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, _warm_up_then_cosine(epochs * n_steps, warmup_epochs * n_steps)
+    )
+    history = History(name)
+    keeper = _BestEpoch(model, patience)
+    n_epochs = epochs if stop_after is None else min(stop_after, epochs)
+    with _progress_bar(name, n_epochs) as bar:
+        for _ in range(n_epochs):
+            started = time.perf_counter()
+            train_loss = _train_epoch(
+                model, batches, loss, optimizer, schedule, device, dropout=not overfit_batch
+            )
+            history.train_loss.append(train_loss)
+            if val_loader is not None:
+                history.val_loss.append(evaluate_loss(model, val_loader, loss, device))
+            history.seconds.append(time.perf_counter() - started)
+            _show_epoch(bar, history, n_epochs)
+            if val_loader is not None and keeper.is_finished(history.val_loss):
+                break
+            if overfit_batch and train_loss < 1e-3:
+                break
+    history.best_epoch = len(history.train_loss)
+    if val_loader is not None:
+        history.best_epoch = keeper.restore()
+    return history
+
+
+def _train_epoch(
+    model: nn.Module,
+    batches: DataLoader | list[Batch],
+    loss: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    device: torch.device,
+    dropout: bool,
+) -> float:
+    """One pass over the batches; returns the mean loss per clip."""
+    model.train()  # every epoch: validation has switched it off
+    if not dropout:
+        _switch_dropout_off(model)
+    total, n_clips = 0.0, 0
+    for x, y, lengths in batches:
+        optimizer.zero_grad()
+        value = _batch_loss(model, loss, (x, y, lengths), device)
+        if not torch.isfinite(value):
+            raise LabError(
+                "the training loss is not finite; lower learning_rate, and check that the "
+                "features are scaled"
+            )
+        value.backward()
+        # One long clip can give an LSTM a huge gradient; a bounded step survives it.
+        nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+        optimizer.step()
+        schedule.step()
+        total, n_clips = total + value.item() * len(y), n_clips + len(y)
+    return total / n_clips
+
+
+@torch.no_grad()
+def evaluate_loss(
+    model: nn.Module, loader: DataLoader, loss: nn.Module, device: torch.device | str
+) -> float:
+    """The mean loss per clip over a loader, with dropout off and batch norm frozen."""
+    model.eval()
+    total, n_clips = 0.0, 0
+    for batch in loader:
+        value = _batch_loss(model, loss, batch, torch.device(device))
+        total, n_clips = total + value.item() * len(batch[1]), n_clips + len(batch[1])
+    return total / n_clips
+
+
+def _batch_loss(
+    model: nn.Module, loss: nn.Module, batch: Batch, device: torch.device
+) -> torch.Tensor:
+    x, y, lengths = (part.to(device, non_blocking=True) for part in batch)
+    with autocast(device):
+        outputs = model(x, lengths)
+    outputs = outputs.float()
+    if y.is_floating_point() and outputs.shape != y.shape:
+        raise LabError(
+            f"the model gives {tuple(outputs.shape)} for targets of {tuple(y.shape)}; the loss "
+            "would broadcast them silently: make the shapes equal"
+        )
+    return loss(outputs, y)
+
+
+def autocast(device: torch.device) -> torch.autocast | nullcontext:
+    """bfloat16 where a CUDA device computes it natively; elsewhere plain float32.
+
+    bfloat16 has float32's range, so no gradient scaler is needed.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _switch_dropout_off(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+
+
+def _warm_up_then_cosine(n_steps: int, n_warmup: float) -> Callable[[int], float]:
+    """The factor on the learning rate as a function of the step."""
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / (n_warmup + 1)
+        done = (step - n_warmup) / max(1.0, n_steps - n_warmup)
+        return max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+    return factor
+
+
+class _BestEpoch:
+    """Keeps a copy of the weights with the lowest validation loss; says when to stop."""
+
+    def __init__(self, model: nn.Module, patience: int) -> None:
+        self.model, self.patience = model, patience
+        self.epoch, self.loss = 0, math.inf
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def is_finished(self, val_loss: list[float]) -> bool:
+        """Look at the newest epoch; True when none of the last `patience` was the best."""
+        if val_loss[-1] < self.loss:
+            self.epoch, self.loss = len(val_loss), val_loss[-1]
+            self.weights = copy.deepcopy(self.model.state_dict())
+        return len(val_loss) - self.epoch >= self.patience
+
+    def restore(self) -> int:
+        """Give the model its best weights back; returns that epoch, counted from 1."""
+        if not self.weights:
+            raise LabError("the validation loss was never finite; lower learning_rate")
+        self.model.load_state_dict(self.weights)
+        return self.epoch
+
+
+def _progress_bar(name: str, n_epochs: int):  # noqa: ANN202 (tqdm has no public type)
+    from tqdm.auto import tqdm
+
+    return tqdm(total=n_epochs, desc=name, unit="epoch", disable=headless(), leave=False)
+
+
+def _show_epoch(bar, history: History, n_epochs: int) -> None:  # noqa: ANN001
+    """Show the newest losses and the time left, here and to the runner."""
+    done = len(history.train_loss)
+    values = {"train_loss": history.train_loss[-1]}
+    if history.val_loss:
+        values["val_loss"] = history.val_loss[-1]
+    bar.set_postfix({key: f"{value:.3f}" for key, value in values.items()})
+    bar.update()
+    left = sum(history.seconds) / done * (n_epochs - done)
+    report_progress(
+        model=history.name, epoch=done, epochs=n_epochs, seconds_left=round(left), **values
+    )

@@ -1,0 +1,310 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 · LSTMs on spectrograms
+#
+# **What you will learn**
+# - how a recurrent network reads a spectrogram frame by frame, and how clips of unequal length share a batch
+# - how to find out in seconds whether a network and its training loop work at all: over-train it on four batches
+# - which representation of the same music (mel, beat-synchronous mel, chroma, both) is easiest for an LSTM
+#
+# **Needs** the data only (notebook 00). **Leaves** one checkpoint per feature, the validation table, and the name of
+# the best LSTM, for notebooks 06, 07 and 08.
+#
+# **The one insight:** a network that cannot learn four batches by heart has a bug; look for it before you wait for an hour.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import pandas as pd
+import torch
+from sklearn.metrics import f1_score
+
+from helpers import data as lab_data
+from helpers import datasets, evaluation, models, plots, runs, settings, training
+
+notebook = "05_lstm"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"
+seed = 0
+batch_size = 32  # clips per step
+hidden_size = 64  # units per direction
+n_layers = 1
+pooling = "mean"  # how frames become one vector per clip: mean, last, mean_max or attention
+epochs = 15  # passes over the training clips, at most
+patience = 5  # epochs without a better validation loss before training stops
+learning_rate = 0.003  # of Adam, after one epoch of warm-up
+overfit_epochs = 60  # passes over the four batches of step 5β
+
+# %%
+settings.apply_profile(globals())
+
+# %%
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+root = lab_data.find_data(data)
+record = runs.open_record(notebook, root, seed)
+print(f"data: {root.name}   device: {compute}   seed: {seed}")
+
+# %% [markdown]
+# ## 5α · An LSTM that takes the spectrograms of step 4
+#
+# A spectrogram is a sequence of frames: at each of the T time steps the network sees F numbers (128 mel bands, 12
+# pitch classes, or all 140) and updates its memory. In lab 2 the input was another sequence; only F changes.
+#
+# Two things need care, and both go wrong silently:
+# - **Clips have unequal lengths.** They are padded with 0 at the end so that they fit into one array `[B, T, F]`. The
+#   frames are first scaled per band with statistics of the training clips, so that 0 means "as loud as usual"; on raw
+#   dB values 0 is the *loudest* sound there is.
+# - **The padding must not count.** The backward direction reads each clip reversed *inside its own length*, and the
+#   pooling averages real frames only.
+
+# %%
+runs.show_source(models.LSTMBackbone)
+
+# %% [markdown]
+# The course packs sequences with `pack_padded_sequence`. The class above gives the same numbers without packing, which
+# matters on a CPU: there, packed clips of about 1,290 unequal frames need many times longer per step. Does it really give
+# the same? We copy its weights into PyTorch's own bidirectional LSTM and compare on a batch of unequal lengths.
+
+# %%
+def packed_outputs(backbone, x, lengths):
+    """The same LSTM through PyTorch's packing: [B, T, 2 * hidden]."""
+    reference = torch.nn.LSTM(x.shape[2], hidden_size, batch_first=True, bidirectional=True)
+    own, back = backbone.forward_layers[0].state_dict(), backbone.backward_layers[0].state_dict()
+    reference.load_state_dict({**own, **{f"{name}_reverse": value for name, value in back.items()}})
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    return torch.nn.utils.rnn.pad_packed_sequence(reference(packed)[0], batch_first=True)[0]
+
+
+lengths = torch.tensor([40, 33, 57])
+x = torch.randn(3, 57, 128)
+backbone = models.LSTMBackbone(128, hidden_size).eval()
+with torch.no_grad():
+    real = models.time_mask(lengths, 57)
+    difference = (backbone.steps(x, lengths) - packed_outputs(backbone, x, lengths))[real].abs().max()
+print(f"input {tuple(x.shape)} -> output {tuple(backbone(x, lengths).shape)}")
+print(f"largest difference to the packed form on real frames: {difference:.1e}")
+
+# %% [markdown]
+# ## 5β · `overfit_batch`: learn four batches by heart
+#
+# `train(..., overfit_batch=True)` trains on four batches only, without dropout, weight decay or validation. A correct
+# network and loop drive this loss to 0. If it stays up, suspect a bug (wrong axis order, labels that do not belong to
+# their clips, a learning rate that is far off), not the hyperparameters. PyTorch's `Subset` makes the small set.
+
+# %%
+runs.show_source(training.train)
+
+# %%
+beat = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)
+few = torch.utils.data.Subset(beat.train, range(min(4 * batch_size, len(beat.train))))
+few_loader = datasets.make_loader(few, batch_size, shuffle=True, seed=seed)
+
+
+# %% tags=["solution"]
+def new_lstm(splits):
+    """A fresh LSTM classifier for a set of splits, and its description for the checkpoint."""
+    spec = {
+        "backbone": "lstm",
+        "backbone_options": {
+            "n_features": splits.base.n_features,
+            "hidden_size": hidden_size,
+            "n_layers": n_layers,
+            "pooling": pooling,
+        },
+        "head": "classifier",
+        "head_options": {"n_classes": len(splits.base.classes)},
+    }
+    settings.seed_everything(seed)  # the same start for every feature
+    return models.build_model(spec), spec
+
+
+model, _ = new_lstm(beat)
+overfit = training.train(
+    model, few_loader, epochs=overfit_epochs, learning_rate=learning_rate,
+    overfit_batch=True, device=compute, name="LSTM, four batches",
+)  # fmt: skip
+
+# %%
+record.show(plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch")
+runs.tell(
+    f"The training loss fell from {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
+    f"{len(overfit.train_loss)} passes over {len(few_loader)} batches."
+)
+
+# %% [markdown]
+# ## Training one LSTM
+#
+# The same function serves every feature, so that the comparison is fair: same clips for training and validation
+# (stratified by class, fixed by the seed), same seed, same schedule. Adam; the learning rate rises during the first epoch
+# (without it a raw LSTM may stay at chance) and then falls slowly; the weights of the epoch with the lowest **validation**
+# loss are kept. The test set is not touched here: notebook 06 opens it.
+
+# %% tags=["solution"]
+histories, validation = {}, []
+
+
+def fit_lstm(folder, feature, name):
+    """Train on one feature of one folder, store the best epoch, note its validation scores."""
+    splits = datasets.genre_splits(root / folder, feature, seed)
+    train_loader, val_loader, _ = datasets.make_loaders(splits, batch_size, seed)
+    model, spec = new_lstm(splits)
+    history = training.train(
+        model, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
+        patience=patience, device=compute, name=name,
+    )  # fmt: skip
+    predicted = evaluation.predict(model, val_loader, compute).argmax(1)
+    true = datasets.labels_of(splits.val).numpy()
+    record.save_checkpoint(
+        name, model, spec, feature=feature, scaler=splits.scaler, classes=splits.base.classes,
+        epoch=history.best_epoch, note="lowest validation loss",
+    )  # fmt: skip
+    histories[name] = history
+    row = {"model": name, "folder": folder, "feature": feature, "loss": min(history.val_loss)}
+    row |= {"accuracy": (predicted == true).mean(), "macro F1": f1_score(true, predicted, average="macro")}
+    row |= {"kept epoch": history.best_epoch, "seconds": sum(history.seconds)}
+    validation.append(row)
+    print(f"{name}: validation loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}, epoch {history.best_epoch}")
+
+
+# %% [markdown]
+# ## 5γ · LSTM on mel spectrograms
+#
+# The full clips: about 1,290 frames of 23 ms each. The whole 30 seconds go in, not the first few.
+
+# %% tags=["solution"]
+fit_lstm(lab_data.GENRE, "mel", "lstm_mel_full")
+
+# %% [markdown]
+# ## 5δ · LSTM on beat-synchronous mel spectrograms
+#
+# One frame per beat: some sixty steps instead of 1,290, each of them already an average over a musical unit.
+
+# %% tags=["solution"]
+fit_lstm(lab_data.GENRE_BEAT, "mel", "lstm_mel_beat")
+
+# %% [markdown]
+# ## 5ε · LSTM on chromagrams
+#
+# Twelve numbers per frame: which notes sound, whatever the octave and the instrument. Harmony is kept, timbre is gone.
+
+# %% tags=["solution"]
+fit_lstm(lab_data.GENRE, "chroma", "lstm_chroma_full")
+fit_lstm(lab_data.GENRE_BEAT, "chroma", "lstm_chroma_beat")
+
+# %% [markdown]
+# ## 5ζ · LSTM on chroma and mel together
+#
+# The 12 chroma rows are appended to the 128 mel rows. Raw, mel values reach -80 and chroma stays below 1, so chroma would
+# be drowned; after scaling per band both count alike.
+
+# %% tags=["solution"]
+fit_lstm(lab_data.GENRE, "fused", "lstm_fused_full")
+fit_lstm(lab_data.GENRE_BEAT, "fused", "lstm_fused_beat")
+
+# %% [markdown]
+# ## 5 · What the validation set says
+#
+# The dotted line marks the epoch that was kept. A training loss that goes on falling while the validation loss rises is
+# over-fitting: there are few clips and many weights.
+
+# %%
+record.show(plots.learning_curves(histories, "LSTM learning curves per feature"), "learning_curves")
+
+# %%
+table = pd.DataFrame(validation)
+record.save_table("validation", table)
+runs.show_table(table.drop(columns="folder").set_index("model"))
+
+
+# %% tags=["solution"]
+def best_of(rows):
+    """The row of the model with the highest macro F1 on validation, as plain values."""
+    best = rows.loc[rows["macro F1"].idxmax()]
+    return {"name": best["model"], "folder": best["folder"], "feature": best["feature"]}
+
+
+best = best_of(table)
+best_full = best_of(table[table["folder"] == lab_data.GENRE])
+record.save_values(best_lstm=best, best_full_lstm=best_full)
+runs.tell(
+    f"Best LSTM on **validation** (macro F1): **{best['name']}**; among those on full clips: {best_full['name']}. "
+    "Whether the gap to the next one means anything is a question for intervals, and for the test set (notebook 06)."
+)
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Subclass the backbone and change one thing. Here the pooling keeps each unit's largest value instead of its mean.
+# Replace it by an idea of yours; the beat-synchronous clips train in seconds.
+
+# %%
+class MyLSTM(models.LSTMBackbone):
+    """An LSTM whose pooling you can change."""
+
+    def pool(self, steps, lengths):
+        """[B, T, D] -> [B, D]: try the maximum over real frames instead of the mean."""
+        real = models.time_mask(lengths, steps.shape[1])[:, :, None]
+        return steps.masked_fill(~real, float("-inf")).amax(1)
+
+
+settings.seed_everything(seed)
+mine = models.Classifier(MyLSTM(beat.base.n_features, hidden_size), len(beat.base.classes))
+train_loader, val_loader, _ = datasets.make_loaders(beat, batch_size, seed)
+trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
+                       patience=patience, device=compute, name="my LSTM")  # fmt: skip
+print(f"my LSTM: validation loss {min(trial.val_loss):.3f}; lstm_mel_beat: {min(histories['lstm_mel_beat'].val_loss):.3f}")
+
+# %% [markdown]
+# ## What we learned
+#
+# - An LSTM takes any number of frames; scaling, padding and masking decide whether it learns music or padding.
+# - `overfit_batch` separates "does not work" from "does not generalise" within seconds.
+# - The validation set chose; the test set is still unseen.
+#
+# **Check yourself**
+#
+# <details><summary>Why may the output at the last time step of the backward LSTM mislead?</summary>
+# The backward direction begins at the end of the clip: at the last frame it has read only that frame (or, worse, padding).
+# Its summary of the whole clip is its output at the first frame.
+# </details>
+#
+# <details><summary>Why is the padding 0 harmless after scaling and harmful before?</summary>
+# Before scaling 0 dB is the loudest value: padded frames look like the loudest sound. After scaling 0 is the band's mean,
+# and the masked pooling leaves these frames out anyway.
+# </details>
+#
+# <details><summary>Why must the statistics of the scaling come from the training part only?</summary>
+# Statistics over validation or test clips would let information about them into training, and the scores would be too good.
+# </details>
+
+# %%
+record.finish(key_metric=f"best on validation: {best['name']}, macro F1 {table['macro F1'].max():.2f}")
