@@ -141,6 +141,16 @@ def _sub_folders(folder: Path) -> list[Path]:
         return []
 
 
+def data_name(folder: Path) -> str:
+    """A short name for a data folder, for titles and run names: `demo`, or what the user called it.
+
+    Uploads end in a folder `data` that says nothing; its parent's name is taken then.
+    """
+    if folder.resolve() == (cache_dir() / "demo" / "data").resolve():
+        return "demo"
+    return folder.parent.name if folder.name == "data" and folder.parent.name else folder.name
+
+
 # ---- label files -------------------------------------------------------------------------------
 
 
@@ -200,9 +210,11 @@ def _label_lines(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield (`file:line`, fields) of each row below the header, checked."""
     lines = _read_text(path).splitlines()
-    if len(lines) < 2:
+    if not any(line.strip() for line in lines[1:]):
         state = "is empty" if not lines else "has a header and no rows"
         raise LabError(f"{path}: the label file {state}; download or unpack the data again")
+    if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
+        raise LabError(f"{path}:1: expected the header {header}, got {lines[0]!r}; add the header")
     seen: dict[str, int] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():

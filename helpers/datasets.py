@@ -213,7 +213,9 @@ def _labels(
     if axes:
         if axes[0] not in tracks:
             raise LabError(f"{folder}: has genres, no {axes[0]}; use the multitask folder")
-        values = torch.tensor(tracks[list(axes)].to_numpy(), dtype=torch.float32)
+        # pandas may give a view that runs backwards, which PyTorch cannot take
+        columns = np.ascontiguousarray(tracks[list(axes)], dtype=np.float32)
+        values = torch.from_numpy(columns)
         return values[:, 0] if len(axes) == 1 else values
     if "label" not in tracks:
         return torch.full((len(tracks),), UNLABELLED)

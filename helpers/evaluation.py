@@ -7,7 +7,7 @@ constant predictions) is "undefined" with its reason, never NaN passed off as a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from helpers.data import AXES
 from helpers.settings import LabError
 from helpers.training import autocast
 
@@ -185,6 +186,19 @@ def mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Sco
         _resampled_spearman(true[:, i], predicted[:, i], seed) for i in range(true.shape[1])
     ]
     return Score(float(np.mean([s.value for s in axes])), *_interval(np.mean(resampled, axis=0)))
+
+
+def affect_scores(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> dict[str, Score]:
+    """Spearman of each axis, and under `mean` that of step 8ε; [n, 3] arrays in the order AXES."""
+    scores = {
+        axis: spearman(true[:, i], predicted[:, i], seed) for i, axis in enumerate(AXES)
+    }
+    return scores | {"mean": mean_spearman(true, predicted, seed)}
+
+
+def highest(scores: Mapping[str, Score]) -> str:
+    """The name with the highest score; the first one where no score is defined."""
+    return max(scores, key=lambda name: scores[name].value if scores[name].defined else -math.inf)
 
 
 def _resampled_spearman(true: np.ndarray, predicted: np.ndarray, seed: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """From audio to features: mel spectrogram, CQT chroma, and both averaged from beat to beat.
 
-The one place that knows sampling rate, hop and number of bands. A clip becomes an array of 140 rows:
-rows 0-127 the mel power spectrogram in dB below its loudest value (-80..0), rows 128-139 the chroma (0..1).
+The one place that knows sampling rate, hop and number of bands. A clip becomes an array of 140
+rows: rows 0-127 are the mel power spectrogram in dB below its loudest value (-80..0), rows 128-139
+the chroma (0..1).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class ClipFeatures:
 
     `full` float32 [140, T]: mel dB (-80..0) above chroma (0..1), a column per hop of 512 samples.
     `beat` float32 [140, B]: the same, one column for each stretch between two beats.
-    `beat_times` float64 [B']: the beats in seconds; B is B' + 1, or B' with a beat on the first frame.
+    `beat_times` float64 [B']: the beats in seconds; B is B' + 1, or B' with a beat on frame 0.
     Without any beat the whole clip is one column.
     """
 
@@ -172,9 +173,7 @@ def _beat_frames(stft: np.ndarray, n_samples: int) -> np.ndarray:
     onsets = librosa.onset.onset_strength(
         y=drums, sr=SAMPLE_RATE, hop_length=HOP_LENGTH, aggregate=np.median
     )
-    return librosa.beat.beat_track(
-        onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH
-    )[1]
+    return librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH)[1]
 
 
 def _between_beats(rows: np.ndarray, beats: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn
 
 from helpers.features import HOP_LENGTH, SAMPLE_RATE
 
@@ -71,24 +72,13 @@ def spectrograms(
     `clips` maps a title to an array [128, T] in dB (`kind="mel"`) or [12, T] (`kind="chroma"`).
     Time runs across in seconds, or in beats for beat-synchronous clips.
     """
-    import librosa.display
-
     unit = "beat number" if beat_synchronous else "time (s)"
     what = "mel spectrogram in dB" if kind == "mel" else "chromagram"
     alt = f"{what}, frequency up, {unit} across, for: {'; '.join(clips)}."
     figure, axes = _figure(1, len(clips), 5.5 * len(clips), 3.4, alt, sharey=True)
-    limits = DB_RANGE if kind == "mel" else (0.0, 1.0)
     for ax, (title, array) in zip(axes[0], clips.items(), strict=True):
-        picture = librosa.display.specshow(
-            np.asarray(array, dtype=np.float32),
-            x_axis="frames" if beat_synchronous else "time",
-            y_axis="mel" if kind == "mel" else "chroma",
-            sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmax=SAMPLE_RATE / 2,
-            cmap=COLOUR_MAP, vmin=limits[0], vmax=limits[1], ax=ax, rasterized=True,
-        )  # fmt: skip
-        ax.set(
-            title=title, xlabel=unit, ylabel="frequency (Hz)" if kind == "mel" else "pitch class"
-        )
+        picture = _draw_clip(ax, array, kind, beat_synchronous)
+        ax.set(title=title, xlabel=unit)
         ax.label_outer()
     figure.colorbar(picture, ax=axes, label="level (dB)" if kind == "mel" else "strength (0-1)")
     return figure
@@ -139,6 +129,79 @@ def class_counts(panels: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     return figure
 
 
+FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chroma": "chroma"}
+
+
+def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
+
+    `clips` maps a title to its arrays by name: mel and beat mel [128, T], chroma and beat chroma
+    [12, T]. A column per clip, a row per name.
+    """
+    alt = f"Mel spectrogram, chromagram and their beat-synchronous forms of: {'; '.join(clips)}."
+    figure, axes = _figure(4, len(clips), 5.5 * len(clips), 9, alt, sharey="row")
+    for row, (name, kind) in zip(axes, FEATURE_KINDS.items(), strict=True):
+        for ax, (title, arrays) in zip(row, clips.items(), strict=True):
+            picture = _draw_clip(ax, arrays[name], kind, name.startswith("beat"))
+            ax.set_title(f"{name}: {title}")
+            ax.label_outer(remove_inner_ticks=False)
+            ax.set_xlabel("beat number" if name.startswith("beat") else "time (s)")
+        figure.colorbar(picture, ax=row, label="dB" if kind == "mel" else "strength (0-1)")
+    return figure
+
+
+def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -> Any:
+    """One spectrogram or chromagram on the scale that all of its kind share."""
+    import librosa.display
+
+    limits = DB_RANGE if kind == "mel" else (0.0, 1.0)
+    picture = librosa.display.specshow(
+        np.asarray(array, dtype=np.float32),
+        x_axis="frames" if beat_synchronous else "time",
+        y_axis="mel" if kind == "mel" else "chroma",
+        sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmax=SAMPLE_RATE / 2,
+        cmap=COLOUR_MAP, vmin=limits[0], vmax=limits[1], ax=ax, rasterized=True,
+    )  # fmt: skip
+    ax.set_ylabel("frequency (Hz)" if kind == "mel" else "pitch class")
+    return picture
+
+
+def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Mean strength of each of the 12 pitch classes, one panel per clip: arrays [12]."""
+    names = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+    told = "; ".join(f"{name}: strongest {names[int(p.argmax())]}" for name, p in profiles.items())
+    figure, axes = _figure(1, len(profiles), 4 * len(profiles), 2.8, f"{title}. {told}.",
+                           sharey=True)  # fmt: skip
+    for number, (name, profile) in enumerate(profiles.items()):
+        ax = axes[0, number]
+        ax.bar(names, profile, color=COLOURS[number % len(COLOURS)])
+        ax.set(title=name, xlabel="pitch class", ylabel="mean strength (0-1)", ylim=(0, 1))
+        ax.label_outer()
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def gradient_reach(gradients: Mapping[str, np.ndarray], title: str) -> Figure:
+    """How much of the gradient arrives at each frame: arrays [T], last frame first, 1 is largest.
+
+    Frames at which nothing arrives at all (0 in float32) are left out.
+    """
+    told = "; ".join(
+        f"{name}: below 1 % of its largest value at {np.mean(g < 0.01):.0%} of the frames"
+        for name, g in gradients.items()
+    )
+    figure, axes = _figure(1, 1, 7, 3.2, f"{title}. {told}.")
+    ax = axes[0, 0]
+    for number, (name, values) in enumerate(gradients.items()):
+        ax.plot(np.where(values > 0, values, np.nan), label=name, color=COLOURS[number],
+                linestyle=("-", "--", ":")[number % 3])  # fmt: skip
+    ax.axhline(0.01, color="0.6", linewidth=1, linestyle=":")
+    ax.set(yscale="log", ylim=(1e-9, 2), title=title, xlabel="frames before the end of the clip",
+           ylabel="gradient, relative")  # fmt: skip
+    ax.legend()
+    return figure
+
+
 # ---- training ----------------------------------------------------------------------------------
 
 
@@ -170,9 +233,32 @@ def _draw_history(ax: Axes, name: str, history: History) -> None:
         ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
                     va="top", fontsize=8, color="0.3")  # fmt: skip
     ax.set(title=name, xlabel="epoch", ylabel="loss")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
+
+
+def validation_race(histories: Mapping[str, History], target: float, title: str) -> Figure:
+    """Validation losses of several models over the epochs on one pair of axes (step 9ε).
+
+    `target` draws a horizontal line: the loss that the others are to reach.
+    """
+    told = "; ".join(
+        f"{name}: lowest {min(h.val_loss):.4f} in epoch {h.best_epoch} of {len(h.val_loss)}"
+        for name, h in histories.items()
+    )
+    figure, axes = _figure(1, 1, 7, 3.4, f"{title}. Validation loss, {told}; line at {target:.4f}.")
+    ax = axes[0, 0]
+    for number, (name, history) in enumerate(histories.items()):
+        ax.plot(range(1, len(history.val_loss) + 1), history.val_loss, label=name, markersize=4,
+                color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
+                linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+    ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
+    ax.set(title=title, xlabel="epoch", ylabel="validation loss")
+    ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
+    return figure
 
 
 # ---- evaluation --------------------------------------------------------------------------------
@@ -181,21 +267,23 @@ def _draw_history(ax: Axes, name: str, history: History) -> None:
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     """Row-normalised confusion matrix with numbers: counts [C, C], true classes down."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    told = ", ".join(f"{name} {share:.0%}" for name, share in zip(classes, np.diag(shares)))
+    own = dict(zip(classes, np.diag(shares), strict=True))
+    told = ", ".join(f"{name} {share:.0%}" for name, share in own.items())
     size = 2.2 + 0.52 * len(classes)
     figure, axes = _figure(
         1, 1, size + 1, size, f"{title}. Share of each true class that is recognised: {told}."
     )
     ax = axes[0, 0]
-    ax.imshow(shares, vmin=0, vmax=1, cmap=COLOUR_MAP)
-    for (row, column), share in np.ndenumerate(shares):
-        if counts[row, column]:
-            ax.text(column, row, f"{share:.2f}".removeprefix("0"), ha="center", va="center",
-                    fontsize=8, color="black" if share > 0.5 else "white")  # fmt: skip
-    ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    ax.set_yticks(range(len(classes)), [f"{n} ({c})" for n, c in zip(classes, counts.sum(1))])
-    ax.set(title=title, xlabel="predicted", ylabel="true (test clips)")
-    ax.spines[:].set_visible(False)
+    seaborn.heatmap(
+        shares, annot=shares, mask=counts == 0, fmt=".2f", annot_kws={"fontsize": 8},
+        vmin=0, vmax=1, cmap=COLOUR_MAP, square=True, cbar_kws={"label": "share of the true class"},
+        xticklabels=list(classes), ax=ax,
+        yticklabels=[f"{name} ({n})" for name, n in zip(classes, counts.sum(1), strict=True)],
+    )  # fmt: skip
+    ax.set_facecolor(plt.get_cmap(COLOUR_MAP)(0.0))  # masked cells are zeros
+    ax.set_title(title)
+    ax.set(xlabel="predicted", ylabel="true (test clips)")
+    ax.tick_params(axis="x", rotation=45)
     return figure
 
 
@@ -210,7 +298,7 @@ def score_plot(
     told = "; ".join(f"{name} {score}" for name, score in scores.items())
     figure, axes = _figure(1, 1, 7.5, 1.0 + 0.34 * len(scores), f"{title}. {told}.")
     ax = axes[0, 0]
-    for row, (name, score) in enumerate(scores.items()):
+    for row, score in enumerate(scores.values()):
         if not score.defined:
             ax.text(0.5, row, f"undefined: {score.reason}", fontsize=8, va="center")
             continue
@@ -275,21 +363,25 @@ def predicted_against_true(
 def activations(
     stages: Mapping[str, torch.Tensor], n_channels: int = 6, title: str = "Activations"
 ) -> Figure:
-    """The strongest channels after each stage for one input: tensors [C, H, W], a row a stage."""
+    """The first channels after each stage for one input: tensors [C, H, W], a row a stage.
+
+    Always the same channels, so that one can be followed down through its layers. Bright is high;
+    each picture has its own scale.
+    """
     shapes = ", ".join(f"{name}: {' x '.join(map(str, s.shape))}" for name, s in stages.items())
     figure, axes = _figure(
         len(stages), n_channels, 1.7 * n_channels, 1.5 * len(stages),
         f"{title}. Channels x height x width after each stage: {shapes}.",
     )  # fmt: skip
     for row, (name, maps) in zip(axes, stages.items(), strict=True):
-        strongest = maps.flatten(1).mean(1).argsort(descending=True)[:n_channels]
         for ax in row:
             ax.axis("off")
-        for ax, channel in zip(row, strongest, strict=False):
-            ax.imshow(maps[channel].numpy(), origin="upper", aspect="auto", cmap=COLOUR_MAP)
-            ax.set_title(f"channel {int(channel)}", fontsize=7)
-        shape = " x ".join(map(str, maps.shape))
-        row[0].set_title(f"{name}\n{shape}", fontsize=8)
+        for channel, (ax, picture) in enumerate(zip(row, maps, strict=False)):
+            height, width = picture.shape
+            aspect = "equal" if width <= 2 * height else "auto"
+            ax.imshow(picture.numpy(), aspect=aspect, cmap=COLOUR_MAP)
+            ax.set_title(f"channel {channel}", fontsize=7)
+        row[0].set_title(f"{name}\n{' x '.join(map(str, maps.shape))}", fontsize=8, loc="left")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -314,10 +406,12 @@ def filters(weights: torch.Tensor, title: str) -> Figure:
 
 
 def images(panels: Mapping[str, np.ndarray], title: str, alt: str) -> Figure:
-    """A row of small grey images [H, W], each with its title."""
-    figure, axes = _figure(1, len(panels), 1.4 * len(panels), 1.9, alt)
+    """A row of grey images [H, W], each with its title; dark is high. Long ones are squeezed."""
+    height, width = next(iter(panels.values())).shape
+    wide = width > height
+    figure, axes = _figure(1, len(panels), (2.3 if wide else 1.2) * len(panels), 2.1, alt)
     for ax, (name, picture) in zip(axes[0], panels.items(), strict=True):
-        ax.imshow(picture, cmap="gray_r")
+        ax.imshow(picture, cmap="gray_r", aspect="auto" if wide else "equal")
         ax.set_title(name, fontsize=8)
         ax.axis("off")
     figure.suptitle(title, x=0.01, ha="left")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.data import KAGGLE_INPUT, data_fingerprint
+from helpers.data import AXES, KAGGLE_INPUT, data_fingerprint
 from helpers.datasets import BandScaler
-from helpers.evaluation import Score
+from helpers.evaluation import Score, affect_scores
 from helpers.models import build_model
 from helpers.settings import LabError, runs_dir, write_atomically
 
@@ -32,6 +32,7 @@ INTERACTIVE_RUN = "interactive"
 RESULT_COLUMNS = (
     "notebook", "model", "feature", "test_set", "metric", "value", "low", "high", "seed", "n",
 )  # fmt: skip
+HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 FIGURE_DPI = 110
 
 
@@ -77,6 +78,20 @@ class Record:
             values = (*row, score.value, score.low, score.high, self.seed, n)
             self._results[row] = dict(zip(RESULT_COLUMNS, values, strict=True))
         write_atomically(self.folder / "results.csv", self.results().to_csv(index=False))
+
+    def add_affect_scores(
+        self, model: str, feature: str, true: np.ndarray, predicted: np.ndarray
+    ) -> dict[str, Score]:
+        """Score the held-out affect clips ([n, 3], step 8ε) and add the rows; also returns them.
+
+        Keys: the axes, and `mean`.
+        """
+        scores = affect_scores(true, predicted, self.seed)
+        for axis in AXES:
+            test_set = f"{HELD_OUT}: {axis}"
+            self.add_scores(model, feature, test_set, {"Spearman": scores[axis]}, len(true))
+        self.add_scores(model, feature, HELD_OUT, {"mean Spearman": scores["mean"]}, len(true))
+        return scores
 
     def results(self) -> pd.DataFrame:
         """The rows added so far, with the columns of `results.csv`."""
@@ -192,6 +207,21 @@ class Record:
         import pandas as pd
 
         return pd.read_csv(self.find(notebook, f"{name}.csv"), dtype={"id": str})
+
+    def load_predictions(
+        self, notebook: str, name: str, ids: list[str], columns: list[str]
+    ) -> np.ndarray:
+        """Predictions stored by another notebook, for these clips in this order: [n, columns].
+
+        Raises LabError when a clip or a column is not among them.
+        """
+        table = self.load_table(notebook, name).set_index("id")
+        try:
+            return table.loc[ids, columns].to_numpy()
+        except KeyError as error:
+            raise LabError(
+                f"{notebook}/{name}.csv: {error.args[0]}; run notebook {notebook} again"
+            ) from error
 
     def load_results(self, notebook: str) -> pd.DataFrame:
         """The result rows of another notebook."""
@@ -345,6 +375,16 @@ def show_source(thing: Callable[..., Any]) -> None:
     from IPython.display import Code, display
 
     display(Code(source, language="python"))
+
+
+def play(path: Path) -> None:
+    """Offer an audio file to listen to: a player in a notebook, the file's name elsewhere."""
+    if not _in_notebook():
+        print(f"audio: {path}")
+        return
+    from IPython.display import Audio, display
+
+    display(Audio(filename=str(path)))
 
 
 def _in_notebook() -> bool:

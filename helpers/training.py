@@ -49,6 +49,23 @@ class History:
             }
         )
 
+    @classmethod
+    def from_table(cls, name: str, table: pd.DataFrame) -> History:
+        """The history that `table` described, for one with validation losses."""
+        columns = (table[column].tolist() for column in ("train_loss", "val_loss", "seconds"))
+        return cls(name, *columns, best_epoch=int(table["val_loss"].to_numpy().argmin()) + 1)
+
+    def then(self, later: History) -> History:
+        """This training and a second one of the same model, as one; both with validation."""
+        losses = self.val_loss + later.val_loss
+        return History(
+            self.name,
+            self.train_loss + later.train_loss,
+            losses,
+            self.seconds + later.seconds,
+            best_epoch=losses.index(min(losses)) + 1,
+        )
+
 
 def default_loss(model: nn.Module) -> nn.Module:
     """The loss that fits a model's head: cross-entropy, squared error, or the sum over axes."""
@@ -85,6 +102,9 @@ def train(
     `overfit_batch=True` (handout, steps 5β and 7δ) trains on the first 4 batches alone, without
     dropout, decay or validation, until the loss is near 0: a network that cannot do this has a bug.
 
+    Frozen parameters (`requires_grad_(False)`) stay as they are, and so do the statistics of batch
+    norms whose parameters are frozen (step 9δ).
+
     Raises LabError when the loss is not finite or outputs and targets differ in shape.
     """
     device = torch.device(device)
@@ -95,7 +115,10 @@ def train(
         batches, val_loader = list(take_batches(train_loader, OVERFIT_BATCHES)), None
         weight_decay = 0.0
     n_steps = max(1, len(batches))
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise LabError(f"{name}: all parameters are frozen; call requires_grad_(True) on some")
+    optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, _warm_up_then_cosine(epochs * n_steps, warmup_epochs * n_steps)
     )
@@ -134,6 +157,7 @@ def _train_epoch(
 ) -> float:
     """One pass over the batches; returns the mean loss per clip."""
     model.train()  # every epoch: validation has switched it off
+    _keep_frozen_batch_norms(model)
     if not dropout:
         _switch_dropout_off(model)
     total, n_clips = 0.0, 0
@@ -190,6 +214,14 @@ def autocast(device: torch.device) -> torch.autocast | nullcontext:
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()
+
+
+def _keep_frozen_batch_norms(model: nn.Module) -> None:
+    """Batch norm in training mode moves its running statistics, even without any gradient."""
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, nn.BatchNorm2d) and not any(p.requires_grad for p in own):
+            module.eval()
 
 
 def _switch_dropout_off(model: nn.Module) -> None:

@@ -71,7 +71,7 @@ settings.seed_everything(seed)
 compute = settings.pick_device(device)
 root = lab_data.find_data(data)
 record = runs.open_record(notebook, root, seed)
-print(f"data: {root.name}   device: {compute}   seed: {seed}")
+print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 5α · An LSTM that takes the spectrograms of step 4

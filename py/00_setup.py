@@ -1,0 +1,438 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Setting up: rules, packages, device, data
+#
+# **What you will learn**
+# - what is allowed in this lab, and how to work in a private Kaggle kernel
+# - whether this machine has what the notebooks need, and what to do when it has not
+# - what lies in the data folder: sub-folders, label files with their quirks, and arrays
+#
+# **Needs** nothing. **Leaves** the data: the lab's own where they are found, else a demo set that is built here; and a
+# table of what was found.
+#
+# **The one insight:** look at the data before you train on them; a wrong folder found now costs a minute, later a night.
+
+# %% [markdown]
+# ## rules · What is allowed
+#
+# - You work alone or in **teams of two**.
+# - The report is **your own work**: text, figures and numbers come from what you ran yourself.
+# - Whatever you took from elsewhere (code, text, figures; the course's material excepted) is **cited**, this kit included.
+# - **Solutions are not published**, neither on GitHub nor anywhere else; Kaggle kernels stay **private**.
+# - Handed in is one `.zip` (no rar, tar or 7z), `patrec1_<id1>_<id2>.zip`, with the report as PDF, the members' names on its
+#   first page, and the commented code as `.py`. Notebooks and HTML are refused as a report (2021-22).
+
+# %% [markdown]
+# ## Two editions, one numbering
+#
+# The notebooks carry the numbers of the handout of 2021-22. With the one of 2019-20 in your hands, look here:
+#
+# | 2019-20 | 2021-22, used here | step |
+# |---|---|---|
+# | 0 to 4 | 0 to 4 | the same; 2019-20 also asks in 4β why merging and dropping is needed |
+# | 5 (a hint) | 5β | a few epochs on few batches to catch mistakes; since 2021-22 the parameter `overfit_batch` |
+# | 5α | 5γ | LSTM on mel spectrograms |
+# | 5β | 5δ | LSTM on beat-synchronous mel spectrograms |
+# | 5γ | 5ε | LSTM on chromagrams |
+# | 5δ | 5ζ | LSTM on chroma and mel together (extra credit) |
+# | 6 to 8 | 6 to 8 | the same |
+# | 9α | 9 | transfer learning (optional for postgraduates in 2019-20) |
+# | 9β | 10 | multitask learning (optional for postgraduates in 2019-20) |
+# | 10 | 11 | Kaggle submission (optional) |
+#
+# In step 7ε the handout of 2021-22 still says "5α" where it means 5γ: a leftover of the older numbering. In 2019-20 a notebook
+# was accepted as the report, and the zip was due before the session. Steps 0-6 are done before the session, 7-11 during and after it.
+
+# %% [markdown]
+# ## 0 · A private Kaggle kernel
+#
+# A Kaggle kernel (now called notebook) is a Jupyter notebook on a borrowed machine, with a GPU if you ask for one.
+#
+# 1. **Open it.** Sign in, *Create, New Notebook*. Check under *Share* that it says **private**.
+# 2. **Load the data.** *Add Input*, search for `geoparslp/patreco3-multitask-affective-music`, add it. It is mounted,
+#    read-only, below `/kaggle/input`. Add this kit in the same way, uploaded as a private data set of your own.
+# 3. **List the sub-folders** of the data: the cells below do it, wherever the data lie.
+# 4. **GPU on:** *Settings, Accelerator*, choose a GPU. Kaggle wants a verified phone number for that. The session starts
+#    anew: every variable is lost, so run all cells again.
+# 5. **GPU off:** the same menu, *None*. The hours are counted while the session is open, whether you compute or not. Write
+#    and debug without a GPU, on few batches; switch it on for the long trainings.
+# 6. **Save a version:** *Save Version*. *Quick Save* keeps the notebook as it looks now; *Save & Run All* runs it from top
+#    to bottom in the background and keeps its output. What was written to `/kaggle/working` belongs to the version, and a
+#    later kernel can take it as input: *Add Input*, then your notebook's output. This is how checkpoints travel.
+#
+# In JupyterLab or a terminal none of this is needed: `./run_all.sh lab`, or `python py/00_setup.py`.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %% [markdown]
+# ### Are all packages there?
+#
+# Kaggle brings most of them; which ones, and how new, changes from month to month. So each one is really imported here,
+# because a package can be installed and still fail. This comes first, as the rest of the kit needs them.
+
+# %%
+import importlib
+import platform
+from importlib import metadata
+
+import helpers.settings
+
+assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"
+PACKAGES = {  # name in an import -> name of the package
+    "torch": "torch", "numpy": "numpy", "scipy": "scipy", "sklearn": "scikit-learn",
+    "pandas": "pandas", "matplotlib": "matplotlib", "seaborn": "seaborn", "librosa": "librosa",
+    "soundfile": "soundfile", "tqdm": "tqdm", "safetensors": "safetensors", "yaml": "pyyaml",
+    "packaging": "packaging", "IPython": "ipython",
+}  # fmt: skip
+
+
+def import_problem(module):
+    """Why a module cannot be imported, in one line; empty when it can."""
+    try:
+        importlib.import_module(module)
+        return ""
+    except Exception as error:  # a broken package may raise anything
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+problems = {package: import_problem(module) for module, package in PACKAGES.items()}
+missing = [package for package, problem in problems.items() if problem]
+for package in missing:
+    print(f"{package}: {problems[package]}")
+if missing:
+    raise helpers.settings.LabError(
+        f"{len(missing)} packages cannot be imported; run `%pip install {' '.join(missing)}` in a "
+        "cell of its own "
+        "(on Kaggle switch Internet on in the settings first), then restart the session and run "
+        "this again"
+    )
+print(f"all {len(PACKAGES)} packages can be imported, Python {platform.python_version()}")
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import json
+import os
+import shutil
+import tomllib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import torch
+from packaging.requirements import Requirement
+
+from helpers import data as lab_data
+from helpers import demo, features, plots, runs, settings
+
+notebook = "00_setup"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"
+seed = 0
+demo_size = 1.0  # of the demo set, should it be built here; 1.0 is the whole of it
+
+# %%
+settings.apply_profile(globals())
+
+# %% [markdown]
+# ### Which versions?
+#
+# Results depend on them: note them in your report. `pyproject.toml` says what the kit works with.
+
+# %%
+def wanted_versions():
+    """What pyproject.toml asks for, {package: range}; empty where the kit came without it."""
+    file = Path(settings.__file__).parents[1] / "pyproject.toml"
+    lines = tomllib.loads(file.read_text())["project"]["dependencies"] if file.is_file() else []
+    return {requirement.name: requirement.specifier for requirement in map(Requirement, lines)}
+
+
+wanted = wanted_versions()
+rows = []
+for package in PACKAGES.values():
+    found, needed = metadata.version(package), wanted.get(package, "")
+    fits = not needed or needed.contains(found, prereleases=True)
+    rows.append({"package": package, "version": found, "needed": str(needed), "fits": fits})
+versions = pd.DataFrame(rows).set_index("package")
+runs.show_table(versions)
+unfit = versions.index[~versions["fits"]].tolist()
+runs.tell(
+    "All versions are in the ranges that the kit works with." if not unfit else
+    f"**Outside the range that the kit was made for: {', '.join(unfit)}.** It may still work; if "
+    "not, install these."
+)  # fmt: skip
+
+# %% [markdown]
+# ### Which machine?
+#
+# `device = "auto"` takes the GPU when one answers; `device = "cpu"` switches it off for a notebook, without touching
+# Kaggle's menu. The last lines compute something on the device, because a GPU can be seen and still be too old for the
+# installed PyTorch.
+
+# %%
+def size_text(n_bytes):
+    """Bytes as text in MiB or GiB."""
+    return f"{n_bytes / 2**20:.1f} MiB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.1f} GiB"
+
+
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+machine = {
+    "system": f"{platform.system()} {platform.machine()}",
+    "threads for PyTorch": torch.get_num_threads(),
+    "memory": size_text(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+    "free disk": size_text(shutil.disk_usage(settings.cache_dir()).free),
+    "device": str(compute),
+}
+if compute.type == "cuda":
+    gpu = torch.cuda.get_device_properties(compute)
+    machine |= {"GPU": gpu.name, "GPU memory": size_text(gpu.total_memory)}
+runs.show_table(pd.DataFrame({"this machine": machine}))
+
+# %%
+try:
+    ones = torch.ones(4, 4, device=compute)
+    assert float(ones.matmul(ones).sum()) == 64
+except RuntimeError as error:
+    raise settings.LabError(
+        f"{compute} is there but cannot compute ({str(error).splitlines()[0]}); choose another "
+        'accelerator, or write device = "cpu" in the parameter cell'
+    ) from error
+runs.tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
+
+# %% [markdown]
+# ## 0 · The data folder
+#
+# `auto` looks in `$MUSICLAB_DATA`, below `/kaggle/input`, in `./data`, and then for a demo set. Where there is nothing, the
+# demo set is built: synthesised music in the lab's 20 genres, written in the lab's layout with the same quirks, so that every
+# notebook runs before you have downloaded anything. It is built once; an interrupted build goes on where it stopped. **Its
+# scores say nothing about real music.**
+
+# %%
+def built_size():
+    """The size of the demo set that is there already; 0 without one."""
+    complete = demo.demo_dir().parent / demo.COMPLETE
+    return json.loads(complete.read_text())["size"] if complete.is_file() else 0.0
+
+
+def find_or_build():
+    """The data folder; the demo set is built when asked for, or when nothing else is found."""
+    if data != "demo":
+        try:
+            return lab_data.find_data(data)
+        except settings.LabError:
+            if data != "auto" or os.environ.get("MUSICLAB_DATA"):
+                raise  # a folder that was named must exist
+        print("none of the lab's data found: building the demo set, which takes some minutes")
+    return demo.build_demo(size=max(demo_size, built_size()))
+
+
+root = find_or_build()
+record = runs.open_record(notebook, root, seed)
+is_demo = root.resolve() == demo.demo_dir().resolve()
+size = f" (demo set, size {built_size():g})" if is_demo else ""
+runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
+
+# %% [markdown]
+# The fingerprint is a short name for the content of the folder, the same wherever it lies. It is stored with every result,
+# so that a checkpoint trained on other data is not taken by mistake.
+
+# %% [markdown]
+# ## 0 · The sub-folders
+#
+# The genre set (20 genres) and the multitask set (valence, energy, danceability) each come twice: full, with a frame every
+# 23 ms, and beat-synchronous, with a frame per beat. The multitask test clips have **no labels**: they are what step 11 predicts.
+
+# %% tags=["solution"]
+def overview(name, split):
+    """One row about a split of a folder: clips, labels, kinds of file, frames per clip."""
+    tracks = lab_data.read_tracks(root / name, split)
+    paths = [Path(path) for path in tracks["path"]]
+    with ThreadPoolExecutor() as pool:  # reads the files' headers only
+        frames = np.array(list(pool.map(lab_data.read_n_frames, paths)))
+    kinds = Counter(".npy.gz" if path.name.endswith(".gz") else ".npy" for path in paths)
+    if "genre" in tracks:
+        labels = f"{tracks['genre'].nunique()} genres"
+    else:
+        axes = tracks[list(lab_data.AXES)].notna().any()
+        labels = f"{axes.sum()} axes" if axes.any() else "none"
+    return {
+        "folder": name, "split": split, "clips": len(tracks), "labels": labels,
+        "files": ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())),
+        "MiB": round(sum(path.stat().st_size for path in paths) / 2**20, 1),
+        "shortest T": frames.min(), "median T": int(np.median(frames)), "longest T": frames.max(),
+        "all frames": frames.sum(),
+    }  # fmt: skip
+
+
+present = [name for name in lab_data.FOLDERS if (root / name).is_dir()]
+folders = pd.DataFrame([overview(name, split) for name in present for split in lab_data.SPLITS])
+record.save_table("folders", folders)
+runs.show_table(folders.set_index(["folder", "split"]).drop(columns="all frames"))
+
+# %%
+WITHOUT = {
+    lab_data.GENRE_BEAT: "the beat-synchronous parts of steps 2 to 6 cannot be done",
+    lab_data.MULTITASK: "steps 8 to 11 cannot be done",
+    lab_data.MULTITASK_BEAT: "older uploads lack it; step 8 then takes the best full LSTM",
+}
+absent = [name for name in lab_data.FOLDERS if name not in present]
+for name in absent:
+    print(f"{name} is missing: {WITHOUT[name]}")
+runs.tell(
+    f"{len(present)} of {len(lab_data.FOLDERS)} folders are there." + (
+        " If you did not expect this, unpack the data again, or see `data_links.md` for where to "
+        "get them."
+        if absent else " Nothing is missing."
+    )
+)  # fmt: skip
+
+# %% [markdown]
+# ### Does it fit?
+#
+# In NumPy's float64, all clips at once in memory, as the course's Dataset holds them, take four times the room of this kit's
+# packed float16 arrays. Those lie on disk, and only the clips of the current batch are read.
+
+# %%
+values = int(folders["all frames"].sum()) * lab_data.N_ROWS
+free = shutil.disk_usage(settings.cache_dir()).free
+runs.tell(
+    f"All clips hold {values / 1e6:.1f} million values: {size_text(8 * values)} in memory as "
+    "float64, "
+    f"{size_text(2 * values)} on disk when packed. Free are {machine['memory']} of memory in all, "
+    f"and {size_text(free)} of disk"
+    + (": it fits." if free > 3 * values else ". **That is tight: free some disk, or set MUSICLAB_HOME elsewhere.**")
+)
+
+# %% [markdown]
+# ## 0 · Label files and their quirks
+#
+# The names in the label files are not the names on disk, and each file errs in its own way. A loader that takes them
+# literally finds nothing. The rule that always works: **a clip's id is what stands before the first dot.**
+
+# %%
+examples = []
+for name in present:
+    for split in lab_data.SPLITS:
+        labels = root / name / f"{split}_labels.txt"
+        line = labels.read_text().splitlines()[1] if labels.is_file() else "(no label file)"
+        row = {"folder": name, "split": split, "first line": line.replace("\t", "  ")}
+        on_disk = Path(lab_data.read_tracks(root / name, split)["path"].iloc[0]).name
+        examples.append(row | {"on disk": on_disk})
+examples = pd.DataFrame(examples).set_index(["folder", "split"])
+runs.show_table(examples)
+
+# %% [markdown]
+# ## 0 · One array of each folder
+#
+# An array has 140 rows and T columns, a column per frame. Rows 0-127 are the mel spectrogram in dB below the clip's loudest
+# value, so between -80 and **0, the loudest**; rows 128-139 are the chroma, between 0 and 1. Remember the 0 dB when it comes to padding
+# (step 4).
+
+# %% tags=["solution"]
+def first_array(name):
+    """Shape, type and value ranges of the first training clip of a folder."""
+    path = Path(lab_data.read_tracks(root / name, "train")["path"].iloc[0])
+    with lab_data.open_array(path) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    mel, chroma = array[: features.N_MELS], array[features.N_MELS :]
+    return {
+        "folder": name, "clip": path.name,
+        "shape": f"{array.shape[0]} x {array.shape[1]}", "type": str(array.dtype),
+        "mel lowest": mel.min(), "mel highest": mel.max(),
+        "chroma lowest": chroma.min(), "chroma highest": chroma.max(),
+    }  # fmt: skip
+
+
+arrays = pd.DataFrame([first_array(name) for name in present]).set_index("folder")
+runs.show_table(arrays)
+
+# %%
+as_expected = (
+    (arrays["mel lowest"] >= -80.1) & (arrays["mel highest"] <= 0.1)
+    & (arrays["chroma lowest"] >= -0.01) & (arrays["chroma highest"] <= 1.01)
+)  # fmt: skip
+odd = arrays.index[~as_expected].tolist()
+median_T = folders.groupby("folder")["median T"].median()
+full_T, beat_T = (median_T.get(name, np.nan) for name in (lab_data.GENRE, lab_data.GENRE_BEAT))
+seconds = full_T * features.HOP_LENGTH / features.SAMPLE_RATE
+runs.tell(
+    (f"**Unexpected values in {', '.join(odd)}.**" if odd else "All values are in these ranges.")
+    + f" A full clip of the genre set has about {full_T:.0f} frames, {seconds:.1f} seconds of "
+    f"{1000 * features.HOP_LENGTH / features.SAMPLE_RATE:.0f} ms each"
+    + ("." if np.isnan(beat_T) else f"; a beat-synchronous one {beat_T:.0f}, one per beat.")
+)
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Write another data folder, or `"demo"`, into the parameter cell and run the notebook again; the fingerprint changes with it.
+# Then look for a clip by its id, in any of the folders:
+
+# %%
+wanted_id = lab_data.read_tracks(root / lab_data.GENRE, "test")["id"].iloc[-1]  # or one of yours
+for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
+    print(f"{path.relative_to(root)}: {lab_data.read_n_frames(path)} frames")
+
+# %% [markdown]
+# ## What we learned
+#
+# - The machine, the packages and the data are what the other notebooks expect, or you know what is missing.
+# - Label names and file names differ; ids agree.
+# - Full and beat-synchronous folders hold the same clips in two resolutions of time.
+#
+# **Check yourself**
+#
+# <details><summary>Why do the beat-synchronous clips differ so much in length, and the full ones hardly?</summary>
+# Full clips are cut to the same 30 seconds, and have a frame every 23 ms. The number of beats in 30 seconds depends on the
+# tempo of the piece.
+# </details>
+#
+# <details><summary>Why does the multitask test folder have no label file?</summary>
+# It belongs to the Kaggle competition, whose score is computed from labels that are kept back. To measure yourself you
+# hold out part of the training clips (step 8ε).
+# </details>
+#
+# <details><summary>When does it pay to switch the GPU on?</summary>
+# When the computation is long and fits it: training a CNN or an LSTM on all full clips. Reading, drawing and debugging on a few
+# batches take no time on a CPU, and do not use up your hours.
+# </details>
+
+# %%
+record.save_values(
+    fingerprint=record.fingerprint, device=str(compute), versions=versions["version"].to_dict()
+)
+n_clips = folders.groupby("folder")["clips"].sum()
+genre_clips, affect_clips = (n_clips.get(n, 0) for n in (lab_data.GENRE, lab_data.MULTITASK))
+kind = "demo set" if is_demo else "data"
+record.finish(
+    key_metric=f"{kind}: {genre_clips} genre and {affect_clips} affect clips, "
+    f"{len(present)} of {len(lab_data.FOLDERS)} folders"
+)

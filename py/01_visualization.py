@@ -1,0 +1,501 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 01 · Looking at music: spectrograms, beats, chroma
+#
+# **What you will learn**
+# - to read a mel spectrogram: which sounds lie where, and in what two genres differ
+# - what beat-synchronous averaging keeps and loses, and why an LSTM is glad of it
+# - what a chromagram leaves out on purpose
+#
+# **Needs** the data only (notebook 00). **Leaves** the figures of steps 1 to 3, for the report.
+#
+# **The one insight:** two clips are an anecdote. What you see in them is a guess about two genres, to be checked on more clips.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import time
+
+import librosa
+import numpy as np
+import pandas as pd
+import torch
+
+from helpers import data as lab_data
+from helpers import demo, features, models, plots, runs, settings
+
+notebook = "01_visualization"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"
+seed = 0  # other clips are drawn with another seed
+lstm_hidden_size = 64  # units of the LSTM whose training step is timed in 2α
+
+# %%
+settings.apply_profile(globals())
+
+# %%
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+root = lab_data.find_data(data)
+record = runs.open_record(notebook, root, seed)
+print(f"data: {root.name}   device: {compute}   seed: {seed}")
+
+# %% [markdown]
+# ## 1α · Two random lines of the training labels
+#
+# Each line of `train_labels.txt` names a file and its genre. We draw one line at random, and a second one among the lines
+# of all other genres. The seed makes it the same draw each time.
+
+# %% tags=["solution"]
+labels_file = root / lab_data.GENRE / "train_labels.txt"
+lines = [line.split("\t") for line in labels_file.read_text().splitlines()[1:] if line.strip()]
+
+random = np.random.default_rng(seed)
+first = random.choice(lines)
+second = random.choice([line for line in lines if line[1] != first[1]])
+for name, genre in (first, second):
+    print(f"{name}   {genre}")
+
+# %% [markdown]
+# ## 1β · Reading the two files
+#
+# The name in the label file is not always the name on disk, so we look the clip up by its id: what stands before the first
+# dot (`read_tracks` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel spectrogram**: a
+# row per mel band from low to high, a column per frame of 23 ms, values in decibels below the clip's loudest value.
+
+# %% tags=["solution"]
+tracks = lab_data.read_tracks(root / lab_data.GENRE, "train").set_index("id")
+ids = {str(genre): lab_data.clip_id(name) for name, genre in (first, second)}  # genre -> clip
+
+fused = {genre: lab_data.read_array(tracks.loc[clip, "path"]) for genre, clip in ids.items()}
+mel = {genre: array[: features.N_MELS] for genre, array in fused.items()}
+for genre, clip in ids.items():
+    array, low, high = mel[genre], mel[genre].min(), mel[genre].max() + 0.0
+    print(f"{genre}, clip {clip}: fused {fused[genre].shape}, mel {array.shape}", end=", ")
+    print(f"{low:.1f} to {high:.1f} dB")
+
+# %% [markdown]
+# ### Listen
+#
+# A picture of a sound says more once you have heard it. The lab's data hold no audio; the demo set keeps it for some
+# clips. Where those of 1α are not among them, others of the training folder are offered. Find in the notebook's
+# pictures what you hear, and the other way round.
+
+# %%
+is_demo = root.resolve() == demo.demo_dir().resolve()
+audible = [clip for clip in demo.audio_clips() if clip in tracks.index] if is_demo else []
+offered = [clip for clip in ids.values() if clip in audible] or audible[:2]
+for clip in offered:
+    print(f"clip {clip}: {tracks.loc[clip, 'genre']}")
+    runs.play(demo.audio_path(clip))
+if not offered:
+    print("these data come without audio")
+
+# %% [markdown]
+# ## 1γ · What the spectrograms show
+#
+# Frequency goes up (on the mel scale, which is finer for low tones, as our hearing is), time goes across, bright is loud.
+# What to look for:
+# - **horizontal lines**: tones that are held, with their overtones above them at equal distances in Hz
+# - **vertical lines**: drum hits and plucked onsets, which are short and hold all frequencies at once
+# - **a bright floor**: the bass; **a bright ceiling**: cymbals, hiss, distortion
+# - **dark columns**: pauses; where none appear, the music is dense or compressed
+
+# %% tags=["solution"]
+titles = {genre: f"{genre} (clip {clip})" for genre, clip in ids.items()}
+drawn = plots.spectrograms({titles[genre]: array for genre, array in mel.items()})
+record.show(drawn, "mel_full")
+
+# %% [markdown]
+# Averaged over time, each clip becomes a curve: its level in every band.
+
+# %% tags=["solution"]
+frequencies = features.mel_frequencies()
+averages = {titles[genre]: array.mean(1) for genre, array in mel.items()}
+record.show(plots.average_spectra(averages, frequencies), "average_spectra")
+
+# %% [markdown]
+# The eye is easily persuaded, so we put numbers beside it. Shares of *power* do not depend on how loud a clip was recorded.
+# Onsets are found where many bands grow at once.
+
+# %% tags=["solution"]
+def describe(clip):
+    """What a full mel spectrogram [128, T] in dB shows, as four numbers."""
+    power = 10 ** (clip / 10)
+    per_band, per_frame = power.mean(1) / power.mean(1).sum(), 10 * np.log10(power.sum(0))
+    rate = {"sr": features.SAMPLE_RATE, "hop_length": features.HOP_LENGTH}
+    seconds = clip.shape[1] * features.HOP_LENGTH / features.SAMPLE_RATE
+    strength = librosa.onset.onset_strength(S=clip, **rate)
+    onsets = librosa.onset.onset_detect(onset_envelope=strength, **rate)
+    quiet, loud = np.percentile(per_frame, [10, 90])
+    return {
+        "bass: power below 250 Hz (%)": 100 * per_band[frequencies < 250].sum(),
+        "treble: power above 2 kHz (%)": 100 * per_band[frequencies > 2000].sum(),
+        "rhythm: onsets per second": len(onsets) / seconds,
+        "dynamics: loud minus quiet frames (dB)": loud - quiet,
+    }
+
+
+numbers = pd.DataFrame({genre: describe(array) for genre, array in mel.items()})
+runs.show_table(numbers, digits=1)
+
+# %% tags=["solution"]
+one, other = numbers.columns
+told = []
+for what, row in numbers.iterrows():
+    name, unit = what.split(": ")
+    more, less = (one, other) if row[one] >= row[other] else (other, one)
+    verdict = "hardly differs" if row[less] > 0.9 * row[more] else f"{more} has more of it"
+    told.append(f"- **{name}**: {verdict} ({unit}: {more} {row[more]:.3g}, {less} {row[less]:.3g})")
+gap = np.subtract(*averages.values())
+widest = int(np.abs(gap).argmax())
+runs.tell("Of these two clips:\n\n" + "\n".join(told))
+runs.tell(
+    f"The average curves are farthest apart near {frequencies[widest]:.0f} Hz, where "
+    f"{one if gap[widest] > 0 else other} "
+    f"is {abs(gap[widest]):.0f} dB louder in relation to its own loudest value."
+)
+
+# %% [markdown]
+# ### Are these two clips typical?
+#
+# Two clips differ whatever their genres are. So we describe up to 20 clips of each of the two genres and ask: in how many of
+# all pairs (one clip of each genre) does the comparison come out as above? 50 % is a coin toss.
+
+# %%
+def describe_genre(genre, n_clips=20):
+    """The table of `describe` for some clips of a genre, a row per clip."""
+    paths = tracks.loc[tracks["genre"] == genre, "path"]
+    chosen = paths.sample(min(n_clips, len(paths)), random_state=seed)
+    return pd.DataFrame([describe(lab_data.read_array(path)[: features.N_MELS]) for path in chosen])
+
+
+several = {genre: describe_genre(genre) for genre in ids}
+rows = {}
+for what in numbers.index:
+    a, b = (several[genre][what].to_numpy() for genre in (one, other))
+    sign = np.sign(numbers.loc[what, one] - numbers.loc[what, other])
+    same = np.mean(np.sign(a[:, None] - b[None, :]) == sign)
+    means = {f"{one}, mean": a.mean(), f"{other}, mean": b.mean()}
+    rows[what] = means | {"pairs that agree (%)": 100 * same}
+agreement = pd.DataFrame(rows).T
+runs.show_table(agreement, digits=1)
+
+# %%
+reliable = agreement.index[agreement["pairs that agree (%)"] >= 75]
+counted = " and ".join(f"{len(table)} clips of {genre}" for genre, table in several.items())
+runs.tell(
+    f"Over {counted}, the two clips speak for their genres (at least three pairs in four agree) "
+    "in: "
+    + ("; ".join(reliable) if len(reliable) else "none of the four numbers")
+    + (". The rest may well turn round with another pair of clips." if len(reliable) < 4 else ".")
+)
+
+# %% [markdown]
+# ## 2α · How many time steps, and is an LSTM efficient on them?
+#
+# To a recurrent network the spectrogram is a sequence of T steps with 128 numbers each.
+
+# %% tags=["solution"]
+n_full = max(array.shape[1] for array in mel.values())
+for genre, array in mel.items():
+    duration = array.shape[1] * features.HOP_LENGTH / features.SAMPLE_RATE
+    print(f"{genre}: {array.shape[0]} bands x {array.shape[1]} time steps ({duration:.1f} s)")
+
+# %% [markdown]
+# We measure instead of guessing: the time of one training step (forward, backward, update) of an LSTM on a batch of 8 clips, at the
+# length of a full clip, and at the length of the same clip with one frame per beat (step 2β).
+
+# %% tags=["solution"]
+beat_tracks = lab_data.read_tracks(root / lab_data.GENRE_BEAT, "train").set_index("id")
+beat_paths = {genre: beat_tracks.loc[clip, "path"] for genre, clip in ids.items()}
+beat_fused = {genre: lab_data.read_array(path) for genre, path in beat_paths.items()}
+n_beat = max(array.shape[1] for array in beat_fused.values())
+
+
+def seconds_per_step(n_frames, n_features=features.N_MELS, batch=8, repeats=5):
+    """Median time of one training step of an LSTM classifier, after one step to warm up."""
+    settings.seed_everything(seed)
+    model = models.Classifier(models.LSTMBackbone(n_features, lstm_hidden_size), 10).to(compute)
+    optimizer = torch.optim.Adam(model.parameters())
+    x, y = torch.randn(batch, n_frames, n_features), torch.zeros(batch, dtype=int)
+    x, y, lengths = (t.to(compute) for t in (x, y, torch.full((batch,), n_frames)))
+    times = []
+    for _ in range(repeats + 1):
+        begin = time.perf_counter()
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x, lengths), y).backward()
+        optimizer.step()
+        if compute.type == "cuda":
+            torch.cuda.synchronize()  # else only the launch would be timed
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times[1:]))
+
+
+full_time, beat_time = seconds_per_step(n_full), seconds_per_step(n_beat)
+runs.tell(
+    f"One training step takes {1000 * full_time:.1f} ms at T = {n_full} and {1000 * beat_time:.1f} "
+    f"ms at T = {n_beat}: "
+    f"**{full_time / beat_time:.1f} times** as long for {n_full / n_beat:.1f} times as many frames "
+    f"(on {compute})."
+)
+
+# %% [markdown] tags=["solution"]
+# **No, an LSTM is not efficient on full spectrograms**, for two reasons:
+#
+# 1. *The steps are sequential.* Step t needs the state of step t-1, so a thousand steps are a thousand small operations one after
+#    the other, however many cores or GPU units wait. Only the clips of a batch run side by side. (A convolution does all
+#    frames at once.)
+# 2. *Vanishing gradients.* What the first frames contribute to the state at the end has passed through every gate in between. Each one
+#    multiplies the gradient by a factor that is usually below 1; over a thousand steps little is left to learn from. The gates were
+#    invented against this, and an LSTM bridges tens of steps well, sometimes hundreds, hardly a thousand.
+#
+# In addition, neighbouring frames hardly differ: at 23 ms, most steps repeat what the one before has said.
+
+# %% [markdown]
+# The second reason can be seen. An untrained LSTM reads the first of our clips; we ask how strongly its output depends
+# on each frame: the length of the gradient with respect to that frame. Once the output is taken at the last step, once it is
+# the mean over all steps, as the model of notebook 05 has it.
+
+# %%
+def gradient_per_frame(clip, pooling):
+    """Length of the output's gradient at each frame, last frame first, relative to the largest."""
+    settings.seed_everything(seed)
+    model = models.LSTMBackbone(
+        len(clip), lstm_hidden_size, bidirectional=False, dropout=0.0, pooling=pooling
+    )
+    frames = (clip - clip.mean(1, keepdims=True)) / (clip.std(1, keepdims=True) + 1e-6)
+    x = torch.from_numpy(frames.T.copy()).requires_grad_()
+    model(x[None], torch.tensor([len(x)])).sum().backward()
+    lengths = x.grad.norm(dim=1).flip(0).numpy()
+    return lengths / lengths.max()
+
+
+reach = {"output at the last step": gradient_per_frame(mel[one], "last"),
+         "mean of all outputs": gradient_per_frame(mel[one], "mean")}  # fmt: skip
+drawn = plots.gradient_reach(reach, "The last step hears the end of the clip only")
+record.show(drawn, "gradient_reach")
+enough = {name: (values >= 0.01).sum() for name, values in reach.items()}
+runs.tell(
+    f"With the output at the last step, {(last >= 0.01).sum()} of {len(last)} frames get at least "
+    "1 % of the largest gradient; with "
+    f"the mean over all steps, {(reach['mean of all outputs'] >= 0.01).sum()}. Training can "
+    "stretch the first number, but starts from there."
+)
+
+# %% [markdown]
+# ## 2β · The same with one frame per beat
+#
+# Beat-synchronous: the frames between two neighbouring beats are replaced by their median (of the power, then in dB). Musical events tend to
+# change on the beat, so a beat is a natural unit. Step 1 again, on the same two clips: read, take rows 0-127, draw.
+
+# %% tags=["solution"]
+beat_mel = {genre: array[: features.N_MELS] for genre, array in beat_fused.items()}
+pictures = {titles[genre]: array for genre, array in beat_mel.items()}
+drawn = plots.spectrograms(pictures, beat_synchronous=True)
+record.show(drawn, "mel_beat")
+
+# %% tags=["solution"]
+def compare_forms(full, beat):
+    """What becomes of a clip's mel spectrogram [128, T] when it has one frame per beat."""
+    seconds = full.shape[1] * features.HOP_LENGTH / features.SAMPLE_RATE
+    return {
+        "time steps, full": full.shape[1],
+        "time steps, beat": beat.shape[1],
+        "seconds per beat": seconds / beat.shape[1],
+        "tempo, about (beats per minute)": 60 * beat.shape[1] / seconds,
+        "change between frames, full (dB)": np.abs(np.diff(full)).mean(),
+        "change between frames, beat (dB)": np.abs(np.diff(beat)).mean(),
+        "mean level, beat minus full (dB)": beat.mean() - full.mean(),
+        "average spectra: correlation": np.corrcoef(full.mean(1), beat.mean(1))[0, 1],
+    }
+
+
+forms = pd.DataFrame({genre: compare_forms(mel[genre], beat_mel[genre]) for genre in ids})
+runs.show_table(forms, digits=2)
+
+# %% tags=["solution"]
+shares = forms.loc["time steps, full"] / forms.loc["time steps, beat"]
+louder = forms.loc["mean level, beat minus full (dB)"]
+runs.tell("\n".join(
+    f"- **{genre}**: a frame now stands for {shares[genre]:.0f} of the old ones. The average "
+    "spectrum correlates with that of "
+    f"step 1 by {forms.loc['average spectra: correlation', genre]:.2f}; its level moved by "
+    f"{louder[genre]:+.1f} dB. "
+    "From one frame to the next the level changes by "
+    f"{forms.loc['change between frames, beat (dB)', genre]:.1f} dB, "
+    f"before by {forms.loc['change between frames, full (dB)', genre]:.1f} dB."
+    for genre in ids
+))  # fmt: skip
+
+# %% [markdown] tags=["solution"]
+# **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What lasts (held
+# tones, chords, the balance of bass and treble) stays. What is shorter than half a beat goes: a median keeps what sounds most of the
+# time and drops single drum hits, fast runs, the attack of each note. The *time axis* changes its meaning, from seconds to beats: the same
+# song played faster gives almost the same picture, and the tempo is left only in the number of frames. And everything depends on the
+# beat tracker: where it errs, or where the music has no steady beat, frames mix what does not belong together.
+
+# %% [markdown]
+# ## 3 · Chromagrams
+#
+# Rows 128-139 of the fused array. Every frequency is folded into one octave: all C's, low and high, count for the pitch class C, and so on
+# for the 12 semitones. Melody and harmony remain; instrument, octave and loudness are gone. First step 1: read and draw.
+
+# %% tags=["solution"]
+chroma = {genre: array[features.N_MELS :] for genre, array in fused.items()}
+beat_chroma = {genre: array[features.N_MELS :] for genre, array in beat_fused.items()}
+pictures = {titles[genre]: array for genre, array in chroma.items()}
+record.show(plots.spectrograms(pictures, "chroma"), "chroma_full")
+
+# %% tags=["solution"]
+profiles = {titles[genre]: array.mean(1) for genre, array in chroma.items()}
+record.show(plots.pitch_profiles(profiles, "Which pitch classes the clips use"), "pitch_profiles")
+
+# %% [markdown]
+# ### 3 · Time steps, and one frame per beat
+#
+# Then step 2: the number of steps is the same as before, only each step is smaller. Does that make an LSTM faster?
+
+# %% tags=["solution"]
+chroma_time = seconds_per_step(n_full, features.N_CHROMA)
+runs.tell(
+    f"A training step on chromagrams (12 x {n_full}) takes {1000 * chroma_time:.1f} ms, on mel "
+    f"spectrograms (128 x {n_full}) "
+    f"{1000 * full_time:.1f} ms: {features.N_MELS / features.N_CHROMA:.1f} times fewer numbers "
+    f"make it {full_time / chroma_time:.1f} "
+    f"times as fast. Fewer *steps*, one per beat, made it {full_time / beat_time:.1f} times as "
+    "fast."
+)
+
+# %% tags=["solution"]
+pictures = {titles[genre]: array for genre, array in beat_chroma.items()}
+drawn = plots.spectrograms(pictures, "chroma", beat_synchronous=True)
+record.show(drawn, "chroma_beat")
+
+# %% tags=["solution"]
+def describe_chroma(clip):
+    """How concentrated and how steady a chromagram [12, T] is."""
+    clip = clip.astype(float)
+    unit, mean = clip / (np.linalg.norm(clip, axis=0) + 1e-9), clip.mean(1)
+    return {
+        "strength of the strongest class per frame": clip.max(0).mean(),
+        "mean strength of all classes": mean.mean(),
+        "share of the three strongest classes (%)": 100 * np.sort(mean)[-3:].sum() / mean.sum(),
+        "likeness of neighbouring frames (cosine)": (unit[:, 1:] * unit[:, :-1]).sum(0).mean(),
+    }
+
+
+table = pd.DataFrame({
+    f"{genre}, {form}": describe_chroma(clips[genre])
+    for genre in ids for form, clips in (("full", chroma), ("beat", beat_chroma))
+})  # fmt: skip
+runs.show_table(table, digits=2)
+
+# %% tags=["solution"]
+share = table.loc["share of the three strongest classes (%)"]
+like = table.loc["likeness of neighbouring frames (cosine)"]
+tonal, diffuse = sorted(ids, key=lambda genre: share[f"{genre}, full"], reverse=True)
+runs.tell(
+    f"- The three strongest of the 12 classes hold {share[f'{tonal}, full']:.0f} % of the strength "
+    f"in {tonal} and "
+    f"{share[f'{diffuse}, full']:.0f} % in {diffuse}; {100 * 3 / 12:.0f} % would be no preference "
+    "at all.\n"
+    "- Likeness of neighbouring frames, from full to one per beat: "
+    + ", ".join(f"{g} {like[f'{g}, full']:.2f} to {like[f'{g}, beat']:.2f}" for g in ids)
+    + ". The lower it is, the more each step tells that is new."
+)
+
+# %% [markdown] tags=["solution"]
+# **What chromagrams show.** Bright horizontal stretches are notes or chords that are held; where they move in blocks, the
+# harmony changes. Drums and noise have no pitch: they light up many classes at once, weakly and without order. Where the strongest
+# class is 1 in every full frame (first row of the table), each frame was scaled by itself, so a quiet frame looks as strong as a loud
+# one. Per beat, the short notes between chords vanish, and what remains is closer to the chords that a musician would write down. For genre,
+# much of what tells is *timbre*, which chroma does not have: expect less of it alone, and perhaps something of it beside mel
+# (steps 5ε and 5ζ).
+
+# %% [markdown]
+# ## 3 · All four forms side by side
+#
+# Each kind of picture has one colour scale for both genres, so that equal colours mean equal values.
+
+# %%
+grid = {
+    titles[genre]: {
+        "mel": mel[genre], "beat mel": beat_mel[genre],
+        "chroma": chroma[genre], "beat chroma": beat_chroma[genre],
+    }
+    for genre in ids
+}  # fmt: skip
+record.show(plots.feature_grid(grid), "four_forms")
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Choose two genres of your own (the list is printed). Which of the four numbers tells them apart best? A value near 50 says: not at
+# all; near 0 or 100: almost always.
+
+# %%
+print(", ".join(tracks["genre"].unique()))
+my_genres = tracks["genre"].iloc[0], tracks["genre"].iloc[-1]  # or for example "Jazz", "Metal"
+mine, yours = (describe_genre(genre) for genre in my_genres)
+larger = {w: 100 * np.mean(mine[w].to_numpy()[:, None] > yours[w].to_numpy()) for w in mine}
+print(f"pairs in which {my_genres[0]} has more than {my_genres[1]} (%):")
+runs.show_table(pd.Series(larger).to_frame("pairs (%)"), digits=0)
+
+# %% [markdown]
+# ## What we learned
+#
+# - A mel spectrogram shows bass, treble, rhythm and dynamics at a glance; numbers and more clips say whether the glance was right.
+# - A full clip is a long sequence. An LSTM pays for its steps in time and in vanishing gradients; frames per beat are far fewer.
+# - Chroma keeps harmony and drops timbre.
+#
+# **Check yourself**
+#
+# <details><summary>Why is the highest value of a full mel spectrogram 0 dB, in every clip?</summary>
+# The decibels are relative to the clip's own loudest value. How loud the recording was is lost, on purpose: it depends
+# on the mastering, not on the genre (though some genres do tend to be mastered loud).
+# </details>
+#
+# <details><summary>Why the median between beats, and not the mean?</summary>
+# A single loud drum hit lifts the mean of its beat; the median does not notice it. The frame then describes what sounds
+# during the beat, not what happened once.
+# </details>
+#
+# <details><summary>Transposing a song by one semitone: what happens to its mel spectrogram, and to its chromagram?</summary>
+# The mel spectrogram moves up a little: by less than one band in the bass, by about two above 1 kHz. In the chromagram all rows
+# rotate by one, and to a network that does not know about it this is another input.
+# </details>
+
+# %%
+ratio = full_time / beat_time
+record.save_values(clips=ids, time_steps={"full": n_full, "beat": n_beat}, lstm_time_ratio=ratio)
+record.save_table("two_clips", numbers.reset_index(names="number"))
+record.finish(key_metric=f"LSTM step at T = {n_full}: {ratio:.1f} times that at T = {n_beat}")

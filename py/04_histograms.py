@@ -1,0 +1,461 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · The Dataset, the classes, and how many clips they have
+#
+# **What you will learn**
+# - what a PyTorch Dataset returns, and how clips of unequal length become one padded and masked batch
+# - why padding decibels with 0 paints noise over the end of every clip, measured
+# - how merging and dropping genres changes the task, and whether the reasons given for it hold
+#
+# **Needs** the data only (notebook 00). **Leaves** the counts per class, the score that needs no learning at all, and the
+# statistics of the affect labels.
+#
+# **The one insight:** count before you train. The counts say what accuracy is worth, and they check what you were told.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Subset
+
+from helpers import baselines, datasets, evaluation, models, plots, runs, settings
+from helpers import data as lab_data
+
+notebook = "04_histograms"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"; nothing is trained on it here
+seed = 0
+batch_size = 32  # clips per batch
+
+# %%
+settings.apply_profile(globals())
+
+# %%
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+root = lab_data.find_data(data)
+record = runs.open_record(notebook, root, seed)
+print(f"data: {root.name}   device: {compute}   seed: {seed}")
+
+# %% [markdown]
+# ## 4α · What the Dataset returns
+#
+# A PyTorch `Dataset` answers two questions: how many samples there are (`__len__`), and what sample number i is (`__getitem__`).
+# Ours returns three things for a clip:
+#
+# - its **frames**, an array `[T, F]`: a row per time step, as sequence models want it (on disk it is `[140, T]`)
+# - its **label**: a class number, or the values of one or several affect axes
+# - its **length** T, because a batch is padded and somebody has to know where the padding begins
+
+# %%
+runs.show_source(datasets.SpectrogramDataset.__getitem__)
+runs.show_source(datasets.SpectrogramDataset.frames)
+
+# %% tags=["solution"]
+clips = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", "mel")
+frames, label, length = clips[0]
+print(f"{len(clips)} clips of {len(clips.classes)} classes: {', '.join(clips.classes)}")
+print(f"clip 0 ({clips.ids[0]}): frames {tuple(frames.shape)}, label {int(label)} = {clips.classes[label]}, length {length}")
+for feature in datasets.FEATURE_ROWS:
+    other = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", feature)
+    print(f"feature {feature}: frames {tuple(other[0][0].shape)}")
+
+# %% [markdown]
+# Nothing was read into memory for this: all clips of a folder lie in one packed array on disk (float16), and an item is a
+# slice of it.
+
+# %% [markdown]
+# ### A batch: padding and mask
+#
+# A `DataLoader` asks for several items and joins them. Clips differ in length, so the shorter ones are padded at the end up to the longest
+# *of the batch*. A mask made from the lengths says which frames are real.
+
+# %%
+runs.show_source(datasets.pad_batch)
+
+# %% tags=["solution"]
+splits = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)  # scaled with training statistics
+x, y, lengths = next(iter(datasets.make_loader(splits.train, batch_size)))
+mask = models.time_mask(lengths, x.shape[1])
+print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, lengths {lengths.min()} to {lengths.max()}")
+runs.tell(
+    f"In this batch {(~mask).float().mean():.0%} of the frames are padding; the largest absolute "
+    "value in "
+    f"them is {x[~mask].abs().max() if (~mask).any() else 0:.0f}, and {mask.sum()} frames are real."
+)
+
+# %% [markdown]
+# ### A part of it: `Subset`
+#
+# `Subset` is a Dataset that passes on some samples of another one. It costs nothing, and serves twice: to split off a validation
+# set, and to debug on a few clips, so that a mistake shows after seconds.
+
+# %%
+few = Subset(clips, range(min(8, len(clips))))
+few_labels = datasets.labels_of(few)
+print(f"{len(few)} of {len(clips)} clips, labels {few_labels.tolist()}")
+
+# %% [markdown]
+# The labels show a trap: the label file is sorted by genre, so the first clips are all of one class. Always shuffle, or pick at random,
+# before you take a part.
+
+# %% [markdown]
+# ### How the course's Dataset differs
+#
+# | | the course's Dataset | ours |
+# |---|---|---|
+# | padding | 0, on raw dB, where 0 is the **loudest** value | scaled per band first; then 0 is "as usual", and it is masked |
+# | length | the longest clip **of its split**, so train and test differ in shape | the longest clip of the batch; any model takes any length |
+# | affect axis | chosen by a column number that is tested for truth: **number 0 means "genre"** | chosen by name: `axes="valence"` |
+# | class numbers | found anew from the labels of each split | from the training labels, for both splits |
+# | validation part | drawn at random, whatever the class | stratified: the same mixture in each part |
+# | memory | every array of the folder, once per feature, as float64 | one file on disk for all features, as float16 |
+
+# %% [markdown]
+# **Padding with 0 dB, measured.** We pad raw clips as the course does, to the longest clip of the split, and look at the padded frames.
+
+# %% tags=["solution"]
+raw = [torch.from_numpy(clips.frames(i)) for i in range(len(clips))]  # dB, no scaler set
+padded = torch.nn.utils.rnn.pad_sequence(raw, batch_first=True)  # with 0, to the longest of the split
+real = models.time_mask(torch.from_numpy(clips.lengths), padded.shape[1])
+level = padded.mean(2)  # one number per frame, [clips, T]
+scaled = (padded - torch.from_numpy(splits.scaler.mean)) / torch.from_numpy(splits.scaler.deviation)
+
+loudest = level > level[real].quantile(0.99)  # louder than 99 % of the real frames
+effect = pd.DataFrame({
+    "real frames": [level[real].mean(), scaled[real].mean(), 100 * (loudest & real).sum() / loudest.sum()],
+    "padded with 0 dB": [level[~real].mean(), scaled[~real].mean(), 100 * (loudest & ~real).sum() / loudest.sum()],
+    "scaled, then padded with 0": [splits.scaler.mean.mean(), 0.0, 0.0],
+}, index=["mean level (dB)", "after scaling (standard deviations)", "share of the loudest frames (%)"]).astype(float)  # fmt: skip
+runs.show_table(effect, digits=1)
+
+# %% tags=["solution"]
+short = int(np.argsort(clips.lengths)[len(clips) // 4])  # a clip with a good deal of padding
+usual = np.tile(splits.scaler.mean, (padded.shape[1], 1))
+usual[: clips.lengths[short]] = raw[short]
+pictures = {"padded with 0 dB": padded[short].numpy().T, "scaled, then padded with 0": usual.T}
+record.show(plots.spectrograms(pictures, beat_synchronous=True), "padding")
+
+# %% tags=["solution"]
+own_level = np.array([float(frames.mean()) for frames in raw])
+padded_level = level.mean(1).numpy()
+before, after = (evaluation.spearman(clips.lengths, values, seed) for values in (own_level, padded_level))
+runs.tell(
+    f"{(~real).float().mean():.0%} of all frames are padding, {effect.iloc[1, 1]:.1f} standard "
+    "deviations above what a band usually has, and they make up "
+    f"{effect.iloc[2, 1]:.0f} % of the frames that are louder than 99 % of the real ones. A clip's "
+    "mean level tells little about its number of beats when taken over its own frames "
+    f"(Spearman {before}), but with the padding it is mostly that number (Spearman {after})." if after.defined and abs(after.value) > abs(before.value) + 0.2 else
+    f"{(~real).float().mean():.0%} of all frames are padding, {effect.iloc[1, 1]:.1f} standard "
+    "deviations above what a band usually has. Spearman of a clip's mean level with its number "
+    f"of frames: {before} over its own frames, {after} with the padding."
+)  # fmt: skip
+
+# %% [markdown]
+# A network sees this, too: it can learn the length (that is, the tempo) from the bright block, and it has to learn that the loudest sound of
+# all means nothing. Ours never shows it: after scaling 0 is the mean of each band, and masks leave the padding out.
+#
+# **Choosing an axis by truth, in two lines.** In the course's Dataset the axis is a column number, and `if index:` decides between affect and
+# genre. Columns count from 1 there, so it works, until somebody passes a 0.
+
+# %% tags=["solution"]
+for index in range(4):
+    print(f"regression_label_index={index}: {'reads an affect axis' if index else 'takes the genre branch'}")
+try:
+    datasets.SpectrogramDataset(root / lab_data.GENRE, "train", axes="valense")
+except settings.LabError as error:
+    print(f"ours, with a mistyped name: {error}")
+
+# %% [markdown]
+# ## 4β · Merging and dropping genres
+#
+# The course maps the 20 genres of the label file to 10 classes: similar genres are merged, some are dropped. Here is the mapping beside
+# the counts in the label files of this run.
+
+# %% tags=["solution"]
+genres = {split: lab_data.read_tracks(root / lab_data.GENRE, split)["genre"] for split in lab_data.SPLITS}
+counts = genres["train"].value_counts()
+mapping = pd.DataFrame({
+    "class": [lab_data.CLASS_MAPPING[genre] or "(dropped)" for genre in sorted(counts.index)],
+    "train clips": [counts[genre] for genre in sorted(counts.index)],
+    "test clips": [int((genres["test"] == genre).sum()) for genre in sorted(counts.index)],
+}, index=pd.Index(sorted(counts.index), name="genre"))  # fmt: skip
+runs.show_table(mapping)
+
+# %% [markdown] tags=["solution"]
+# **Why merge?** Psych-Rock, Post-Rock and Rock share instruments, production and often the same bands; the border between them is drawn by
+# labels and listeners, not by sound. Two classes with the same sound cannot be told apart by any classifier: the errors between them are noise in every
+# score, and each has fewer examples than they would have together. Merged, the class is easier to learn, and has more clips. (The price: classes
+# become unequal in size, see 4γ.)
+#
+# **Why drop?** The handout says: because these genres have very few samples. With few samples there is little to learn from, and the score of such a
+# class on the test set hangs on a handful of clips. A comment in the course's code gives another reason: "classes that do not work very well".
+# The first reason can be checked by counting.
+
+# %% tags=["solution"]
+dropped = mapping.index[mapping["class"] == "(dropped)"]
+kept = mapping.index.difference(dropped)
+most, fewest_kept = counts.max(), counts[kept].min()
+as_many = [genre for genre in dropped if counts[genre] >= counts[kept].median()]
+smaller_kept = [genre for genre in kept if len(dropped) and counts[genre] < counts[dropped].max()]
+runs.tell(
+    f"- Dropped here: {', '.join(f'{genre} ({counts[genre]})' for genre in dropped) or 'nothing'}. "
+    f"The largest genres have {most} clips.\n"
+    f"- **{len(as_many)} of the {len(dropped)} dropped genres have at least as many clips as the "
+    "middle one of the kept genres** "
+    f"({counts[kept].median():.0f}){': ' + ', '.join(as_many) if as_many else ''}.\n"
+    "- Kept although a dropped genre has more clips: "
+    f"{', '.join(f'{genre} ({counts[genre]})' for genre in smaller_kept) or 'none'}; "
+    f"the smallest genre that is kept has {fewest_kept} clips."
+)
+
+# %% tags=["solution"]
+if not len(dropped):
+    found = "No genre of these data is dropped, so there is nothing to check."
+elif len(as_many) > len(dropped) / 2:
+    found = "So the reason that was given, few samples, **does not hold for most of the dropped genres** in these data."
+elif as_many:
+    found = "So the reason that was given holds for some of the dropped genres and not for others."
+else:
+    found = "In these data the reason that was given holds: all dropped genres are smaller than most of the kept ones."
+runs.tell(found)
+
+# %% [markdown]
+# In the lab's own data, four of the five dropped genres have 160 clips, as many as any genre has; Soundtrack has 124, while Post-Rock with
+# 95 is kept and merged. There, the few samples cannot be the reason. What else may speak for dropping these five? *International*, *Soundtrack* and
+# *Old-Time* say where, what for and when music was made, not how it sounds; *Indie-Rock* and *Post-Punk* lie between Rock, Pop and Punk.
+#
+# ### Are the dropped genres the hard ones?
+#
+# This is the other reason, "do not work very well", and it can be measured. An SVM on three numbers per band (its mean, deviation, and mean step from
+# frame to frame) is trained on all 20 genres and asked about the validation part. No test clip is touched: this is a decision about the task.
+
+# %% tags=["solution"]
+def svm_on(class_mapping):
+    """True and predicted class names of the validation clips, for an SVM under some class mapping."""
+    labelled = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", "mel", class_mapping=class_mapping)
+    train_part, val_part = datasets.stratified_split(labelled.labels.numpy(), (0.8, 0.2), seed)
+    statistics, numbers = baselines.band_statistics(labelled), labelled.labels.numpy()
+    predicted = baselines.svm_predictions(statistics[train_part], numbers[train_part], statistics[val_part])
+    scores = evaluation.classification_scores(numbers[val_part], predicted, len(labelled.classes), seed)
+    majority = (numbers[val_part] == np.bincount(numbers[train_part]).argmax()).mean()
+    names = np.array(labelled.classes)
+    return names[numbers[val_part]], names[predicted], scores | {"majority accuracy": evaluation.Score(majority)}
+
+
+true_genre, predicted_genre, genre_scores = svm_on(None)
+_, _, class_scores = svm_on(lab_data.CLASS_MAPPING)
+both = {f"all {len(counts)} genres": genre_scores, f"the {len(clips.classes)} classes": class_scores}
+for name, scores in both.items():
+    record.add_scores(f"svm, {name}", "mel", "genre validation (beat)", scores, len(true_genre))
+wanted = ("accuracy", "majority accuracy", "macro F1")
+runs.show_table(pd.DataFrame({name: {m: str(s[m]) for m in wanted} for name, s in both.items()}))
+
+# %% tags=["solution"]
+hit = true_genre == predicted_genre
+is_dropped = np.isin(true_genre, dropped)
+names = {"kept": ~is_dropped, "dropped": is_dropped}
+rates = {}
+for name, part in names.items():
+    right, resampled = hit[part], np.random.default_rng(seed).choice(hit[part], (1000, part.sum())).mean(1)
+    if part.any():
+        rates[f"genres that are {name}"] = evaluation.Score(right.mean(), *np.percentile(resampled, [2.5, 97.5]))
+record.show(plots.score_plot(rates, "Share of clips whose genre the SVM finds", "recall on validation clips",
+                             1 / len(counts), "guessing"), "dropped_recall")  # fmt: skip
+
+# %% tags=["solution"]
+same_class = np.array([lab_data.CLASS_MAPPING[a] is not None and lab_data.CLASS_MAPPING[a] == lab_data.CLASS_MAPPING[b]
+                       for a, b in zip(true_genre, predicted_genre, strict=True)])  # fmt: skip
+inside = (same_class & ~hit).sum()
+text = f"Of the {np.sum(~hit)} mistakes on all genres, {inside} stay inside a merged class and vanish when genres are merged. "
+if len(rates) == 2:
+    kept_rate, dropped_rate = rates.values()
+    clear = dropped_rate.high < kept_rate.low or kept_rate.high < dropped_rate.low
+    text += f"Kept genres are found in {kept_rate} of the clips, dropped ones in {dropped_rate}: "
+    text += f"the dropped genres are {'harder' if dropped_rate.value < kept_rate.value else 'not harder'} here, " + (
+        "and the intervals do not overlap." if clear else "but the intervals overlap, so this many clips do not settle it."
+    )
+runs.tell(text)
+
+# %% [markdown]
+# ## 4γ · Clips per class, before and after
+#
+# The same training clips, counted by genre as the label file has it, and by class after 4β.
+
+# %% tags=["solution"]
+classes = mapping[mapping["class"] != "(dropped)"].groupby("class")[["train clips", "test clips"]].sum()
+panels = {"before": counts.sort_index().to_dict(), "after": classes["train clips"].to_dict()}
+record.show(plots.class_counts(panels, "Training clips per class, before and after 4β"), "class_counts")
+record.save_table("class_counts", classes.reset_index())
+
+# %% tags=["solution"]
+spread = {name: max(panel.values()) / min(panel.values()) for name, panel in panels.items()}
+largest = classes["train clips"].idxmax()
+runs.tell(
+    f"Before, the largest genre has {spread['before']:.1f} times as many clips as the smallest; "
+    "after, the largest class has "
+    f"{spread['after']:.1f} times as many: merging made the classes "
+    f"{'less' if spread['after'] > spread['before'] else 'not less'} equal. "
+    f"{sum(panels['before'].values()) - sum(panels['after'].values())} training clips were dropped."
+)
+
+# %% [markdown]
+# ### The score that needs no learning
+#
+# Who always answers the largest class gets its share right. A published accuracy means nothing before this number is known, and macro F1,
+# which counts every class alike, shows at once what such an answer is worth.
+
+# %% tags=["solution"]
+test_set = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel")
+true = test_set.labels.numpy()
+answers = baselines.majority_predictions(datasets.labels_of(splits.base).numpy(), len(true))
+majority = evaluation.classification_scores(true, answers, len(test_set.classes), seed)
+record.add_scores("majority_full", "none", "genre test (full)", majority, len(true))
+runs.tell(
+    f"Always answering **{test_set.classes[answers[0]]}** gives on the {len(true)} test clips an "
+    f"accuracy of **{majority['accuracy']}** and a macro F1 of "
+    f"**{majority['macro F1']}** (95 % intervals)."
+)
+
+# %% [markdown]
+# ### Is the split stratified?
+#
+# A validation part drawn at random may have too few clips of a small class, or none. Ours draws from each class separately. The split follows from
+# labels and seed only, so full and beat-synchronous folders, and all features, share it. The test folder was fixed by the course.
+
+# %% tags=["solution"]
+parts = {"train": splits.train, "validation": splits.val, "test": splits.test}
+shares = pd.DataFrame({
+    name: 100 * np.bincount(datasets.labels_of(part), minlength=len(splits.base.classes)) / len(part)
+    for name, part in parts.items()
+}, index=splits.base.classes)  # fmt: skip
+runs.show_table(shares, digits=1)
+
+# %% tags=["solution"]
+ids = {name: set(datasets.ids_of(part)) for name, part in parts.items()}
+full = datasets.genre_splits(root / lab_data.GENRE, "chroma", seed)
+assert not ids["train"] & ids["validation"], "a clip is in train and validation"
+assert not (ids["train"] | ids["validation"]) & ids["test"], "a test clip is among the training clips"
+assert ids["validation"] == set(datasets.ids_of(full.val)), "full and beat folders are split differently"
+gap = (shares["validation"] - shares["train"]).abs().max()
+sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+runs.tell(
+    f"{sizes} clips; none is in two parts. A class's share differs by at most {gap:.1f} percentage "
+    "points between train "
+    f"and validation, and by at most {(shares['test'] - shares['train']).abs().max():.1f} between "
+    "train and test."
+)
+
+# %% [markdown]
+# ## Extra: the labels of the multitask set
+#
+# In steps 8 to 11 a clip has three numbers instead of a class. Before predicting them, look at them: how are they spread, and do the axes go
+# together? (Rank correlation, as in the metric of step 8ε.)
+
+# %%
+affect = lab_data.read_tracks(root / lab_data.MULTITASK, "train")[list(lab_data.AXES)]
+drawn = plots.histogram(
+    {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips", "value",
+    "Histograms of valence, energy and danceability: " + "; ".join(
+        f"{axis} mean {affect[axis].mean():.2f}, deviation {affect[axis].std():.2f}" for axis in affect),
+)  # fmt: skip
+record.show(drawn, "affect_labels")
+runs.show_table(affect.describe().T[["count", "mean", "std", "min", "50%", "max"]], digits=2)
+
+# %%
+pairs = [("valence", "energy"), ("valence", "danceability"), ("energy", "danceability")]
+together = {f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed) for a, b in pairs}
+record.show(plots.score_plot(together, "Which axes go together", "Spearman between labels", 0.0, "none"), "affect_axes")
+narrow = affect.std().idxmin()
+runs.tell(
+    f"The narrowest axis is {narrow} (standard deviation {affect[narrow].std():.2f}). Axis pairs "
+    "whose interval leaves out 0: "
+    + (", ".join(f"{name} ({s.value:+.2f})" for name, s in together.items() if s.low > 0 or s.high < 0) or "none")
+    + ". Axes that go together are what a multitask model (step 10) can gain from."
+)
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Make your own Dataset: change what an item is, and keep the rest. Here the frames are replaced by their *changes* from one frame to the
+# next, and the SVM says on validation whether that helps. Then try a class mapping of yours in `svm_on`.
+
+# %%
+class ChangesDataset(datasets.SpectrogramDataset):
+    """Each frame minus the one before it; the first stays 0."""
+
+    def frames(self, index):
+        """Differences [T, F] of a clip's frames."""
+        return np.diff(super().frames(index), axis=0, prepend=super().frames(index)[:1])
+
+
+mine = ChangesDataset(root / lab_data.GENRE_BEAT, "train", "mel")
+usual = np.stack([clips.frames(i).std(0) for i in range(len(clips))])  # deviation per band
+changes = np.stack([mine.frames(i).std(0) for i in range(len(mine))])
+train_part, val_part = splits.train.indices, splits.val.indices
+for name, table in (("frames", usual), ("changes", changes)):
+    answers = baselines.svm_predictions(table[train_part], clips.labels.numpy()[train_part], table[val_part])
+    scores = evaluation.classification_scores(clips.labels.numpy()[val_part], answers, len(clips.classes), seed)
+    print(f"SVM on the deviation of {name}: validation accuracy {scores['accuracy']}")
+
+# %% [markdown]
+# ## What we learned
+#
+# - An item is frames, label and length; a batch is padded, and the lengths tell the model where to stop.
+# - Raw decibels must not be padded with 0: scale first, then pad, then mask.
+# - Merging and dropping change the task. The reason given for dropping is one to check against the counts, not to repeat.
+# - The majority baseline is the score to beat, with an interval.
+#
+# **Check yourself**
+#
+# <details><summary>Why must the class numbers come from the training labels and not from each split's own?</summary>
+# If a class has no clip in one split, all numbers after it shift by one there: the same number then means different classes in train
+# and test, and the scores are nonsense without any error.
+# </details>
+#
+# <details><summary>Why is the macro F1 of the majority answer so much lower than its accuracy?</summary>
+# Macro F1 is the mean over classes. All classes but one are never predicted and have an F1 of 0; accuracy counts clips, and the
+# largest class has the most.
+# </details>
+#
+# <details><summary>Why may you drop classes by looking at validation clips, but not at test clips?</summary>
+# Dropping classes is a choice about the model and the task, like any other. Whoever makes it by the test set has used up what was meant to show
+# how well the result holds on unseen clips.
+# </details>
+
+# %%
+record.save_values(
+    majority_accuracy=majority["accuracy"].value, dropped={genre: int(counts[genre]) for genre in dropped},
+    dropped_and_as_large_as_kept=as_many, class_counts={name: int(n) for name, n in panels["after"].items()},
+)  # fmt: skip
+record.finish(key_metric=f"majority baseline: accuracy {majority['accuracy'].value:.3f}, macro F1 {majority['macro F1'].value:.3f}")

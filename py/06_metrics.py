@@ -1,0 +1,304 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06 · Metrics: what is a good classifier?
+#
+# **What you will learn**
+# - what accuracy, precision, recall and F1 say, per class and averaged in two ways
+# - why two models with the same accuracy can be of very different use
+# - how large the uncertainty of a score on some hundred clips is, and what that does to "better"
+#
+# **Needs** the checkpoints of notebook 05. **Leaves** the test scores of every LSTM and baseline, and their predictions.
+#
+# **The one insight:** a score without an interval and without a baseline is not a result.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import numpy as np
+import pandas as pd
+
+from helpers import baselines, datasets, evaluation, plots, runs, settings
+from helpers import data as lab_data
+
+notebook = "06_metrics"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"
+seed = 0
+batch_size = 32  # clips per step of prediction
+
+# %%
+settings.apply_profile(globals())
+
+# %%
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+root = lab_data.find_data(data)
+record = runs.open_record(notebook, root, seed)
+print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+
+# %% [markdown]
+# ## The models and their test sets
+#
+# There are two test sets, full and beat-synchronous: the same clips in two representations. Each model of step 5 is
+# measured on the test set of its own features. (Crossing them, a model trained on full clips and fed with beats, is
+# possible because an LSTM takes any length; it is an extra, below.)
+#
+# Beside the networks stand two baselines: always answering the most frequent training class, and an SVM on three
+# numbers per band (mean, deviation, mean absolute step). A network that does not beat the SVM is not worth its GPU.
+
+# %%
+trained = record.load_table("05_lstm", "validation")
+runs.show_table(trained[["model", "folder", "feature", "macro F1"]].set_index("model"))
+
+
+# %% tags=["solution"]
+def test_predictions(name, folder, feature):
+    """Class numbers that a stored LSTM gives to the test clips of one folder, with its own scaling."""
+    checkpoint = record.load_checkpoint("05_lstm", name, head="classifier", feature=feature)
+    test = datasets.SpectrogramDataset(root / folder, "test", feature, scaler=checkpoint.scaler)
+    outputs = evaluation.predict(checkpoint.model, datasets.make_loader(test, batch_size), compute)
+    return outputs.argmax(1)
+
+
+predictions = {row.model: test_predictions(row.model, row.folder, row.feature) for row in trained.itertuples()}
+folder_of = dict(zip(trained["model"], trained["folder"], strict=True))
+feature_of = dict(zip(trained["model"], trained["feature"], strict=True))
+print({name: values.shape for name, values in predictions.items()})
+
+# %%
+test_sets = {lab_data.GENRE: "genre test (full)", lab_data.GENRE_BEAT: "genre test (beat)"}
+truth = {}
+for folder in test_sets:
+    train_set = datasets.SpectrogramDataset(root / folder, "train", "mel")
+    test_set = datasets.SpectrogramDataset(root / folder, "test", "mel")
+    truth[folder], classes = test_set.labels.numpy(), test_set.classes
+    kind = "beat" if folder == lab_data.GENRE_BEAT else "full"
+    statistics = [baselines.band_statistics(part) for part in (train_set, test_set)]
+    baseline = {
+        f"svm_mel_{kind}": baselines.svm_predictions(statistics[0], train_set.labels.numpy(), statistics[1]),
+        f"majority_{kind}": baselines.majority_predictions(train_set.labels.numpy(), len(test_set)),
+    }
+    predictions |= baseline
+    folder_of |= dict.fromkeys(baseline, folder)
+    feature_of |= {f"svm_mel_{kind}": "mel", f"majority_{kind}": "none"}
+print(f"{len(classes)} classes, test clips: { {test_sets[folder]: len(values) for folder, values in truth.items()} }")
+
+# %% [markdown]
+# ## 6α · Accuracy
+#
+# The share of test clips whose class was recognised. Each value comes with a 95 % interval: the clips are drawn again
+# with replacement a thousand times (bootstrap), and the middle 95 % of the resulting scores are shown.
+
+# %% tags=["solution"]
+scores = {}
+for name, predicted in predictions.items():
+    true = truth[folder_of[name]]
+    scores[name] = evaluation.classification_scores(true, predicted, len(classes), seed)
+    record.add_scores(name, feature_of[name], test_sets[folder_of[name]], scores[name], len(true))
+ordered = sorted(scores, key=lambda name: scores[name]["accuracy"].value, reverse=True)
+runs.show_table(pd.DataFrame({name: {metric: str(score) for metric, score in scores[name].items()}
+                              for name in ordered}).T)  # fmt: skip
+
+# %%
+majority = scores["majority_full"]["accuracy"]
+record.show(
+    plots.score_plot({name: scores[name]["accuracy"] for name in ordered}, "Accuracy on test, 95 % intervals",
+                     "accuracy", reference=majority.value, reference_name="majority class"),
+    "accuracy",
+)  # fmt: skip
+lstms = [name for name in ordered if name.startswith("lstm")]
+above = [name for name in lstms if scores[name]["accuracy"].low > majority.value]
+runs.tell(
+    f"Always answering the most frequent class reaches {majority.value:.3f}. Of {len(lstms)} LSTMs, {len(above)} lie above "
+    f"it with their whole interval: {', '.join(above) or 'none'}."
+)
+
+# %% [markdown]
+# ## 6β · Precision, recall and F1 per class
+#
+# `sklearn.metrics.classification_report` on the test set, true labels first (swapping the two arguments swaps precision
+# and recall without any error message). Classes in the order of the class list, so that names and rows belong together.
+
+# %% tags=["solution"]
+reports = {
+    name: evaluation.report_table(truth[folder_of[name]], predicted, classes)
+    for name, predicted in predictions.items()
+}
+for name, report in reports.items():
+    record.save_table(f"report_{name}", report.reset_index(names="class"))
+best = lstms[0]
+runs.tell(f"**{best}** (the highest test accuracy among the LSTMs; shown, not chosen for anything later):")
+runs.show_table(reports[best])
+
+# %%
+for name in lstms[1:]:
+    runs.tell(f"**{name}**")
+    runs.show_table(reports[name])
+
+# %%
+shown = [*lstms[:3], "svm_mel_full"]
+f1_table = pd.DataFrame({name: reports[name].loc[classes, "f1"] for name in shown})
+record.show(plots.class_f1(f1_table, "F1 per class"), "f1_per_class")
+never = {name: [c for i, c in enumerate(classes) if not (predictions[name] == i).any()] for name in lstms}
+for name, missing in never.items():
+    runs.tell(f"{name} never predicts {', '.join(missing)}." if missing else f"{name} predicts every class at least once.")
+
+# %%
+counts = evaluation.confusion_counts(truth[folder_of[best]], predictions[best], len(classes))
+record.show(plots.confusion_matrix(counts, classes, f"Confusion matrix of {best}"), "confusion_best_lstm")
+off = counts - np.diag(np.diag(counts))
+row, column = divmod(int(off.argmax()), len(classes))
+runs.tell(
+    f"Most frequent confusion of {best}: {classes[row]} taken for {classes[column]} "
+    f"({off[row, column]} of {counts[row].sum()} clips)."
+)
+
+# %% [markdown]
+# ## 6γ · Macro average
+#
+# The plain mean over the classes: every class counts the same, however few clips it has.
+
+# %% tags=["solution"]
+runs.show_table(pd.DataFrame({name: reports[name].loc["macro avg", ["precision", "recall", "f1"]] for name in ordered}).T)
+
+# %% [markdown]
+# ## 6δ · Micro average
+#
+# All decisions are pooled first, so every *clip* counts the same. When each clip has exactly one class, each wrong answer
+# is one false positive (for the class that was named) and one false negative (for the class that was missed): micro
+# precision, micro recall, micro F1 and accuracy are then the same number.
+
+# %% tags=["solution"]
+micro = pd.DataFrame({name: reports[name].loc["micro avg", ["precision", "recall", "f1"]] for name in ordered}).T
+runs.show_table(micro.assign(accuracy=[scores[name]["accuracy"].value for name in ordered]))
+
+# %% [markdown]
+# ## Is the network better than the baseline?
+#
+# Intervals of two models on the same clips may overlap although one is clearly better, because the same clips are hard
+# for both. So the *difference* is resampled, clip by clip (a paired comparison).
+
+# %% tags=["solution"]
+for name in (lstms[0], "lstm_mel_full", "lstm_mel_beat"):
+    kind = "beat" if folder_of[name] == lab_data.GENRE_BEAT else "full"
+    true, rival = truth[folder_of[name]], f"svm_mel_{kind}"
+    result = evaluation.compare_accuracy(true, predictions[name], predictions[rival], seed)
+    runs.tell(f"- {result.sentence(name, rival, 'accuracy')}")
+
+# %% [markdown]
+# ## Extra · Crossing the test sets
+#
+# A model trained on full clips reads the beat-synchronous test set, and the reverse. The numbers of a frame mean the same
+# kind of thing, but time runs about twenty times faster in one of them.
+
+# %%
+full_on_beat = test_predictions("lstm_mel_full", lab_data.GENRE_BEAT, "mel")
+beat_on_full = test_predictions("lstm_mel_beat", lab_data.GENRE, "mel")
+for name, predicted, folder in (
+    ("lstm_mel_full", full_on_beat, lab_data.GENRE_BEAT),
+    ("lstm_mel_beat", beat_on_full, lab_data.GENRE),
+):
+    crossed = evaluation.classification_scores(truth[folder], predicted, len(classes), seed)
+    record.add_scores(f"{name} (crossed)", "mel", test_sets[folder], crossed, len(predicted))
+    runs.tell(f"- {name}: accuracy {scores[name]['accuracy']} on its own test set, {crossed['accuracy']} on the other one")
+
+# %% [markdown]
+# ## 6 · The questions
+#
+# **What do accuracy, precision, recall and F1 show?** Accuracy: the share of right answers over all clips. Precision of
+# a class: of the clips that were *called* this class, the share that are. Recall: of the clips that *are* this class, the
+# share that was found. F1: the harmonic mean of both, high only when both are; a model cannot buy it by naming a class
+# always (recall 1, precision low) or hardly ever (the reverse).
+#
+# **What do micro and macro averages show?** Micro: how the model does on a clip drawn at random; large classes dominate.
+# Macro: how it does on a class drawn at random; a class of few clips counts like one of many.
+#
+# **When do accuracy and F1 differ widely, and what does it mean?** When classes are unequal in size and the model serves
+# the large ones. The majority answer is the extreme case; its numbers for this test set follow below.
+#
+# **When do micro and macro F1 differ widely, and what does it mean?** Likewise when some classes are learned and others
+# are not: micro F1 stays with the large classes, macro F1 pays for every class that is never predicted. A macro F1 *above*
+# the micro one is rarer: small classes are then recognised better than large ones.
+#
+# **Where does precision matter more than recall, and the reverse? Is a good accuracy or F1 then enough?** Precision: a
+# spam filter, or a system that removes uploads for copyright; a false alarm is costly. Recall: screening for a disease, or
+# finding every use of a song; a miss is costly. F1 weighs both alike, and accuracy ignores which error was made, so neither
+# is enough: state the cost of each error, look at the precision-recall trade-off (move the threshold), or use F-beta.
+#
+# **Which metric here?** Macro F1, with accuracy beside it: the classes are unequal (merging made Rock several times as large
+# as Trip-Hop in the lab's data), no genre matters more than another, and no kind of error costs more than another.
+
+# %%
+gap = {name: scores[name]["micro F1"].value - scores[name]["macro F1"].value for name in ordered}
+widest = max(gap, key=lambda name: abs(gap[name]))
+runs.tell(
+    f"Here the majority answer has accuracy {majority.value:.3f} but macro F1 {scores['majority_full']['macro F1'].value:.3f}. "
+    f"The widest gap between micro and macro F1 is {gap[widest]:+.3f}, for {widest}; "
+    f"for {best} it is {gap[best]:+.3f}."
+)
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Compare any two models of this notebook on the same clips.
+
+# %%
+first, second = "lstm_fused_full", "lstm_mel_full"
+result = evaluation.compare_accuracy(truth[lab_data.GENRE], predictions[first], predictions[second], seed)
+runs.tell(result.sentence(first, second, "accuracy"))
+
+# %% [markdown]
+# ## What we learned
+#
+# - Accuracy alone hides which classes are learned; the per-class report and the confusion matrix show it.
+# - Micro averages speak of clips, macro averages of classes.
+# - On a few hundred clips an interval is several points wide; only paired differences tell two good models apart.
+#
+# **Check yourself**
+#
+# <details><summary>A model has recall 1 and precision 0.1 for Blues. What does it do?</summary>
+# It calls nearly everything Blues: no Blues clip is missed, and nine of ten clips called Blues are something else.
+# </details>
+#
+# <details><summary>Why is micro F1 equal to accuracy here?</summary>
+# One class per clip: every error is one false positive and one false negative, so all pooled sums agree.
+# </details>
+#
+# <details><summary>May we now pick the LSTM with the best test score for step 8?</summary>
+# No. The test set would have taken part in the choice, and its score would no longer be an honest estimate. Notebook 05
+# chose on validation.
+# </details>
+
+# %%
+for name, predicted in predictions.items():
+    test_ids = datasets.SpectrogramDataset(root / folder_of[name], "test", "mel").ids
+    record.save_predictions(f"test_{name}", test_ids, predicted, ["class"])
+record.finish(key_metric=f"{best}: accuracy {scores[best]['accuracy'].value:.2f} (majority {majority.value:.2f})")

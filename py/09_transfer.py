@@ -1,0 +1,335 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09 · Transfer learning: from genre to affect
+#
+# **What you will learn**
+# - what transfers between tasks, and how to check that weights really were taken over
+# - how to train a new head on a frozen backbone, and then everything with small steps
+# - how to tell whether the transfer helped: same clips, same axis, paired
+#
+# **Needs** the results of notebooks 05, 07 and 08. **Leaves** a checkpoint and predictions for one axis, for notebook 11.
+#
+# **The one insight:** weights that were not loaded fail silently; count the tensors before you praise the transfer.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import torch
+from sklearn.metrics import f1_score
+
+from helpers import baselines, datasets, evaluation, models, plots, runs, settings, training
+from helpers import data as lab_data
+
+notebook = "09_transfer"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"
+seed = 0
+axis = "energy"  # the axis to fine-tune on: valence, energy or danceability
+batch_size = 32  # clips per step
+head_epochs = 3  # passes in which the new head learns alone
+epochs = 10  # passes in which all weights learn, at most
+patience = 5  # epochs without a better validation loss before training stops
+head_learning_rate = 0.003  # of Adam, for the head alone
+learning_rate = 0.0005  # of Adam, for all weights: small, so that what was learned stays
+crop_frames = 256  # training windows, in frames; predictions use whole clips
+max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
+
+# %%
+settings.apply_profile(globals())
+
+# %%
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+root = lab_data.find_data(data)
+record = runs.open_record(notebook, root, seed)
+print(f"data: {root.name}   device: {compute}   seed: {seed}   axis: {axis}")
+
+# %% [markdown] tags=["solution"]
+# ## 9α · Yosinski et al. 2014, in two sentences
+#
+# The first layers of a deep network learn features that serve almost any task, while later layers become more and more
+# specific to the task they were trained on; copying layers therefore helps less the further apart two tasks are, and
+# freezing the copies can also hurt because it tears apart neighbouring layers that had adapted to each other. Nevertheless
+# even features from a distant task beat random ones, and a network that starts from copied weights and is then fine-tuned
+# as a whole generalises better than one trained on the target task alone.
+#
+# (J. Yosinski, J. Clune, Y. Bengio, H. Lipson: *How transferable are features in deep neural networks?*, NIPS 2014.)
+
+# %% [markdown] tags=["solution"]
+# ## 9β · Which model, and why
+#
+# The **CNN on mel spectrograms** of step 7:
+# - The paper is about such networks: a stack of convolutions from general (edges, onsets, partials) to specific. Our LSTM
+#   has one layer, so there is hardly a "general" part to keep.
+# - Genre and affect are told from the same spectrograms with the same 128 bands; drums, brightness and density serve both.
+# - There are more clips with a genre than with affect labels: what the few labels cannot teach may come from there.
+# - Step 8 has the same CNN with fresh weights, so the starting weights can be compared with nothing else in between but the
+#   scaling and the schedule.
+
+# %%
+# What the validation parts said: on genre (steps 5 and 7), and on affect (step 8).
+genre = record.load_checkpoint("07_cnn", "cnn_mel_best", head="classifier", feature="mel")
+genre_splits = datasets.genre_splits(root / lab_data.GENRE, "mel", seed)
+true = datasets.labels_of(genre_splits.val).numpy()
+val_genre_loader = datasets.make_loader(genre_splits.val, batch_size)
+logits = evaluation.predict(genre.model, val_genre_loader, compute)
+cnn_f1 = f1_score(true, logits.argmax(1), average="macro")
+lstms = record.load_table("05_lstm", "validation")
+guess = baselines.majority_predictions(datasets.labels_of(genre_splits.train).numpy(), len(true))
+guess_f1 = f1_score(true, guess, average="macro")
+runs.tell(
+    f"Macro F1 on the genre validation part: CNN {cnn_f1:.3f}, best LSTM of step 5 "
+    f"{lstms['macro F1'].max():.3f}, most frequent class {guess_f1:.3f}."
+)
+
+# %% [markdown]
+# ## 9γ · Trained on `fma_genre_spectrograms`: which epoch's weights?
+#
+# The training was done in notebook 07, on the full clips. Kept were the weights of the epoch with the **lowest
+# cross-entropy on the validation part**:
+# - *on validation*, because the training loss goes on falling while the network learns its clips by heart, and because the
+#   test set must not choose anything;
+# - *the loss*, not accuracy or F1: it changes smoothly and counts how sure each answer is, while accuracy on so few clips
+#   jumps by whole clips and its highest value is often luck;
+# - the checkpoint *fitted on train alone*, not the one fitted anew on train + validation, for which no part is left that
+#   could say which epoch was best.
+
+# %%
+loss = training.default_loss(genre.model)
+val_loss = training.evaluate_loss(genre.model, val_genre_loader, loss, compute)
+runs.tell(f"Kept: epoch {genre.epoch} ({genre.note}); its loss, computed anew: {val_loss:.3f}.")
+
+# %% [markdown]
+# ## 9δ · Fine-tuning: start the step-8 regressor from these weights
+#
+# The regressor of step 8 is built as before. Its backbone takes the genre CNN's tensors; its head stays fresh, because
+# scores of genres have nothing to say about an axis. `strict=True` makes PyTorch refuse unless *every* name and shape matches.
+
+# %% tags=["solution"]
+parts = record.load_table("08_regression", "affect_split")
+folder = root / lab_data.MULTITASK
+splits = datasets.affect_splits(folder, genre.feature, axis, parts, scaler=genre.scaler)
+step8 = record.load_checkpoint("08_regression", f"cnn_{axis}", head="regressor")
+settings.seed_everything(seed)
+model = models.build_model(step8.spec)
+fresh = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+model.backbone.load_state_dict(genre.model.backbone.state_dict(), strict=True)
+
+# %%
+# Count what arrived: every tensor of the backbone must now be the genre CNN's.
+donor, loaded = genre.model.backbone.state_dict(), model.backbone.state_dict()
+arrived = sum(torch.equal(loaded[name], donor[name].cpu()) for name in loaded)
+changed = sum(not torch.equal(loaded[name], fresh[name]) for name in loaded)
+print(f"{arrived} of {len(loaded)} backbone tensors are the genre CNN's; {changed} of them are new")
+
+# %% [markdown]
+# **The silent failure.** The whole classifier's tensors are called `backbone.blocks...`, those of the backbone
+# `blocks...`. With `strict=False` not one name matches, nothing is copied, and nothing is said: the "transfer" is a fresh
+# network.
+
+# %%
+pitfall = models.build_model(step8.spec)
+before = {name: tensor.clone() for name, tensor in pitfall.backbone.state_dict().items()}
+pitfall.backbone.load_state_dict(genre.model.state_dict(), strict=False)
+after = pitfall.backbone.state_dict()
+copied = sum(not torch.equal(after[name], before[name]) for name in after)
+print(f"strict=False: {copied} of {len(after)} tensors copied, and no error")
+
+# %% [markdown]
+# Two more things must come along or be made anew:
+# - **The scaling.** The genre CNN saw bands scaled by *its* training clips. Other statistics would feed its filters shifted
+#   values, so `affect_splits` above got the checkpoint's scaler.
+# - **The optimizer.** It holds references to the parameters it was built on; one made for another model trains that other
+#   model. `train` makes a new one in every call, over the parameters that are not frozen.
+#
+# First the head alone learns (`head_epochs` passes): a fresh head sends large, random gradients back, which would spoil the
+# backbone. Freezing takes `requires_grad_(False)` *and* care with batch normalisation, whose running mean and variance move
+# in training mode without any gradient; `train` keeps those of frozen layers still.
+
+# %% tags=["solution"]
+train_loader, val_loader, heldout_loader = datasets.make_loaders(
+    splits, batch_size, seed, crop_frames=crop_frames, max_masked_bands=max_masked_bands
+)
+model.backbone.requires_grad_(False)
+head_history = training.train(
+    model, train_loader, val_loader, epochs=head_epochs, learning_rate=head_learning_rate,
+    device=compute, name=f"transfer, {axis}",
+)  # fmt: skip
+
+# %%
+now = model.backbone.state_dict()
+still = sum(torch.equal(now[name].cpu(), donor[name].cpu()) for name in now)
+print(f"after the head's epochs {still} of {len(now)} backbone tensors are unchanged")
+weights_after_head = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+# %% [markdown]
+# Then everything learns, with a small learning rate. Of all epochs of both stages the one with the lowest validation loss
+# is kept.
+
+# %% tags=["solution"]
+model.backbone.requires_grad_(True)
+all_history = training.train(
+    model, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
+    patience=patience, device=compute, name=f"transfer, {axis}",
+)  # fmt: skip
+history = head_history.then(all_history)
+if history.best_epoch <= len(head_history.val_loss):  # fine-tuning made nothing better
+    model.load_state_dict(weights_after_head)
+record.save_checkpoint(
+    f"transfer_{axis}", model, step8.spec, feature=genre.feature, scaler=splits.scaler,
+    axes=[axis], epoch=history.best_epoch, note="from genre; lowest validation loss",
+)  # fmt: skip
+record.save_values(axis=axis)
+stage = "head alone" if history.best_epoch <= len(head_history.val_loss) else "all weights"
+runs.tell(f"Kept: epoch {history.best_epoch} of {len(history.val_loss)} (stage: {stage}).")
+
+# %% [markdown]
+# ## 9ε · Compared with step 8
+#
+# **How fast?** Both curves are validation losses on the same clips. The dotted line is the lowest loss of step 8's CNN.
+
+# %%
+table = record.load_table("08_regression", "histories")
+table = table[(table["model"] == "CNN") & (table["axis"] == axis)]
+from_scratch = training.History.from_table(f"CNN, {axis}", table)
+target = min(from_scratch.val_loss)
+race = {"step 8, fresh weights": from_scratch, "from genre weights": history}
+title = f"Validation loss for {axis}"
+record.show(plots.validation_race(race, target, title), "validation_race")
+record.show(plots.learning_curves(race, f"Training for {axis}"), "learning_curves")
+
+# %% tags=["solution"]
+reached = [number for number, loss in enumerate(history.val_loss, 1) if loss <= target]
+speed = f"reached this loss in epoch {reached[0]}" if reached else "did not reach this loss"
+seconds = {name: sum(h.seconds) for name, h in race.items()}
+told = ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+runs.tell(
+    f"Step 8 had its lowest validation loss, {target:.4f}, in epoch {from_scratch.best_epoch}; the "
+    f"transferred network {speed} (lowest: {min(history.val_loss):.4f}). Training time: {told}; "
+    "the transfer's comes on top of the genre training of notebook 07."
+)
+
+# %% [markdown]
+# **How good?** On the held-out clips, which chose nothing, beside the SVR.
+
+# %%
+ids, true = datasets.ids_of(splits.test), datasets.labels_of(splits.test).numpy()
+predicted = {"CNN from genre": evaluation.predict(model, heldout_loader, compute)}
+for name, stored in (("CNN of step 8", "cnn_heldout"), ("SVR", "svr_heldout")):
+    predicted[name] = record.load_predictions("08_regression", stored, ids, [axis])[:, 0]
+scores = {name: evaluation.spearman(true, values, seed) for name, values in predicted.items()}
+own = {"Spearman": scores["CNN from genre"]}
+record.add_scores("CNN from genre", "mel", f"{runs.HELD_OUT}: {axis}", own, len(true))
+title = f"Spearman for {axis} on {len(ids)} held-out clips"
+record.show(plots.score_plot(scores, title, "Spearman", 0.0, "no order at all"), "spearman")
+panels = {name: (true, values, scores[name]) for name, values in predicted.items()}
+record.show(plots.predicted_against_true(panels, f"{axis}, held-out clips"), "heldout")
+
+# %% tags=["solution"]
+for other in ("CNN of step 8", "SVR"):
+    compared = evaluation.compare_spearman(
+        true, predicted["CNN from genre"], predicted[other], seed
+    )
+    what = f"Spearman for {axis} on held-out clips"
+    runs.tell(compared.sentence("CNN from genre", other, what))
+
+# %%
+# The lab's score, with this axis replaced in the predictions of step 8. Stored for notebook 11.
+axes = list(lab_data.AXES)
+trio = record.load_predictions("08_regression", "cnn_heldout", ids, axes)
+all_true = splits.base.tracks.set_index("id").loc[ids, axes].to_numpy()
+replaced = trio.copy()
+replaced[:, axes.index(axis)] = predicted["CNN from genre"]
+means = {
+    "step 8's CNNs": evaluation.mean_spearman(all_true, trio, seed),
+    f"with {axis} from genre": evaluation.mean_spearman(all_true, replaced, seed),
+}
+name = f"CNN, {axis} from genre"
+score = means[f"with {axis} from genre"]
+record.add_scores(name, "mel", runs.HELD_OUT, {"mean Spearman": score}, len(ids))
+runs.tell("Mean Spearman on held-out: " + ", ".join(f"{k} {v}" for k, v in means.items()) + ".")
+record.save_predictions("transfer_heldout", ids, predicted["CNN from genre"], [axis])
+validation = evaluation.predict(model, val_loader, compute)
+record.save_predictions("transfer_validation", datasets.ids_of(splits.val), validation, [axis])
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Yosinski et al. froze the first n layers and let the rest learn. Subclass the regressor and choose n: with the genre
+# weights, how many of the four blocks can stay as they are before the axis suffers?
+
+# %%
+class MyTransfer(models.Regressor):
+    """A regressor whose first blocks stay as the genre CNN left them."""
+
+    frozen_blocks = 2
+
+    def start_from(self, backbone):
+        """Take a trained backbone's weights; freeze the first blocks."""
+        self.backbone.load_state_dict(backbone.state_dict(), strict=True)
+        self.backbone.blocks[: self.frozen_blocks].requires_grad_(False)
+
+
+settings.seed_everything(seed)
+mine = MyTransfer(models.CNNBackbone(**step8.spec["backbone_options"]))
+mine.start_from(genre.model.backbone)
+trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
+                       patience=patience, device=compute, name="my transfer")  # fmt: skip
+print(f"{mine.frozen_blocks} blocks frozen: {models.n_parameters(mine)} trained parameters, "
+      f"validation loss {min(trial.val_loss):.4f}; above: {min(history.val_loss):.4f}")
+
+# %% [markdown]
+# ## What we learned
+#
+# - Transfer is: same architecture, same scaling, every tensor accounted for, a fresh head, a new optimizer.
+# - First the head, then everything with small steps; frozen means batch normalisation too.
+# - Whether it helped is a paired question on held-out clips; a steeper curve alone is only a faster start.
+#
+# **Check yourself**
+#
+# <details><summary>Why does the transferred network use the genre scaler and not one of its own training clips?</summary>
+# Its filters were learned on values scaled that way. With other statistics every band would be shifted and stretched, and
+# the copied filters would answer to something else.
+# </details>
+#
+# <details><summary>The frozen network's validation loss changes although only the head is trained. Is that a bug?</summary>
+# No: the head is part of the network. It would be one if the backbone's output for a fixed clip changed in evaluation mode:
+# then batch normalisation went on collecting statistics.
+# </details>
+#
+# <details><summary>Step 8's CNN and the transferred one differ in more than their first weights. In what?</summary>
+# In the scaler, the two-stage schedule and the learning rates. To credit the weights alone, run this notebook's schedule
+# once more from fresh weights.
+# </details>
+
+# %%
+record.finish(key_metric=f"{axis} on held-out: from genre {scores['CNN from genre']}, "
+                         f"step 8 {scores['CNN of step 8']}")  # fmt: skip

@@ -1,0 +1,280 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 · One model for all three axes: multitask learning
+#
+# **What you will learn**
+# - how several losses become one, and why their sizes must be looked at first
+# - how to write a loss of your own as an `nn.Module`
+# - what one shared backbone costs and brings, against three networks
+#
+# **Needs** the results of notebook 08. **Leaves** one checkpoint and its predictions, for notebook 11.
+#
+# **The one insight:** in a plain sum the axis with the largest errors decides; divide each loss by its axis's variance and
+# they speak with one voice each.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import pandas as pd
+
+from helpers import data as lab_data
+from helpers import datasets, evaluation, models, plots, runs, settings, training
+
+notebook = "10_multitask"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"
+seed = 0
+batch_size = 32  # clips per step
+epochs = 18  # passes over the training clips, at most
+patience = 6  # epochs without a better validation loss before training stops
+learning_rate = 0.002  # of Adam, after one epoch of warm-up
+crop_frames = 256  # training windows, in frames; predictions use whole clips
+max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
+
+# %%
+settings.apply_profile(globals())
+
+# %%
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+root = lab_data.find_data(data)
+record = runs.open_record(notebook, root, seed)
+print(f"data: {root.name}   device: {compute}   seed: {seed}")
+
+# %% [markdown] tags=["solution"]
+# ## 10α · Kaiser et al. 2017, in two sentences
+#
+# A single network with one set of weights, built of convolutions, attention and sparsely gated mixtures of experts between
+# small input and output nets per modality, can learn tasks as different as image recognition, captioning, speech recognition,
+# translation and parsing at the same time, without reaching the best specialised models. Learning together helps the tasks
+# with little data most and costs the tasks with much data little or nothing, and building blocks that were made for one kind
+# of task do not harm, and sometimes even improve, the others.
+#
+# (L. Kaiser, A. N. Gomez, N. Shazeer, A. Vaswani, N. Parmar, L. Jones, J. Uszkoreit: *One Model To Learn Them All*,
+# arXiv 1706.05137.)
+
+# %% [markdown]
+# ## 10β · A loss for three axes
+#
+# The outputs and the targets are `[B, 3]`: valence, energy (which the handout once calls arousal) and danceability. The
+# loss is an `nn.Module` that takes both and returns the weighted sum of the three mean squared errors. Its weights are a
+# *buffer*, not parameters: they move to the GPU with the module and are not trained. (If they were, gradient descent would
+# simply lower them without end.)
+
+# %%
+runs.show_source(models.MultitaskLoss)
+
+# %% [markdown]
+# **Which weights?** Always predicting an axis's mean has a squared error equal to the axis's *variance*. So an axis whose
+# values are spread widely brings a larger loss, and larger gradients, than a narrow one. With the weight 1 / variance (on
+# the training part) each axis's loss is 1 for the constant mean, whatever its spread, and the three are of one order of
+# magnitude. There is a second reading: such a loss is 1 - R2, the share of the variance that is *not* explained.
+
+# %% tags=["solution"]
+axes = list(lab_data.AXES)
+parts = record.load_table("08_regression", "affect_split")
+splits = datasets.affect_splits(root / lab_data.MULTITASK, "mel", axes, parts)
+train_values = datasets.labels_of(splits.train)
+weights = 1 / train_values.var(0, unbiased=False)
+weighted, plain = models.MultitaskLoss(weights), models.MultitaskLoss()
+
+
+# %%
+def losses_table(outputs, targets):
+    """Each axis's loss, its share of the plain sum, and the same after weighting."""
+    losses = plain.per_axis(outputs, targets)
+    after = weights * losses
+    columns = {"loss": losses, "share": losses / losses.sum(), "weight": weights}
+    columns |= {"weighted loss": after, "weighted share": after / after.sum()}
+    return pd.DataFrame({name: column.tolist() for name, column in columns.items()}, index=axes)
+
+
+constant = losses_table(train_values.mean(0).expand_as(train_values), train_values)
+runs.show_table(constant)
+ratio = constant["loss"].max() / constant["loss"].min()
+runs.tell(
+    f"For the constant mean the largest of the three plain losses is {ratio:.1f} times the "
+    "smallest; after weighting all are 1."
+)
+
+# %% [markdown]
+# ## 10γ · One CNN learns all three axes
+#
+# The architecture is that of step 8's CNN; only the head has three outputs. Everything up to it is shared, so each clip's
+# three labels teach the same filters. The validation loss that stops the training is the weighted one, too.
+
+# %% tags=["solution"]
+single = record.load_checkpoint("08_regression", "cnn_valence", head="regressor", feature="mel")
+spec = {**single.spec, "head": "multitask", "head_options": {"n_axes": len(axes)}}
+loaders = datasets.make_loaders(
+    splits, batch_size, seed, crop_frames=crop_frames, max_masked_bands=max_masked_bands
+)
+settings.seed_everything(seed)
+model = models.build_model(spec)
+history = training.train(
+    model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
+    loss=weighted, device=compute, name="multitask CNN",
+)  # fmt: skip
+record.save_checkpoint(
+    "multitask", model, spec, feature="mel", scaler=splits.scaler, axes=axes,
+    epoch=history.best_epoch, note="lowest weighted validation loss",
+)  # fmt: skip
+
+# %%
+title = "One CNN, three axes: weighted loss"
+record.show(plots.learning_curves({"multitask CNN": history}, title), "learning_curves")
+ids, predicted, true = {}, {}, {}
+for part, subset, loader in (
+    ("validation", splits.val, loaders[1]), ("heldout", splits.test, loaders[2]),
+):  # fmt: skip
+    ids[part], true[part] = datasets.ids_of(subset), datasets.labels_of(subset)
+    predicted[part] = evaluation.predict(model, loader, compute)
+    record.save_predictions(f"multitask_{part}", ids[part], predicted[part], axes)
+
+# %%
+# The losses of the trained model on validation: is one axis left behind?
+trained = losses_table(train_values.new_tensor(predicted["validation"]), true["validation"])
+runs.show_table(trained)
+left = trained["weighted loss"]
+runs.tell(
+    f"Hardest on validation: {left.idxmax()} (weighted loss {left.max():.2f}; about 1 is what the "
+    f"constant mean has), easiest: {left.idxmin()} ({left.min():.2f})."
+)
+
+# %% [markdown]
+# ## 10δ · Compared with step 8: one network instead of three
+#
+# Same architecture, same clips, same augmentation; once three networks with one axis each, once one with three. The
+# held-out clips are the same as well, so the comparison is paired, per axis and for the mean.
+
+# %%
+target = true["heldout"].numpy()
+heldout = {"multitask": predicted["heldout"]}
+for name, stored in (("three CNNs", "cnn_heldout"), ("SVR", "svr_heldout")):
+    heldout[name] = record.load_predictions("08_regression", stored, ids["heldout"], axes)
+scores = {
+    "multitask": record.add_affect_scores("multitask CNN", "mel", target, heldout["multitask"])
+}
+for name in ("three CNNs", "SVR"):
+    scores[name] = evaluation.affect_scores(target, heldout[name], seed)
+table = {name: {axis: str(score) for axis, score in own.items()} for name, own in scores.items()}
+runs.show_table(pd.DataFrame.from_dict(table, orient="index"))
+rows = {f"{axis}: {name}": scores[name][axis] for axis in (*axes, "mean") for name in heldout}
+title = f"Spearman on {len(target)} held-out clips"
+record.show(plots.score_plot(rows, title, "Spearman", 0.0, "no order at all"), "spearman")
+panels = {
+    axis: (target[:, i], predicted["heldout"][:, i], scores["multitask"][axis])
+    for i, axis in enumerate(axes)
+}
+record.show(plots.predicted_against_true(panels, "Multitask CNN on held-out clips"), "heldout")
+
+# %% tags=["solution"]
+for i, axis in enumerate(axes):
+    compared = evaluation.compare_spearman(
+        target[:, i], heldout["multitask"][:, i], heldout["three CNNs"][:, i], seed
+    )
+    what = f"Spearman for {axis} on held-out clips"
+    runs.tell(f"- {compared.sentence('The multitask CNN', 'the CNN of step 8', what)}")
+for other in ("three CNNs", "SVR"):
+    compared = evaluation.compare_spearman(target, heldout["multitask"], heldout[other], seed)
+    what = "mean Spearman on held-out clips"
+    runs.tell(f"- {compared.sentence('The multitask CNN', f'the {other}', what)}")
+
+# %%
+# The price: parameters to store, and seconds of training.
+step8 = record.load_table("08_regression", "histories")
+step8 = step8[step8["model"] == "CNN"]
+n_single, n_shared = models.n_parameters(single.model), models.n_parameters(model)
+costs = {
+    "three CNNs": [len(axes) * n_single, len(step8), step8["seconds"].sum()],
+    "multitask CNN": [n_shared, len(history.seconds), sum(history.seconds)],
+}
+costs = pd.DataFrame.from_dict(costs, orient="index", columns=["parameters", "epochs", "seconds"])
+runs.show_table(costs, digits=1)
+saved = costs["parameters"].iloc[0] / n_shared
+faster = costs["seconds"].iloc[0] / costs["seconds"].iloc[1]
+runs.tell(
+    f"The three networks have {saved:.1f} times the parameters and took {faster:.1f} times the "
+    "training time of the one; in use, one pass per clip gives all three values."
+)
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Subclass the loss. Here the absolute error takes the place of the squared one: a few clips with odd labels then pull less.
+# Or try plain weights, or a weight of 3 for the hardest axis.
+
+# %%
+class MyLoss(models.MultitaskLoss):
+    """A multitask loss whose error per axis you can change."""
+
+    def per_axis(self, outputs, targets):
+        """Outputs and targets [B, 3] -> the absolute error of each axis, [3]."""
+        return (outputs - targets).abs().mean(0)
+
+
+spread = (train_values - train_values.mean(0)).abs().mean(0)  # what the constant mean would have
+settings.seed_everything(seed)
+mine = models.build_model(spec)
+training.train(mine, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
+               loss=MyLoss(1 / spread), device=compute, name="my loss")  # fmt: skip
+trials = {"my loss": evaluation.predict(mine, loaders[1], compute)}
+trials["squared error"] = predicted["validation"]
+for name, values in trials.items():
+    score = evaluation.mean_spearman(true["validation"].numpy(), values, seed)
+    print(f"{name}: mean Spearman on validation {score}")
+
+# %% [markdown]
+# ## What we learned
+#
+# - A multitask loss is a weighted sum; weights from the training variances put the axes on equal terms.
+# - One shared backbone needs about a third of the parameters of three networks and gives all axes in one pass.
+# - Whether sharing also gives better rankings is settled by the paired comparison, not by the learning curve.
+#
+# **Check yourself**
+#
+# <details><summary>Adam rescales every parameter's step. Why do the weights of the loss still matter?</summary>
+# Adam makes up for a factor common to the whole loss. The weights change what the axes contribute *relative* to each other
+# to the gradient of the shared filters.
+# </details>
+#
+# <details><summary>Can the training loss of this notebook be compared with that of step 8?</summary>
+# No: it is a sum of three losses, each divided by a variance. Compare what both are judged by: Spearman on the same clips.
+# </details>
+#
+# <details><summary>When would you expect one shared model to do worse than three?</summary>
+# When the axes need different features and the backbone is too small for all of them, or when one axis's gradients push
+# against another's.
+# </details>
+
+# %%
+record.finish(key_metric=f"mean Spearman on held-out: multitask {scores['multitask']['mean']}, "
+                         f"three CNNs {scores['three CNNs']['mean']}")  # fmt: skip

@@ -1,0 +1,324 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 11 · The Kaggle submission
+#
+# **What you will learn**
+# - how to choose among several models without spoiling the number you will expect
+# - how to write `solution.txt`, and how to be sure that it is whole before you upload it
+# - how far a leaderboard score may lie from what you expected, and still be no surprise
+#
+# **Needs** the results of notebooks 08, 09 and 10. **Leaves** `solution.txt` in the run's folder. Step 11 is optional.
+#
+# **The one insight:** write down what you expect, with its margin, *before* you look at the leaderboard.
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+# Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
+import sys
+from pathlib import Path
+
+try:
+    import helpers.settings
+except ImportError:
+    here = Path(globals().get("__file__", "notebook")).resolve()
+    places = [*here.parents, *Path.cwd().parents]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
+    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    sys.path.insert(0, str(hits[0]))
+
+# %%
+# %load_ext autoreload
+# %autoreload 2
+import math
+
+import numpy as np
+import pandas as pd
+
+from helpers import data as lab_data
+from helpers import datasets, evaluation, plots, runs, settings, submission
+
+notebook = "11_kaggle_submission"
+plots.use_style()
+
+# %% tags=["parameters"]
+data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
+device = "auto"  # "cpu", "cuda" or "auto"
+seed = 0
+batch_size = 64  # clips per step; for predictions only
+
+# %%
+settings.apply_profile(globals())
+
+# %%
+settings.seed_everything(seed)
+compute = settings.pick_device(device)
+root = lab_data.find_data(data)
+record = runs.open_record(notebook, root, seed)
+print(f"data: {root.name}   device: {compute}   seed: {seed}")
+
+# %% [markdown]
+# ## 11α · The best model predicts the test clips
+#
+# Candidates are the three LSTMs and the three CNNs of step 8, the CNNs with one axis taken from step 9, and the multitask
+# CNN of step 10. The **validation** part chooses, by the lab's metric. The held-out part must not: the best of four noisy
+# scores is too high on average, and then nothing honest would be left to expect. The SVR is shown for reference.
+
+# %% tags=["solution"]
+axes = list(lab_data.AXES)
+tracks = lab_data.read_tracks(root / lab_data.MULTITASK, "train").set_index("id")
+parts = record.load_table("08_regression", "affect_split")
+ids = {
+    "validation": parts.loc[parts["part"] == "val", "id"].tolist(),
+    "heldout": parts.loc[parts["part"] == "held-out", "id"].tolist(),
+}
+true = {part: tracks.loc[names, axes].to_numpy() for part, names in ids.items()}
+moved = record.load_values("09_transfer")["axis"]
+combined = f"CNNs, {moved} from genre (step 9)"
+
+
+def stored_predictions(part):
+    """What each candidate predicted for a part of the labelled clips: [n, 3] each."""
+    step8 = {
+        name: record.load_predictions("08_regression", f"{name}_{part}", ids[part], axes)
+        for name in ("lstm", "cnn", "svr")
+    }
+    replaced = step8["cnn"].copy()
+    transfer = record.load_predictions("09_transfer", f"transfer_{part}", ids[part], [moved])
+    replaced[:, axes.index(moved)] = transfer[:, 0]
+    shared = record.load_predictions("10_multitask", f"multitask_{part}", ids[part], axes)
+    return {
+        "multitask CNN (step 10)": shared, combined: replaced, "CNNs (step 8)": step8["cnn"],
+        "LSTMs (step 8)": step8["lstm"], "SVR, for reference": step8["svr"],
+    }  # fmt: skip
+
+
+# %% tags=["solution"]
+validation = {
+    name: evaluation.mean_spearman(true["validation"], values, seed)
+    for name, values in stored_predictions("validation").items()
+}
+candidates = {name: score for name, score in validation.items() if "reference" not in name}
+chosen = evaluation.highest(candidates)
+title = f"Mean Spearman on {len(ids['validation'])} validation clips: what chooses"
+record.show(plots.score_plot(validation, title, "mean Spearman"), "choice")
+runs.tell(f"Chosen on validation: **{chosen}**, {validation[chosen]}.")
+if validation["SVR, for reference"].value > validation[chosen].value:
+    runs.tell("The SVR on band statistics is above it there: the network is not worth its GPU yet.")
+
+# %% [markdown]
+# Now the clips without labels. Every checkpoint brings its feature and its scaling; the beat-synchronous folder holds the
+# same test clips under the same ids.
+
+# %% tags=["solution"]
+lstm_folder = record.load_values("08_regression")["lstm_folder"]
+cnns = {axis: ("08_regression", f"cnn_{axis}", lab_data.MULTITASK) for axis in axes}
+models_of = {
+    "multitask CNN (step 10)": [("10_multitask", "multitask", lab_data.MULTITASK)],
+    combined: list({**cnns, moved: ("09_transfer", f"transfer_{moved}", lab_data.MULTITASK)}.values()),
+    "CNNs (step 8)": list(cnns.values()),
+    "LSTMs (step 8)": [("08_regression", f"lstm_{axis}", lstm_folder) for axis in axes],
+}
+
+
+def predict_test(stored_in, name, folder):
+    """One checkpoint's predictions for the test clips: a table, a row per clip, a column per axis."""
+    checkpoint = record.load_checkpoint(stored_in, name)
+    clips = datasets.SpectrogramDataset(
+        root / folder, "test", checkpoint.feature, scaler=checkpoint.scaler
+    )
+    outputs = evaluation.predict(
+        checkpoint.model, datasets.make_loader(clips, batch_size), compute
+    )
+    values = outputs.reshape(len(clips), len(checkpoint.axes))
+    return pd.DataFrame(values, index=clips.ids, columns=checkpoint.axes)
+
+
+predicted = pd.concat([predict_test(*model) for model in models_of[chosen]], axis=1)[axes]
+runs.show_table(predicted.describe().loc[["count", "mean", "std", "min", "max"]])
+
+# %%
+# Do they look like the predictions for labelled clips? A shifted picture means a wrong scaling.
+heldout = stored_predictions("heldout")[chosen]
+panels = {f"{axis}, test": predicted[axis].to_numpy() for axis in axes}
+title = f"Predictions of {chosen} for {len(predicted)} test clips"
+means = ", ".join(f"{a} {predicted[a].mean():.2f} ({h:.2f})" for a, h in zip(axes, heldout.mean(0), strict=True))
+alt = f"{title}. Mean on test, and on held-out in brackets: {means}."
+record.show(plots.histogram(panels, title, "predicted value", alt), "test_predictions")
+runs.tell(f"Mean prediction on test clips, and on held-out clips in brackets: {means}.")
+
+# %% [markdown]
+# ## 11β · `solution.txt`
+#
+# A header, then a line per clip: its file name and three values. `write_solution` clips the values to 0..1, rounds to
+# three decimals, and checks the text before it writes; here it is checked once more against the clips of the test folder,
+# whatever model and folder the predictions came from.
+
+# %%
+runs.show_source(submission.check_solution)
+
+# %% tags=["solution"]
+test_ids = lab_data.read_tracks(root / lab_data.MULTITASK, "test")["id"].tolist()
+run_folder = record.folder.parents[1]
+for place in (record.folder, run_folder):
+    path = submission.write_solution(place / "solution.txt", predicted.index, predicted.to_numpy())
+lines = path.read_text().splitlines()
+submission.check_solution("\n".join(lines), test_ids, str(path))
+assert len(lines) == 1 + len(test_ids)
+print("\n".join(lines[:5]))
+runs.tell(f"`runs/{run_folder.name}/solution.txt`: a header and {len(lines) - 1} rows, one per test clip.")
+
+# %% [markdown]
+# ## 11γ · Submit it
+#
+# In the browser: open the competition of your year (`data_links.md` has the links), join it, *Submit Prediction*, upload
+# `solution.txt`, describe it in a line that names the run. On the command line, with Kaggle's own tool and your API token:
+#
+# ```
+# pip install kaggle
+# kaggle competitions submit multitask-affective-music-lab-2022 -f solution.txt -m "multitask CNN, seed 0"
+# kaggle competitions submissions multitask-affective-music-lab-2022
+# ```
+#
+# The leaderboard shows your best score. Submit what your validation part chose, once; trying many files and keeping the
+# best one fits the leaderboard, not the music. And keep your Kaggle notebooks private: the lab's rule is that solutions are
+# not published.
+
+# %% [markdown]
+# ## 11δ · What score is expected, and how close is it?
+#
+# Expected is the **held-out** score of the chosen model: these clips chose nothing, just as the hidden test clips. Its
+# interval says how the score varies with the held-out clips. The leaderboard's score varies as well, with *its* clips; for
+# the difference of the two the variances add up, so the interval grows by the factor sqrt(1 + n held-out / n test).
+#
+# One public solution reported a mean of 0.744 on its own validation split and got 0.7199 on Kaggle: choosing on the same
+# clips that are reported makes one expect too much.
+
+# %% tags=["solution"]
+expected = record.add_affect_scores(chosen, "as stored", true["heldout"], heldout)["mean"]
+n_heldout, n_test = len(ids["heldout"]), len(test_ids)
+wider = math.sqrt(1 + n_heldout / n_test)
+low = expected.value - wider * (expected.value - expected.low)
+high = expected.value + wider * (expected.high - expected.value)
+runs.tell(
+    f"Expected mean Spearman: **{expected}**, from {n_heldout} held-out clips. A score on the "
+    f"{n_test} test clips is no surprise between {low:.3f} and {high:.3f}."
+)
+
+
+def judge(score, where):
+    """A sentence that compares a score with the expectation above."""
+    if not (expected.defined and math.isfinite(score)):
+        return f"{where}: {score:.4f}; it cannot be compared, one of the two is undefined."
+    side = "above" if score >= expected.value else "below"
+    verdict = "inside" if low <= score <= high else "outside"
+    return (
+        f"{where}: {score:.4f}, {abs(score - expected.value):.3f} {side} the expected value and "
+        f"{verdict} the margin of {low:.3f} to {high:.3f}."
+    )
+
+
+# %% [markdown]
+# **Your score.** Write the number of the leaderboard into a text file `kaggle_score.txt` in the run's folder, and run this
+# notebook again.
+
+# %% tags=["solution"]
+score_file = run_folder / "kaggle_score.txt"
+if score_file.is_file():
+    text = score_file.read_text().strip()
+    try:
+        kaggle_score = float(text)
+    except ValueError:
+        raise settings.LabError(f"{score_file}:1: {text!r} is no number; write it as 0.7199") from None
+    runs.tell(judge(kaggle_score, "Kaggle's score"))
+else:
+    runs.tell(
+        f"No score yet: submit `solution.txt`, then write the score into "
+        f"`runs/{run_folder.name}/kaggle_score.txt` and run this notebook again."
+    )
+
+# %% [markdown]
+# **A stand-in for the demo set.** There is no competition for synthesised music, but its withheld answers lie outside the
+# data folder, where no notebook before this cell reads them. Where such a file is found (`multitask_test_answers`, `.csv` or
+# `.txt`, in the data folder or beside it) the finished `solution.txt` is scored as Kaggle would: this is *not* a Kaggle
+# score, and it must not change any choice above.
+
+# %% tags=["solution"]
+names = ("multitask_test_answers.csv", "multitask_test_answers.txt")
+found = [place / name for place in (root.parent, root) for name in names if (place / name).is_file()]
+stand_in = None
+if found:
+    answers = lab_data.read_affect_labels(found[0]).set_index("id").reindex(test_ids)[axes]
+    if answers.isna().any(axis=None):
+        raise settings.LabError(f"{found[0]}: answers are missing for some clips of the test folder")
+    sent = pd.read_csv(path)
+    sent.index = [lab_data.clip_id(name) for name in sent.iloc[:, 0]]
+    submitted = sent.loc[test_ids, axes].to_numpy()
+    stand_in = evaluation.mean_spearman(answers.to_numpy(), submitted, seed)
+    where = "affect test (stand-in for Kaggle's hidden answers)"
+    record.add_scores(chosen, "as stored", where, {"mean Spearman": stand_in}, n_test)
+    runs.tell(judge(stand_in.value, "Stand-in for Kaggle's hidden score (demo answers, not Kaggle)"))
+else:
+    runs.tell("No withheld answers beside these data: only Kaggle can score `solution.txt`.")
+
+# %%
+scores = {f"expected ({n_heldout} held-out clips)": expected}
+if score_file.is_file():
+    scores["Kaggle"] = evaluation.Score(kaggle_score)
+if stand_in is not None:
+    scores[f"stand-in ({n_test} test clips)"] = stand_in
+record.show(plots.score_plot(scores, "Expected and reached", "mean Spearman"), "expected")
+
+# %% [markdown]
+# ## Change this and run again
+#
+# Spearman looks at ranks only, so models can be averaged by rank, whatever their scales. Does a mixture of all candidates do
+# better on validation than the chosen one? If so, and only then, it may be next time's entry.
+
+# %%
+def mixture(predictions):
+    """The mean rank of several models' predictions [n, 3], scaled to 0..1. Replace it by yours."""
+    ranks = [values.argsort(0).argsort(0) for values in predictions]
+    return np.mean(ranks, axis=0) / max(1, len(ranks[0]) - 1)
+
+
+own = [values for name, values in stored_predictions("validation").items() if name in candidates]
+score = evaluation.mean_spearman(true["validation"], mixture(own), seed)
+print(f"mean Spearman on validation: mixture {score}, {chosen} {validation[chosen]}")
+
+# %% [markdown]
+# ## What we learned
+#
+# - Validation chooses, held-out says what to expect, the hidden test set confirms or surprises.
+# - A submission is checked by code: header, every clip once, three finite values in 0..1.
+# - A leaderboard score within the margin is no news; outside of it, look for a difference between the two sets of clips.
+#
+# **Check yourself**
+#
+# <details><summary>Your score lies far below the margin. What do you look at first?</summary>
+# The path from model to file: clip ids and their order, the scaler, the columns' order. Then whether the held-out part took
+# part in a choice after all.
+# </details>
+#
+# <details><summary>Why may values be clipped to 0..1 without fear for the score?</summary>
+# Clipping keeps the order except among the clips beyond the ends, which become ties; few predictions lie there. Rounding to
+# three decimals makes a few ties as well.
+# </details>
+#
+# <details><summary>A friend submitted thirty files and reports the best. What is wrong with that number?</summary>
+# It is the highest of thirty noisy scores on the same clips, so it is too high for new ones: the leaderboard has become a
+# validation set.
+# </details>
+
+# %%
+record.save_values(chosen=chosen, rows=len(lines) - 1)
+record.finish(key_metric=f"expected mean Spearman {expected}; {len(lines) - 1} rows")

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Sets the environment up if needed, then runs the tests: ./run_tests.sh [pytest's arguments]
+#   ./run_tests.sh                    all of them
+#   ./run_tests.sh -m "not smoke"     without the notebooks, the longest part
+#   ./run_tests.sh -k demo            those with "demo" in their name
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+begun=$(date +%s)
+setup_extra=test
+source tools/setup.sh
+
+status=0
+"$PYTHON" -m pytest "$@" || status=$?
+echo "run_tests.sh: $(($(date +%s) - begun)) s with the set-up, exit $status"
+exit "$status"

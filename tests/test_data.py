@@ -1,0 +1,381 @@
+"""Finding the data, label files with their quirks, and arrays: right ones, and bad ones named."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import data as lab_data
+from helpers.settings import LabError
+
+# ---- the course's tables -----------------------------------------------------------------------
+
+
+def test_the_class_mapping_is_the_course_s() -> None:
+    merged: dict[str | None, set[str]] = {}
+    for genre, name in lab_data.CLASS_MAPPING.items():
+        merged.setdefault(name, set()).add(genre)
+    assert len(lab_data.GENRES) == 20
+    assert merged == {
+        "Rock": {"Rock", "Psych-Rock", "Post-Rock"},
+        "Folk": {"Psych-Folk", "Folk"},
+        "Metal": {"Metal", "Punk"},
+        "Electronic": {"Electronic", "Chiptune"},
+        None: {"Indie-Rock", "Post-Punk", "Soundtrack", "International", "Old-Time"},
+        **{name: {name} for name in ("Trip-Hop", "Pop", "Hip-Hop", "Classical", "Blues", "Jazz")},
+    }
+
+
+def test_a_genre_without_a_class_is_named() -> None:
+    with pytest.raises(LabError, match="no entry for Jazz; add it"):
+        lab_data.map_classes(["Rock", "Jazz"], {"Rock": "Rock"})
+
+
+# ---- finding the data --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nowhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder on a machine without Kaggle, data or demo set."""
+    folder = tmp_path / "a" / "work"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(lab_data, "KAGGLE_INPUT", tmp_path / "kaggle")
+    return folder
+
+
+def make_data(folder: Path) -> Path:
+    """A folder that looks like the lab's data from outside."""
+    (folder / lab_data.MARKER).mkdir(parents=True)
+    return folder
+
+
+def make_demo(home: Path) -> Path:
+    """A finished demo set, as far as finding it goes."""
+    folder = make_data(home / ".cache" / "demo" / "data")
+    (folder.parent / "complete.json").write_text("{}")
+    return folder
+
+
+def test_each_place_wins_over_the_next_one(
+    nowhere: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = make_demo(home)
+    assert lab_data.find_data() == demo
+    own = make_data(nowhere / "data")
+    assert lab_data.find_data() == own
+    kaggle = make_data(tmp_path / "kaggle" / "datasets" / "owner" / "slug" / "data")
+    assert lab_data.find_data() == kaggle
+    chosen = make_data(tmp_path / "chosen")
+    monkeypatch.setenv("MUSICLAB_DATA", str(chosen))
+    assert lab_data.find_data() == chosen
+    assert lab_data.find_data("demo") == demo  # asked for by name
+    assert lab_data.find_data(str(own)) == own
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "kaggle/patreco3-multitask-affective-music/data",
+        "kaggle/datasets/owner/slug/data",
+        "a/input/data/data",  # ../input of the working folder, as in 2020
+        "home/data",  # the checkout's own, from another working folder
+    ],
+)
+def test_data_are_found_where_uploads_lie(nowhere: Path, tmp_path: Path, place: str) -> None:
+    folder = make_data(tmp_path / place)
+    assert lab_data.find_data().resolve() == folder.resolve()
+
+
+@pytest.mark.parametrize("given", ["x/data", "x", "x/data/fma_genre_spectrograms"])
+def test_a_folder_above_or_the_marker_itself_will_do(tmp_path: Path, given: str) -> None:
+    folder = make_data(tmp_path / "x" / "data")
+    assert lab_data.find_data(tmp_path / given) == folder
+
+
+def test_no_data_lists_where_it_looked(nowhere: Path, home: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabError) as caught:
+        lab_data.find_data()
+    message = str(caught.value)
+    for place in ("$MUSICLAB_DATA", nowhere / "data", tmp_path / "kaggle", home / ".cache/demo"):
+        assert str(place) in message
+    assert "notebook 00" in message and "\n" not in message
+
+
+def test_an_unfinished_demo_set_is_not_taken(nowhere: Path, home: Path) -> None:
+    make_data(home / ".cache" / "demo" / "data")  # complete.json is missing
+    with pytest.raises(LabError, match="no finished demo set"):
+        lab_data.find_data("demo")
+    with pytest.raises(LabError, match="no data found"):
+        lab_data.find_data()
+
+
+def test_a_wrong_folder_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other" / "music").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(LabError, match="absent: the data folder does not exist"):
+        lab_data.find_data(tmp_path / "absent")
+    with pytest.raises(LabError, match="file: the data folder is a file"):
+        lab_data.find_data(tmp_path / "file")
+    with pytest.raises(LabError, match=r"other: no folder fma_genre.*it holds music.*unpack"):
+        lab_data.find_data(tmp_path / "other")
+    monkeypatch.setenv("MUSICLAB_DATA", str(tmp_path / "absent"))
+    with pytest.raises(LabError, match=r"absent: \$MUSICLAB_DATA does not exist"):
+        lab_data.find_data()
+
+
+def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path) -> None:
+    assert lab_data.data_name(make_demo(home)) == "demo"
+    assert lab_data.data_name(tmp_path / "my_upload" / "data") == "my_upload"
+    assert lab_data.data_name(tmp_path / "real") == "real"
+
+
+# ---- label files -------------------------------------------------------------------------------
+
+
+def genre_folder(tmp_path: Path, labels: bytes, clips: tuple[str, ...] = ("7", "8")) -> Path:
+    """A genre folder with these training labels; its clips are empty files."""
+    folder = tmp_path / lab_data.GENRE
+    (folder / "train").mkdir(parents=True)
+    for name in clips:
+        (folder / "train" / f"{name}.fused.full.npy").touch()
+    (folder / "train_labels.txt").write_bytes(labels)
+    return folder
+
+
+@pytest.mark.parametrize("name", lab_data.FOLDERS)
+@pytest.mark.parametrize("split", lab_data.SPLITS)
+def test_every_named_clip_is_found_on_disk(mini_data: Path, name: str, split: str) -> None:
+    tracks = lab_data.read_tracks(mini_data / name, split)
+    on_disk = {path.name.split(".")[0] for path in (mini_data / name / split).iterdir()}
+    assert set(tracks["id"]) == on_disk and tracks["id"].is_unique
+    assert all(Path(path).is_file() for path in tracks["path"])
+    assert set(tracks["split"]) == {split}
+
+
+def test_full_and_beat_label_files_name_the_same_clips(mini_data: Path) -> None:
+    for split in lab_data.SPLITS:
+        full, beat = (
+            lab_data.read_tracks(mini_data / name, split).set_index("id")["genre"]
+            for name in (lab_data.GENRE, lab_data.GENRE_BEAT)
+        )
+        assert full.to_dict() == beat.to_dict()
+
+
+def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
+    train = lab_data.read_tracks(mini_data / lab_data.MULTITASK, "train")
+    test = lab_data.read_tracks(mini_data / lab_data.MULTITASK, "test")
+    axes = list(lab_data.AXES)
+    assert train[axes].notna().all(axis=None) and test[axes].isna().all(axis=None)
+    assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        b"Id\tGenre\n7.fused.full.npy.gz\tBlues\n8.full.fused.npy.gz\tRock\n",
+        b"Id\tGenre\r\n7.beatsync.fused.npy.gz\tBlues\r\n8.beatsync.fused.npy.gz\tRock\r\n",
+        b"\xef\xbb\xbfId\tGenre\n7.npy\tBlues \n\n8\tRock",  # BOM, blanks, no last line end
+    ],
+)
+def test_names_line_ends_and_marks_do_not_matter(tmp_path: Path, labels: bytes) -> None:
+    tracks = lab_data.read_tracks(genre_folder(tmp_path, labels), "train")
+    assert tracks[["id", "genre"]].to_numpy().tolist() == [["7", "Blues"], ["8", "Rock"]]
+
+
+def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path: Path) -> None:
+    folder = genre_folder(tmp_path, b"Id\tGenre\n7.x\tBlues\n")
+    (folder / "train" / "7.fused.full.npy.gz").touch()
+    (path,) = lab_data.read_tracks(folder, "train")["path"]
+    assert path.endswith("7.fused.full.npy")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (b"", r"train_labels.txt: the label file is empty"),
+        (b"Id\tGenre\n", r"train_labels.txt: the label file has a header and no rows"),
+        (b"Id\tGenre\n\n  \n", r"train_labels.txt: the label file has a header and no rows"),
+        (b"Id\tGenre\n7.npy\n", r"train_labels.txt:2: expected Id<TAB>Genre, got '7.npy'"),
+        (b"Id\tGenre\n7.npy\t\n", r"train_labels.txt:2: expected Id<TAB>Genre"),
+        (b"Id\tGenre\n7.npy,Blues\n", r"train_labels.txt:2: expected Id<TAB>Genre"),
+        (b"Id\tGenre\n7\tBlues\n8\tRok\n", r"txt:3: unknown genre 'Rok' \(did you mean 'Rock'"),
+        (b"Id\tGenre\n7\tBlues\n7.x\tRock\n", r"txt:3: clip 7 was already named in line 2"),
+        (b"Id\tGenre\n../7.npy\tBlues\n", r"txt:2: '../7.npy' is no clip name inside its folder"),
+        (b"Id\tGenre\n/etc/x.npy\tBlues\n", r"txt:2: '/etc/x.npy' is no clip name"),
+        (b"Id\tGenre\nsub/7.npy\tBlues\n", r"txt:2: 'sub/7.npy' is no clip name"),
+        (b"Id\tGenre\n7\tBl\xfces\n", r"train_labels.txt: no UTF-8 text at byte 13"),
+        (b"Id\tGenre\n7\tBlues\n9\tRock\n", r"names 1 clips that are not in .*train.* first is 9"),
+        (b"7.npy\tBlues\n8.npy\tRock\n", r"txt:1: expected the header Id<TAB>Genre, got '7.npy"),
+    ],
+)
+def test_a_bad_genre_label_file_is_named_with_its_line(
+    tmp_path: Path, labels: bytes, message: str
+) -> None:
+    with pytest.raises(LabError, match=message) as caught:
+        lab_data.read_tracks(genre_folder(tmp_path, labels), "train")
+    assert "\n" not in str(caught.value)
+
+
+HEADER = b"Id,valence,energy,danceability\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (HEADER + b"7,0.1,0.2\n", r"train_labels.txt:2: expected Id,valence,energy,danceability"),
+        (HEADER + b"7,0.1,0.2,0.3,0.4\n", r"train_labels.txt:2: expected Id,valence"),
+        (HEADER + b"7,0.1,0.2,1.2\n", r"train_labels.txt:2: danceability is 1.2, outside 0..1"),
+        (HEADER + b"7,-0.1,0.2,0.2\n", r"train_labels.txt:2: valence is -0.1, outside 0..1"),
+        (HEADER + b"7,0.1,nan,0.3\n", r"train_labels.txt:2: energy is nan, outside 0..1"),
+        (HEADER + b"7,0.1,high,0.3\n", r"train_labels.txt:2: energy is 'high', not a number"),
+        (b"7,0.1,0.2,0.3\n8,0.1,0.2,0.3\n", r"txt:1: expected the header Id,valence"),
+    ],
+)
+def test_a_bad_affect_label_file_is_named_with_its_line(
+    tmp_path: Path, labels: bytes, message: str
+) -> None:
+    path = tmp_path / "train_labels.txt"
+    path.write_bytes(labels)
+    with pytest.raises(LabError, match=message):
+        lab_data.read_affect_labels(path)
+
+
+def test_a_missing_part_of_the_data_is_named(tmp_path: Path) -> None:
+    folder = genre_folder(tmp_path, b"Id\tGenre\n7\tBlues\n")
+    with pytest.raises(LabError, match="test: this folder is missing"):
+        lab_data.read_tracks(folder, "test")
+    with pytest.raises(LabError, match="unknown split 'val'; known: train, test"):
+        lab_data.read_tracks(folder, "val")
+    (folder / "train_labels.txt").unlink()
+    with pytest.raises(LabError, match="train_labels.txt: the label file is missing"):
+        lab_data.read_tracks(folder, "train")
+    shutil.rmtree(folder / "train")
+    (folder / "train").mkdir()
+    (folder / "train" / "notes.txt").touch()
+    with pytest.raises(LabError, match=r"train: no .npy or .npy.gz file in it"):
+        lab_data.read_tracks(folder, "train")
+
+
+# ---- arrays ------------------------------------------------------------------------------------
+
+
+def clip_array(n_frames: int = 5) -> np.ndarray:
+    """Values that every float type holds exactly."""
+    return np.arange(140 * n_frames, dtype=np.float64).reshape(140, n_frames) % 64 - 64
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f8"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_any_float_type_is_read_plain_or_gzipped(
+    tmp_path: Path, dtype: str, packed: bool, order: str
+) -> None:
+    path = tmp_path / "7.fused.full.npy"
+    np.save(path, np.asarray(clip_array(), dtype=dtype, order=order))
+    if packed:
+        content, path = path.read_bytes(), path.with_suffix(".npy.gz")
+        path.write_bytes(gzip.compress(content))
+    array = lab_data.read_array(path)
+    assert array.dtype == np.float32 and array.flags.c_contiguous
+    np.testing.assert_array_equal(array, clip_array())
+    assert lab_data.read_n_frames(path) == 5
+
+
+def test_a_gzipped_file_without_gz_in_its_name_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "7.npy", clip_array())
+    (tmp_path / "8.npy").write_bytes(gzip.compress((tmp_path / "7.npy").read_bytes()))
+    np.testing.assert_array_equal(lab_data.read_array(tmp_path / "8.npy"), clip_array())
+
+
+def write_bad_array(path: Path, fault: str) -> Path:
+    """Write a clip with one fault; returns its path."""
+    array = clip_array()
+    if fault == "transposed":
+        array = array.T
+    elif fault == "wrong shape":
+        array = array[:128]
+    elif fault == "flat":
+        array = array.ravel()
+    elif fault == "no frames":
+        array = array[:, :0]
+    elif fault in ("NaN", "infinite"):
+        array[3, 2] = np.nan if fault == "NaN" else -np.inf
+    elif fault == "whole numbers":
+        array = array.astype(np.int16)
+    np.save(path, array.astype(object) if fault == "pickled" else array, allow_pickle=True)
+    content = path.read_bytes()
+    if fault == "cut short":
+        path.write_bytes(content[:-100])
+    elif fault == "cut in the header":
+        path.write_bytes(content[:40])
+    elif fault == "text":
+        path.write_text("not found")
+    elif fault == "empty":
+        path.write_bytes(b"")
+    elif fault == "gz that is no gzip":
+        path = path.rename(path.with_name("7.npy.gz"))
+    elif fault == "gzip cut short":
+        path = path.rename(path.with_name("7.npy.gz"))
+        path.write_bytes(gzip.compress(content)[:-30])
+    elif fault == "gzip with a wrong byte":
+        path = path.rename(path.with_name("7.npy.gz"))
+        packed = bytearray(gzip.compress(content))
+        packed[len(packed) // 2] ^= 0xFF
+        path.write_bytes(bytes(packed))
+    return path
+
+
+SHAPES = ("transposed", "wrong shape", "flat", "no frames")
+CONTENTS = (
+    "pickled", "cut short", "cut in the header", "text", "empty", "gz that is no gzip",
+    "gzip cut short", "gzip with a wrong byte",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", [*SHAPES, *CONTENTS, "NaN", "infinite", "whole numbers"])
+def test_a_bad_array_is_named_with_its_fault(tmp_path: Path, fault: str) -> None:
+    path = write_bad_array(tmp_path / "7.npy", fault)
+    expected = {
+        **dict.fromkeys(SHAPES, r"has shape \(.*expected \(140, T\) with T of at least 1"),
+        **dict.fromkeys(CONTENTS, "no whole .npy array"),
+        **dict.fromkeys(("NaN", "infinite"), "holds NaN or infinite values"),
+        "transposed": r"has shape \(5, 140\) \(it looks transposed\)",
+        "whole numbers": "holds int16, expected a floating-point array",
+        "gz that is no gzip": "ends in .gz but the content is no gzip",
+    }[fault]
+    with pytest.raises(LabError, match=expected) as caught:
+        lab_data.read_array(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", [*SHAPES, "text", "empty", "cut in the header", "whole numbers"])
+def test_the_length_of_a_bad_array_is_not_guessed(tmp_path: Path, fault: str) -> None:
+    with pytest.raises(LabError, match="7.npy"):
+        lab_data.read_n_frames(write_bad_array(tmp_path / "7.npy", fault))
+
+
+def test_a_clip_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="7.npy: no whole .npy array"):
+        lab_data.read_array(tmp_path / "7.npy")
+
+
+# ---- the fingerprint ---------------------------------------------------------------------------
+
+
+def test_the_fingerprint_knows_the_data_wherever_they_lie(mini_data: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(mini_data, tmp_path / "elsewhere")
+    before = lab_data.data_fingerprint(mini_data)
+    assert lab_data.data_fingerprint(copied) == before
+    labels = copied / lab_data.MULTITASK / "train_labels.txt"
+    labels.write_text(labels.read_text().replace("5000,0.", "5000,0.1", 1))
+    changed = lab_data.data_fingerprint(copied)
+    next((copied / lab_data.GENRE / "test").iterdir()).unlink()
+    assert len({before, changed, lab_data.data_fingerprint(copied)}) == 3

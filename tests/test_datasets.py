@@ -1,0 +1,390 @@
+"""The packed store, the Dataset, scaling, splits, batches and augmentation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from helpers import datasets
+from helpers.data import (
+    AXES,
+    CLASS_MAPPING,
+    GENRE,
+    GENRE_BEAT,
+    MULTITASK,
+    MULTITASK_BEAT,
+    read_array,
+    read_tracks,
+)
+from helpers.datasets import BandScaler, SpectrogramDataset
+from helpers.settings import LabError
+
+ROWS = {"mel": (0, 128), "chroma": (128, 140), "fused": (0, 140)}
+
+
+# ---- items and labels --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", [GENRE, GENRE_BEAT])
+@pytest.mark.parametrize("feature", ROWS)
+def test_items_are_the_stored_clips(mini_data: Path, folder: str, feature: str) -> None:
+    dataset = SpectrogramDataset(mini_data / folder, "train", feature)
+    first, last = ROWS[feature]
+    assert dataset.n_features == last - first
+    for index in (0, len(dataset) - 1):
+        frames, label, length = dataset[index]
+        stored = read_array(dataset.tracks["path"][index])[first:last].T
+        assert frames.dtype == torch.float32 and frames.shape == stored.shape
+        assert length == len(stored) == dataset.lengths[index]
+        np.testing.assert_allclose(frames.numpy(), stored, rtol=1e-3, atol=1e-3)  # float16
+        assert label.dtype == torch.int64 and label.shape == ()
+
+
+def test_class_numbers_are_the_same_in_both_splits_and_folders(mini_data: Path) -> None:
+    for folder in (GENRE, GENRE_BEAT):
+        for split, clips in (("train", 6), ("test", 3)):
+            dataset = SpectrogramDataset(mini_data / folder, split)
+            assert dataset.classes == ["Classical", "Hip-Hop", "Rock"]  # sorted, as the course's
+            tracks = read_tracks(mini_data / folder, split).set_index("id")
+            for name, label in zip(dataset.ids, dataset.labels.tolist(), strict=True):
+                assert dataset.classes[label] == CLASS_MAPPING[tracks["genre"][name]]
+            assert torch.bincount(dataset.labels).tolist() == [clips] * 3  # International is gone
+
+
+def test_without_a_mapping_all_genres_are_classes(mini_data: Path) -> None:
+    dataset = SpectrogramDataset(mini_data / GENRE, "test", class_mapping=None)
+    assert dataset.classes == ["Classical", "Hip-Hop", "International", "Psych-Rock"]
+    assert len(dataset) == 12
+
+
+def test_a_class_that_has_no_training_clip_is_an_error(mini_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / GENRE
+    shutil.copytree(mini_data / GENRE, folder)
+    labels = folder / "train_labels.txt"
+    kept = [line for line in labels.read_text().splitlines() if "Hip-Hop" not in line]
+    labels.write_text("\n".join(kept))
+    with pytest.raises(LabError, match="test_labels.txt: Hip-Hop has no training clip"):
+        SpectrogramDataset(folder, "test")
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_one_axis_by_name(mini_data: Path, axis: str) -> None:
+    folder = mini_data / MULTITASK
+    dataset = SpectrogramDataset(folder, "train", "mel", axes=axis)
+    expected = read_tracks(folder, "train")[axis].to_numpy(dtype=np.float32)
+    np.testing.assert_array_equal(dataset.labels.numpy(), expected)
+    label = dataset[3][1]
+    assert label.shape == () and label.dtype == torch.float32
+
+
+@pytest.mark.parametrize("axes", [AXES, ("danceability", "valence"), ("energy",)])
+def test_several_axes_keep_the_order_of_their_names(mini_data: Path, axes: tuple[str, ...]) -> None:
+    folder = mini_data / MULTITASK_BEAT
+    dataset = SpectrogramDataset(folder, "train", "fused", axes=axes)
+    expected = read_tracks(folder, "train")[list(axes)].to_numpy(dtype=np.float32)
+    np.testing.assert_array_equal(dataset.labels.reshape(16, -1).numpy(), expected)
+    assert dataset[0][1].shape == (() if len(axes) == 1 else (len(axes),))
+
+
+def test_unlabelled_clips_say_so(mini_data: Path) -> None:
+    assert SpectrogramDataset(mini_data / MULTITASK, "test").labels.tolist() == [-1] * 6
+    values = SpectrogramDataset(mini_data / MULTITASK, "test", axes=AXES).labels
+    assert values.shape == (6, 3) and values.isnan().all()
+
+
+def test_wrong_names_are_refused(mini_data: Path) -> None:
+    with pytest.raises(LabError, match="unknown feature 'mels'; known: mel, chroma, fused"):
+        SpectrogramDataset(mini_data / GENRE, "train", "mels")
+    with pytest.raises(LabError, match="unknown axis 'arousal'; known: valence, energy"):
+        SpectrogramDataset(mini_data / MULTITASK, axes="arousal")
+    with pytest.raises(LabError, match="has genres, no valence; use the multitask folder"):
+        SpectrogramDataset(mini_data / GENRE, axes="valence")
+
+
+# ---- with PyTorch's own tools ------------------------------------------------------------------
+
+
+def test_default_loader_takes_clips_of_one_length(mini_data: Path) -> None:
+    dataset = SpectrogramDataset(mini_data / GENRE, max_frames=64)
+    x, y, lengths = next(iter(DataLoader(dataset, batch_size=18)))
+    assert x.shape == (18, 64, 128) and y.shape == (18,)
+    assert lengths.tolist() == np.minimum(dataset.lengths, 64).tolist()
+    shortest = int(lengths.argmin())
+    assert lengths[shortest] < 64 and (x[shortest, lengths[shortest] :] == 0).all()
+
+
+def test_padding_and_lengths_of_a_batch(mini_data: Path) -> None:
+    dataset = SpectrogramDataset(mini_data / GENRE_BEAT, "train", "chroma")
+    part = Subset(dataset, [4, 2, 9])
+    x, y, lengths = next(iter(datasets.make_loader(part, 8)))
+    assert x.shape == (3, max(dataset.lengths[[4, 2, 9]]), 12)
+    for row, index in enumerate([4, 2, 9]):
+        frames, label, length = dataset[index]
+        assert lengths[row] == length and y[row] == label
+        assert torch.equal(x[row, :length], frames) and (x[row, length:] == 0).all()
+
+
+def test_shuffling_follows_the_seed_and_changes_with_the_epoch(mini_data: Path) -> None:
+    dataset = SpectrogramDataset(mini_data / MULTITASK, axes="energy")
+
+    def two_epochs(seed: int) -> list[list[float]]:
+        loader = datasets.make_loader(dataset, 4, shuffle=True, seed=seed)
+        return [torch.cat([y for _, y, _ in loader]).tolist() for _ in range(2)]
+
+    assert two_epochs(1) == two_epochs(1) != two_epochs(2)
+    first, second = two_epochs(1)
+    assert first != second and sorted(first) == sorted(second)
+
+
+def test_a_dataset_works_in_worker_processes(mini_data: Path) -> None:
+    dataset = SpectrogramDataset(mini_data / GENRE, scaler=None)
+    loader = DataLoader(dataset, 9, num_workers=1, collate_fn=datasets.pad_batch)
+    for with_worker, without in zip(loader, datasets.make_loader(dataset, 9), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(with_worker, without, strict=True))
+
+
+def test_subsets_of_subsets_lead_to_the_right_clips(mini_data: Path) -> None:
+    dataset = SpectrogramDataset(mini_data / GENRE)
+    inner = Subset(Subset(dataset, [3, 5, 7, 9]), [2, 0])
+    assert datasets.ids_of(inner) == [dataset.ids[7], dataset.ids[3]]
+    assert datasets.labels_of(inner).tolist() == [int(inner[0][1]), int(inner[1][1])]
+    with pytest.raises(LabError, match="expected a SpectrogramDataset or a Subset"):
+        datasets.unwrap([1, 2])
+
+
+def test_first_batches(mini_data: Path) -> None:
+    loader = datasets.make_loader(SpectrogramDataset(mini_data / GENRE), 4)
+    assert len(list(datasets.take_batches(loader, 2))) == 2
+    assert len(list(datasets.take_batches(loader, 99))) == 5  # 18 clips
+
+
+# ---- the packed store --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_clips(tmp_path: Path, home: Path) -> list[str]:
+    """Paths of three clips that a test may change."""
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.fused.full.npy" for name in (11, 12, 13)]
+    for path in paths:
+        np.save(path, rng.uniform(-80, 0, size=(140, int(rng.integers(3, 9)))))
+    return [str(path) for path in paths]
+
+
+def assert_store_equals_files(store: datasets.FeatureStore, paths: list[str]) -> None:
+    for index, path in enumerate(paths):
+        expected = read_array(path).T.astype(np.float16)
+        np.testing.assert_array_equal(store.clip(index, slice(0, 140)), expected)
+
+
+def test_a_store_holds_the_files_and_is_made_once(own_clips: list[str], home: Path) -> None:
+    assert_store_equals_files(datasets.open_store(own_clips), own_clips)
+    files = {path: path.stat().st_mtime_ns for path in (home / ".cache/packed").iterdir()}
+    again = datasets.open_store(own_clips)
+    assert isinstance(again.frames, np.memmap)  # nothing is read before use
+    assert files == {path: path.stat().st_mtime_ns for path in (home / ".cache/packed").iterdir()}
+    assert len(files) == 2
+
+
+def test_a_changed_source_file_is_noticed(own_clips: list[str]) -> None:
+    datasets.open_store(own_clips)
+    path = Path(own_clips[1])
+    np.save(path, read_array(path) / 2)  # the same size
+    os.utime(path, ns=(1, 1))
+    assert_store_equals_files(datasets.open_store(own_clips), own_clips)
+
+
+def test_another_choice_or_order_of_clips_is_another_store(own_clips: list[str]) -> None:
+    datasets.open_store(own_clips)
+    for paths in (own_clips[::-1], own_clips[1:]):
+        assert_store_equals_files(datasets.open_store(paths), paths)
+
+
+def test_a_bad_clip_leaves_no_store_behind(own_clips: list[str], home: Path) -> None:
+    array = read_array(own_clips[2])
+    array[0, 0] = np.nan
+    np.save(own_clips[2], array)
+    with pytest.raises(LabError, match="13.fused.full.npy: holds NaN"):
+        datasets.open_store(own_clips)
+    assert list((home / ".cache" / "packed").iterdir()) == []
+
+
+def test_a_store_that_was_cut_short_is_named(own_clips: list[str], home: Path) -> None:
+    datasets.open_store(own_clips)
+    (packed,) = (home / ".cache" / "packed").glob("*.npy")
+    np.save(packed, np.zeros((2, 140), dtype=np.float16))
+    with pytest.raises(LabError, match="does not match its index; delete"):
+        datasets.open_store(own_clips)
+
+
+# ---- scaling -----------------------------------------------------------------------------------
+
+
+def test_scaling_comes_from_the_training_clips_alone(mini_data: Path) -> None:
+    splits = datasets.genre_splits(mini_data / GENRE, "fused", seed=0)
+    raw = SpectrogramDataset(mini_data / GENRE, "train", "fused")
+    frames = np.concatenate([raw.frames(i) for i in splits.train.indices]).astype(np.float64)
+    np.testing.assert_allclose(splits.scaler.mean, frames.mean(0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(splits.scaler.deviation, frames.std(0), rtol=1e-4)
+    everything = BandScaler.fit(raw)
+    assert not np.allclose(everything.mean, splits.scaler.mean, rtol=1e-6)
+    assert splits.test.scaler is splits.scaler
+
+
+def test_after_scaling_zero_is_the_mean_of_every_band(mini_data: Path) -> None:
+    splits = datasets.genre_splits(mini_data / GENRE_BEAT, "fused", seed=0)
+    frames = torch.cat([splits.train[i][0] for i in range(len(splits.train))])
+    assert frames.mean(0).abs().max() < 1e-3
+    torch.testing.assert_close(frames.std(0, correction=0), torch.ones(140), rtol=1e-3, atol=0)
+
+
+def test_a_band_that_never_changes_becomes_zero_not_nan() -> None:
+    scaler = BandScaler(np.array([-80.0], np.float32), np.array([1.0], np.float32))
+    assert (scaler.transform(np.full((4, 1), -80.0, np.float32)) == 0).all()
+
+
+def test_a_silent_band_in_the_files_is_scaled_to_zero(own_clips: list[str]) -> None:
+    for path in own_clips:
+        array = read_array(path)
+        array[5] = -80.0
+        np.save(path, array)
+    folder = Path(own_clips[0]).parent / MULTITASK
+    (folder / "test").mkdir(parents=True)
+    for path in own_clips:
+        shutil.move(path, folder / "test")
+    dataset = SpectrogramDataset(folder, "test")
+    dataset.scaler = BandScaler.fit(dataset)
+    frames = np.concatenate([dataset.frames(i) for i in range(3)])
+    assert np.isfinite(frames).all() and (frames[:, 5] == 0).all()
+
+
+# ---- splits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_splits_are_disjoint_complete_and_stratified(seed: int) -> None:
+    labels = np.repeat(np.arange(4), [100, 50, 20, 3])
+    parts = datasets.stratified_split(labels, (0.7, 0.15, 0.15), seed)
+    joined = np.concatenate(parts)
+    assert np.array_equal(np.sort(joined), np.arange(len(labels)))
+    counts = [np.bincount(labels[part], minlength=4).tolist() for part in parts]
+    assert counts == [[70, 34, 14, 1], [15, 8, 3, 1], [15, 8, 3, 1]]
+
+
+def test_a_split_follows_its_seed() -> None:
+    labels = np.repeat(np.arange(3), 30)
+    first, again, other = (datasets.stratified_split(labels, (0.8, 0.2), s)[1] for s in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_real_values_are_spread_evenly_over_the_parts() -> None:
+    values = np.random.default_rng(0).uniform(size=600)
+    for part in datasets.stratified_split(values, (0.7, 0.15, 0.15), 3):
+        quarters = np.histogram(values[part], bins=4, range=(0, 1))[0] / len(part)
+        assert np.abs(quarters - np.histogram(values, bins=4, range=(0, 1))[0] / 600).max() < 0.04
+
+
+def test_impossible_splits_are_refused() -> None:
+    for fractions in ((0.8, 0.3), (1.0,), (1.2, -0.2), (1.0, 0.0)):
+        with pytest.raises(LabError, match="must be positive and add up to 1"):
+            datasets.stratified_split([0, 1, 0, 1], fractions, 0)
+    with pytest.raises(LabError, match="2 clips cannot be split into 3 parts"):
+        datasets.stratified_split([0, 1], (0.5, 0.25, 0.25), 0)
+
+
+def test_genre_splits_take_the_same_clips_for_every_feature_and_folder(mini_data: Path) -> None:
+    def clips(folder: str, feature: str, seed: int) -> tuple[list[str], list[str]]:
+        splits = datasets.genre_splits(mini_data / folder, feature, seed)
+        return datasets.ids_of(splits.train), datasets.ids_of(splits.val)
+
+    train, val = clips(GENRE, "mel", 0)
+    assert clips(GENRE_BEAT, "chroma", 0) == clips(GENRE, "fused", 0) == (train, val)
+    assert clips(GENRE, "mel", 1) != (train, val)
+    assert len(train) + len(val) == 18 and not set(train) & set(val)
+
+
+def test_no_test_clip_is_in_training_or_validation(mini_data: Path) -> None:
+    splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
+    assert torch.bincount(datasets.labels_of(splits.val)).tolist() == [1, 1, 1]
+    fitted = set(datasets.ids_of(splits.train)) | set(datasets.ids_of(splits.val))
+    assert not fitted & set(datasets.ids_of(splits.test)) and len(splits.test) == 9
+
+
+def test_the_affect_split_is_the_same_whatever_the_order_of_the_file(
+    mini_data: Path, tmp_path: Path
+) -> None:
+    parts = datasets.affect_parts(mini_data / MULTITASK, 0)
+    assert parts["part"].value_counts().to_dict() == {"train": 12, "val": 2, "held-out": 2}
+    assert parts.equals(datasets.affect_parts(mini_data / MULTITASK_BEAT, 0))
+    folder = shutil.copytree(mini_data / MULTITASK, tmp_path / MULTITASK)
+    labels = folder / "train_labels.txt"
+    header, *rows = labels.read_text().splitlines()
+    labels.write_text("\n".join([header, *reversed(rows)]))
+    assert parts.equals(datasets.affect_parts(folder, 0))
+    assert not parts.equals(datasets.affect_parts(folder, 1))
+
+
+def test_affect_splits_hold_the_stored_parts(mini_data: Path) -> None:
+    parts = datasets.affect_parts(mini_data / MULTITASK, 0)
+    splits = datasets.affect_splits(mini_data / MULTITASK, "mel", "energy", parts)
+    for part, name in ((splits.train, "train"), (splits.val, "val"), (splits.test, "held-out")):
+        assert datasets.ids_of(part) == parts.loc[parts["part"] == name, "id"].tolist()
+    own = BandScaler.fit(splits.train)
+    np.testing.assert_array_equal(splits.scaler.mean, own.mean)
+
+
+def test_affect_splits_use_the_scaling_of_a_checkpoint(mini_data: Path) -> None:
+    parts = datasets.affect_parts(mini_data / MULTITASK, 0)
+    stored = BandScaler(np.zeros(128, np.float32), np.full(128, 2, np.float32))
+    splits = datasets.affect_splits(mini_data / MULTITASK, "mel", AXES, parts, scaler=stored)
+    assert splits.scaler is stored
+    parts.loc[0, "id"] = "999"
+    with pytest.raises(LabError, match="clip 999 of the stored split is not there; run 08"):
+        datasets.affect_splits(mini_data / MULTITASK, "mel", AXES, parts)
+
+
+# ---- augmentation ------------------------------------------------------------------------------
+
+
+def test_crops_are_pieces_of_the_clip_from_everywhere() -> None:
+    frames = torch.arange(50.0)[:, None].expand(50, 3)
+    crop = datasets.RandomCrop(20, torch.Generator().manual_seed(0))
+    starts = set()
+    for _ in range(300):
+        window = crop(frames)
+        starts.add(int(window[0, 0]))
+        assert torch.equal(window, frames[int(window[0, 0]) :][:20])
+    assert starts == set(range(31))  # the last possible start included
+    assert crop(frames[:7]) is not None and len(crop(frames[:7])) == 7
+
+
+def test_spec_augment_hides_at_most_what_it_may() -> None:
+    augment = datasets.SpecAugment(8, 0.1, torch.Generator().manual_seed(0))
+    frames = torch.ones(100, 128)
+    most_bands = most_frames = 0
+    for _ in range(200):
+        hidden = augment(frames) == 0
+        most_bands = max(most_bands, int(hidden.all(0).sum()))
+        most_frames = max(most_frames, int(hidden.all(1).sum()))
+    assert (most_bands, most_frames) == (8, 10)
+    assert (frames == 1).all()  # the clip itself is not changed
+    assert augment(torch.ones(1, 2)).shape == (1, 2)
+
+
+def test_augmentation_is_for_training_only_and_follows_the_seed(mini_data: Path) -> None:
+    splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
+    options = {"crop_frames": 32, "max_masked_bands": 6}
+    train, val, test = datasets.make_loaders(splits, 4, 0, **options)
+    again, _, _ = datasets.make_loaders(splits, 4, 0, **options)
+    first, second = next(iter(train)), next(iter(again))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert first[0].shape[1] == 32 and (first[2] == 32).all()
+    for loader, part in ((val, splits.val), (test, splits.test)):
+        x, _, lengths = next(iter(loader))
+        assert torch.equal(x[0, : lengths[0]], part[0][0])

@@ -1,0 +1,346 @@
+"""The demo set: the lab's layout and quirks, the same files whatever happened while building."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers import demo
+from helpers.data import FOLDERS, GENRES
+from helpers.features import N_ROWS, SAMPLE_RATE
+from helpers.settings import LabError
+from helpers.styles import INSTRUMENTS, PATTERNS, RHYTHMS, STYLES, draw_factors
+from helpers.synthesis import KITS, compose_clip
+
+FEW = [
+    demo.Clip(1001, "Rock", "genre", "train", with_audio=True),
+    demo.Clip(1002, "Classical", "genre", "train"),
+    demo.Clip(1003, "Hip-Hop", "genre", "test"),
+    demo.Clip(5001, "Jazz", "multitask", "train"),
+    demo.Clip(5002, "Soundtrack", "multitask", "test"),
+]
+
+
+@pytest.fixture
+def few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds in this test make five clips instead of hundreds."""
+    monkeypatch.setattr(demo, "plan_clips", lambda size, seed: list(FEW))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished set of five clips, made by two processes."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "plan_clips", lambda size, seed: list(FEW))
+        demo.build_demo(folder, processes=2)
+    return folder
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# ---- the plan ----------------------------------------------------------------------------------
+
+
+def test_counts_are_an_eighth_and_quarters_of_the_real_ones():
+    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in demo.plan_clips())
+    train = {genre: counts["genre", "train", genre] for genre in GENRES}
+    assert train["Metal"] == 19 and train["Trip-Hop"] == 17
+    assert train["Soundtrack"] == 16 and train["Post-Rock"] == 12
+    assert Counter(train.values())[20] == 16
+    test = {genre: counts["genre", "test", genre] for genre in GENRES}
+    assert test["Rock"] == 10 and test["Post-Rock"] == 6
+    assert sum(test.values()) == pytest.approx(765 / 4, abs=1)
+    kinds = Counter((clip.dataset, clip.split) for clip in demo.plan_clips())
+    assert kinds["multitask", "train"] == 280 and kinds["multitask", "test"] == 94
+
+
+def test_a_small_set_still_holds_every_genre():
+    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in demo.plan_clips(0.1))
+    assert all(counts["genre", "train", genre] >= 2 for genre in GENRES)
+    assert all(counts["genre", "test", genre] >= 1 for genre in GENRES)
+    kinds = Counter((clip.dataset, clip.split) for clip in demo.plan_clips(0.001))
+    assert kinds["multitask", "train"] >= 24 and kinds["multitask", "test"] >= 8
+
+
+def test_ids_are_distinct_and_do_not_follow_the_genre():
+    clips = demo.plan_clips()
+    assert len({clip.id for clip in clips}) == len(clips)
+    by_id = sorted((clip for clip in clips if clip.dataset == "genre"), key=lambda c: c.id)
+    changes = sum(a.genre != b.genre for a, b in zip(by_id, by_id[1:], strict=False))
+    assert changes > 0.8 * len(by_id)
+
+
+def test_one_training_clip_of_each_genre_can_be_heard():
+    heard = [clip for clip in demo.plan_clips() if clip.with_audio]
+    in_train = [c.genre for c in heard if (c.dataset, c.split) == ("genre", "train")]
+    assert sorted(in_train) == sorted(GENRES)
+    others = Counter((c.dataset, c.split) for c in heard)
+    assert others["genre", "test"] == others["multitask", "train"] == 3
+
+
+def test_affect_spreads_like_the_real_ratings_and_follows_the_music():
+    clips = [clip for clip in demo.plan_clips() if clip.dataset == "multitask"]
+    ratings = np.array([demo.affect_of(clip) for clip in clips])
+    assert ratings.min() > 0 and ratings.max() < 1
+    np.testing.assert_allclose(ratings.std(axis=0), [0.26, 0.26, 0.17], atol=0.05)
+    factors = [draw_factors(clip.genre, clip.rng(0)) for clip in clips]
+    minor = np.array([f.minor for f in factors])
+    tempo = np.array([f.tempo for f in factors])
+    drums = np.array([bool(RHYTHMS[f.rhythm]) for f in factors])
+    assert ratings[minor, 0].mean() < ratings[~minor, 0].mean() - 0.1
+    assert np.corrcoef(tempo, ratings[:, 1])[0, 1] > 0.2
+    assert ratings[drums, 2].mean() > ratings[~drums, 2].mean() + 0.1
+
+
+# ---- the music ---------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_music_agree_with_each_other():
+    assert tuple(STYLES) == GENRES
+    for genre, style in STYLES.items():
+        for words in (*style.bass, *style.chords):
+            name, _, pattern = words.partition(":")
+            assert words == "-" or (name in INSTRUMENTS and pattern in PATTERNS), (genre, words)
+        assert set(style.lead) <= {*INSTRUMENTS, "-"}, genre
+        assert set(style.rhythm) <= set(RHYTHMS) and set(style.kit) <= set(KITS), genre
+        assert set(style.cousins) <= set(GENRES) - {genre}, genre
+    for name, rhythm in RHYTHMS.items():
+        assert len({len(bar) for bar in rhythm.values()}) <= 1, name
+
+
+@pytest.mark.parametrize("genre", GENRES)
+def test_every_genre_gives_thirty_seconds_of_sound(genre: str):
+    rng = np.random.default_rng([3, GENRES.index(genre)])
+    audio = compose_clip(draw_factors(genre, rng), rng)
+    assert audio.shape == (30 * SAMPLE_RATE,) and audio.dtype == np.float32
+    assert np.isfinite(audio).all() and 0.2 < np.abs(audio).max() < 1
+    loudness = np.sqrt(np.mean(audio.reshape(30, -1) ** 2, axis=1))
+    assert np.mean(loudness > 0.01) > 0.8, "most seconds are not silent"
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_every_kit_has_every_drum_of_every_rhythm(kit: str):
+    drums = KITS[kit](np.random.default_rng(0))
+    assert {drum for rhythm in RHYTHMS.values() for drum in rhythm} <= set(drums)
+
+
+# ---- files on disk -----------------------------------------------------------------------------
+
+
+def test_layout_and_names_on_disk(built: Path):
+    data = built / "data"
+    assert sorted(path.name for path in data.iterdir()) == sorted(FOLDERS)
+    for folder in FOLDERS:
+        ids = {"1001", "1002", "1003"} if folder.startswith("fma") else {"5001", "5002"}
+        names = {path.name for path in data.glob(f"{folder}/t*/*.npy")}
+        assert names == {f"{clip_id}.fused.full.npy" for clip_id in ids}
+        assert (data / folder / "train" / min(names)).is_file()
+
+
+def test_genre_labels_have_the_quirks_of_the_real_files(built: Path):
+    genre, beat = built / "data" / FOLDERS[0], built / "data" / FOLDERS[1]
+    assert (genre / "train_labels.txt").read_text() == (
+        "Id\tGenre\n1002.fused.full.npy.gz\tClassical\n1001.fused.full.npy.gz\tRock\n"
+    )
+    assert (
+        (genre / "test_labels.txt")
+        .read_text()
+        .splitlines()[1]
+        .startswith("1003.full.fused.npy.gz\t")
+    )
+    for split in ("train", "test"):
+        for line in (beat / f"{split}_labels.txt").read_text().splitlines()[1:]:
+            assert line.split("\t")[0].endswith(".beatsync.fused.npy.gz")
+
+
+def test_multitask_labels_are_plain_numbers_and_the_test_has_none(built: Path):
+    for folder in FOLDERS[2:]:
+        lines = (built / "data" / folder / "train_labels.txt").read_text().splitlines()
+        assert lines[0].count(",") == 3 and len(lines) == 2
+        clip_id, *values = lines[1].split(",")
+        assert clip_id == "5001"
+        assert all(len(value.split(".")[1]) == 3 and 0 <= float(value) <= 1 for value in values)
+        assert not (built / "data" / folder / "test_labels.txt").exists()
+    withheld = list(csv.DictReader((built / "multitask_test_answers.csv").open()))
+    assert [row["Id"] for row in withheld] == ["5002"]
+    assert "5002" not in "".join(p.read_text() for p in (built / "data").rglob("*.txt"))
+
+
+def test_arrays_have_the_lab_s_rows_ranges_and_a_small_type(built: Path):
+    data = built / "data"
+    for clip in FEW:
+        full = np.load(clip.full_path(data), allow_pickle=False)
+        beat = np.load(clip.beat_path(data), allow_pickle=False)
+        assert full.shape[0] == beat.shape[0] == N_ROWS
+        assert 1291 <= full.shape[1] <= 1293
+        assert 10 < beat.shape[1] < 150
+        for rows in (full, beat):
+            assert rows.dtype == np.float16
+            assert rows[:128].max() == 0 and rows[:128].min() >= -80
+            assert rows[128:].min() >= 0 and rows[128:].max() <= 1
+
+
+def test_beat_times_and_audio_can_be_asked_for(built: Path):
+    for clip in FEW:
+        beats = demo.beat_times(clip.id, built)
+        columns = np.load(clip.beat_path(built / "data")).shape[1]
+        assert columns - len(beats) in (0, 1)
+        assert np.all(np.diff(beats) > 0) and 0 <= beats[0] and beats[-1] < 30
+    assert demo.audio_clips(built) == ["1001"]
+    audio, rate = soundfile.read(demo.audio_path("1001", built))
+    assert rate == SAMPLE_RATE and len(audio) == 30 * SAMPLE_RATE
+    assert demo.audio_path(1002, built) is None
+    assert demo.beat_times("no-such-clip", built) is None
+
+
+# ---- building ----------------------------------------------------------------------------------
+
+
+def test_one_process_makes_the_same_files_as_two(built: Path, tmp_path: Path, few_clips: None):
+    demo.build_demo(tmp_path / "one", processes=1)
+    assert _digests(tmp_path / "one") == _digests(built)
+
+
+def test_another_seed_makes_other_music(built: Path):
+    clip = FEW[0]
+    one, two = (draw_factors(clip.genre, clip.rng(seed)) for seed in (0, 1))
+    assert one != two
+    assert demo.affect_of(clip, 0) != demo.affect_of(clip, 1)
+
+
+def test_a_finished_set_is_left_alone(built: Path, few_clips: None):
+    before = {path: path.stat().st_mtime_ns for path in built.rglob("*")}
+    assert demo.build_demo(built, progress=pytest.fail) == built / "data"
+    assert {path: path.stat().st_mtime_ns for path in built.rglob("*")} == before
+
+
+def test_a_deleted_file_is_noticed(
+    built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
+):
+    _copy(built, tmp_path / "set")
+    FEW[2].full_path(tmp_path / "set" / "data").unlink()
+    made: list[demo.Clip] = []
+
+    def note(clips, folder, seed, processes):
+        made.extend(clips)
+        yield from range(1, len(clips) + 1)
+
+    monkeypatch.setattr(demo, "_make_clips", note)
+    demo.build_demo(tmp_path / "set")
+    assert made == [FEW[2]]
+
+
+def test_a_build_goes_on_where_it_was_interrupted(
+    built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
+):
+    expected = _digests(built)
+    _copy(built, tmp_path / "set")
+    (tmp_path / "set" / "complete.json").unlink()
+    kept = FEW[1].full_path(tmp_path / "set" / "data")
+    cut = FEW[0].full_path(tmp_path / "set" / "data")
+    cut.write_bytes(cut.read_bytes()[:1000])
+    FEW[3].beat_path(tmp_path / "set" / "data").unlink()
+    modified = kept.stat().st_mtime_ns
+    seen: list[tuple[int, int]] = []
+    demo.build_demo(tmp_path / "set", processes=1, progress=lambda *now: seen.append(now))
+    assert seen == [(3, 5), (4, 5), (5, 5)], "only the broken and the missing clip are made"
+    assert kept.stat().st_mtime_ns == modified
+    assert _digests(tmp_path / "set") == expected
+
+
+def test_a_killed_build_leaves_whole_files_and_no_processes(built: Path, tmp_path: Path):
+    script = (
+        "import json, pathlib, sys\nfrom helpers import demo\n"
+        "clips = [demo.Clip(**clip) for clip in json.loads(sys.argv[2])]\n"
+        "demo.plan_clips = lambda size, seed: clips\n"
+        "demo.build_demo(pathlib.Path(sys.argv[1]), processes=1)\n"
+    )
+    clips = json.dumps([asdict(clip) for clip in FEW])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "set"), clips],
+        cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.fused.full.npy")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1.5)  # the worker finds its input closed after the clip in the making
+    made = [path for path in tmp_path.rglob("*.npy") if not path.name.startswith(".")]
+    assert made and not list(tmp_path.rglob("complete.json"))
+    reference = _digests(built)
+    for name, digest in _digests(tmp_path / "set").items():
+        if name.endswith(".npy"):
+            assert reference[name] == digest
+
+
+def test_another_size_replaces_the_set_but_no_foreign_files(
+    built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
+):
+    _copy(built, tmp_path / "set")
+    monkeypatch.setattr(demo, "plan_clips", lambda size, seed: FEW[:1])
+    demo.build_demo(tmp_path / "set", size=0.5, processes=1)
+    assert len(list((tmp_path / "set").rglob("*.fused.full.npy"))) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(LabError, match="holds files that are no demo set"):
+        demo.build_demo(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_failing_worker_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    wrong = [demo.Clip(1, "Polka", "genre", "train")]
+    monkeypatch.setattr(demo, "plan_clips", lambda size, seed: wrong)
+    with pytest.raises(LabError, match="demo clip 1 ended with code 1 .*Polka"):
+        demo.build_demo(tmp_path / "set", processes=1)
+    assert not (tmp_path / "set" / "complete.json").exists()
+
+
+def test_the_size_must_be_positive(tmp_path: Path):
+    with pytest.raises(LabError, match="size is 0"):
+        demo.build_demo(tmp_path, size=0)
+
+
+def test_progress_reaches_the_runner(
+    built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
+):
+    _copy(built, tmp_path / "set")
+    (tmp_path / "set" / "complete.json").unlink()
+    monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
+    demo.build_demo(tmp_path / "set")
+    report = json.loads((tmp_path / "progress.json").read_text())
+    assert report == {"stage": "demo set", "done": 5, "total": 5}
+
+
+def test_the_command_line_says_where_the_data_is(
+    built: Path, few_clips: None, capsys: pytest.CaptureFixture[str]
+):
+    assert demo.main(["--folder", str(built), "--size", "1"]) == 0
+    assert capsys.readouterr().out.strip() == str(built / "data")
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in source.rglob("*"):
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())

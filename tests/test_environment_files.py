@@ -1,0 +1,136 @@
+"""pyproject.toml, requirements.lock and environment.yml say the same; the quick check uses them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from tools import check_environment
+
+ROOT = check_environment.ROOT
+CONDA_NAMES = {"torch": "pytorch", "soundfile": "pysoundfile"}  # where conda-forge has another
+ENVIRONMENT_ONLY = {"python", "pip"}
+PLATFORMS = [
+    {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": platform}
+    for python in ("3.11", "3.12", "3.13")
+    for platform in ("linux", "darwin")
+]
+
+
+def project_requirements() -> dict[str, Requirement]:
+    """Name -> requirement of pyproject.toml, with the extra for the tests."""
+    lines = check_environment.requirements_of(check_environment.read_project(), ["test"])
+    return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+
+
+def locked() -> list[Requirement]:
+    """The pins of requirements.lock."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def conda_requirements() -> dict[str, str]:
+    """conda name -> range of environment.yml."""
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    lines = [line for line in content["dependencies"] if isinstance(line, str)]
+    return dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in lines)
+
+
+def pin(requirement: Requirement) -> Version:
+    """The version of a pinned requirement."""
+    (specifier,) = requirement.specifier
+    assert specifier.operator == "==", f"{requirement} is not pinned"
+    return Version(specifier.version)
+
+
+def applies(marker: Marker | None, platform: dict[str, str]) -> bool:
+    """Whether a line of the lock is meant for a platform."""
+    return marker is None or marker.evaluate({**platform, "platform_system": "Linux"})
+
+
+@pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: " ".join(list(p.values())[::2]))
+def test_the_lock_pins_every_requirement_once_and_inside_its_range(
+    platform: dict[str, str],
+) -> None:
+    pins: dict[str, Version] = {}
+    for requirement in locked():
+        if applies(requirement.marker, platform):
+            name = canonicalize_name(requirement.name)
+            assert name not in pins, f"{name} is pinned twice"
+            pins[name] = pin(requirement)
+    for name, requirement in project_requirements().items():
+        assert name in pins, f"{name} is missing from requirements.lock: bash tools/lock.sh"
+        assert requirement.specifier.contains(pins[name]), f"{requirement}, locked {pins[name]}"
+
+
+def test_environment_yml_has_the_same_names_and_ranges() -> None:
+    ours = {
+        CONDA_NAMES.get(name, name): {str(part) for part in requirement.specifier}
+        for name, requirement in project_requirements().items()
+    }
+    theirs = {
+        name: set(ranges.split(","))
+        for name, ranges in conda_requirements().items()
+        if name not in ENVIRONMENT_ONLY
+    }
+    assert theirs == ours
+
+
+def test_environment_yml_makes_the_kit_itself_importable() -> None:
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert content["channels"] == ["conda-forge"]
+    assert {"pip": ["--editable ."]} in content["dependencies"]
+    python = conda_requirements()["python"].lstrip("=")
+    assert check_environment.read_project()["requires-python"] == ">=3.11,<3.14"
+    assert Version("3.11") <= Version(python) < Version("3.14")
+
+
+def test_the_lock_is_portable() -> None:
+    (torch,) = [requirement for requirement in locked() if requirement.name == "torch"]
+    assert str(torch) == "torch==2.13.0"
+    for requirement in locked():
+        assert pin(requirement).local is None, f"{requirement} has a local tag"
+        assert requirement.url is None
+        assert not re.match("nvidia|cuda|triton", requirement.name), "torch asks for it by itself"
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "environment.yml"])
+def test_no_package_index_and_no_hash_is_named(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = re.findall(r"https?://\S+|--\w*index\S*|--find-links|--hash|sha256", text)
+    assert found == []
+
+
+def test_the_environment_of_the_tests_satisfies_the_requirements() -> None:
+    assert check_environment.complaint(extras=["test"]) == ""
+
+
+def test_unmet_requirements_are_named_with_what_is_there() -> None:
+    lines = ["numpy>=1", "numpy>=99", "no-such-package>=1", "missing; python_version < '3'"]
+    unmet = check_environment.unmet_requirements(lines)
+    assert len(unmet) == 2
+    assert re.fullmatch(r"numpy is [\d.]+, needed >=99", unmet[0])
+    assert unmet[1] == "no-such-package is missing"
+
+
+def test_helpers_of_another_checkout_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = []\n", encoding="utf-8")
+    assert check_environment.complaint(tmp_path).startswith("helpers comes from ")
+
+
+def test_the_check_works_as_a_script_without_any_package() -> None:
+    script = ROOT / "tools" / "check_environment.py"
+    # -I -S: neither site-packages nor PYTHONPATH
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(script)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (1, "packaging is missing")

@@ -1,0 +1,162 @@
+"""Audio to features: equal to the plain librosa pipeline, clear errors for audio that is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from helpers import features
+from helpers.settings import LabError
+
+SECONDS = 8
+
+
+@pytest.fixture(scope="module")
+def audio() -> np.ndarray:
+    """Plucked chords a little out of tune over a drum on each beat, 115 beats per minute."""
+    rng = np.random.default_rng(0)
+    rate = features.SAMPLE_RATE
+    t = np.arange(SECONDS * rate) / rate
+    wave = 0.002 * rng.standard_normal(len(t))
+    for number, start in enumerate(np.arange(0.1, SECONDS - 0.5, 60 / 115)):
+        since = np.maximum(t - start, 0)
+        playing = t >= start
+        wave += 0.5 * playing * np.exp(-since * 40) * rng.standard_normal(len(t))
+        for semitone in (0, 4, 7) if number % 8 < 4 else (5, 9, 12):
+            frequency = 223.0 * 2 ** (semitone / 12)
+            wave += 0.2 * playing * np.exp(-since * 5) * np.sin(2 * np.pi * frequency * since)
+    return (wave / np.abs(wave).max()).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def extracted(audio: np.ndarray) -> features.ClipFeatures:
+    return features.extract(audio)
+
+
+@pytest.fixture(scope="module")
+def reference(audio: np.ndarray) -> features.ClipFeatures:
+    """The same by librosa's own functions, one after the other, as its manual shows them."""
+    mel = librosa.feature.melspectrogram(y=audio, sr=22050, n_fft=2048, hop_length=512, n_mels=128)
+    chroma = librosa.feature.chroma_cqt(y=audio, sr=22050, hop_length=512)
+    drums = librosa.effects.percussive(audio)
+    onsets = librosa.onset.onset_strength(y=drums, sr=22050, aggregate=np.median)
+    _, beats = librosa.beat.beat_track(onset_envelope=onsets, sr=22050)
+    synced_mel = librosa.util.sync(mel, beats, aggregate=np.median)
+    synced_chroma = librosa.util.sync(chroma, beats, aggregate=np.median)
+    return features.ClipFeatures(
+        full=np.vstack([librosa.power_to_db(mel, ref=np.max), chroma]),
+        beat=np.vstack([librosa.power_to_db(synced_mel, ref=np.max), synced_chroma]),
+        beat_times=librosa.frames_to_time(beats, sr=22050),
+    )
+
+
+def test_mel_and_chroma_equal_librosa(extracted, reference):
+    np.testing.assert_allclose(extracted.full[:128], reference.full[:128], atol=1e-3)
+    np.testing.assert_allclose(extracted.full[128:], reference.full[128:], atol=1e-3)
+
+
+def test_beats_and_what_lies_between_them_equal_librosa(extracted, reference):
+    np.testing.assert_array_equal(extracted.beat_times, reference.beat_times)
+    np.testing.assert_allclose(extracted.beat, reference.beat, atol=1e-3)
+
+
+def test_percussive_mask_equals_librosa_to_the_last_bit(audio):
+    magnitude = np.abs(librosa.stft(audio[: 3 * features.SAMPLE_RATE]))
+    _, expected = librosa.decompose.hpss(magnitude, mask=True)
+    np.testing.assert_array_equal(features.percussive_mask(magnitude), expected)
+
+
+def test_percussive_mask_of_a_clip_shorter_than_the_filter():
+    magnitude = np.random.default_rng(1).random((1025, 40), dtype=np.float32)
+    _, expected = librosa.decompose.hpss(magnitude, mask=True)
+    np.testing.assert_array_equal(features.percussive_mask(magnitude), expected)
+
+
+def test_shapes_and_ranges(extracted):
+    n_frames = 1 + SECONDS * features.SAMPLE_RATE // features.HOP_LENGTH
+    assert extracted.full.shape == (features.N_ROWS, n_frames)
+    assert extracted.beat.shape == (features.N_ROWS, len(extracted.beat_times) + 1)
+    for rows in (extracted.full, extracted.beat):
+        assert rows.dtype == np.float32
+        assert rows[:128].max() == 0 and rows[:128].min() >= -80
+        assert rows[128:].max() <= 1 and rows[128:].min() >= 0
+
+
+def test_beats_follow_the_drum(extracted):
+    beats = 0.1 + 60 / 115 * np.arange(20)
+    distance = np.abs(extracted.beat_times[:, None] - beats).min(axis=1)
+    assert len(extracted.beat_times) >= 10
+    assert np.median(distance) < 0.05
+
+
+def test_a_steady_tone_without_beats_is_one_column():
+    steady = features.extract(_sine(440))
+    assert len(steady.beat_times) == 0
+    assert steady.beat.shape == (features.N_ROWS, 1)
+
+
+def test_other_sampling_rates_are_resampled(audio, extracted):
+    fast = librosa.resample(audio, orig_sr=22050, target_sr=44100)
+    other = features.extract(fast, sr=44100).full
+    assert other.shape == extracted.full.shape
+    assert np.median(np.abs(other[:100] - extracted.full[:100])) < 0.5
+
+
+def test_frame_times_and_mel_frequencies():
+    times = features.frame_times(1292)
+    assert times[0] == 0 and times[-1] == pytest.approx(1291 * 512 / 22050)
+    hertz = features.mel_frequencies()
+    assert hertz.shape == (128,)
+    loudest = features.extract(_sine(float(hertz[60]))).full[:128].mean(axis=1).argmax()
+    assert loudest == 60
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (np.zeros(66150, np.float32), "silent"),
+        (np.ones(100, np.float32), "at least 1 s"),
+        (np.ones((2, 66150), np.float32), "mono"),
+        (np.full(66150, np.nan, np.float32), "NaN"),
+    ],
+)
+def test_audio_that_is_no_clip_is_refused(audio, message):
+    with pytest.raises(LabError, match=message):
+        features.extract(audio)
+
+
+def test_load_audio_mixes_resamples_and_cuts(tmp_path: Path):
+    stereo = np.stack([_sine(440, rate=44100), np.zeros(3 * 44100, np.float32)], axis=1)
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, stereo, 44100)
+    audio = features.load_audio(path, offset=0.5, duration=2.0)
+    assert audio.shape == (44100,) and audio.dtype == np.float32
+    assert np.abs(audio).max() == pytest.approx(0.25, abs=0.02)
+    expected, _ = librosa.load(path, sr=22050, offset=0.5, duration=2.0)
+    np.testing.assert_allclose(audio, expected, atol=1e-6)
+    assert len(features.load_audio(path, offset=1.0)) == 2 * 22050
+
+
+@pytest.mark.parametrize("offset", [2.5, 3.0, 60.0])
+def test_load_audio_names_a_file_that_ends_too_early(tmp_path: Path, offset: float):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, _sine(440), 22050)
+    with pytest.raises(LabError, match=r"short\.wav holds 0\.\d\d s"):
+        features.load_audio(path, offset=offset)
+
+
+def test_load_audio_names_a_file_that_is_no_audio(tmp_path: Path):
+    path = tmp_path / "text.mp3"
+    path.write_text("no music here")
+    with pytest.raises(LabError, match=r"cannot read audio from .*text\.mp3"):
+        features.load_audio(path)
+    with pytest.raises(LabError, match=r"cannot read audio from .*absent\.mp3"):
+        features.load_audio(tmp_path / "absent.mp3")
+
+
+def _sine(hertz: float, rate: int = 22050) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(3 * rate) / rate)).astype(np.float32)

@@ -1,0 +1,217 @@
+"""tools/setup.sh: the environment is made once, whole or not at all, and only when needed.
+
+Run for real, but with a stand-in for Python that makes environments in no time and installs
+nothing; it writes down what it was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NVIDIA_HERE = bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia").exists()
+
+STAND_IN = f"""\
+#!/bin/sh
+case "$*" in
+  *_base_executable*) [ -n "$TOO_OLD" ] && exit 1; echo "$0" ;;
+  *ensurepip*) [ -z "$NO_VENV" ] ;;
+  "-m venv "*) echo "venv" >>"$CALLS"; mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  "-m pip "*)
+    echo "$*" >>"$CALLS"
+    case "$*" in
+      *--index-url*) echo "no such host"; exit 1 ;;
+      *requirements.lock*)
+        sleep "${{SECONDS_TO_INSTALL:-0}}"
+        if [ -n "$NO_NETWORK" ]; then echo "no network at all"; exit 1; fi ;;
+    esac ;;
+  --version) echo "Python 3.12.9" ;;
+  *) exec '{sys.executable}' "$@" ;;
+esac
+"""
+
+
+class Kit:
+    """A small checkout (its path has a space) and the commands to set it up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "a kit"
+        self.bin = folder / "bin"
+        self.calls = folder / "calls.txt"
+        self.python = self.root / ".venv" / "bin" / "python"
+        (self.root / "tools").mkdir(parents=True)
+        for name in ("setup.sh", "check_environment.py"):
+            shutil.copy(ROOT / "tools" / name, self.root / "tools")
+        (self.root / "helpers").mkdir()
+        (self.root / "helpers" / "__init__.py").touch()
+        (self.root / "pyproject.toml").write_text("[project]\ndependencies = []\n")
+        (self.root / "requirements.lock").write_text("torch==2.13.0\n")
+        script = 'set -euo pipefail\nsource "$(dirname "$0")/tools/setup.sh"\necho "$PYTHON"\n'
+        (self.root / "use.sh").write_text(script)
+        self.bin.mkdir()
+        for name in ("python", "python3", "python3.11", "python3.12", "python3.13"):
+            self.executable(self.bin / name, STAND_IN)
+
+    def executable(self, path: Path, text: str) -> Path:
+        """Writes a script that can be run."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def start(self, **settings: str) -> subprocess.Popen[str]:
+        """Begins a set-up, from another folder, in a process group of its own."""
+        unset = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHON", "PYTHONPATH", "KAGGLE_KERNEL_RUN_TYPE")
+        kept = {name: value for name, value in os.environ.items() if name not in unset}
+        kept |= {"PATH": f"{self.bin}:/usr/bin:/bin", "CALLS": str(self.calls)}
+        return subprocess.Popen(
+            ["bash", str(self.root / "use.sh")],
+            env=kept | settings,
+            cwd=self.bin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, **settings: str) -> tuple[int, str, str]:
+        """Runs a set-up to its end: exit status, what $PYTHON was set to, what it said."""
+        process = self.start(**settings)
+        out, said = process.communicate(timeout=60)
+        return process.returncode, out.strip(), said
+
+    def times_made(self) -> int:
+        """How many environments have been begun."""
+        return self.calls.read_text().split("\n").count("venv") if self.calls.exists() else 0
+
+    def lock_is_gone(self) -> bool:
+        """Whether no set-up holds the lock."""
+        return not (self.root / ".cache" / "setup.lock").exists()
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Kit:
+    """A checkout without an environment."""
+    return Kit(tmp_path)
+
+
+def test_the_environment_is_made_once(kit: Kit) -> None:
+    status, python, said = kit.run()
+    assert (status, python) == (0, str(kit.python))
+    assert "Setting up .venv" in said and "ready (" in said
+    asked_for = kit.calls.read_text()
+    assert f"-r {kit.root}/requirements.lock" in asked_for
+    assert f"--editable {kit.root}" in asked_for
+    assert kit.run() == (0, str(kit.python), "")
+    assert kit.times_made() == 1 and kit.lock_is_gone()
+
+
+def test_a_changed_lock_makes_it_anew(kit: Kit) -> None:
+    kit.run()
+    (kit.root / "requirements.lock").write_text("torch==2.13.0\nnumpy==2.4.6\n")
+    assert kit.run()[0] == 0
+    assert kit.times_made() == 2
+
+
+def test_a_moved_checkout_makes_it_anew(kit: Kit) -> None:
+    kit.run()
+    kit.root = kit.root.rename(kit.root.with_name("moved"))
+    status, python, _ = kit.run()
+    assert (status, python) == (0, str(kit.root / ".venv" / "bin" / "python"))
+    assert kit.times_made() == 2
+
+
+def test_a_failure_shows_its_cause_and_is_not_taken_as_done(kit: Kit) -> None:
+    status, python, said = kit.run(NO_NETWORK="1")
+    assert status == 1 and python == ""
+    assert "no network at all" in said and "Set-up failed: installing requirements.lock" in said
+    assert kit.lock_is_gone()
+    assert kit.run()[:2] == (0, str(kit.python))
+    assert kit.times_made() == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_set_up_is_begun_anew(kit: Kit, how: signal.Signals) -> None:
+    process = kit.start(SECONDS_TO_INSTALL="30")
+    deadline = time.monotonic() + 20
+    while "requirements.lock" not in (kit.calls.read_text() if kit.calls.exists() else ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, how)
+    assert process.wait(timeout=20) != 0
+    process.communicate()
+    assert kit.run()[:2] == (0, str(kit.python))
+    assert kit.times_made() == 2 and kit.lock_is_gone()
+
+
+def test_two_at_once_make_one_environment(kit: Kit) -> None:
+    both = [kit.start(SECONDS_TO_INSTALL="2") for _ in range(2)]
+    taken = [process.communicate(timeout=60)[0].strip() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert taken == [str(kit.python)] * 2
+    assert kit.times_made() == 1
+
+
+@pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_an_active_environment_that_satisfies_is_used(
+    kit: Kit, tmp_path: Path, variable: str
+) -> None:
+    active = kit.executable(tmp_path / "mine" / "bin" / "python", STAND_IN)
+    assert kit.run(**{variable: str(tmp_path / "mine")}) == (0, str(active), "")
+    assert kit.times_made() == 0
+
+
+def test_an_active_environment_that_lacks_something_is_not(kit: Kit, tmp_path: Path) -> None:
+    kit.executable(tmp_path / "mine" / "bin" / "python", STAND_IN)
+    (kit.root / "pyproject.toml").write_text('[project]\ndependencies = ["numpy>=99"]\n')
+    status, python, said = kit.run(CONDA_PREFIX=str(tmp_path / "mine"))
+    assert (status, python) == (0, str(kit.python))
+    assert f"Not taken, the active environment {tmp_path / 'mine'}: numpy is " in said
+
+
+def test_the_own_environment_may_be_active_while_it_is_made_anew(kit: Kit) -> None:
+    kit.run()
+    (kit.root / "requirements.lock").write_text("torch==2.13.0\nnumpy==2.4.6\n")
+    path = f"{kit.python.parent}:{kit.bin}:/usr/bin:/bin"
+    status, python, _ = kit.run(VIRTUAL_ENV=str(kit.root / ".venv"), PATH=path)
+    assert (status, python) == (0, str(kit.python))
+
+
+def test_an_environment_made_by_hand_is_kept(kit: Kit) -> None:
+    kit.executable(kit.python, STAND_IN)
+    assert kit.run() == (0, str(kit.python), "")
+    assert kit.times_made() == 0
+
+
+def test_without_a_fitting_python_it_says_so(kit: Kit) -> None:
+    status, _, said = kit.run(TOO_OLD="1", PATH=f"{kit.bin}:/usr/bin:/bin")
+    assert status == 1
+    assert "no Python 3.11, 3.12 or 3.13 found" in said and "PYTHON=" in said
+    assert not (kit.root / ".venv").exists()
+
+
+def test_without_the_venv_module_it_names_the_package(kit: Kit) -> None:
+    status, _, said = kit.run(NO_VENV="1")
+    assert status == 1
+    assert "sudo apt install python3-venv" in said
+
+
+@pytest.mark.skipif(NVIDIA_HERE or sys.platform != "linux", reason="needs Linux without a GPU")
+def test_without_a_gpu_the_small_torch_is_tried_and_not_needed(kit: Kit) -> None:
+    status, _, said = kit.run()
+    assert status == 0
+    assert "--index-url" in kit.calls.read_text() and "out of reach" in said
+
+
+def test_with_a_gpu_the_plain_torch_is_taken(kit: Kit) -> None:
+    kit.executable(kit.bin / "nvidia-smi", "#!/bin/sh\n")
+    assert kit.run()[0] == 0
+    assert "--index-url" not in kit.calls.read_text()

@@ -1,0 +1,301 @@
+"""The training loop: what it learns, what it keeps, when it stops, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import models, training
+from helpers.datasets import Batch
+from helpers.settings import LabError, seed_everything
+from helpers.training import train
+
+
+def clips(n_batches: int, size: int = 4, kind: str = "class", seed: int = 0) -> list[Batch]:
+    """Batches whose label is written in the frames: a class number, one value or three."""
+    generator = torch.Generator().manual_seed(seed)
+    batches = []
+    for _ in range(n_batches):
+        lengths = torch.randint(16, 25, (size,), generator=generator)
+        x = 0.1 * torch.randn(size, 24, 16, generator=generator)
+        values = torch.rand(size, 3, generator=generator)
+        numbers = torch.randint(0, 3, (size,), generator=generator)
+        x[:, :, :3] += (nn.functional.one_hot(numbers, 3) if kind == "class" else values)[:, None]
+        x = x * models.time_mask(lengths, 24)[:, :, None]
+        y = {"class": numbers, "value": values[:, 0], "values": values}[kind]
+        batches.append((x, y, lengths))
+    return batches
+
+
+def small_lstm(**options: object) -> models.Classifier:
+    seed_everything(0)
+    return models.Classifier(models.LSTMBackbone(16, 8, **options), 3)
+
+
+def small_cnn() -> models.Classifier:
+    seed_everything(0)
+    return models.Classifier(models.CNNBackbone(16, (4, 4, 8, 8)), 3)
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Probe(nn.Module):
+    """One trained value, which is its prediction; notes what the loop did with it."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(start))
+        self.seen: list[tuple[bool, float, int]] = []  # training mode, value, clips
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        self.seen.append((self.training, self.value.item(), len(x)))
+        return self.value.expand(len(x))
+
+
+class Plain(nn.Module):
+    """A loss with the gradient 1, so that Adam's steps are the learning rate itself."""
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return outputs.mean()
+
+
+# ---- overfit_batch -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [small_lstm, small_cnn])
+def test_overfit_batch_drives_the_loss_to_zero(make: Callable[[], nn.Module]) -> None:
+    batches = clips(6)
+    for _, y, _ in batches[4:]:
+        y.copy_(torch.randint(0, 3, y.shape))  # nobody can learn these: they must not be seen
+    history = train(make(), batches, epochs=150, learning_rate=0.02, overfit_batch=True)
+    assert history.train_loss[0] > 0.5
+    assert history.train_loss[-1] < 0.01
+    assert history.val_loss == []
+
+
+def test_overfit_batch_sees_four_batches_only_and_no_validation() -> None:
+    probe = Probe()
+    train(probe, clips(7, kind="value"), clips(1, 9, "value"), epochs=2, overfit_batch=True)
+    assert len(probe.seen) == 2 * training.OVERFIT_BATCHES
+    assert {size for _, _, size in probe.seen} == {4}
+
+
+def test_overfit_batch_trains_without_dropout() -> None:
+    model = small_lstm(dropout=0.9)
+    dropping = []
+    model.backbone.dropout.register_forward_hook(lambda m, *_: dropping.append(m.training))
+    train(model, clips(1), epochs=2, overfit_batch=True)
+    assert set(dropping) == {False}
+    train(model, clips(1), epochs=1)
+    assert dropping[-1] is True
+
+
+# ---- the best epoch ----------------------------------------------------------------------------
+
+
+def test_the_best_epoch_s_weights_are_kept() -> None:
+    wrong = clips(3, seed=1)  # in validation the labels mean something else: loss soon rises
+    wrong = [(x, (y + 1) % 3, lengths) for x, y, lengths in wrong]
+    model = small_lstm()
+    history = train(model, clips(4), wrong, epochs=12, learning_rate=0.02, patience=12)
+    best = min(history.val_loss)
+    assert history.best_epoch == history.val_loss.index(best) + 1 < len(history.val_loss)
+    assert history.val_loss[-1] > best + 0.1
+    kept = training.evaluate_loss(model, wrong, nn.CrossEntropyLoss(), "cpu")
+    assert kept == pytest.approx(best, abs=1e-6)
+
+
+def test_without_validation_the_last_epoch_is_kept() -> None:
+    probe = Probe()
+    history = train(probe, clips(2, kind="value"), epochs=3, loss=Plain())
+    assert history.best_epoch == 3 and history.val_loss == []
+    assert probe.value.item() < probe.seen[-1][1]  # moved on after the last batch
+
+
+def test_training_stops_when_validation_has_not_improved() -> None:
+    far = [(x, y + 5, lengths) for x, y, lengths in clips(1, kind="value")]
+    probe = Probe()  # pushed down by Plain, away from the validation targets
+    history = train(probe, far, far, epochs=30, patience=3, learning_rate=0.1, loss=_Away())
+    assert history.best_epoch == 1 and len(history.val_loss) == 4
+
+
+class _Away(nn.Module):
+    """Training lowers the prediction; the loss that validation sees rises as it falls."""
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return outputs.mean() if torch.is_grad_enabled() else (targets - outputs).mean()
+
+
+def test_training_stops_by_the_loss_and_goes_on_while_it_falls() -> None:
+    history = train(small_lstm(), clips(4), clips(2, seed=3), epochs=6, patience=1)
+    assert all(a > b for a, b in zip(history.val_loss, history.val_loss[1:], strict=False))
+    assert len(history.val_loss) == 6 == history.best_epoch
+
+
+def test_stop_after_follows_the_schedule_of_all_epochs() -> None:
+    """The refit on all clips runs as many epochs as validation chose, at the same rates."""
+    whole, part = Probe(), Probe()
+    options = {"epochs": 8, "loss": Plain(), "weight_decay": 0.0, "learning_rate": 0.1}
+    train(whole, clips(2, kind="value"), **options)
+    history = train(part, clips(2, kind="value"), stop_after=3, **options)
+    assert len(history.train_loss) == history.best_epoch == 3
+    assert [v for _, v, _ in part.seen] == [v for _, v, _ in whole.seen[:6]]
+
+
+# ---- modes, seeds, schedule --------------------------------------------------------------------
+
+
+def test_each_epoch_trains_in_training_mode_and_validates_in_evaluation_mode() -> None:
+    probe = Probe()
+    train(probe, clips(2, kind="value"), clips(1, kind="value"), epochs=3, patience=9)
+    assert [training for training, _, _ in probe.seen] == [True, True, False] * 3
+
+
+def test_validation_does_not_touch_the_batch_norm_statistics() -> None:
+    model = small_cnn()
+    before = weights_of(model)
+    training.evaluate_loss(model, clips(2), nn.CrossEntropyLoss(), "cpu")
+    assert same_weights(before, weights_of(model))
+    train(model, clips(2), epochs=1)
+    name = "backbone.blocks.0.1.running_mean"
+    assert not torch.equal(before[name], model.state_dict()[name])
+
+
+def test_the_validation_loss_is_that_of_all_clips_whatever_the_batches() -> None:
+    (x, y, lengths) = clips(1, size=7)[0]
+    model, loss = small_lstm(), nn.CrossEntropyLoss()
+    uneven = [(x[:5], y[:5], lengths[:5]), (x[5:], y[5:], lengths[5:])]
+    whole = training.evaluate_loss(model, [(x, y, lengths)], loss, "cpu")
+    assert training.evaluate_loss(model, uneven, loss, "cpu") == pytest.approx(whole, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_numbers() -> None:
+    def run(make: Callable[[], nn.Module]) -> tuple[list[float], dict[str, torch.Tensor]]:
+        model = make()  # seeds first
+        history = train(model, clips(3), clips(1, seed=9), epochs=3)
+        return history.train_loss + history.val_loss, weights_of(model)
+
+    for make in (small_lstm, small_cnn):
+        (losses, weights), (again, weights_again) = run(make), run(make)
+        assert losses == again and same_weights(weights, weights_again)
+
+
+def test_the_learning_rate_rises_and_then_falls_to_nearly_zero() -> None:
+    probe = Probe()
+    train(
+        probe, clips(4, kind="value"), epochs=5, warmup_epochs=1, learning_rate=0.1,
+        weight_decay=0.0, loss=Plain(),
+    )  # fmt: skip
+    values = [value for _, value, _ in probe.seen] + [probe.value.item()]
+    rates = [a - b for a, b in zip(values, values[1:], strict=False)]
+    assert rates[:4] == pytest.approx([0.02, 0.04, 0.06, 0.08], rel=1e-3)  # first epoch
+    assert max(rates) == pytest.approx(0.1, rel=1e-3) and rates.index(max(rates)) == 4
+    assert all(a > b for a, b in zip(rates[4:], rates[5:], strict=False))
+    assert 0 < rates[-1] < 0.003
+
+
+def test_frozen_parameters_and_their_batch_norms_stay() -> None:
+    model = small_cnn()
+    model.backbone.requires_grad_(False)
+    before = weights_of(model)
+    train(model, clips(2), clips(1), epochs=2, weight_decay=0.1)
+    after = weights_of(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.weight", "head.bias"}
+    model.requires_grad_(False)
+    with pytest.raises(LabError, match="all parameters are frozen"):
+        train(model, clips(1), epochs=1)
+
+
+@pytest.mark.parametrize(("kind", "head"), [("value", "regressor"), ("values", "multitask")])
+def test_regressors_learn_their_axes(kind: str, head: str) -> None:
+    seed_everything(0)
+    backbone = models.LSTMBackbone(16, 8, dropout=0.0)
+    model = models.HEADS[head](backbone)
+    val = clips(2, 16, kind, seed=5)
+    history = train(model, clips(8, 8, kind), val, epochs=25, learning_rate=0.02, patience=25)
+    assert history.val_loss[history.best_epoch - 1] < 0.3 * history.val_loss[0]
+
+
+def test_a_loss_of_ones_own_is_used() -> None:
+    weighted = models.MultitaskLoss((0, 0, 0))
+    model = models.MultitaskRegressor(models.LSTMBackbone(16, 8))
+    assert train(model, clips(1, kind="values"), epochs=1, loss=weighted).train_loss == [0.0]
+    assert isinstance(training.default_loss(model), models.MultitaskLoss)
+
+
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+class Column(models.Regressor):
+    """The mistake: outputs [B, 1] for targets [B]."""
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return super().forward(x, lengths)[:, None]
+
+
+def test_outputs_that_would_be_broadcast_are_refused() -> None:
+    model = Column(models.LSTMBackbone(16, 4))
+    with pytest.raises(LabError, match=r"gives \(4, 1\) for targets of \(4,\).*broadcast"):
+        train(model, clips(1, kind="value"), epochs=1)
+    with pytest.raises(LabError, match="broadcast"):
+        training.evaluate_loss(model, clips(1, kind="value"), nn.MSELoss(), "cpu")
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_remedy() -> None:
+    (x, y, lengths) = clips(1)[0]
+    with pytest.raises(LabError, match="training loss is not finite; lower learning_rate"):
+        train(small_lstm(), [(x * math.nan, y, lengths)], epochs=1)
+
+
+def test_a_validation_loss_that_was_never_finite_is_an_error() -> None:
+    (x, y, lengths) = clips(1)[0]
+    with pytest.raises(LabError, match="validation loss was never finite"):
+        train(small_lstm(), clips(1), [(x * math.nan, y, lengths)], epochs=2)
+
+
+# ---- what is told ------------------------------------------------------------------------------
+
+
+def test_a_history_becomes_a_table_and_back() -> None:
+    history = train(small_lstm(), clips(1), clips(1), epochs=3, name="lstm")
+    table = history.table()
+    assert list(table.columns) == ["epoch", "train_loss", "val_loss", "seconds"]
+    assert table["epoch"].tolist() == [1, 2, 3]
+    again = training.History.from_table("lstm", table)
+    assert again == history
+    assert train(small_lstm(), clips(1), epochs=2).table()["val_loss"].isna().all()
+
+
+def test_two_trainings_join_into_one_history() -> None:
+    first = training.History("a", [3, 2], [3, 1.5], [1, 1], best_epoch=2)
+    second = training.History("b", [2, 1, 1], [2, 1, 4], [1, 1, 1], best_epoch=2)
+    joined = first.then(second)
+    assert (joined.name, joined.best_epoch) == ("a", 4)
+    assert joined.val_loss == [3, 1.5, 2, 1, 4]
+
+
+def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
+    history = train(small_lstm(), clips(1), clips(1), epochs=2, name="lstm")
+    told = json.loads((tmp_path / "progress.json").read_text())
+    assert told == {
+        "model": "lstm", "epoch": 2, "epochs": 2, "seconds_left": 0,
+        "train_loss": history.train_loss[-1], "val_loss": history.val_loss[-1],
+    }  # fmt: skip
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""

@@ -1,0 +1,1 @@
+"""What runs around the lab: the runner, its pages and checks. The lab never imports it."""

@@ -1,0 +1,200 @@
+"""The command line of the lab, behind ./run_all.sh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from helpers import settings
+from helpers.settings import LabError, did_you_mean, profile_names
+from tools.notebooks import Lab, script_contents
+from tools.plan import Plan, make_plan, opened, write_kernel_spec
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+EPILOG = """\
+examples:
+  ./run_all.sh                         all notebooks, on your data if found, else on the demo set
+  ./run_all.sh --only 06               notebook 06, and what it needs if that is not up to date
+  ./run_all.sh --data ~/data --name real
+  ./run_all.sh lab                     JupyterLab, to read and to try things
+
+Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
+results.csv, summary.json, the executed notebooks, figures and checkpoints.
+exit codes: 0 all done, 1 a notebook failed, 2 wrong use, 130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        known = [option for action in self._actions for option in action.option_strings]
+        words = message.partition("unrecognized arguments: ")[2].split()
+        hint = did_you_mean(words[0], known) if words else ""
+        raise LabError(f"{message}{hint}; ./run_all.sh --help shows what there is")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="./run_all.sh",
+        usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]",
+        description="Run the notebooks of the lab and show what came out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--data", metavar="DIR|demo", help="the data folder, or the demo set that the kit makes")
+    add(
+        "--profile",
+        metavar="NAME|FILE",
+        help=f"sizes and epochs: {', '.join(profile_names()) or 'a .yaml file'}, or a .yaml file "
+        "(default: demo on the demo set or without a GPU, else full)",
+    )
+    add(
+        "--only",
+        metavar="NN[,NN]",
+        action="append",
+        help="only these notebooks, by number or name, and what they need",
+    )
+    add("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    add("--name", metavar="RUN", help="name of the run, a folder below runs/")
+    add("--force", action="store_true", help="run the chosen notebooks even if up to date")
+    add("--list", action="store_true", help="show the notebooks, what they need and their state")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None, lab: Lab | None = None) -> int:
+    """Run the command line; return the exit code. `lab` is another set of notebooks, for tests."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    lab = lab or Lab()
+    _stop_on_signals()
+    try:
+        if arguments[:1] == ["lab"]:
+            return _open_jupyter_lab(lab, arguments[1:])
+        options = _parser().parse_args(arguments)
+        plan = make_plan(
+            lab,
+            data=options.data,
+            profile=options.profile,
+            device=options.device,
+            name=options.name,
+            only=_words(options.only),
+            force=options.force,
+        )
+        if options.list:
+            return _list(plan)
+        return run(plan)
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def run(plan: Plan) -> int:
+    """Run a plan and report it; return the exit code."""
+    # Here, so that --help and wrong use answer before these are loaded.
+    from tools import display, pages
+    from tools.results import UP_TO_DATE, Row, write_results
+    from tools.tasks import DEMO_TASK, run_tasks
+
+    console = display.make_console()
+    display.print_header(console, plan.described())
+    names = ([DEMO_TASK] if plan.is_demo else []) + plan.notebooks
+    rows = {name: Row(name) for name in names}
+    begin = time.monotonic()
+    with opened(plan):
+        with display.make_display(console, rows) as view:
+            run_tasks(plan, rows, view)
+        if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
+            del rows[DEMO_TASK]
+        summary = write_results(plan, rows, time.monotonic() - begin)
+        index = pages.write_index(plan.folder, summary)
+    display.print_table(console, rows.values())
+    console.print(
+        f"{display.clock(summary['total_seconds'])} in all. Pages: {index}", soft_wrap=True
+    )
+    return EXIT_FAILED if display.any_bad(rows.values()) else EXIT_DONE
+
+
+def _list(plan: Plan) -> int:
+    from tools import display
+    from tools.tasks import task_states
+
+    console = display.make_console()
+    display.print_header(console, plan.described())
+    states = task_states(plan)
+    needs = {notebook.name: notebook.needs for notebook in plan.lab.notebooks}
+    display.print_list(
+        console,
+        (
+            (name, plan.lab.read(name).title, ", ".join(n[:2] for n in needs[name]), states[name])
+            for name in plan.notebooks
+        ),
+    )
+    return EXIT_DONE
+
+
+def _words(only: list[str] | None) -> list[str] | None:
+    """The notebooks named by one or more `--only`, split at commas."""
+    if only is None:
+        return None
+    words = [word.strip() for part in only for word in part.split(",") if word.strip()]
+    if not words:
+        raise LabError("--only names no notebook; for example --only 05,06")
+    return words
+
+
+def _open_jupyter_lab(lab: Lab, arguments: list[str]) -> int:
+    """Replace this process by JupyterLab on the lab's folder, with this environment's kernel."""
+    jupyter = settings.cache_dir() / "jupyter"
+    write_kernel_spec(jupyter)
+    paths = [str(jupyter), os.environ.get("JUPYTER_PATH", "")]
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(path for path in paths if path)
+    refresh_scripts(lab)
+    os.chdir(lab.root)
+    sys.stdout.flush()
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={lab.root}", *arguments],
+    )
+
+
+def refresh_scripts(lab: Lab) -> list[str]:
+    """Mark as new each `.py` that is older than its notebook and says the same; return those.
+
+    jupytext refuses to open a pair whose notebook is the newer one, which is as it should be when
+    the two differ; but after a clone or a copy the times say nothing.
+    """
+    refreshed = []
+    for name in lab.names:
+        script, source = lab.script(name), lab.read(name)
+        if not script.is_file() or script.stat().st_mtime >= source.path.stat().st_mtime:
+            continue
+        if script_contents(script) == source.contents and os.access(script, os.W_OK):
+            os.utime(script)
+            refreshed.append(name)
+    return refreshed
+
+
+def _stop_on_signals() -> None:
+    """Let a polite kill and a closed terminal end a run as cleanly as Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the closed terminal
+            signal.signal(number, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

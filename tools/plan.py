@@ -1,0 +1,381 @@
+"""What one run is: its data, profile, device, name and folders, settled before anything starts."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from helpers import settings
+from helpers.settings import LabError, Profile, did_you_mean
+from tools.notebooks import Lab, script_contents
+from tools.processes import threads_available
+
+DEMO = "demo"
+DEMO_PROFILE, GPU_PROFILE = "demo", "full"
+# Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
+_GPU_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+_RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
+_PACKAGES = (
+    "torch numpy scipy scikit-learn librosa pandas matplotlib papermill doit nbconvert".split()
+)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where one notebook's things lie in a run's folder."""
+
+    run: Path
+    name: str
+
+    @property
+    def executed(self) -> Path:
+        """The executed notebook; it exists only when the notebook ran to its end."""
+        return self.run / "notebooks" / f"{self.name}.ipynb"
+
+    @property
+    def partial(self) -> Path:
+        """The executed notebook while it runs."""
+        return self.run / "notebooks" / f"{self.name}.partial.ipynb"
+
+    @property
+    def failed(self) -> Path:
+        """The notebook as far as it came, when it failed."""
+        return self.run / "notebooks" / f"{self.name}.failed.ipynb"
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return self.run / "pages" / f"{self.name}.html"
+
+    @property
+    def log(self) -> Path:
+        """What the notebook's processes printed outside of its cells."""
+        return self.run / "logs" / f"{self.name}.log"
+
+    @property
+    def record(self) -> Path:
+        """The folder of what the notebook leaves for later ones."""
+        return self.run / "records" / self.name
+
+    @property
+    def progress(self) -> Path:
+        """How far the notebook is; written by `helpers.settings.report_progress`."""
+        return self.run / "progress" / f"{self.name}.json"
+
+    @property
+    def result(self) -> Path:
+        """How the notebook's process ended; written by `tools/execute.py`."""
+        return self.run / "progress" / f"{self.name}.result.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, settled: everything that the tasks need to know."""
+
+    lab: Lab
+    data: Path
+    is_demo: bool
+    profile: Profile
+    device: str
+    name: str
+    selected: tuple[str, ...]
+    force: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds all of this run."""
+        return settings.project_root() / "runs" / self.name
+
+    @property
+    def notebooks(self) -> list[str]:
+        """The selected notebooks and all they need, in order."""
+        return self.lab.with_needs(self.selected)
+
+    def paths(self, name: str) -> Paths:
+        """Where the things of one notebook lie."""
+        return Paths(self.folder, name)
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """What papermill passes to one notebook."""
+        return {
+            **self.profile.parameters(name),
+            "data": str(self.data),
+            "device": self.device,
+        }
+
+    def digest_inputs(self, name: str) -> dict[str, Any]:
+        """All that one notebook's results depend on, except the notebooks it needs.
+
+        The data folder counts by its content, so that moving it reruns nothing.
+        """
+        return {
+            "code": self.lab.code_digest(name),
+            "parameters": {**self.parameters(name), "data": self.fingerprint},
+        }
+
+    @property
+    def demo_size(self) -> float:
+        """The size of demo set that the profile wants; 1.0 is the whole."""
+        return float(self.profile.parameters(self.lab.names[0]).get("demo_size", 1.0))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name for the content of the data folder, which must exist by now."""
+        from helpers.data import data_fingerprint
+
+        return data_fingerprint(self.data)
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a process of this run."""
+        env = {k: v for k, v in os.environ.items() if k not in ("MUSICLAB_PROFILE", "MPLBACKEND")}
+        jupyter = str(self.folder / "jupyter")
+        env.update(
+            MUSICLAB_RUN=self.name,
+            MUSICLAB_DATA=str(self.data),
+            MUSICLAB_HOME=str(settings.project_root()),
+            MUSICLAB_HEADLESS="1",
+            PYTHONHASHSEED="0",
+            PYTHONPATH=_first_in_path(str(self.lab.root), env.get("PYTHONPATH")),
+            JUPYTER_PATH=_first_in_path(jupyter, env.get("JUPYTER_PATH")),
+            IPYTHONDIR=str(self.folder / "jupyter" / "ipython"),
+            PYDEVD_DISABLE_FILE_VALIDATION="1",
+        )
+        return env
+
+    def described(self) -> list[tuple[str, str]]:
+        """What is said before a run starts: (what, value)."""
+        state = "" if demo_size_built() >= self.demo_size else ", to be built first"
+        data = f"demo set ({_short(self.data)}{state})" if self.is_demo else _short(self.data)
+        device = self.device if self.device != "auto" else f"auto ({resolved_device('auto')})"
+        return [
+            ("data", data),
+            ("profile", self.profile.name),
+            ("device", device),
+            ("threads", str(threads_available())),
+            ("run", self.name),
+            ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
+            *(("note", note) for note in self._scripts_ahead()),
+        ]
+
+    def _scripts_ahead(self) -> Iterator[str]:
+        """A line for each `py/NN.py` whose code was edited without its notebook, which runs."""
+        for name in self.notebooks:
+            script, source = self.lab.script(name), self.lab.read(name)
+            if not script.is_file() or script.stat().st_mtime <= source.path.stat().st_mtime:
+                continue  # the common case
+            if [text for kind, text in script_contents(script) if kind == "code"] != source.code:
+                yield (
+                    f"py/{name}.py is ahead of notebooks/{name}.ipynb, which is what runs; "
+                    "python -m tools.pairs --sync writes the notebooks anew from py/"
+                )
+
+
+def make_plan(
+    lab: Lab,
+    *,
+    data: str | None = None,
+    profile: str | None = None,
+    device: str | None = None,
+    name: str | None = None,
+    only: list[str] | None = None,
+    force: bool = False,
+) -> Plan:
+    """Settle a run from what the user asked for.
+
+    Raises LabError for an unknown notebook, profile, parameter or device, for a data folder that
+    is none, and for a name that is no file name.
+    """
+    selected = tuple(lab.find(word) for word in only) if only else tuple(lab.names)
+    given = lab.load_profile(profile) if profile else None
+    defaults = given.parameters("") if given else {}
+    device = device or str(defaults.get("device", "auto"))
+    if device not in ("auto", "cpu"):
+        settings.pick_device(device)
+    folder, is_demo = _find_data(data or str(defaults.get("data", "auto")))
+    if given is None:
+        small = is_demo or resolved_device(device) == "cpu"
+        given = lab.load_profile(DEMO_PROFILE if small else GPU_PROFILE)
+    plan = Plan(
+        lab=lab,
+        data=folder,
+        is_demo=is_demo,
+        profile=given,
+        device=device,
+        name=_checked_name(name) if name else _default_name(folder, is_demo, given),
+        selected=selected,
+        force=force,
+    )
+    _check_parameters(plan)
+    return plan
+
+
+def _check_parameters(plan: Plan) -> None:
+    """Raise LabError when a parameter is not in its notebook's parameter cell.
+
+    papermill would only warn, and the run would silently use the notebook's own value.
+    """
+    for name in plan.notebooks:
+        source = plan.lab.read(name)
+        for parameter in plan.parameters(name):
+            if parameter not in source.parameters:
+                known = sorted(source.parameters)
+                raise LabError(
+                    f"unknown parameter {parameter!r} of {name} in profile {plan.profile.name!r}"
+                    f"{did_you_mean(parameter, known)}; {source.path.name} has: {', '.join(known)}"
+                )
+        try:
+            plan.profile.timeout_minutes(name)
+        except (TypeError, ValueError) as error:
+            raise LabError(
+                f"profile {plan.profile.name!r}: runner.timeout_minutes must be a number of "
+                f"minutes or a mapping of notebook to minutes ({error})"
+            ) from error
+
+
+def _find_data(data: str) -> tuple[Path, bool]:
+    """The data folder, and whether it is the demo set (which may still have to be built)."""
+    from helpers.data import find_data
+
+    demo = (settings.cache_dir() / "demo" / "data").resolve()
+    if data == DEMO:
+        return demo, True
+    try:
+        folder = find_data(data).resolve()
+    except LabError:
+        # Only a search that finds nothing falls back to the demo set; a folder that the user
+        # named and that is none must not.
+        if data != "auto" or os.environ.get("MUSICLAB_DATA"):
+            raise
+        return demo, True
+    return folder, folder == demo
+
+
+def demo_size_built() -> float:
+    """The size of the finished demo set (1.0 is the whole), or 0 when there is none."""
+    try:
+        content = json.loads((settings.cache_dir() / "demo" / "complete.json").read_text())
+        return float(content["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def resolved_device(device: str) -> str:
+    """`cpu` or `cuda`: what `auto` comes to on this machine; any other name as it is."""
+    if device != "auto":
+        return device
+    if not any(Path(driver).exists() for driver in _GPU_DRIVERS):
+        if shutil.which("nvidia-smi") is None:
+            return "cpu"
+    return settings.pick_device("auto").type
+
+
+def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
+    source = DEMO if is_demo else data.name
+    name = source if source == profile.name else f"{source}-{profile.name}"
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    return safe[:80] or "run"
+
+
+def _checked_name(name: str) -> str:
+    if not _RUN_NAME.fullmatch(name) or name == "latest":
+        raise LabError(
+            f"run name {name!r}: use letters, digits, '.', '_' and '-' (and not 'latest'); it "
+            "becomes a folder below runs/"
+        )
+    return name
+
+
+def _first_in_path(entry: str, rest: str | None) -> str:
+    return f"{entry}{os.pathsep}{rest}" if rest else entry
+
+
+def _short(path: Path) -> str:
+    """A path as seen from the working folder where it lies below it, else whole."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+# ---- the run's folder --------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(plan: Plan) -> Iterator[None]:
+    """Make the run's folder ready, and keep others out of it while it is in use.
+
+    Raises LabError when another run of the same name is under way. The lock goes with the
+    process, however it ends.
+    """
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        lock = open(plan.folder / ".lock", "a+", encoding="utf-8")
+    except OSError as error:
+        raise LabError(
+            f"{plan.folder}: cannot be written ({error.strerror}); set MUSICLAB_HOME to a folder "
+            "that you may write to"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise LabError(
+                f"a run named {plan.name!r} is under way (process {lock.read().strip() or '?'}); "
+                "wait for it, or choose another name with --name"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        for folder in ("notebooks", "pages", "logs", "progress"):
+            (plan.folder / folder).mkdir(exist_ok=True)
+        # Without its history file, which would grow with every run.
+        write_kernel_spec(plan.folder / "jupyter", "--HistoryManager.enabled=False")
+        _point_latest_at(plan.folder)
+        yield
+
+
+def write_kernel_spec(folder: Path, *options: str) -> None:
+    """Write a kernel `python3` that is this very interpreter, below a Jupyter data folder.
+
+    Put first in JUPYTER_PATH it wins over any `python3` of another environment.
+    """
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options],
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    path = folder / "kernels" / "python3" / "kernel.json"
+    settings.write_atomically(path, json.dumps(spec, indent=1) + "\n")
+
+
+def _point_latest_at(folder: Path) -> None:
+    """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
+    latest = folder.parent / "latest"
+    new = folder.parent / f".latest.{os.getpid()}"
+    try:
+        new.unlink(missing_ok=True)
+        new.symlink_to(folder.name, target_is_directory=True)
+        os.replace(new, latest)
+    except OSError:
+        new.unlink(missing_ok=True)
+        settings.write_atomically(latest, folder.name + "\n")
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that shape the results, without importing them."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

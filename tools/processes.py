@@ -1,0 +1,116 @@
+"""Run one command in a process group of its own, watch it, and leave nothing of it behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+TICK_SECONDS = 0.5
+KILL_WAIT_SECONDS = 5.0
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, or None when its time was up."""
+
+    exit_code: int | None
+    seconds: float
+    peak_mb: float
+
+    @property
+    def timed_out(self) -> bool:
+        """True when the command was stopped because its time was up."""
+        return self.exit_code is None
+
+
+def run_supervised(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    log: Path,
+    timeout_seconds: float,
+    on_tick: Callable[[float], None],
+) -> Outcome:
+    """Run a command to its end or its time limit; its output goes to the file `log`.
+
+    `on_tick(seconds)` is called about twice a second. The command, the kernel it starts and
+    whatever that starts are killed at the limit, and at any exception here (Ctrl-C is one). Should
+    this process itself be killed, the command sees its standard input end, and stops by itself.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    family = _Family(process.pid)
+    exit_code = None
+    try:
+        while exit_code is None and time.monotonic() - begin < timeout_seconds:
+            try:
+                exit_code = process.wait(TICK_SECONDS)
+            except subprocess.TimeoutExpired:
+                family.look()
+                on_tick(time.monotonic() - begin)
+    finally:
+        family.kill()
+        process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+    return Outcome(exit_code, time.monotonic() - begin, family.peak_mb)
+
+
+class _Family:
+    """A process and all that it started, remembered even when a parent among them has ended."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self._members = {pid: self._root}
+        self.peak_mb = 0.0
+
+    def look(self) -> None:
+        """Note new members, and the most memory that one of them holds."""
+        try:
+            for member in self._root.children(recursive=True):
+                self._members.setdefault(member.pid, member)
+        except psutil.Error:
+            pass
+        for member in self._members.values():
+            try:
+                self.peak_mb = max(self.peak_mb, member.memory_info().rss / _MIB)
+            except psutil.Error:
+                continue
+
+    def kill(self) -> None:
+        """End every member. psutil compares start times, so a reused number is never hit."""
+        self.look()
+        living = [member for member in self._members.values() if member.is_running()]
+        for member in living:
+            try:
+                member.kill()
+            except psutil.Error:
+                continue
+        # The root is our own child: it is waited for by its Popen object.
+        psutil.wait_procs([m for m in living if m != self._root], KILL_WAIT_SECONDS)
+
+
+def threads_available() -> int:
+    """The number of threads that a notebook will compute with."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
