@@ -49,6 +49,8 @@ SMALLEST = {"genre train": 2, "genre test": 1, "multitask train": 24, "multitask
 FIRST_GENRE_ID, FIRST_MULTITASK_ID = 1001, 5001
 WITH_AUDIO = 3  # clips of a split that keep their audio; in genre train, one of each genre
 
+MAX_PROCESSES = 8  # each takes 0.4 GB of memory
+
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 COMPLETE, STARTED = "complete.json", "started.json"
 ANSWERS = "multitask_test_answers.csv"
@@ -267,6 +269,8 @@ def build_demo(
     """
     if not size > 0:
         raise LabError(f"size is {size}, must be above 0; 1.0 is the whole demo set")
+    if seed < 0:
+        raise LabError(f"seed is {seed}, must be 0 or more")
     folder = _set_folder(folder)
     identity = {"version": VERSION, "seed": seed, "size": size}
     clips = plan_clips(size, seed)
@@ -303,18 +307,28 @@ def _prepare(folder: Path, identity: dict[str, object]) -> None:
     """Make the folders; remove what another version, seed or size left, but nothing else."""
     started = _read_json(folder / STARTED)
     if started != identity:
-        if folder.is_dir() and not started and any(folder.iterdir()):
-            raise LabError(
-                f"{folder}: holds files that are no demo set; give an empty or a new folder"
-            )
+        if not started:
+            _refuse_foreign_files(folder)
         for name in (COMPLETE, ANSWERS):
             (folder / name).unlink(missing_ok=True)
         for name in ("data", "beats", "audio"):
             shutil.rmtree(folder / name, ignore_errors=True)
         write_atomically(folder / STARTED, json.dumps(identity))
-    for name in FOLDERS:
-        for split in ("train", "test"):
-            (folder / "data" / name / split).mkdir(parents=True, exist_ok=True)
+    try:
+        for name in FOLDERS:
+            for split in ("train", "test"):
+                (folder / "data" / name / split).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(
+            f"{folder}: cannot make folders here ({error.strerror}); choose another folder with "
+            "--folder or MUSICLAB_HOME"
+        ) from error
+
+
+def _refuse_foreign_files(folder: Path) -> None:
+    present = folder.iterdir() if folder.is_dir() else ()
+    if any(path.suffix != ".part" for path in present):  # a .part is our own, never finished
+        raise LabError(f"{folder}: holds files that are no demo set; give an empty or a new folder")
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -334,9 +348,9 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(cores, MAX_PROCESSES)
 
 
 @contextmanager

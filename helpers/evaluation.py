@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 
 from helpers.data import AXES
 from helpers.settings import LabError
-from helpers.training import autocast
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +58,8 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
     model.to(device).eval()
     outputs = []
     for x, _, lengths in loader:
-        with autocast(device):
-            outputs.append(model(x.to(device), lengths.to(device)).float().cpu())
+        # In float32 on every device: bfloat16 has three digits, and ranks would get ties.
+        outputs.append(model(x.to(device), lengths.to(device)).cpu())
     return torch.cat(outputs).numpy()
 
 
@@ -70,8 +69,8 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
 def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """scikit-learn's classification report as a table (step 6).
 
-    One row per class, then accuracy, macro and micro average; columns precision, recall, f1,
-    clips. A class that is never predicted has precision 0.
+    One row per class, then macro and micro average (which is the accuracy); columns precision,
+    recall, f1, clips. A class that is never predicted has precision 0.
     """
     import pandas as pd
     from sklearn.metrics import classification_report, precision_recall_fscore_support
@@ -262,6 +261,8 @@ def compare_accuracy(
 
     true, first = _same_length(true, first)
     true, second = _same_length(true, second)
+    if len(true) < 2:
+        return Comparison(Score(math.nan, reason="1 clip is too few for a comparison"), math.nan)
     a, b = (first == true).astype(float), (second == true).astype(float)
     gains = (a - b)[_resamples(len(true), seed)].mean(1)
     test = permutation_test(

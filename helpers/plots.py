@@ -144,7 +144,8 @@ def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
         for ax, (title, arrays) in zip(row, clips.items(), strict=True):
             picture = _draw_clip(ax, arrays[name], kind, name.startswith("beat"))
             ax.set_title(f"{name}: {title}")
-            ax.label_outer(remove_inner_ticks=False)
+            if ax is not row[0]:
+                ax.set_ylabel("")
             ax.set_xlabel("beat number" if name.startswith("beat") else "time (s)")
         figure.colorbar(picture, ax=row, label="dB" if kind == "mel" else "strength (0-1)")
     return figure
@@ -254,8 +255,8 @@ def validation_race(histories: Mapping[str, History], target: float, title: str)
                 color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
                 linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
     ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
-    ax.set(title=title, xlabel="epoch", ylabel="validation loss")
-    ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
+    highest = max(target, *(max(history.val_loss) for history in histories.values()))
+    ax.set(title=title, xlabel="epoch", ylabel="validation loss", ylim=(0, 1.1 * highest))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
     return figure

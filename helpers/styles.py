@@ -420,7 +420,7 @@ VOWELS = (  # resonances of the throat in Hz: ah, eh, ee, oh, oo
 
 @dataclass(frozen=True)
 class Pattern:
-    """How a layer plays a bar of sixteenths; "?" is drawn once per clip.
+    """How a layer plays a bar of sixteenths; "?" is drawn once per section.
 
     `length` of a note in steps; `tones` indexes the chord's tones from the root upwards, one for
     each hit in turn; none plays the whole chord; `strum` seconds between the strings.

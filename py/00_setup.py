@@ -78,13 +78,13 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings
+    import helpers.settings  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
     places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
     hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
-    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
 # %% [markdown]
@@ -161,6 +161,7 @@ demo_size = 1.0  # of the demo set, should it be built here; 1.0 is the whole of
 # %%
 settings.apply_profile(globals())
 
+
 # %% [markdown]
 # ### Which versions?
 #
@@ -188,6 +189,7 @@ runs.tell(
     f"**Outside the range that the kit was made for: {', '.join(unfit)}.** It may still work; if "
     "not, install these."
 )  # fmt: skip
+
 
 # %% [markdown]
 # ### Which machine?
@@ -217,6 +219,7 @@ if compute.type == "cuda":
 runs.show_table(pd.DataFrame({"this machine": machine}))
 
 # %%
+# A product of ones, whose sum is known.
 try:
     ones = torch.ones(4, 4, device=compute)
     assert float(ones.matmul(ones).sum()) == 64
@@ -226,6 +229,7 @@ except RuntimeError as error:
         'accelerator, or write device = "cpu" in the parameter cell'
     ) from error
 runs.tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
+
 
 # %% [markdown]
 # ## 0 · The data folder
@@ -259,6 +263,7 @@ record = runs.open_record(notebook, root, seed)
 is_demo = root.resolve() == demo.demo_dir().resolve()
 size = f" (demo set, size {built_size():g})" if is_demo else ""
 runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
+
 
 # %% [markdown]
 # The fingerprint is a short name for the content of the folder, the same wherever it lies. It is stored with every result,
@@ -321,6 +326,7 @@ runs.tell(
 # packed float16 arrays. Those lie on disk, and only the clips of the current batch are read.
 
 # %%
+# Every frame has 140 values, of 8 bytes in float64 and 2 in float16.
 values = int(folders["all frames"].sum()) * lab_data.N_ROWS
 free = shutil.disk_usage(settings.cache_dir()).free
 runs.tell(
@@ -328,7 +334,7 @@ runs.tell(
     "float64, "
     f"{size_text(2 * values)} on disk when packed. Free are {machine['memory']} of memory in all, "
     f"and {size_text(free)} of disk"
-    + (": it fits." if free > 3 * values else ". **That is tight: free some disk, or set MUSICLAB_HOME elsewhere.**")
+    + (": it fits." if free > 3 * values else ". **Tight: free some, or set MUSICLAB_HOME.**")
 )
 
 # %% [markdown]
@@ -338,6 +344,7 @@ runs.tell(
 # literally finds nothing. The rule that always works: **a clip's id is what stands before the first dot.**
 
 # %%
+# The first line of each label file, and the name of that clip's file.
 examples = []
 for name in present:
     for split in lab_data.SPLITS:
@@ -348,6 +355,7 @@ for name in present:
         examples.append(row | {"on disk": on_disk})
 examples = pd.DataFrame(examples).set_index(["folder", "split"])
 runs.show_table(examples)
+
 
 # %% [markdown]
 # ## 0 · One array of each folder
@@ -366,8 +374,8 @@ def first_array(name):
     return {
         "folder": name, "clip": path.name,
         "shape": f"{array.shape[0]} x {array.shape[1]}", "type": str(array.dtype),
-        "mel lowest": mel.min(), "mel highest": mel.max(),
-        "chroma lowest": chroma.min(), "chroma highest": chroma.max(),
+        "mel lowest": float(mel.min()), "mel highest": float(mel.max()),
+        "chroma lowest": float(chroma.min()), "chroma highest": float(chroma.max()),
     }  # fmt: skip
 
 
@@ -426,6 +434,7 @@ for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
 # </details>
 
 # %%
+# What a later reader needs to know about this machine and its data.
 record.save_values(
     fingerprint=record.fingerprint, device=str(compute), versions=versions["version"].to_dict()
 )

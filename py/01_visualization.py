@@ -27,13 +27,13 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings
+    import helpers.settings  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
     places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
     hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
-    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
 # %%
@@ -66,7 +66,7 @@ settings.seed_everything(seed)
 compute = settings.pick_device(device)
 root = lab_data.find_data(data)
 record = runs.open_record(notebook, root, seed)
-print(f"data: {root.name}   device: {compute}   seed: {seed}")
+print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 1α · Two random lines of the training labels
@@ -75,8 +75,10 @@ print(f"data: {root.name}   device: {compute}   seed: {seed}")
 # of all other genres. The seed makes it the same draw each time.
 
 # %% tags=["solution"]
+# All lines below the header, as (name, genre).
 labels_file = root / lab_data.GENRE / "train_labels.txt"
-lines = [line.split("\t") for line in labels_file.read_text().splitlines()[1:] if line.strip()]
+rows = labels_file.read_text(encoding="utf-8").splitlines()[1:]
+lines = [line.strip().split("\t") for line in rows if line.strip()]
 
 random = np.random.default_rng(seed)
 first = random.choice(lines)
@@ -106,17 +108,25 @@ for genre, clip in ids.items():
 # ### Listen
 #
 # A picture of a sound says more once you have heard it. The lab's data hold no audio; the demo set keeps it for some
-# clips. Where those of 1α are not among them, others of the training folder are offered. Find in the notebook's
-# pictures what you hear, and the other way round.
+# clips. Where those of 1α are not among them, others of the training folder are offered, with their pictures. Find in a
+# picture what you hear, and the other way round (1γ says how to read it).
 
 # %%
+# Ids mean something in their own data set only, hence the first line.
 is_demo = root.resolve() == demo.demo_dir().resolve()
 audible = [clip for clip in demo.audio_clips() if clip in tracks.index] if is_demo else []
 offered = [clip for clip in ids.values() if clip in audible] or audible[:2]
 for clip in offered:
     print(f"clip {clip}: {tracks.loc[clip, 'genre']}")
     runs.play(demo.audio_path(clip))
-if not offered:
+heard = {
+    f"{tracks.loc[clip, 'genre']} (clip {clip})": lab_data.read_array(tracks.loc[clip, "path"])
+    for clip in offered
+}
+if heard:
+    pictures = {title: array[: features.N_MELS] for title, array in heard.items()}
+    record.show(plots.spectrograms(pictures), "listen")
+else:
     print("these data come without audio")
 
 # %% [markdown]
@@ -141,6 +151,7 @@ record.show(drawn, "mel_full")
 frequencies = features.mel_frequencies()
 averages = {titles[genre]: array.mean(1) for genre, array in mel.items()}
 record.show(plots.average_spectra(averages, frequencies), "average_spectra")
+
 
 # %% [markdown]
 # The eye is easily persuaded, so we put numbers beside it. Shares of *power* do not depend on how loud a clip was recorded.
@@ -168,6 +179,7 @@ numbers = pd.DataFrame({genre: describe(array) for genre, array in mel.items()})
 runs.show_table(numbers, digits=1)
 
 # %% tags=["solution"]
+# Each number in words, and where the average curves differ most.
 one, other = numbers.columns
 told = []
 for what, row in numbers.iterrows():
@@ -183,6 +195,7 @@ runs.tell(
     f"{one if gap[widest] > 0 else other} "
     f"is {abs(gap[widest]):.0f} dB louder in relation to its own loudest value."
 )
+
 
 # %% [markdown]
 # ### Are these two clips typical?
@@ -210,6 +223,7 @@ agreement = pd.DataFrame(rows).T
 runs.show_table(agreement, digits=1)
 
 # %%
+# The numbers in which the two clips are no exception.
 reliable = agreement.index[agreement["pairs that agree (%)"] >= 75]
 counted = " and ".join(f"{len(table)} clips of {genre}" for genre, table in several.items())
 runs.tell(
@@ -268,6 +282,7 @@ runs.tell(
     f"(on {compute})."
 )
 
+
 # %% [markdown] tags=["solution"]
 # **No, an LSTM is not efficient on full spectrograms**, for two reasons:
 #
@@ -305,10 +320,11 @@ drawn = plots.gradient_reach(reach, "The last step hears the end of the clip onl
 record.show(drawn, "gradient_reach")
 enough = {name: (values >= 0.01).sum() for name, values in reach.items()}
 runs.tell(
-    f"With the output at the last step, {(last >= 0.01).sum()} of {len(last)} frames get at least "
-    "1 % of the largest gradient; with "
-    f"the mean over all steps, {(reach['mean of all outputs'] >= 0.01).sum()}. Training can "
-    "stretch the first number, but starts from there."
+    f"With the output at the last step, {enough['output at the last step']} of {n_full} frames get "
+    "at "
+    "least 1 % of the largest gradient; with the mean over all steps, "
+    f"{enough['mean of all outputs']}. "
+    "Training can stretch the first number, but starts from there."
 )
 
 # %% [markdown]
@@ -322,6 +338,7 @@ beat_mel = {genre: array[: features.N_MELS] for genre, array in beat_fused.items
 pictures = {titles[genre]: array for genre, array in beat_mel.items()}
 drawn = plots.spectrograms(pictures, beat_synchronous=True)
 record.show(drawn, "mel_beat")
+
 
 # %% tags=["solution"]
 def compare_forms(full, beat):
@@ -360,7 +377,8 @@ runs.tell("\n".join(
 # **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What lasts (held
 # tones, chords, the balance of bass and treble) stays. What is shorter than half a beat goes: a median keeps what sounds most of the
 # time and drops single drum hits, fast runs, the attack of each note. The *time axis* changes its meaning, from seconds to beats: the same
-# song played faster gives almost the same picture, and the tempo is left only in the number of frames. And everything depends on the
+# song played faster gives almost the same picture, and the tempo is left only in the number of frames. Levels move, because 0 dB is now the
+# loudest *median*, no longer the loudest moment. And everything depends on the
 # beat tracker: where it errs, or where the music has no steady beat, frames mix what does not belong together.
 
 # %% [markdown]
@@ -385,6 +403,7 @@ record.show(plots.pitch_profiles(profiles, "Which pitch classes the clips use"),
 # Then step 2: the number of steps is the same as before, only each step is smaller. Does that make an LSTM faster?
 
 # %% tags=["solution"]
+# The same LSTM on the same number of steps, with 12 inputs instead of 128.
 chroma_time = seconds_per_step(n_full, features.N_CHROMA)
 runs.tell(
     f"A training step on chromagrams (12 x {n_full}) takes {1000 * chroma_time:.1f} ms, on mel "
@@ -399,6 +418,7 @@ runs.tell(
 pictures = {titles[genre]: array for genre, array in beat_chroma.items()}
 drawn = plots.spectrograms(pictures, "chroma", beat_synchronous=True)
 record.show(drawn, "chroma_beat")
+
 
 # %% tags=["solution"]
 def describe_chroma(clip):
@@ -420,6 +440,7 @@ table = pd.DataFrame({
 runs.show_table(table, digits=2)
 
 # %% tags=["solution"]
+# What the table says, in words.
 share = table.loc["share of the three strongest classes (%)"]
 like = table.loc["likeness of neighbouring frames (cosine)"]
 tonal, diffuse = sorted(ids, key=lambda genre: share[f"{genre}, full"], reverse=True)

@@ -28,18 +28,20 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings
+    import helpers.settings  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
     places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
     hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
-    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
 # %%
 # %load_ext autoreload
 # %autoreload 2
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import torch
@@ -65,7 +67,7 @@ settings.seed_everything(seed)
 compute = settings.pick_device(device)
 root = lab_data.find_data(data)
 record = runs.open_record(notebook, root, seed)
-print(f"data: {root.name}   device: {compute}   seed: {seed}")
+print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 4α · What the Dataset returns
@@ -82,10 +84,12 @@ runs.show_source(datasets.SpectrogramDataset.__getitem__)
 runs.show_source(datasets.SpectrogramDataset.frames)
 
 # %% tags=["solution"]
+# The beat-synchronous training clips, as they are on disk (in dB).
 clips = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", "mel")
 frames, label, length = clips[0]
 print(f"{len(clips)} clips of {len(clips.classes)} classes: {', '.join(clips.classes)}")
-print(f"clip 0 ({clips.ids[0]}): frames {tuple(frames.shape)}, label {int(label)} = {clips.classes[label]}, length {length}")
+print(f"clip 0 ({clips.ids[0]}): frames {tuple(frames.shape)}, length {length}", end=", ")
+print(f"label {int(label)} = {clips.classes[label]}")
 for feature in datasets.FEATURE_ROWS:
     other = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", feature)
     print(f"feature {feature}: frames {tuple(other[0][0].shape)}")
@@ -104,7 +108,7 @@ for feature in datasets.FEATURE_ROWS:
 runs.show_source(datasets.pad_batch)
 
 # %% tags=["solution"]
-splits = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)  # scaled with training statistics
+splits = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)  # scaled per band
 x, y, lengths = next(iter(datasets.make_loader(splits.train, batch_size)))
 mask = models.time_mask(lengths, x.shape[1])
 print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, lengths {lengths.min()} to {lengths.max()}")
@@ -146,51 +150,60 @@ print(f"{len(few)} of {len(clips)} clips, labels {few_labels.tolist()}")
 
 # %% tags=["solution"]
 raw = [torch.from_numpy(clips.frames(i)) for i in range(len(clips))]  # dB, no scaler set
-padded = torch.nn.utils.rnn.pad_sequence(raw, batch_first=True)  # with 0, to the longest of the split
+padded = torch.nn.utils.rnn.pad_sequence(raw, batch_first=True)  # with 0, to the longest clip
 real = models.time_mask(torch.from_numpy(clips.lengths), padded.shape[1])
 level = padded.mean(2)  # one number per frame, [clips, T]
 scaled = (padded - torch.from_numpy(splits.scaler.mean)) / torch.from_numpy(splits.scaler.deviation)
 
 loudest = level > level[real].quantile(0.99)  # louder than 99 % of the real frames
+parts = {"real frames": real, "padded with 0 dB": ~real}
 effect = pd.DataFrame({
-    "real frames": [level[real].mean(), scaled[real].mean(), 100 * (loudest & real).sum() / loudest.sum()],
-    "padded with 0 dB": [level[~real].mean(), scaled[~real].mean(), 100 * (loudest & ~real).sum() / loudest.sum()],
-    "scaled, then padded with 0": [splits.scaler.mean.mean(), 0.0, 0.0],
-}, index=["mean level (dB)", "after scaling (standard deviations)", "share of the loudest frames (%)"]).astype(float)  # fmt: skip
+    name: [level[part].mean(), scaled[part].mean(), 100 * loudest[part].sum() / loudest.sum()]
+    for name, part in parts.items()
+}).astype(float)  # fmt: skip
+effect["scaled, then padded with 0"] = [splits.scaler.mean.mean(), 0.0, 0.0]
+effect.index = ["mean level (dB)", "scaled (standard deviations)", "share of the loudest (%)"]
 runs.show_table(effect, digits=1)
 
 # %% tags=["solution"]
 short = int(np.argsort(clips.lengths)[len(clips) // 4])  # a clip with a good deal of padding
 usual = np.tile(splits.scaler.mean, (padded.shape[1], 1))
 usual[: clips.lengths[short]] = raw[short]
-pictures = {"padded with 0 dB": padded[short].numpy().T, "scaled, then padded with 0": usual.T}
+pictures = {
+    "padded with 0 dB": padded[short].numpy().T,
+    "scaled, then padded with 0 (shown in dB)": usual.T,
+}
 record.show(plots.spectrograms(pictures, beat_synchronous=True), "padding")
 
 # %% tags=["solution"]
+# A clip's mean level over its own frames, and over its frames and the padding.
 own_level = np.array([float(frames.mean()) for frames in raw])
 padded_level = level.mean(1).numpy()
-before, after = (evaluation.spearman(clips.lengths, values, seed) for values in (own_level, padded_level))
+before, after = (
+    evaluation.spearman(clips.lengths, values, seed) for values in (own_level, padded_level)
+)
+_, deviations, share = effect["padded with 0 dB"]
 runs.tell(
-    f"{(~real).float().mean():.0%} of all frames are padding, {effect.iloc[1, 1]:.1f} standard "
-    "deviations above what a band usually has, and they make up "
-    f"{effect.iloc[2, 1]:.0f} % of the frames that are louder than 99 % of the real ones. A clip's "
-    "mean level tells little about its number of beats when taken over its own frames "
-    f"(Spearman {before}), but with the padding it is mostly that number (Spearman {after})." if after.defined and abs(after.value) > abs(before.value) + 0.2 else
-    f"{(~real).float().mean():.0%} of all frames are padding, {effect.iloc[1, 1]:.1f} standard "
-    "deviations above what a band usually has. Spearman of a clip's mean level with its number "
-    f"of frames: {before} over its own frames, {after} with the padding."
-)  # fmt: skip
+    f"- {(~real).float().mean():.0%} of all frames are padding. They lie {deviations:.1f} standard "
+    f"deviations above the mean, and make up {share:.0f} % of the frames that are louder than 99 % "
+    "of "
+    "the real ones.\n"
+    "- Rank correlation of a clip's mean level with its number of frames: "
+    f"{before} over its own frames, **{after} with the padding**."
+)
 
 # %% [markdown]
-# A network sees this, too: it can learn the length (that is, the tempo) from the bright block, and it has to learn that the loudest sound of
-# all means nothing. Ours never shows it: after scaling 0 is the mean of each band, and masks leave the padding out.
+# The nearer the second number is to -1 or 1, the more the level of a padded clip says how long the clip is, instead of how loud. A network
+# sees this, too: it can read the length (that is, the tempo) off the bright block, and has to learn that the loudest sound of all means
+# nothing. Ours never shows it: after scaling 0 is the mean of each band, and masks leave the padding out.
 #
 # **Choosing an axis by truth, in two lines.** In the course's Dataset the axis is a column number, and `if index:` decides between affect and
 # genre. Columns count from 1 there, so it works, until somebody passes a 0.
 
 # %% tags=["solution"]
+# What `if index:` does with each column number, and what a name does.
 for index in range(4):
-    print(f"regression_label_index={index}: {'reads an affect axis' if index else 'takes the genre branch'}")
+    print(f"label index {index}: {'reads an affect axis' if index else 'takes the genre branch'}")
 try:
     datasets.SpectrogramDataset(root / lab_data.GENRE, "train", axes="valense")
 except settings.LabError as error:
@@ -203,7 +216,8 @@ except settings.LabError as error:
 # the counts in the label files of this run.
 
 # %% tags=["solution"]
-genres = {split: lab_data.read_tracks(root / lab_data.GENRE, split)["genre"] for split in lab_data.SPLITS}
+folder = root / lab_data.GENRE
+genres = {split: lab_data.read_tracks(folder, split)["genre"] for split in lab_data.SPLITS}
 counts = genres["train"].value_counts()
 mapping = pd.DataFrame({
     "class": [lab_data.CLASS_MAPPING[genre] or "(dropped)" for genre in sorted(counts.index)],
@@ -225,30 +239,38 @@ runs.show_table(mapping)
 # %% tags=["solution"]
 dropped = mapping.index[mapping["class"] == "(dropped)"]
 kept = mapping.index.difference(dropped)
-most, fewest_kept = counts.max(), counts[kept].min()
-as_many = [genre for genre in dropped if counts[genre] >= counts[kept].median()]
-smaller_kept = [genre for genre in kept if len(dropped) and counts[genre] < counts[dropped].max()]
+middle = counts[kept].median()
+as_many = [genre for genre in dropped if counts[genre] >= middle]
+smaller_kept = [genre for genre in kept if (counts[dropped] > counts[genre]).any()]
+
+
+def with_counts(names):
+    """Genres with their numbers of training clips, as text."""
+    return ", ".join(f"{name} ({counts[name]})" for name in names) or "none"
+
+
 runs.tell(
-    f"- Dropped here: {', '.join(f'{genre} ({counts[genre]})' for genre in dropped) or 'nothing'}. "
-    f"The largest genres have {most} clips.\n"
-    f"- **{len(as_many)} of the {len(dropped)} dropped genres have at least as many clips as the "
-    "middle one of the kept genres** "
-    f"({counts[kept].median():.0f}){': ' + ', '.join(as_many) if as_many else ''}.\n"
-    "- Kept although a dropped genre has more clips: "
-    f"{', '.join(f'{genre} ({counts[genre]})' for genre in smaller_kept) or 'none'}; "
-    f"the smallest genre that is kept has {fewest_kept} clips."
+    f"- Dropped here: {with_counts(dropped)}. The largest genre has {counts.max()} clips, half of "
+    "the "
+    f"kept ones have {middle:.0f} or more.\n"
+    f"- **Dropped although they have as many as that: {with_counts(as_many)}**.\n"
+    f"- Kept although a dropped genre has more clips: {with_counts(smaller_kept)}."
 )
 
 # %% tags=["solution"]
+# The sentence depends on the counts of these data.
 if not len(dropped):
     found = "No genre of these data is dropped, so there is nothing to check."
 elif len(as_many) > len(dropped) / 2:
-    found = "So the reason that was given, few samples, **does not hold for most of the dropped genres** in these data."
+    found = "**does not hold for most of the dropped genres** in these data."
 elif as_many:
-    found = "So the reason that was given holds for some of the dropped genres and not for others."
+    found = "holds for some of the dropped genres and not for others."
 else:
-    found = "In these data the reason that was given holds: all dropped genres are smaller than most of the kept ones."
+    found = "holds in these data: every dropped genre is smaller than most of the kept ones."
+if len(dropped):
+    found = "The reason that was given, very few samples, " + found
 runs.tell(found)
+
 
 # %% [markdown]
 # In the lab's own data, four of the five dropped genres have 160 clips, as many as any genre has; Soundtrack has 124, while Post-Rock with
@@ -262,48 +284,56 @@ runs.tell(found)
 
 # %% tags=["solution"]
 def svm_on(class_mapping):
-    """True and predicted class names of the validation clips, for an SVM under some class mapping."""
-    labelled = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", "mel", class_mapping=class_mapping)
-    train_part, val_part = datasets.stratified_split(labelled.labels.numpy(), (0.8, 0.2), seed)
-    statistics, numbers = baselines.band_statistics(labelled), labelled.labels.numpy()
-    predicted = baselines.svm_predictions(statistics[train_part], numbers[train_part], statistics[val_part])
-    scores = evaluation.classification_scores(numbers[val_part], predicted, len(labelled.classes), seed)
-    majority = (numbers[val_part] == np.bincount(numbers[train_part]).argmax()).mean()
-    names = np.array(labelled.classes)
-    return names[numbers[val_part]], names[predicted], scores | {"majority accuracy": evaluation.Score(majority)}
+    """Classes, then true and predicted class numbers of the validation clips, of an SVM."""
+    labelled = datasets.SpectrogramDataset(
+        root / lab_data.GENRE_BEAT, "train", "mel", class_mapping=class_mapping
+    )
+    numbers, statistics = labelled.labels.numpy(), baselines.band_statistics(labelled)
+    fit, val = datasets.stratified_split(numbers, (0.8, 0.2), seed)
+    predicted = baselines.svm_predictions(statistics[fit], numbers[fit], statistics[val])
+    return labelled.classes, numbers[val], predicted
 
 
-true_genre, predicted_genre, genre_scores = svm_on(None)
-_, _, class_scores = svm_on(lab_data.CLASS_MAPPING)
-both = {f"all {len(counts)} genres": genre_scores, f"the {len(clips.classes)} classes": class_scores}
-for name, scores in both.items():
-    record.add_scores(f"svm, {name}", "mel", "genre validation (beat)", scores, len(true_genre))
-wanted = ("accuracy", "majority accuracy", "macro F1")
-runs.show_table(pd.DataFrame({name: {m: str(s[m]) for m in wanted} for name, s in both.items()}))
-
-# %% tags=["solution"]
-hit = true_genre == predicted_genre
-is_dropped = np.isin(true_genre, dropped)
-names = {"kept": ~is_dropped, "dropped": is_dropped}
-rates = {}
-for name, part in names.items():
-    right, resampled = hit[part], np.random.default_rng(seed).choice(hit[part], (1000, part.sum())).mean(1)
-    if part.any():
-        rates[f"genres that are {name}"] = evaluation.Score(right.mean(), *np.percentile(resampled, [2.5, 97.5]))
-record.show(plots.score_plot(rates, "Share of clips whose genre the SVM finds", "recall on validation clips",
-                             1 / len(counts), "guessing"), "dropped_recall")  # fmt: skip
+tasks = {"all genres": svm_on(None), "classes of 4β": svm_on(lab_data.CLASS_MAPPING)}
+rows = {}
+for name, (names, true, predicted) in tasks.items():
+    scores = evaluation.classification_scores(true, predicted, len(names), seed)
+    record.add_scores(f"svm, {name}", "mel", "genre validation (beat)", scores, len(true))
+    largest = np.bincount(true).max() / len(true)
+    rows[name] = {"classes": len(names), "share of the largest": f"{largest:.3f}"}
+    rows[name] |= {metric: str(scores[metric]) for metric in ("accuracy", "macro F1")}
+runs.show_table(pd.DataFrame(rows))
 
 # %% tags=["solution"]
-same_class = np.array([lab_data.CLASS_MAPPING[a] is not None and lab_data.CLASS_MAPPING[a] == lab_data.CLASS_MAPPING[b]
-                       for a, b in zip(true_genre, predicted_genre, strict=True)])  # fmt: skip
-inside = (same_class & ~hit).sum()
-text = f"Of the {np.sum(~hit)} mistakes on all genres, {inside} stay inside a merged class and vanish when genres are merged. "
-if len(rates) == 2:
-    kept_rate, dropped_rate = rates.values()
-    clear = dropped_rate.high < kept_rate.low or kept_rate.high < dropped_rate.low
-    text += f"Kept genres are found in {kept_rate} of the clips, dropped ones in {dropped_rate}: "
-    text += f"the dropped genres are {'harder' if dropped_rate.value < kept_rate.value else 'not harder'} here, " + (
-        "and the intervals do not overlap." if clear else "but the intervals overlap, so this many clips do not settle it."
+names, true, predicted = tasks["all genres"]
+is_dropped = np.array([lab_data.CLASS_MAPPING[names[number]] is None for number in true])
+found = {
+    f"genres that are {name}": evaluation.classification_scores(
+        true[part], predicted[part], len(names), seed)["accuracy"]
+    for name, part in (("kept", ~is_dropped), ("dropped", is_dropped)) if part.any()
+}  # fmt: skip
+title = "Share of clips whose genre the SVM finds"
+drawn = plots.score_plot(found, title, "recall on validation clips", 1 / len(names), "guessing")
+record.show(drawn, "dropped_recall")
+
+# %% tags=["solution"]
+# Mistakes that merging removes, and the two recalls with their intervals.
+classes = np.array([lab_data.CLASS_MAPPING[name] or "" for name in names])
+wrong = true != predicted
+inside = wrong & (classes[true] == classes[predicted]) & ~is_dropped
+text = (
+    f"Of the {wrong.sum()} mistakes on all genres, {inside.sum()} stay inside a merged class, and "
+    "vanish "
+    "when its genres are merged."
+)
+if len(found) == 2:
+    on_kept, on_dropped = found.values()
+    apart = on_dropped.high < on_kept.low or on_kept.high < on_dropped.low
+    text += (
+        f" Dropped genres are found in {on_dropped} of their clips, kept ones in {on_kept}: the "
+        "dropped "
+        f"ones are {'harder' if on_dropped.value < on_kept.value else 'not harder'} here"
+        + (", and the intervals do not overlap." if apart else ", but with overlapping intervals.")
     )
 runs.tell(text)
 
@@ -313,20 +343,26 @@ runs.tell(text)
 # The same training clips, counted by genre as the label file has it, and by class after 4β.
 
 # %% tags=["solution"]
-classes = mapping[mapping["class"] != "(dropped)"].groupby("class")[["train clips", "test clips"]].sum()
+# The dropped genres are left out, the others are added up per class.
+merged = mapping[mapping["class"] != "(dropped)"].groupby("class")
+classes = merged[["train clips", "test clips"]].sum()
 panels = {"before": counts.sort_index().to_dict(), "after": classes["train clips"].to_dict()}
-record.show(plots.class_counts(panels, "Training clips per class, before and after 4β"), "class_counts")
+drawn = plots.class_counts(panels, "Training clips per class, before and after 4β")
+record.show(drawn, "class_counts")
 record.save_table("class_counts", classes.reset_index())
 
 # %% tags=["solution"]
+# How unequal the classes are, before and after.
 spread = {name: max(panel.values()) / min(panel.values()) for name, panel in panels.items()}
 largest = classes["train clips"].idxmax()
+n_before, n_after = (sum(panel.values()) for panel in panels.values())
 runs.tell(
     f"Before, the largest genre has {spread['before']:.1f} times as many clips as the smallest; "
-    "after, the largest class has "
-    f"{spread['after']:.1f} times as many: merging made the classes "
-    f"{'less' if spread['after'] > spread['before'] else 'not less'} equal. "
-    f"{sum(panels['before'].values()) - sum(panels['after'].values())} training clips were dropped."
+    "after, "
+    f"the largest class ({largest}) has {spread['after']:.1f} times as many. So the classes are "
+    f"{'less' if spread['after'] > spread['before'] else 'not less'} equal in size than the genres "
+    "were. "
+    f"{n_before - n_after} of {n_before} training clips were dropped."
 )
 
 # %% [markdown]
@@ -336,6 +372,7 @@ runs.tell(
 # which counts every class alike, shows at once what such an answer is worth.
 
 # %% tags=["solution"]
+# Chosen on the training clips, scored on the test clips.
 test_set = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel")
 true = test_set.labels.numpy()
 answers = baselines.majority_predictions(datasets.labels_of(splits.base).numpy(), len(true))
@@ -355,18 +392,20 @@ runs.tell(
 
 # %% tags=["solution"]
 parts = {"train": splits.train, "validation": splits.val, "test": splits.test}
+n_classes = len(splits.base.classes)
 shares = pd.DataFrame({
-    name: 100 * np.bincount(datasets.labels_of(part), minlength=len(splits.base.classes)) / len(part)
+    name: 100 * np.bincount(datasets.labels_of(part), minlength=n_classes) / len(part)
     for name, part in parts.items()
 }, index=splits.base.classes)  # fmt: skip
 runs.show_table(shares, digits=1)
 
 # %% tags=["solution"]
+# No clip in two parts, and the same validation clips in both folders.
 ids = {name: set(datasets.ids_of(part)) for name, part in parts.items()}
 full = datasets.genre_splits(root / lab_data.GENRE, "chroma", seed)
 assert not ids["train"] & ids["validation"], "a clip is in train and validation"
-assert not (ids["train"] | ids["validation"]) & ids["test"], "a test clip is among the training clips"
-assert ids["validation"] == set(datasets.ids_of(full.val)), "full and beat folders are split differently"
+assert not (ids["train"] | ids["validation"]) & ids["test"], "a test clip is in train or validation"
+assert ids["validation"] == set(datasets.ids_of(full.val)), "full and beat folders differ"
 gap = (shares["validation"] - shares["train"]).abs().max()
 sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
 runs.tell(
@@ -385,24 +424,31 @@ runs.tell(
 # %%
 affect = lab_data.read_tracks(root / lab_data.MULTITASK, "train")[list(lab_data.AXES)]
 drawn = plots.histogram(
-    {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips", "value",
-    "Histograms of valence, energy and danceability: " + "; ".join(
-        f"{axis} mean {affect[axis].mean():.2f}, deviation {affect[axis].std():.2f}" for axis in affect),
+    {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips",
+    "value", "Histograms of the affect labels: " + "; ".join(
+        f"{axis} mean {values.mean():.2f}, deviation {values.std():.2f}"
+        for axis, values in affect.items()),
 )  # fmt: skip
 record.show(drawn, "affect_labels")
 runs.show_table(affect.describe().T[["count", "mean", "std", "min", "50%", "max"]], digits=2)
 
 # %%
-pairs = [("valence", "energy"), ("valence", "danceability"), ("energy", "danceability")]
-together = {f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed) for a, b in pairs}
-record.show(plots.score_plot(together, "Which axes go together", "Spearman between labels", 0.0, "none"), "affect_axes")
+# Rank correlations of all pairs of axes, with intervals.
+together = {
+    f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed)
+    for a, b in combinations(affect, 2)
+}
+drawn = plots.score_plot(together, "Which axes go together", "Spearman between labels", 0.0, "none")
+record.show(drawn, "affect_axes")
+clear = [f"{name} ({s.value:+.2f})" for name, s in together.items() if s.low > 0 or s.high < 0]
 narrow = affect.std().idxmin()
 runs.tell(
-    f"The narrowest axis is {narrow} (standard deviation {affect[narrow].std():.2f}). Axis pairs "
-    "whose interval leaves out 0: "
-    + (", ".join(f"{name} ({s.value:+.2f})" for name, s in together.items() if s.low > 0 or s.high < 0) or "none")
-    + ". Axes that go together are what a multitask model (step 10) can gain from."
+    f"The narrowest axis is {narrow} (standard deviation {affect[narrow].std():.2f}). Pairs whose "
+    f"interval leaves out 0: {', '.join(clear) or 'none'}. Axes that go together are what a "
+    "multitask "
+    "model (step 10) can gain from."
 )
+
 
 # %% [markdown]
 # ## Change this and run again
@@ -422,10 +468,10 @@ class ChangesDataset(datasets.SpectrogramDataset):
 mine = ChangesDataset(root / lab_data.GENRE_BEAT, "train", "mel")
 usual = np.stack([clips.frames(i).std(0) for i in range(len(clips))])  # deviation per band
 changes = np.stack([mine.frames(i).std(0) for i in range(len(mine))])
-train_part, val_part = splits.train.indices, splits.val.indices
+fit, val, labels = splits.train.indices, splits.val.indices, clips.labels.numpy()
 for name, table in (("frames", usual), ("changes", changes)):
-    answers = baselines.svm_predictions(table[train_part], clips.labels.numpy()[train_part], table[val_part])
-    scores = evaluation.classification_scores(clips.labels.numpy()[val_part], answers, len(clips.classes), seed)
+    answers = baselines.svm_predictions(table[fit], labels[fit], table[val])
+    scores = evaluation.classification_scores(labels[val], answers, len(clips.classes), seed)
     print(f"SVM on the deviation of {name}: validation accuracy {scores['accuracy']}")
 
 # %% [markdown]
@@ -454,8 +500,12 @@ for name, table in (("frames", usual), ("changes", changes)):
 # </details>
 
 # %%
+# What later notebooks and the report may want to quote.
 record.save_values(
-    majority_accuracy=majority["accuracy"].value, dropped={genre: int(counts[genre]) for genre in dropped},
-    dropped_and_as_large_as_kept=as_many, class_counts={name: int(n) for name, n in panels["after"].items()},
-)  # fmt: skip
-record.finish(key_metric=f"majority baseline: accuracy {majority['accuracy'].value:.3f}, macro F1 {majority['macro F1'].value:.3f}")
+    majority_accuracy=majority["accuracy"].value,
+    dropped={genre: int(counts[genre]) for genre in dropped},
+    dropped_and_as_large_as_kept=as_many,
+    class_counts={name: int(n) for name, n in panels["after"].items()},
+)
+accuracy, macro = (majority[metric].value for metric in ("accuracy", "macro F1"))
+record.finish(key_metric=f"majority baseline: accuracy {accuracy:.3f}, macro F1 {macro:.3f}")

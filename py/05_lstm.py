@@ -28,13 +28,13 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings
+    import helpers.settings  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
     places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
     hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
-    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
 # %%
@@ -89,6 +89,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # %%
 runs.show_source(models.LSTMBackbone)
 
+
 # %% [markdown]
 # The course packs sequences with `pack_padded_sequence`. The class above gives the same numbers without packing, which
 # matters on a CPU: there, packed clips of about 1,290 unequal frames need many times longer per step. Does it really give
@@ -100,7 +101,9 @@ def packed_outputs(backbone, x, lengths):
     reference = torch.nn.LSTM(x.shape[2], hidden_size, batch_first=True, bidirectional=True)
     own, back = backbone.forward_layers[0].state_dict(), backbone.backward_layers[0].state_dict()
     reference.load_state_dict({**own, **{f"{name}_reverse": value for name, value in back.items()}})
-    packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        x, lengths, batch_first=True, enforce_sorted=False
+    )
     return torch.nn.utils.rnn.pad_packed_sequence(reference(packed)[0], batch_first=True)[0]
 
 
@@ -109,7 +112,9 @@ x = torch.randn(3, 57, 128)
 backbone = models.LSTMBackbone(128, hidden_size).eval()
 with torch.no_grad():
     real = models.time_mask(lengths, 57)
-    difference = (backbone.steps(x, lengths) - packed_outputs(backbone, x, lengths))[real].abs().max()
+    difference = (
+        (backbone.steps(x, lengths) - packed_outputs(backbone, x, lengths))[real].abs().max()
+    )
 print(f"input {tuple(x.shape)} -> output {tuple(backbone(x, lengths).shape)}")
 print(f"largest difference to the packed form on real frames: {difference:.1e}")
 
@@ -154,7 +159,9 @@ overfit = training.train(
 )  # fmt: skip
 
 # %%
-record.show(plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch")
+record.show(
+    plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
+)
 runs.tell(
     f"The training loss fell from {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
     f"{len(overfit.train_loss)} passes over {len(few_loader)} batches."
@@ -189,10 +196,16 @@ def fit_lstm(folder, feature, name):
     )  # fmt: skip
     histories[name] = history
     row = {"model": name, "folder": folder, "feature": feature, "loss": min(history.val_loss)}
-    row |= {"accuracy": (predicted == true).mean(), "macro F1": f1_score(true, predicted, average="macro")}
+    row |= {
+        "accuracy": (predicted == true).mean(),
+        "macro F1": f1_score(true, predicted, average="macro"),
+    }
     row |= {"kept epoch": history.best_epoch, "seconds": sum(history.seconds)}
     validation.append(row)
-    print(f"{name}: validation loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}, epoch {history.best_epoch}")
+    print(
+        f"{name}: validation loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}, epoch"
+        f" {history.best_epoch}"
+    )
 
 
 # %% [markdown]
@@ -256,9 +269,11 @@ best = best_of(table)
 best_full = best_of(table[table["folder"] == lab_data.GENRE])
 record.save_values(best_lstm=best, best_full_lstm=best_full)
 runs.tell(
-    f"Best LSTM on **validation** (macro F1): **{best['name']}**; among those on full clips: {best_full['name']}. "
-    "Whether the gap to the next one means anything is a question for intervals, and for the test set (notebook 06)."
+    f"Best LSTM on **validation** (macro F1): **{best['name']}**; among those on full clips:"
+    f" {best_full['name']}. Whether the gap to the next one means anything is a question for"
+    " intervals, and for the test set (notebook 06)."
 )
+
 
 # %% [markdown]
 # ## Change this and run again
@@ -281,7 +296,10 @@ mine = models.Classifier(MyLSTM(beat.base.n_features, hidden_size), len(beat.bas
 train_loader, val_loader, _ = datasets.make_loaders(beat, batch_size, seed)
 trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
                        patience=patience, device=compute, name="my LSTM")  # fmt: skip
-print(f"my LSTM: validation loss {min(trial.val_loss):.3f}; lstm_mel_beat: {min(histories['lstm_mel_beat'].val_loss):.3f}")
+print(
+    f"my LSTM: validation loss {min(trial.val_loss):.3f}; lstm_mel_beat:"
+    f" {min(histories['lstm_mel_beat'].val_loss):.3f}"
+)
 
 # %% [markdown]
 # ## What we learned
@@ -307,4 +325,6 @@ print(f"my LSTM: validation loss {min(trial.val_loss):.3f}; lstm_mel_beat: {min(
 # </details>
 
 # %%
-record.finish(key_metric=f"best on validation: {best['name']}, macro F1 {table['macro F1'].max():.2f}")
+record.finish(
+    key_metric=f"best on validation: {best['name']}, macro F1 {table['macro F1'].max():.2f}"
+)

@@ -27,13 +27,13 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings
+    import helpers.settings  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
     places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
     hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
-    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
 # %%
@@ -81,14 +81,16 @@ runs.show_table(trained[["model", "folder", "feature", "macro F1"]].set_index("m
 
 # %% tags=["solution"]
 def test_predictions(name, folder, feature):
-    """Class numbers that a stored LSTM gives to the test clips of one folder, with its own scaling."""
+    """Class numbers that a stored LSTM gives to the test clips of one folder."""
     checkpoint = record.load_checkpoint("05_lstm", name, head="classifier", feature=feature)
     test = datasets.SpectrogramDataset(root / folder, "test", feature, scaler=checkpoint.scaler)
     outputs = evaluation.predict(checkpoint.model, datasets.make_loader(test, batch_size), compute)
     return outputs.argmax(1)
 
 
-predictions = {row.model: test_predictions(row.model, row.folder, row.feature) for row in trained.itertuples()}
+predictions = {
+    row.model: test_predictions(row.model, row.folder, row.feature) for row in trained.itertuples()
+}
 folder_of = dict(zip(trained["model"], trained["folder"], strict=True))
 feature_of = dict(zip(trained["model"], trained["feature"], strict=True))
 print({name: values.shape for name, values in predictions.items()})
@@ -103,13 +105,18 @@ for folder in test_sets:
     kind = "beat" if folder == lab_data.GENRE_BEAT else "full"
     statistics = [baselines.band_statistics(part) for part in (train_set, test_set)]
     baseline = {
-        f"svm_mel_{kind}": baselines.svm_predictions(statistics[0], train_set.labels.numpy(), statistics[1]),
+        f"svm_mel_{kind}": baselines.svm_predictions(
+            statistics[0], train_set.labels.numpy(), statistics[1]
+        ),
         f"majority_{kind}": baselines.majority_predictions(train_set.labels.numpy(), len(test_set)),
     }
     predictions |= baseline
     folder_of |= dict.fromkeys(baseline, folder)
     feature_of |= {f"svm_mel_{kind}": "mel", f"majority_{kind}": "none"}
-print(f"{len(classes)} classes, test clips: { {test_sets[folder]: len(values) for folder, values in truth.items()} }")
+print(
+    f"{len(classes)} classes, test clips:"
+    f" { {test_sets[folder]: len(values) for folder, values in truth.items()} }"
+)
 
 # %% [markdown]
 # ## 6α · Accuracy
@@ -130,15 +137,15 @@ runs.show_table(pd.DataFrame({name: {metric: str(score) for metric, score in sco
 # %%
 majority = scores["majority_full"]["accuracy"]
 record.show(
-    plots.score_plot({name: scores[name]["accuracy"] for name in ordered}, "Accuracy on test, 95 % intervals",
+    plots.score_plot({name: scores[name]["accuracy"] for name in ordered}, "Accuracy on test",
                      "accuracy", reference=majority.value, reference_name="majority class"),
     "accuracy",
 )  # fmt: skip
 lstms = [name for name in ordered if name.startswith("lstm")]
 above = [name for name in lstms if scores[name]["accuracy"].low > majority.value]
 runs.tell(
-    f"Always answering the most frequent class reaches {majority.value:.3f}. Of {len(lstms)} LSTMs, {len(above)} lie above "
-    f"it with their whole interval: {', '.join(above) or 'none'}."
+    f"Always answering the most frequent class reaches {majority.value:.3f}. Of {len(lstms)} LSTMs,"
+    f" {len(above)} lie above it with their whole interval: {', '.join(above) or 'none'}."
 )
 
 # %% [markdown]
@@ -155,7 +162,9 @@ reports = {
 for name, report in reports.items():
     record.save_table(f"report_{name}", report.reset_index(names="class"))
 best = lstms[0]
-runs.tell(f"**{best}** (the highest test accuracy among the LSTMs; shown, not chosen for anything later):")
+runs.tell(
+    f"**{best}** (the highest test accuracy among the LSTMs; shown, not chosen for anything later):"
+)
 runs.show_table(reports[best])
 
 # %%
@@ -167,13 +176,21 @@ for name in lstms[1:]:
 shown = [*lstms[:3], "svm_mel_full"]
 f1_table = pd.DataFrame({name: reports[name].loc[classes, "f1"] for name in shown})
 record.show(plots.class_f1(f1_table, "F1 per class"), "f1_per_class")
-never = {name: [c for i, c in enumerate(classes) if not (predictions[name] == i).any()] for name in lstms}
+never = {
+    name: [c for i, c in enumerate(classes) if not (predictions[name] == i).any()] for name in lstms
+}
 for name, missing in never.items():
-    runs.tell(f"{name} never predicts {', '.join(missing)}." if missing else f"{name} predicts every class at least once.")
+    runs.tell(
+        f"{name} never predicts {', '.join(missing)}."
+        if missing
+        else f"{name} predicts every class at least once."
+    )
 
 # %%
 counts = evaluation.confusion_counts(truth[folder_of[best]], predictions[best], len(classes))
-record.show(plots.confusion_matrix(counts, classes, f"Confusion matrix of {best}"), "confusion_best_lstm")
+record.show(
+    plots.confusion_matrix(counts, classes, f"Confusion matrix of {best}"), "confusion_best_lstm"
+)
 off = counts - np.diag(np.diag(counts))
 row, column = divmod(int(off.argmax()), len(classes))
 runs.tell(
@@ -187,7 +204,11 @@ runs.tell(
 # The plain mean over the classes: every class counts the same, however few clips it has.
 
 # %% tags=["solution"]
-runs.show_table(pd.DataFrame({name: reports[name].loc["macro avg", ["precision", "recall", "f1"]] for name in ordered}).T)
+runs.show_table(
+    pd.DataFrame(
+        {name: reports[name].loc["macro avg", ["precision", "recall", "f1"]] for name in ordered}
+    ).T
+)
 
 # %% [markdown]
 # ## 6δ · Micro average
@@ -197,7 +218,9 @@ runs.show_table(pd.DataFrame({name: reports[name].loc["macro avg", ["precision",
 # precision, micro recall, micro F1 and accuracy are then the same number.
 
 # %% tags=["solution"]
-micro = pd.DataFrame({name: reports[name].loc["micro avg", ["precision", "recall", "f1"]] for name in ordered}).T
+micro = pd.DataFrame(
+    {name: reports[name].loc["micro avg", ["precision", "recall", "f1"]] for name in ordered}
+).T
 runs.show_table(micro.assign(accuracy=[scores[name]["accuracy"].value for name in ordered]))
 
 # %% [markdown]
@@ -228,7 +251,10 @@ for name, predicted, folder in (
 ):
     crossed = evaluation.classification_scores(truth[folder], predicted, len(classes), seed)
     record.add_scores(f"{name} (crossed)", "mel", test_sets[folder], crossed, len(predicted))
-    runs.tell(f"- {name}: accuracy {scores[name]['accuracy']} on its own test set, {crossed['accuracy']} on the other one")
+    runs.tell(
+        f"- {name}: accuracy {scores[name]['accuracy']} on its own test set, {crossed['accuracy']}"
+        " on the other one"
+    )
 
 # %% [markdown]
 # ## 6 · The questions
@@ -260,9 +286,9 @@ for name, predicted, folder in (
 gap = {name: scores[name]["micro F1"].value - scores[name]["macro F1"].value for name in ordered}
 widest = max(gap, key=lambda name: abs(gap[name]))
 runs.tell(
-    f"Here the majority answer has accuracy {majority.value:.3f} but macro F1 {scores['majority_full']['macro F1'].value:.3f}. "
-    f"The widest gap between micro and macro F1 is {gap[widest]:+.3f}, for {widest}; "
-    f"for {best} it is {gap[best]:+.3f}."
+    f"Here the majority answer has accuracy {majority.value:.3f} but macro F1"
+    f" {scores['majority_full']['macro F1'].value:.3f}. The widest gap between micro and macro F1"
+    f" is {gap[widest]:+.3f}, for {widest}; for {best} it is {gap[best]:+.3f}."
 )
 
 # %% [markdown]
@@ -272,7 +298,9 @@ runs.tell(
 
 # %%
 first, second = "lstm_fused_full", "lstm_mel_full"
-result = evaluation.compare_accuracy(truth[lab_data.GENRE], predictions[first], predictions[second], seed)
+result = evaluation.compare_accuracy(
+    truth[lab_data.GENRE], predictions[first], predictions[second], seed
+)
 runs.tell(result.sentence(first, second, "accuracy"))
 
 # %% [markdown]
@@ -301,4 +329,8 @@ runs.tell(result.sentence(first, second, "accuracy"))
 for name, predicted in predictions.items():
     test_ids = datasets.SpectrogramDataset(root / folder_of[name], "test", "mel").ids
     record.save_predictions(f"test_{name}", test_ids, predicted, ["class"])
-record.finish(key_metric=f"{best}: accuracy {scores[best]['accuracy'].value:.2f} (majority {majority.value:.2f})")
+record.finish(
+    key_metric=(
+        f"{best}: accuracy {scores[best]['accuracy'].value:.2f} (majority {majority.value:.2f})"
+    )
+)

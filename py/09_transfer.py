@@ -27,13 +27,13 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings
+    import helpers.settings  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
     places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
     hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
-    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
 # %%
@@ -70,7 +70,7 @@ settings.seed_everything(seed)
 compute = settings.pick_device(device)
 root = lab_data.find_data(data)
 record = runs.open_record(notebook, root, seed)
-print(f"data: {root.name}   device: {compute}   seed: {seed}   axis: {axis}")
+print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}   axis: {axis}")
 
 # %% [markdown] tags=["solution"]
 # ## 9α · Yosinski et al. 2014, in two sentences
@@ -222,7 +222,8 @@ table = table[(table["model"] == "CNN") & (table["axis"] == axis)]
 from_scratch = training.History.from_table(f"CNN, {axis}", table)
 target = min(from_scratch.val_loss)
 race = {"step 8, fresh weights": from_scratch, "from genre weights": history}
-title = f"Validation loss for {axis}"
+side = "lower" if min(history.val_loss) < target else "not lower"
+title = f"{axis}: the lowest validation loss is {side} from genre weights"
 record.show(plots.validation_race(race, target, title), "validation_race")
 record.show(plots.learning_curves(race, f"Training for {axis}"), "learning_curves")
 
@@ -279,6 +280,7 @@ runs.tell("Mean Spearman on held-out: " + ", ".join(f"{k} {v}" for k, v in means
 record.save_predictions("transfer_heldout", ids, predicted["CNN from genre"], [axis])
 validation = evaluation.predict(model, val_loader, compute)
 record.save_predictions("transfer_validation", datasets.ids_of(splits.val), validation, [axis])
+
 
 # %% [markdown]
 # ## Change this and run again

@@ -28,13 +28,13 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings
+    import helpers.settings  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
     places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
     hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
-    assert hits, "no folder helpers/ found: take the whole repository, or add it as a data set on Kaggle"
+    assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
 # %%
@@ -67,7 +67,7 @@ settings.seed_everything(seed)
 compute = settings.pick_device(device)
 root = lab_data.find_data(data)
 record = runs.open_record(notebook, root, seed)
-print(f"data: {root.name}   device: {compute}   seed: {seed}")
+print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown] tags=["solution"]
 # ## 10α · Kaiser et al. 2017, in two sentences
@@ -225,6 +225,7 @@ runs.tell(
     f"The three networks have {saved:.1f} times the parameters and took {faster:.1f} times the "
     "training time of the one; in use, one pass per clip gives all three values."
 )
+
 
 # %% [markdown]
 # ## Change this and run again

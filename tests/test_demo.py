@@ -315,9 +315,11 @@ def test_a_failing_worker_is_reported_in_one_line(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "set" / "complete.json").exists()
 
 
-def test_the_size_must_be_positive(tmp_path: Path):
+def test_size_and_seed_are_checked(tmp_path: Path):
     with pytest.raises(LabError, match="size is 0"):
         demo.build_demo(tmp_path, size=0)
+    with pytest.raises(LabError, match="seed is -1"):
+        demo.build_demo(tmp_path, seed=-1)
 
 
 def test_progress_reaches_the_runner(

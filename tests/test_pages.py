@@ -12,8 +12,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import pages
-from tools.plan import Paths
 from tools.results import Row
+from tools.run_folder import Paths
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n not really").decode()
 PROSE = r"""# The LSTM on *mel*

@@ -21,8 +21,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from helpers.settings import LabError, Profile, load_profile
 from tools import lab as command_line
 from tools.notebooks import Lab, Notebook
-from tools.plan import make_plan, opened
+from tools.plan import make_plan
 from tools.results import RESULT_COLUMNS
+from tools.run_folder import opened
 from tools.tasks import task_states
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -337,7 +338,7 @@ def test_an_unknown_parameter_is_one_line_and_runs_nothing(
 def test_two_runs_of_one_name_at_a_time_are_refused(
     small: SmallLab, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with opened(make_plan(small.lab, **small.options)):
+    with opened(make_plan(small.lab, **small.options).folder):
         assert small.run() == 2
     assert f"under way (process {os.getpid()})" in capfd.readouterr().err
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import warm_up
+
 ROOT = Path(__file__).resolve().parents[1]
 NVIDIA_HERE = bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia").exists()
 
@@ -33,6 +35,7 @@ case "$*" in
         sleep "${{SECONDS_TO_INSTALL:-0}}"
         if [ -n "$NO_NETWORK" ]; then echo "no network at all"; exit 1; fi ;;
     esac ;;
+  *warm_up.py) echo "warm up" >>"$CALLS"; exit "${{WARM_UP_STATUS:-0}}" ;;
   --version) echo "Python 3.12.9" ;;
   *) exec '{sys.executable}' "$@" ;;
 esac
@@ -88,9 +91,13 @@ class Kit:
         out, said = process.communicate(timeout=60)
         return process.returncode, out.strip(), said
 
+    def count(self, call: str) -> int:
+        """How often a stand-in was asked for something."""
+        return self.calls.read_text().split("\n").count(call) if self.calls.exists() else 0
+
     def times_made(self) -> int:
         """How many environments have been begun."""
-        return self.calls.read_text().split("\n").count("venv") if self.calls.exists() else 0
+        return self.count("venv")
 
     def lock_is_gone(self) -> bool:
         """Whether no set-up holds the lock."""
@@ -106,19 +113,19 @@ def kit(tmp_path: Path) -> Kit:
 def test_the_environment_is_made_once(kit: Kit) -> None:
     status, python, said = kit.run()
     assert (status, python) == (0, str(kit.python))
-    assert "Setting up .venv" in said and "ready (" in said
+    assert "Setting up .venv" in said and "ready (" in said and "Compiling" in said
     asked_for = kit.calls.read_text()
     assert f"-r {kit.root}/requirements.lock" in asked_for
     assert f"--editable {kit.root}" in asked_for
     assert kit.run() == (0, str(kit.python), "")
-    assert kit.times_made() == 1 and kit.lock_is_gone()
+    assert kit.times_made() == kit.count("warm up") == 1 and kit.lock_is_gone()
 
 
 def test_a_changed_lock_makes_it_anew(kit: Kit) -> None:
     kit.run()
     (kit.root / "requirements.lock").write_text("torch==2.13.0\nnumpy==2.4.6\n")
     assert kit.run()[0] == 0
-    assert kit.times_made() == 2
+    assert kit.times_made() == kit.count("warm up") == 2
 
 
 def test_a_moved_checkout_makes_it_anew(kit: Kit) -> None:
@@ -157,7 +164,7 @@ def test_two_at_once_make_one_environment(kit: Kit) -> None:
     taken = [process.communicate(timeout=60)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert taken == [str(kit.python)] * 2
-    assert kit.times_made() == 1
+    assert kit.times_made() == kit.count("warm up") == 1
 
 
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
@@ -165,8 +172,10 @@ def test_an_active_environment_that_satisfies_is_used(
     kit: Kit, tmp_path: Path, variable: str
 ) -> None:
     active = kit.executable(tmp_path / "mine" / "bin" / "python", STAND_IN)
-    assert kit.run(**{variable: str(tmp_path / "mine")}) == (0, str(active), "")
-    assert kit.times_made() == 0
+    setting = {variable: str(tmp_path / "mine")}
+    assert kit.run(**setting)[:2] == (0, str(active))
+    assert kit.run(**setting) == (0, str(active), "")
+    assert kit.times_made() == 0 and kit.count("warm up") == 1
 
 
 def test_an_active_environment_that_lacks_something_is_not(kit: Kit, tmp_path: Path) -> None:
@@ -187,8 +196,30 @@ def test_the_own_environment_may_be_active_while_it_is_made_anew(kit: Kit) -> No
 
 def test_an_environment_made_by_hand_is_kept(kit: Kit) -> None:
     kit.executable(kit.python, STAND_IN)
-    assert kit.run() == (0, str(kit.python), "")
+    assert kit.run()[:2] == (0, str(kit.python))
     assert kit.times_made() == 0
+
+
+def test_a_failed_warm_up_is_told_and_tried_again(kit: Kit) -> None:
+    status, _, said = kit.run(WARM_UP_STATUS="1")
+    assert status == 1 and "compiling librosa's inner loops did not work" in said
+    assert kit.run()[:2] == (0, str(kit.python))
+    assert kit.times_made() == 1 and kit.count("warm up") == 2
+
+
+def test_a_crash_while_warming_up_clears_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "util" / "__pycache__" / "utils.nbi"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    monkeypatch.setattr(warm_up, "librosa_folder", lambda: tmp_path)
+    crash_on_cache = (
+        "import os, pathlib, signal\n"
+        f"if pathlib.Path({str(cached)!r}).exists(): os.kill(os.getpid(), signal.SIGSEGV)"
+    )
+    assert warm_up.warm_up(crash_on_cache) == 0
+    assert warm_up.warm_up("raise SystemExit(3)") == 3
 
 
 def test_without_a_fitting_python_it_says_so(kit: Kit) -> None:

@@ -13,7 +13,8 @@ from typing import NoReturn
 from helpers import settings
 from helpers.settings import LabError, did_you_mean, profile_names
 from tools.notebooks import Lab, script_contents
-from tools.plan import Plan, make_plan, opened, write_kernel_spec
+from tools.plan import Plan, make_plan
+from tools.run_folder import opened, write_kernel_spec
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -111,7 +112,7 @@ def run(plan: Plan) -> int:
     names = ([DEMO_TASK] if plan.is_demo else []) + plan.notebooks
     rows = {name: Row(name) for name in names}
     begin = time.monotonic()
-    with opened(plan):
+    with opened(plan.folder):
         with display.make_display(console, rows) as view:
             run_tasks(plan, rows, view)
         if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:

@@ -161,12 +161,12 @@ def nothing_remote(fragment: str) -> str:
             if address and not address.startswith("data:"):
                 del tag[name]
                 if tag.name == "img":
-                    tag.replace_with(_as_link(soup, address, tag.attrs.get("alt")))
+                    tag.replace_with(_as_link(soup, address, str(tag.attrs.get("alt", ""))))
                     break
     return str(soup)
 
 
-def _as_link(soup: Any, address: str, text: str | None) -> Any:
+def _as_link(soup: Any, address: str, text: str) -> Any:
     link = soup.new_tag("a", href=address)
     link.string = text or address
     return link

@@ -1,7 +1,8 @@
 """Keeps notebooks/NN.ipynb and py/NN.py the same: the .py is the source, the .ipynb its pair.
 
     python -m tools.pairs           prints what differs; exits with 1 when anything does
-    python -m tools.pairs --sync    makes every .ipynb anew from its .py
+    python -m tools.pairs --sync    makes every .ipynb anew from its .py, and puts the blank lines
+                                    between the .py's cells where jupytext wants them
 
 The comparison is by content (type, source, tags and alt of every cell), because `jupytext --test`
 and `--diff` also pass on a pair that drifted apart. It further wants notebooks as they are
@@ -27,6 +28,9 @@ from helpers.settings import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ("tags", "alt")  # cell metadata written by hand; pyproject.toml tells jupytext the same
+# jupytext's note that a .py has other blank lines between its cells than jupytext would write:
+# JupyterLab would then show the file as changed as soon as it is opened.
+BLANK_LINES = ("lines_to_next_cell", "lines_to_end_of_cell_marker")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -49,7 +53,8 @@ def differences(script: str, notebook: str) -> list[str]:
         found = _drift(_contents(ours["cells"]), _contents(theirs["cells"]))
     except (ValueError, KeyError, TypeError) as error:
         return [f"no valid notebook: {error!r}"]
-    return found + _unwanted_metadata(ours, "the .py") + _unclean(theirs, _kernel(ours))
+    found += _unusual_blank_lines(ours) + _unwanted_metadata(ours, "the .py")
+    return found + _unclean(theirs, _kernel(ours))
 
 
 def _read_script(script: str) -> dict[str, Any]:
@@ -124,7 +129,15 @@ def _unwanted_metadata(notebook: dict[str, Any], where: str) -> list[str]:
     return [
         f"cell {number} of {where} has metadata beyond tags and alt: {', '.join(extra)}"
         for number, cell in enumerate(notebook["cells"], start=1)
-        if (extra := sorted(set(cell["metadata"]) - set(KEPT)))
+        if (extra := sorted(set(cell["metadata"]) - {*KEPT, *BLANK_LINES}))
+    ]
+
+
+def _unusual_blank_lines(script: dict[str, Any]) -> list[str]:
+    return [
+        f"cell {number} of the .py is not followed by the blank lines that jupytext writes"
+        for number, cell in enumerate(script["cells"], start=1)
+        if set(cell["metadata"]) & set(BLANK_LINES)
     ]
 
 
@@ -151,6 +164,14 @@ def notebook_from(script: str) -> str:
     return nbformat.writes(notebook) + "\n"
 
 
+def script_from(notebook: str, script: str) -> str:
+    """The .py as jupytext writes it from its .ipynb, with the kernel that the old .py names."""
+    made = nbformat.reads(notebook, as_version=4)
+    made["metadata"] = nbformat.from_dict({"kernelspec": _kernel(_read_script(script))})
+    form = {"extension": ".py", "format_name": "percent"}
+    return jupytext.writes(made, fmt={**form, "notebook_metadata_filter": "kernelspec,-all"})
+
+
 # ---- the folders -------------------------------------------------------------------------------
 
 
@@ -171,14 +192,16 @@ def check(root: Path = ROOT) -> dict[str, list[str]]:
 
 
 def sync(root: Path = ROOT) -> list[Path]:
-    """Makes every .ipynb from its .py; returns those that were written because they changed."""
+    """Makes every .ipynb from its .py; returns the files that were written because they changed."""
     written = []
     for script in sorted((root / "py").glob("*.py")):
         path = root / "notebooks" / f"{script.stem}.ipynb"
-        text = notebook_from(script.read_text(encoding="utf-8"))
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            write_atomically(path, text)
-            written.append(path)
+        source = script.read_text(encoding="utf-8")
+        text = notebook_from(source)
+        for target, content in ((script, script_from(text, source)), (path, text)):
+            if not target.exists() or target.read_text(encoding="utf-8") != content:
+                write_atomically(target, content)
+                written.append(target)
     return written
 
 

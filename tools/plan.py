@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import importlib.metadata
 import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,63 +16,13 @@ from helpers import settings
 from helpers.settings import LabError, Profile, did_you_mean
 from tools.notebooks import Lab, script_contents
 from tools.processes import threads_available
+from tools.run_folder import Paths
 
 DEMO = "demo"
 DEMO_PROFILE, GPU_PROFILE = "demo", "full"
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
 _GPU_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
-_PACKAGES = (
-    "torch numpy scipy scikit-learn librosa pandas matplotlib papermill doit nbconvert".split()
-)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where one notebook's things lie in a run's folder."""
-
-    run: Path
-    name: str
-
-    @property
-    def executed(self) -> Path:
-        """The executed notebook; it exists only when the notebook ran to its end."""
-        return self.run / "notebooks" / f"{self.name}.ipynb"
-
-    @property
-    def partial(self) -> Path:
-        """The executed notebook while it runs."""
-        return self.run / "notebooks" / f"{self.name}.partial.ipynb"
-
-    @property
-    def failed(self) -> Path:
-        """The notebook as far as it came, when it failed."""
-        return self.run / "notebooks" / f"{self.name}.failed.ipynb"
-
-    @property
-    def page(self) -> Path:
-        """The HTML page."""
-        return self.run / "pages" / f"{self.name}.html"
-
-    @property
-    def log(self) -> Path:
-        """What the notebook's processes printed outside of its cells."""
-        return self.run / "logs" / f"{self.name}.log"
-
-    @property
-    def record(self) -> Path:
-        """The folder of what the notebook leaves for later ones."""
-        return self.run / "records" / self.name
-
-    @property
-    def progress(self) -> Path:
-        """How far the notebook is; written by `helpers.settings.report_progress`."""
-        return self.run / "progress" / f"{self.name}.json"
-
-    @property
-    def result(self) -> Path:
-        """How the notebook's process ended; written by `tools/execute.py`."""
-        return self.run / "progress" / f"{self.name}.result.json"
 
 
 @dataclass(frozen=True)
@@ -303,79 +249,3 @@ def _first_in_path(entry: str, rest: str | None) -> str:
 def _short(path: Path) -> str:
     """A path as seen from the working folder where it lies below it, else whole."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-# ---- the run's folder --------------------------------------------------------------------------
-
-
-@contextmanager
-def opened(plan: Plan) -> Iterator[None]:
-    """Make the run's folder ready, and keep others out of it while it is in use.
-
-    Raises LabError when another run of the same name is under way. The lock goes with the
-    process, however it ends.
-    """
-    try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        lock = open(plan.folder / ".lock", "a+", encoding="utf-8")
-    except OSError as error:
-        raise LabError(
-            f"{plan.folder}: cannot be written ({error.strerror}); set MUSICLAB_HOME to a folder "
-            "that you may write to"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise LabError(
-                f"a run named {plan.name!r} is under way (process {lock.read().strip() or '?'}); "
-                "wait for it, or choose another name with --name"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        for folder in ("notebooks", "pages", "logs", "progress"):
-            (plan.folder / folder).mkdir(exist_ok=True)
-        # Without its history file, which would grow with every run.
-        write_kernel_spec(plan.folder / "jupyter", "--HistoryManager.enabled=False")
-        _point_latest_at(plan.folder)
-        yield
-
-
-def write_kernel_spec(folder: Path, *options: str) -> None:
-    """Write a kernel `python3` that is this very interpreter, below a Jupyter data folder.
-
-    Put first in JUPYTER_PATH it wins over any `python3` of another environment.
-    """
-    spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options],
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    path = folder / "kernels" / "python3" / "kernel.json"
-    settings.write_atomically(path, json.dumps(spec, indent=1) + "\n")
-
-
-def _point_latest_at(folder: Path) -> None:
-    """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
-    latest = folder.parent / "latest"
-    new = folder.parent / f".latest.{os.getpid()}"
-    try:
-        new.unlink(missing_ok=True)
-        new.symlink_to(folder.name, target_is_directory=True)
-        os.replace(new, latest)
-    except OSError:
-        new.unlink(missing_ok=True)
-        settings.write_atomically(latest, folder.name + "\n")
-
-
-def package_versions() -> dict[str, str]:
-    """The versions of the packages that shape the results, without importing them."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib.metadata
 import io
 import json
 import platform
@@ -14,13 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from helpers.settings import LabError, write_atomically
-from tools.plan import Paths, Plan, package_versions
+from tools.plan import Plan
 from tools.processes import threads_available
+from tools.run_folder import Paths
 
 WAITING, RUNNING = "waiting", "running"
 DONE, UP_TO_DATE, FAILED, SKIPPED, TIMEOUT = "done", "up to date", "failed", "skipped", "timeout"
 BAD = (FAILED, SKIPPED, TIMEOUT)
 RESULT_COLUMNS = "notebook model feature test_set metric value low high seed n".split()
+
+_PACKAGES = (
+    "torch numpy scipy scikit-learn librosa pandas matplotlib papermill doit nbconvert".split()
+)
 
 
 @dataclass
@@ -120,6 +126,17 @@ def summary(plan: Plan, rows: Iterable[Row], seconds: float) -> dict[str, Any]:
         "versions": package_versions(),
         "notebooks": [asdict(row) for row in rows],
     }
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that shape the results, without importing them."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def write_results(plan: Plan, rows: Mapping[str, Row], seconds: float) -> dict[str, Any]:

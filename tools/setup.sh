@@ -11,6 +11,7 @@ setup_stamp=$setup_venv/made-from        # what a finished set-up was made from
 setup_mark=$setup_venv/unfinished        # lies there while a set-up works
 setup_lock=$setup_root/.cache/setup.lock # a folder: one set-up at a time
 setup_log=$setup_root/.cache/setup.log
+setup_warm=$setup_root/.cache/warmed-up  # names the interpreter that has been warmed up
 # PyTorch's own builds without CUDA: 200 MB in place of 3 GB, for machines without an NVIDIA GPU.
 setup_cpu_builds=https://download.pytorch.org/whl/cpu
 
@@ -120,11 +121,12 @@ setup_cpu_torch() {
 # however hard, is never taken for a whole one.
 setup_make_venv() {
   local base
+  if setup_venv_ready; then return; fi # another set-up made it while this one waited
   SECONDS=0
   base=$(setup_find_python) || exit 1
   setup_say "Setting up .venv, once, with $("$base" --version 2>&1): a minute or two (log: .cache/setup.log)"
   : >"$setup_log"
-  setup_step "removing the old .venv" rm -rf "$setup_venv"
+  setup_step "removing the old .venv" rm -rf "$setup_venv" "$setup_warm"
   setup_step "making .venv" mkdir -p "$setup_venv"
   : >"$setup_mark"
   setup_step "making .venv" "$base" -m venv "$setup_venv"
@@ -135,7 +137,19 @@ setup_make_venv() {
     setup_pip --no-deps --no-build-isolation --editable "$setup_root"
   setup_inputs >"$setup_stamp.new" && mv "$setup_stamp.new" "$setup_stamp" &&
     rm -f "$setup_mark" || setup_fail "$setup_stamp cannot be written."
-  setup_say "  ready ($SECONDS s)"
+  setup_say "  installed helpers: .venv is ready ($SECONDS s)"
+}
+
+setup_is_warm() { [ -f "$setup_warm" ] && [ "$(cat "$setup_warm")" = "$PYTHON" ]; }
+
+# See tools/warm_up.py: this must not happen in several processes at once.
+setup_warm_up() {
+  if setup_is_warm; then return; fi
+  SECONDS=0
+  setup_say "Compiling librosa's inner loops, once"
+  setup_step "compiling librosa's inner loops" "$PYTHON" "$setup_root/tools/warm_up.py"
+  printf '%s\n' "$PYTHON" >"$setup_warm"
+  setup_say "  done ($SECONDS s)"
 }
 
 setup_is_running() { kill -0 "$1" 2>/dev/null || ps -p "$1" >/dev/null 2>&1; }
@@ -172,31 +186,35 @@ setup_drop_lock_of() {
   fi
 }
 
-# A subshell, so that its traps do not replace the caller's.
-setup_guarded() (
+# Runs a function while no other set-up works. A subshell, so that its traps do not replace the
+# caller's.
+setup_alone() (
   setup_take_lock
   trap 'rm -rf "$setup_lock"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  # The other may have done the work while this one waited.
-  setup_venv_ready || setup_make_venv
+  "$1"
 )
 
-# Sets PYTHON.
-setup_choose() {
+# Prints why the environment that the user has active is not taken, and fails; or sets PYTHON.
+setup_take_active() {
   local active problem
   active=$(setup_active_python)
-  if [ -n "$active" ]; then
-    if problem=$(setup_check "$active"); then
-      PYTHON=$active
-      return
-    fi
-    setup_say "Not taken, the active environment ${active%/bin/*}: ${problem:-it does not run}. Using .venv"
+  [ -n "$active" ] || return 1
+  if problem=$(setup_check "$active"); then
+    PYTHON=$active
+    return 0
   fi
-  if ! setup_venv_ready && ! setup_venv_by_hand; then
-    setup_guarded || exit $?
-  fi
-  PYTHON=$setup_venv/bin/python
+  setup_say "Not taken, the active environment ${active%/bin/*}: ${problem:-it does not run}. Using .venv"
+  return 1
 }
 
-setup_choose
+if ! setup_take_active; then
+  if ! setup_venv_ready && ! setup_venv_by_hand; then
+    setup_alone setup_make_venv || exit $?
+  fi
+  PYTHON=$setup_venv/bin/python
+fi
+if ! setup_is_warm; then
+  setup_alone setup_warm_up || exit $?
+fi

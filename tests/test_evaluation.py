@@ -1,0 +1,328 @@
+"""Metrics against scikit-learn and scipy, intervals against a plain loop, and what is undefined."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from sklearn import metrics
+
+from helpers import evaluation, models
+from helpers.data import AXES
+from helpers.evaluation import Score
+from helpers.settings import LabError
+
+CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings() -> Iterator[None]:
+    """Undefined values are told with their reason, not as warnings of a library."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def labels(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted class numbers, about half of them equal."""
+    rng = np.random.default_rng(seed)
+    true = rng.choice(4, size=n, p=[0.1, 0.2, 0.3, 0.4])
+    return true, np.where(rng.random(n) < 0.5, true, rng.integers(4, size=n))
+
+
+def values(seed: int = 0, n: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted values [n, 3] that go along with each other; with ties, as real labels."""
+    rng = np.random.default_rng(seed)
+    true = rng.uniform(size=(n, 3)).round(1)
+    return true, (true + rng.normal(0, 0.4, size=(n, 3))).round(2)
+
+
+def resamples(n: int, seed: int = 0) -> np.ndarray:
+    """The clips that the bootstrap draws, written out once more."""
+    return np.random.default_rng(seed).integers(n, size=(evaluation.N_RESAMPLES, n))
+
+
+def looped_interval(metric: Callable[[np.ndarray], float], n: int) -> np.ndarray:
+    """The 95 % interval of a metric of clip numbers, one resample after the other."""
+    return np.nanpercentile([metric(picks) for picks in resamples(n)], [2.5, 97.5])
+
+
+# ---- classification against scikit-learn -------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_equal_those_of_scikit_learn(seed: int) -> None:
+    true, predicted = labels(seed)
+    scores = evaluation.classification_scores(true, predicted, 4)
+    assert scores["accuracy"].value == pytest.approx(metrics.accuracy_score(true, predicted))
+    for average in ("macro", "micro"):
+        expected = metrics.f1_score(true, predicted, average=average)
+        assert scores[f"{average} F1"].value == pytest.approx(expected)
+    np.testing.assert_array_equal(
+        evaluation.confusion_counts(true, predicted, 4), metrics.confusion_matrix(true, predicted)
+    )
+
+
+def test_intervals_equal_a_loop_over_the_same_resamples() -> None:
+    true, predicted = labels()
+    scores = evaluation.classification_scores(true, predicted, 4)
+
+    def macro_f1(picks: np.ndarray) -> float:
+        return metrics.f1_score(
+            true[picks], predicted[picks], labels=range(4), average="macro", zero_division=0
+        )
+
+    expected = looped_interval(macro_f1, 60)
+    np.testing.assert_allclose([scores["macro F1"].low, scores["macro F1"].high], expected)
+    expected = looped_interval(lambda picks: (true[picks] == predicted[picks]).mean(), 60)
+    np.testing.assert_allclose([scores["accuracy"].low, scores["accuracy"].high], expected)
+
+
+def test_the_report_is_scikit_learn_s_with_names_in_their_rows() -> None:
+    true, predicted = labels()
+    table = evaluation.report_table(true, predicted, CLASSES)
+    expected = metrics.classification_report(
+        true, predicted, target_names=CLASSES, output_dict=True
+    )
+    assert list(table.index) == [*CLASSES, "macro avg", "micro avg"]
+    for name in [*CLASSES, "macro avg"]:
+        assert table.loc[name].tolist() == pytest.approx(list(expected[name].values()))
+    micro = metrics.precision_recall_fscore_support(true, predicted, average="micro")[:3]
+    assert table.loc["micro avg"].tolist() == pytest.approx([*micro, 60])
+
+
+def test_true_labels_come_first() -> None:
+    """Swapped arguments would swap precision and recall."""
+    true, predicted = np.array([0, 0, 0, 1]), np.array([0, 1, 1, 1])
+    row = evaluation.report_table(true, predicted, ["a", "b"]).loc["a"]
+    assert (row["precision"], row["recall"], row["clips"]) == pytest.approx((1.0, 1 / 3, 3))
+
+
+def test_a_class_that_is_absent_or_never_predicted() -> None:
+    true, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 0, 3])
+    table = evaluation.report_table(true, predicted, CLASSES)
+    assert table.loc["Folk", "precision"] == 0 and table.loc["Jazz", "clips"] == 0
+    scores = evaluation.f1_scores(true, predicted, CLASSES)
+    assert scores["Blues"].value == pytest.approx(0.8) and scores["Folk"].value == 0
+    assert not scores["Jazz"].defined
+    assert str(scores["Jazz"]) == "undefined (no test clip of Jazz)"
+
+
+def test_f1_of_each_class_with_its_interval() -> None:
+    true, predicted = labels()
+    scores = evaluation.f1_scores(true, predicted, CLASSES)
+    expected = metrics.f1_score(true, predicted, average=None)
+    assert [score.value for score in scores.values()] == pytest.approx(expected.tolist())
+    looped = looped_interval(
+        lambda picks: metrics.f1_score(true[picks], predicted[picks], labels=[3], average="macro"),
+        60,
+    )
+    np.testing.assert_allclose([scores["Rock"].low, scores["Rock"].high], looped)
+
+
+def test_the_majority_answer_has_a_fair_accuracy_and_a_poor_macro_f1() -> None:
+    """The numbers of the lab's test set."""
+    true = np.repeat(np.arange(10), [40, 40, 80, 80, 40, 40, 78, 40, 103, 34])
+    scores = evaluation.classification_scores(true, np.full(575, 8), 10)
+    assert scores["accuracy"].value == pytest.approx(0.179, abs=5e-4)
+    assert scores["macro F1"].value == pytest.approx(0.030, abs=5e-4)
+
+
+def test_an_interval_on_575_clips_is_several_points_wide() -> None:
+    true = np.repeat(np.arange(10), [40, 40, 80, 80, 40, 40, 78, 40, 103, 34])
+    right = np.random.default_rng(0).random(575) < 0.45
+    score = evaluation.classification_scores(true, np.where(right, true, (true + 1) % 10), 10)
+    accuracy = score["accuracy"]
+    assert accuracy.low < accuracy.value < accuracy.high
+    assert 0.07 < accuracy.high - accuracy.low < 0.09  # 2 * 1.96 * sqrt(.45 * .55 / 575) = .081
+
+
+# ---- Spearman against scipy --------------------------------------------------------------------
+
+
+def test_spearman_equals_scipy_s_and_its_interval_a_loop() -> None:
+    true, predicted = (array[:, 0] for array in values())
+    score = evaluation.spearman(true, predicted)
+    assert score.value == pytest.approx(spearmanr(true, predicted).statistic)
+    expected = looped_interval(lambda p: spearmanr(true[p], predicted[p]).statistic, 50)
+    np.testing.assert_allclose([score.low, score.high], expected)
+
+
+def test_the_mean_over_the_axes_is_taken_per_resample() -> None:
+    true, predicted = values()
+    score = evaluation.mean_spearman(true, predicted)
+    each = [spearmanr(true[:, i], predicted[:, i]).statistic for i in range(3)]
+    assert score.value == pytest.approx(np.mean(each))
+
+    def mean(picks: np.ndarray) -> float:
+        return np.mean([spearmanr(true[picks, i], predicted[picks, i]).statistic for i in range(3)])
+
+    np.testing.assert_allclose([score.low, score.high], looped_interval(mean, 50))
+
+
+def test_affect_scores_are_named_by_axis() -> None:
+    true, predicted = values()
+    scores = evaluation.affect_scores(true, predicted)
+    assert list(scores) == [*AXES, "mean"]
+    assert scores["energy"] == evaluation.spearman(true[:, 1], predicted[:, 1])
+    assert scores["mean"] == evaluation.mean_spearman(true, predicted)
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "reason"),
+    [
+        ([0.1, 0.2], [0.1, 0.2], "2 clips are too few for a rank correlation"),
+        ([0.1, 0.2, 0.4], [0.5, 0.5, 0.5], "all predictions are equal"),
+        ([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], "all true values are equal"),
+    ],
+)
+def test_what_cannot_be_computed_is_undefined_with_its_reason(
+    true: list[float], predicted: list[float], reason: str
+) -> None:
+    score = evaluation.spearman(np.array(true), np.array(predicted))
+    assert math.isnan(score.value) and not score.defined
+    assert str(score) == f"undefined ({reason})"
+    both = np.array(true)[:, None], np.array(predicted)[:, None]
+    assert evaluation.mean_spearman(*both).reason == reason
+
+
+def test_resamples_of_equal_values_are_left_out_of_the_interval() -> None:
+    score = evaluation.spearman(np.array([0.1, 0.1, 0.1, 0.9]), np.array([1.0, 2.0, 3.0, 4.0]))
+    assert score.defined and -1 <= score.low <= score.value <= score.high <= 1
+
+
+# ---- scores and what is refused ----------------------------------------------------------------
+
+
+def test_a_score_in_words() -> None:
+    assert str(Score(0.41237, 0.39, 0.4355)) == "0.412 [0.390, 0.435]"
+    assert str(Score(0.5)) == "0.500"
+    assert str(Score(math.nan, reason="one class only")) == "undefined (one class only)"
+
+
+def test_the_highest_score_is_never_an_undefined_one() -> None:
+    scores = {"a": Score(math.nan, reason="x"), "b": Score(-0.2), "c": Score(-0.1)}
+    assert evaluation.highest(scores) == "c"
+    assert evaluation.highest({"a": scores["a"]}) == "a"
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda a, b: evaluation.classification_scores(a, b, 3),
+        evaluation.spearman,
+        lambda a, b: evaluation.compare_accuracy(a, a, b),
+        lambda a, b: evaluation.compare_spearman(a, a, b),
+    ],
+)
+def test_every_clip_must_be_predicted_once(metric: Callable[..., object]) -> None:
+    with pytest.raises(LabError, match="predict every clip once"):
+        metric(np.array([0, 1, 2]), np.array([0, 1]))
+    with pytest.raises(LabError, match="no clips to score"):
+        metric(np.array([], dtype=int), np.array([], dtype=int))
+
+
+# ---- paired comparisons ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 60])
+def test_identical_classifiers_differ_by_nothing(n: int) -> None:
+    true, predicted = labels(n=n)
+    result = evaluation.compare_accuracy(true, predicted, predicted)
+    assert (result.difference.value, result.difference.low, result.difference.high) == (0, 0, 0)
+    assert result.p_value == 1 and not result.clear
+
+
+def test_one_clip_is_too_few_for_a_comparison() -> None:
+    result = evaluation.compare_accuracy(np.array([1]), np.array([1]), np.array([0]))
+    assert not result.clear and math.isnan(result.p_value)
+    assert result.difference.reason == "1 clip is too few for a comparison"
+
+
+def test_identical_regressors_differ_by_nothing() -> None:
+    true, predicted = values()
+    result = evaluation.compare_spearman(true, predicted, predicted)
+    assert (result.difference.value, result.difference.low, result.difference.high) == (0, 0, 0)
+    assert result.p_value == 1 and not result.clear
+
+
+def test_a_paired_difference_is_first_minus_second_on_the_same_resamples() -> None:
+    true, first = labels()
+    _, second = labels(5)
+    result = evaluation.compare_accuracy(true, first, second)
+    gains = (first == true).astype(float) - (second == true)
+    assert result.difference.value == pytest.approx(gains.mean())
+    expected = looped_interval(lambda picks: gains[picks].mean(), 60)
+    np.testing.assert_allclose([result.difference.low, result.difference.high], expected)
+    turned = evaluation.compare_accuracy(true, second, first)
+    assert turned.difference.value == -result.difference.value
+    assert turned.p_value == pytest.approx(result.p_value, abs=0.05)
+
+
+def test_pairing_finds_what_two_intervals_do_not() -> None:
+    """The same clips are hard for both models; one of them gets a few more right."""
+    true = np.zeros(200, dtype=int)
+    second = (np.arange(200) < 100).astype(int)
+    first = (np.arange(200) < 88).astype(int)
+    scores = [evaluation.classification_scores(true, p, 2)["accuracy"] for p in (first, second)]
+    assert scores[0].low < scores[1].high  # they overlap
+    result = evaluation.compare_accuracy(true, first, second)
+    assert result.clear and result.p_value < 0.01 and result.difference.value == 0.06
+
+
+def test_a_difference_of_spearman_is_paired_too() -> None:
+    true, good = values(n=150)
+    bad = np.random.default_rng(1).uniform(size=(150, 3))
+    result = evaluation.compare_spearman(true, good, bad)
+    assert result.clear and result.p_value < 0.01
+    single = evaluation.compare_spearman(true[:, 0], good[:, 0], bad[:, 0])
+    one, other = (evaluation.spearman(true[:, 0], p[:, 0]) for p in (good, bad))
+    assert single.difference.value == pytest.approx(one.value - other.value)
+
+
+def test_a_comparison_with_an_undefined_score_says_so() -> None:
+    true, good = values()
+    result = evaluation.compare_spearman(true, good, np.full_like(true, 0.5))
+    assert not result.clear and math.isnan(result.p_value)
+    assert result.sentence("CNN", "constant", "Spearman") == (
+        "CNN and constant cannot be compared: all predictions are equal."
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (Score(0.031, 0.01, 0.05), ("CNN is 0.031 above SVM in accuracy", "unlikely to be chance")),
+        (Score(-0.031, -0.05, -0.01), ("CNN is 0.031 below SVM", "is outside what resampling")),
+        (Score(0.031, -0.01, 0.07), ("-0.010 to +0.070", "is within what", "it may be chance")),
+        (Score(0.0, 0.0, 0.0), ("it may be chance",)),
+    ],
+)
+def test_sentences_hold_for_their_numbers(score: Score, words: tuple[str, ...]) -> None:
+    sentence = evaluation.Comparison(score, 0.5).sentence("CNN", "SVM", "accuracy")
+    assert all(word in sentence for word in words), sentence
+
+
+# ---- predictions -------------------------------------------------------------------------------
+
+
+def test_predictions_come_in_the_loader_s_order_without_dropout() -> None:
+    torch.manual_seed(0)
+    x, lengths = torch.randn(5, 9, 4), torch.tensor([9, 4, 7, 2, 9])
+    loader = [(x[:3], torch.zeros(3), lengths[:3]), (x[3:], torch.zeros(2), lengths[3:])]
+    backbone = models.LSTMBackbone(4, 3, dropout=0.9)
+    for model, shape in (
+        (models.Classifier(backbone, 6), (5, 6)),
+        (models.Regressor(backbone), (5,)),
+        (models.MultitaskRegressor(backbone), (5, 3)),
+    ):
+        model.train()
+        outputs = evaluation.predict(model, loader)
+        assert outputs.shape == shape and outputs.dtype == np.float32
+        with torch.no_grad():
+            np.testing.assert_allclose(outputs, model.eval()(x, lengths), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,358 @@
+"""What notebooks leave for each other: checkpoints, results, figures; found, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from helpers import data as lab_data
+from helpers import models, runs
+from helpers.datasets import BandScaler
+from helpers.evaluation import Score
+from helpers.settings import LabError
+
+SPEC = {
+    "backbone": "lstm",
+    "backbone_options": {"n_features": 12, "hidden_size": 4},
+    "head": "classifier",
+    "head_options": {"n_classes": 3},
+}
+SCALER = BandScaler(np.arange(12, dtype=np.float32), np.full(12, 2, np.float32))
+X, LENGTHS = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(0)), torch.tensor([9, 5])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with a fingerprint, and nothing else."""
+    return make_data(tmp_path / "data")
+
+
+def make_data(folder: Path, labels: str = "Id\tGenre\n") -> Path:
+    (folder / lab_data.GENRE).mkdir(parents=True)
+    (folder / lab_data.GENRE / "train_labels.txt").write_text(labels)
+    return folder
+
+
+def store_model(record: runs.Record, name: str = "lstm", seed: int = 0) -> tuple[Path, np.ndarray]:
+    """Store a model in the record; returns its path and what it predicts."""
+    torch.manual_seed(seed)
+    model = models.build_model(SPEC).eval()
+    path = record.save_checkpoint(
+        name, model, SPEC, feature="chroma", scaler=SCALER, classes=["a", "b", "c"], epoch=7,
+        note="lowest validation loss",
+    )  # fmt: skip
+    with torch.no_grad():
+        return path, model(X, LENGTHS).numpy()
+
+
+def predictions(checkpoint: runs.Checkpoint) -> np.ndarray:
+    with torch.no_grad():
+        return checkpoint.model(X, LENGTHS).numpy()
+
+
+# ---- checkpoints -------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_comes_back_as_it_was_stored(home: Path, data: Path) -> None:
+    _, before = store_model(runs.open_record("05_lstm", data, 0))
+    reader = runs.open_record("06_metrics", data, 0)
+    loaded = reader.load_checkpoint("05_lstm", "lstm", head="classifier", feature="chroma")
+    np.testing.assert_array_equal(predictions(loaded), before)
+    assert not loaded.model.training
+    np.testing.assert_array_equal(loaded.scaler.mean, SCALER.mean)
+    np.testing.assert_array_equal(loaded.scaler.deviation, SCALER.deviation)
+    assert (loaded.spec, loaded.feature, loaded.classes) == (SPEC, "chroma", ["a", "b", "c"])
+    assert (loaded.axes, loaded.epoch, loaded.note) == ([], 7, "lowest validation loss")
+
+
+def test_a_cnn_with_its_batch_norm_statistics_comes_back(home: Path, data: Path) -> None:
+    spec = {"backbone": "cnn", "backbone_options": {"n_features": 16}, "head": "multitask"}
+    model = models.build_model(spec)
+    model(torch.randn(3, 20, 16), torch.tensor([20, 20, 18]))  # moves the statistics
+    record = runs.open_record("10_multitask", data, 0)
+    record.save_checkpoint("cnn", model, spec, feature="mel", scaler=SCALER, axes=["valence"])
+    loaded = record.load_checkpoint("10_multitask", "cnn").model
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_a_missing_checkpoint_names_the_notebook_to_run(home: Path, data: Path) -> None:
+    record = runs.open_record("06_metrics", data, 0)
+    with pytest.raises(LabError) as caught:
+        record.load_checkpoint("05_lstm", "lstm_mel_full")
+    message = str(caught.value)
+    assert "05_lstm/checkpoints/lstm_mel_full.safetensors: not there" in message
+    assert "python py/05_lstm.py" in message and "./run_all.sh --only 05" in message
+    assert "\n" not in message
+
+
+def test_a_checkpoint_that_was_cut_short_is_refused(home: Path, data: Path) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    path, _ = store_model(record)
+    whole = path.read_bytes()
+    for content in (whole[:-50], whole[:30], b"", b"no safetensors at all"):
+        path.write_bytes(content)
+        with pytest.raises(LabError, match="lstm.safetensors: no whole checkpoint.*run its note"):
+            record.load_checkpoint("05_lstm", "lstm")
+
+
+def rewrite_header(path: Path, change: dict[str, object] | None) -> None:
+    """Change what a checkpoint says about itself; None takes it away."""
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    about = header.pop("__metadata__")
+    if change is not None:
+        changed = json.loads(about["about"]) | change
+        kept = {key: value for key, value in changed.items() if value is not None}
+        header["__metadata__"] = {"about": json.dumps(kept)}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "no whole checkpoint"),
+        ({"spec": {**SPEC, "head_options": {"n_classes": 4}}}, "weights are of another model"),
+        ({"spec": {**SPEC, "head": "regressor", "head_options": {}}}, "are of another model"),
+        ({"spec": {**SPEC, "backbone": "cnn"}}, "no model can be built"),
+        ({"spec": {**SPEC, "backbone": "transformer"}}, "no model can be built"),
+        ({"feature": None}, "no whole checkpoint"),
+        ({"spec": None}, "no whole checkpoint"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    home: Path, data: Path, change: dict[str, object] | None, message: str
+) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    path, _ = store_model(record)
+    rewrite_header(path, change)
+    with pytest.raises(LabError, match=message) as caught:
+        record.load_checkpoint("05_lstm", "lstm")
+    assert "lstm.safetensors" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_another_head_or_feature_than_asked_for_is_refused(home: Path, data: Path) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    store_model(record)
+    with pytest.raises(LabError, match="head 'classifier', expected 'regressor'; run notebook 05"):
+        record.load_checkpoint("05_lstm", "lstm", head="regressor")
+    with pytest.raises(LabError, match="feature 'chroma', expected 'mel'; run notebook 05_lstm"):
+        record.load_checkpoint("05_lstm", "lstm", feature="mel")
+
+
+def test_what_was_made_with_other_data_is_not_taken(
+    home: Path, data: Path, tmp_path: Path
+) -> None:
+    store_model(runs.open_record("05_lstm", data, 0))
+    other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
+    reader = runs.open_record("06_metrics", other, 0)
+    with pytest.raises(LabError, match="was made with other data; run notebook 05_lstm first"):
+        reader.load_checkpoint("05_lstm", "lstm")
+
+
+def test_an_old_checkpoint_does_not_become_one_of_the_new_data(
+    home: Path, data: Path, tmp_path: Path
+) -> None:
+    """The notebook was begun again with other data and stopped before it stored anything."""
+    store_model(runs.open_record("05_lstm", data, 0))
+    other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
+    runs.open_record("05_lstm", other, 0)
+    with pytest.raises(LabError, match="run notebook 05_lstm first"):
+        runs.open_record("06_metrics", other, 0).load_checkpoint("05_lstm", "lstm")
+
+
+def test_a_record_without_its_description_is_not_taken(home: Path, data: Path) -> None:
+    path, _ = store_model(runs.open_record("05_lstm", data, 0))
+    about = path.parents[1] / "record.json"
+    reader = runs.open_record("06_metrics", data, 0)
+    for damage in (lambda: about.write_text('{"notebook": "05'), about.unlink):
+        damage()
+        with pytest.raises(LabError, match="run notebook 05_lstm first"):
+            reader.load_checkpoint("05_lstm", "lstm")
+
+
+# ---- where stored things are found -------------------------------------------------------------
+
+
+def test_a_named_run_reads_only_its_own_results(
+    home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICLAB_RUN", "first")
+    store_model(runs.open_record("05_lstm", data, 0))
+    (home / "runs" / "latest").symlink_to("first")
+    monkeypatch.setenv("MUSICLAB_RUN", "second")
+    with pytest.raises(LabError, match="second/records/05_lstm.*not there"):
+        runs.open_record("06_metrics", data, 0).load_checkpoint("05_lstm", "lstm")
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_by_hand_the_newest_run_serves_as_a_link_or_a_text_file(
+    home: Path, data: Path, monkeypatch: pytest.MonkeyPatch, link: bool
+) -> None:
+    monkeypatch.setenv("MUSICLAB_RUN", "tuesday")
+    _, before = store_model(runs.open_record("05_lstm", data, 0))
+    monkeypatch.delenv("MUSICLAB_RUN")
+    assert runs.newest_run() is None
+    latest = home / "runs" / "latest"
+    latest.symlink_to("tuesday") if link else latest.write_text("tuesday\n")
+    assert runs.newest_run() == home / "runs" / "tuesday"
+    reader = runs.open_record("06_metrics", data, 0)
+    np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), before)
+    _, own = store_model(runs.open_record("05_lstm", data, 0), seed=1)  # what I just did comes first
+    np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), own)
+
+
+def test_on_kaggle_another_kernel_s_output_is_found(
+    home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, before = store_model(runs.open_record("05_lstm", data, 0))
+    mounted = tmp_path / "kaggle" / "my-kernel" / "runs" / "interactive" / "records"
+    mounted.mkdir(parents=True)
+    path.parents[1].rename(mounted / "05_lstm")
+    monkeypatch.setattr(runs, "KAGGLE_INPUT", tmp_path / "kaggle")
+    reader = runs.open_record("06_metrics", data, 0)
+    np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), before)
+
+
+# ---- results -----------------------------------------------------------------------------------
+
+SCORES = {"accuracy": Score(0.5, 0.4, 0.6), "macro F1": Score(0.3, 0.2, 0.4)}
+
+
+def test_results_have_one_row_per_model_feature_test_set_and_metric(home: Path, data: Path) -> None:
+    record = runs.open_record("06_metrics", data, seed=3)
+    record.add_scores("lstm", "mel", "genre test (full)", {"accuracy": Score(0.1, 0, 0.2)}, 9)
+    record.add_scores("lstm", "mel", "genre test (full)", SCORES, 9)  # the cell was run again
+    record.add_scores("lstm", "mel", "genre test (beat)", SCORES, 9)
+    stored = pd.read_csv(record.folder / "results.csv")
+    assert tuple(stored.columns) == runs.RESULT_COLUMNS
+    assert len(stored) == 4
+    row = stored.iloc[0].to_dict()
+    assert row == {
+        "notebook": "06_metrics", "model": "lstm", "feature": "mel",
+        "test_set": "genre test (full)", "metric": "accuracy", "value": 0.5, "low": 0.4,
+        "high": 0.6, "seed": 3, "n": 9,
+    }  # fmt: skip
+    assert runs.score_from_row(stored.iloc[0]) == Score(0.5, 0.4, 0.6)
+
+
+def test_affect_scores_are_stored_per_axis_and_as_their_mean(home: Path, data: Path) -> None:
+    record = runs.open_record("08_regression", data, 0)
+    true = np.random.default_rng(0).uniform(size=(9, 3))
+    scores = record.add_affect_scores("svr", "mel", true, true)
+    assert scores["mean"].value == pytest.approx(1)
+    stored = record.results().set_index("test_set")
+    assert stored["metric"].to_dict() == {
+        "affect held-out: valence": "Spearman", "affect held-out: energy": "Spearman",
+        "affect held-out: danceability": "Spearman", "affect held-out": "mean Spearman",
+    }  # fmt: skip
+    assert set(stored["n"]) == {9}
+
+
+def test_an_undefined_score_is_stored_as_an_empty_value(home: Path, data: Path) -> None:
+    record = runs.open_record("08_regression", data, 0)
+    record.add_scores("x", "mel", "held-out", {"Spearman": Score(math.nan, reason="equal")}, 9)
+    assert ",Spearman,,,,0,9" in (record.folder / "results.csv").read_text()
+
+
+def test_the_results_of_a_run_are_joined(
+    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for notebook in ("06_metrics", "07_cnn"):
+        record = runs.open_record(notebook, data, 0)
+        record.add_scores("m", "mel", "genre test (full)", SCORES, 9)
+        record.finish(key_metric="accuracy 0.50")
+    joined = pd.read_csv(home / "runs" / "interactive" / "results.csv")
+    assert joined["notebook"].tolist() == ["06_metrics"] * 2 + ["07_cnn"] * 2
+    assert len(record.load_results("06_metrics")) == 2
+    assert record.load_values("07_cnn") == {"key_metric": "accuracy 0.50"}
+    assert "results.csv" in capsys.readouterr().out
+
+
+def test_a_run_without_results_has_an_empty_table(home: Path) -> None:
+    table = runs.collect_results(home / "runs" / "empty")
+    assert table.empty and tuple(table.columns) == runs.RESULT_COLUMNS
+
+
+def test_values_add_up(home: Path, data: Path) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    record.save_values(best_lstm={"name": "a"})
+    record.save_values(count=3)
+    assert record.load_values("05_lstm") == {"best_lstm": {"name": "a"}, "count": 3}
+
+
+def test_tables_keep_clip_ids_as_text(home: Path, data: Path) -> None:
+    record = runs.open_record("08_regression", data, 0)
+    record.save_table("affect_split", pd.DataFrame({"id": ["007", "12"], "part": ["train", "val"]}))
+    assert record.load_table("08_regression", "affect_split")["id"].tolist() == ["007", "12"]
+
+
+def test_predictions_come_back_for_the_clips_that_are_asked_for(home: Path, data: Path) -> None:
+    record = runs.open_record("08_regression", data, 0)
+    record.save_predictions("svr", ["7", "8"], np.array([[0.1, 0.2], [0.3, 0.4]]), ["a", "b"])
+    loaded = record.load_predictions("08_regression", "svr", ["8", "7"], ["b"])
+    assert loaded.tolist() == [[0.4], [0.2]]
+    for ids, columns in ((["9"], ["a"]), (["7"], ["c"])):
+        with pytest.raises(LabError, match="08_regression/svr.csv.*run notebook 08_regression"):
+            record.load_predictions("08_regression", "svr", ids, columns)
+
+
+# ---- figures and words -------------------------------------------------------------------------
+
+
+def test_a_figure_without_alt_text_is_refused(home: Path, data: Path) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    figure = plt.figure()
+    with pytest.raises(LabError, match="figure 'curves' has no alt text"):
+        record.show(figure, "curves")
+    plt.close(figure)
+    assert not (record.folder / "figures").exists()
+
+
+def test_a_figure_is_stored_with_its_alt_text(
+    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    figure, ax = plt.subplots()
+    ax.plot([1, 2])
+    figure.set_label("A line that rises.")
+    record.show(figure, "curves")
+    with Image.open(record.folder / "figures" / "curves.png") as picture:
+        assert picture.text["Description"] == "A line that rises."
+        assert picture.width > 300
+    stored = json.loads((record.folder / "figures.json").read_text())
+    assert stored == {"curves": "A line that rises."}
+    assert not plt.fignum_exists(figure.number)  # closed: many figures would fill the memory
+    assert capsys.readouterr().out == "figure curves: A line that rises.\n"
+
+
+def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]) -> None:
+    runs.tell("The **CNN** wins.")
+    runs.show_table(pd.DataFrame({"value": [0.123456]}, index=["a"]))
+    runs.show_source(models.time_mask)
+    printed = capsys.readouterr().out
+    assert "The **CNN** wins." in printed and "0.123\n" in printed
+    assert "def time_mask(lengths" in printed
+
+
+def test_the_environment_names_what_results_depend_on() -> None:
+    versions = runs.environment()
+    assert versions["torch"].startswith("2.") and "python" in versions
+
+
+def test_nothing_half_written_stays_in_a_record(home: Path, data: Path) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    store_model(record)
+    record.add_scores("m", "mel", "test", SCORES, 9)
+    assert not [path for path in home.rglob("*") if path.name.endswith(".part")]
