@@ -49,6 +49,7 @@ SMALLEST = {"genre train": 2, "genre test": 1, "multitask train": 24, "multitask
 FIRST_GENRE_ID, FIRST_MULTITASK_ID = 1001, 5001
 WITH_AUDIO = 3  # clips of a split that keep their audio; in genre train, one of each genre
 
+CLIP_SAMPLES = (660_983, 661_500)  # as cut by FMA and at 30 s: 1291 or 1292 frames
 MAX_PROCESSES = 8  # each takes 0.4 GB of memory
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
@@ -205,7 +206,7 @@ def make_clip(clip: Clip, folder: Path, seed: int) -> None:
     rng = clip.rng(seed)
     factors = draw_factors(clip.genre, rng)
     rate_affect(factors, rng)  # as in `affect_of`: the raters come before the band
-    audio = compose_clip(factors, rng)
+    audio = compose_clip(factors, rng)[: rng.choice(CLIP_SAMPLES)]
     features = extract(audio)
     if clip.with_audio:
         write_atomically(folder / "audio" / f"{clip.id}.flac", _flac(audio))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -240,8 +241,7 @@ class Record:
         for folder in self._places(notebook):
             if not (folder / name).is_file():
                 continue
-            made_with = json.loads((folder / "record.json").read_text())["data_fingerprint"]
-            if made_with == self.fingerprint:
+            if _made_with(folder) == self.fingerprint:
                 return folder / name
             notes.append(f"; the one in {folder} was made with other data")
         raise LabError(
@@ -264,10 +264,22 @@ class Record:
 def open_record(notebook: str, data: Path, seed: int) -> Record:
     """Begin a notebook's record in the run named by `$MUSICLAB_RUN`, else in `interactive`.
 
-    What the notebook stored there before is replaced as it stores again.
+    What the notebook stored there before is replaced as it stores again; what it made with other
+    data is taken away first, so that it is never read as a result of these.
     """
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
-    return Record(notebook, data, seed, runs_dir() / run / "records" / notebook)
+    folder = runs_dir() / run / "records" / notebook
+    if (folder / "record.json").is_file() and _made_with(folder) != data_fingerprint(data):
+        shutil.rmtree(folder)
+    return Record(notebook, data, seed, folder)
+
+
+def _made_with(folder: Path) -> str | None:
+    """The fingerprint of the data that a record was made with; None when it does not say."""
+    try:
+        return json.loads((folder / "record.json").read_text())["data_fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def newest_run() -> Path | None:
@@ -311,12 +323,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
         model = build_model(about["spec"])
         model.load_state_dict({key.removeprefix("model."): t for key, t in tensors.items()})
-    except (KeyError, RuntimeError) as error:
+        rest = {key: about[key] for key in ("spec", "feature", "classes", "axes", "epoch", "note")}
+    except (KeyError, TypeError, RuntimeError, LabError) as error:
         first_line = str(error).splitlines()[0]
         raise LabError(
             f"{path}: its weights are of another model ({first_line}); run its notebook again"
         ) from error
-    rest = {key: about[key] for key in ("spec", "feature", "classes", "axes", "epoch", "note")}
     return Checkpoint(model=model.eval(), scaler=scaler, **rest)
 
 

@@ -115,7 +115,8 @@ def test_no_lstm_warns_about_dropout_that_does_nothing() -> None:
 
 
 def test_dropout_acts_in_training_and_not_in_evaluation() -> None:
-    for backbone in (models.LSTMBackbone(32, 7, 2, dropout=0.5), models.CNNBackbone(32, dropout=0.5)):
+    lstm, cnn = models.LSTMBackbone(32, 7, 2, dropout=0.5), models.CNNBackbone(32, dropout=0.5)
+    for backbone in (lstm, cnn):
         lengths = torch.tensor([20, 17])
         x = batch(lengths, 32)
         assert not torch.equal(backbone(x, lengths), backbone(x, lengths))

@@ -127,8 +127,9 @@ def rewrite_header(path: Path, change: dict[str, object] | None) -> None:
         ({"spec": {**SPEC, "head": "regressor", "head_options": {}}}, "are of another model"),
         ({"spec": {**SPEC, "backbone": "cnn"}}, "no model can be built"),
         ({"spec": {**SPEC, "backbone": "transformer"}}, "no model can be built"),
-        ({"feature": None}, "no whole checkpoint"),
-        ({"spec": None}, "no whole checkpoint"),
+        ({"spec": "lstm"}, "are of another model"),
+        ({"feature": None}, "are of another model"),
+        ({"spec": None}, "are of another model"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(
@@ -209,7 +210,7 @@ def test_by_hand_the_newest_run_serves_as_a_link_or_a_text_file(
     assert runs.newest_run() == home / "runs" / "tuesday"
     reader = runs.open_record("06_metrics", data, 0)
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), before)
-    _, own = store_model(runs.open_record("05_lstm", data, 0), seed=1)  # what I just did comes first
+    _, own = store_model(runs.open_record("05_lstm", data, 0), seed=1)  # my own comes first
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), own)
 
 

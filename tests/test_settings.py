@@ -118,7 +118,7 @@ def test_a_profile_replaces_parameters_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MUSICLAB_PROFILE", "smoke")
-    namespace = {"notebook": "06_metrics", "data": "x", "device": "cuda", "seed": 3, "batch_size": 1}
+    namespace = {"notebook": "06_metrics", "data": "x", "device": "", "seed": 3, "batch_size": 1}
     settings.apply_profile(namespace)
     assert namespace == {
         "notebook": "06_metrics", "data": "auto", "device": "cpu", "seed": 0, "batch_size": 32,

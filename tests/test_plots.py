@@ -1,0 +1,145 @@
+"""Every figure of the lab can be drawn, has an alternative text, and survives grey print."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator
+
+import librosa
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from helpers import plots
+from helpers.evaluation import Score
+from helpers.training import History
+
+RNG = np.random.default_rng(0)
+MEL, CHROMA = RNG.uniform(-80, 0, size=(128, 30)), RNG.uniform(size=(12, 30))
+HISTORY = History("a", [2.0, 1.0, 0.5], [2.0, 1.5, 1.8], [1.0, 1.0, 1.0], best_epoch=2)
+OVERFIT = History("four batches", [2.0, 0.1], [], [1.0, 1.0], best_epoch=2)
+SCORES = {"LSTM": Score(0.4, 0.3, 0.5), "none": Score(math.nan, reason="equal"), "x": Score(0.2)}
+CLASSES = ["Blues", "Hip-Hop", "Rock"]
+UNIT = RNG.uniform(size=(20, 2))
+
+DRAWN: dict[str, Callable[[], Figure]] = {
+    "spectrograms": lambda: plots.spectrograms({"1042: Blues": MEL, "7: Rock": MEL}),
+    "spectrograms of beats": lambda: plots.spectrograms({"7: Rock": MEL}, beat_synchronous=True),
+    "spectrograms of chroma": lambda: plots.spectrograms({"7: Rock": CHROMA}, "chroma"),
+    "feature_grid": lambda: plots.feature_grid(
+        {"7: Rock": {"mel": MEL, "chroma": CHROMA, "beat mel": MEL, "beat chroma": CHROMA}}
+    ),
+    "average_spectra": lambda: plots.average_spectra(
+        {"Blues": MEL.mean(1), "Rock": MEL.mean(1) - 3}, librosa.mel_frequencies(128)
+    ),
+    "pitch_profiles": lambda: plots.pitch_profiles({"Blues": CHROMA.mean(1)}, "Pitch classes"),
+    "gradient_reach": lambda: plots.gradient_reach(
+        {"full": 0.9 ** np.arange(300), "beat": 0.9 ** np.arange(60)}, "How far back"
+    ),
+    "histogram": lambda: plots.histogram(
+        {"valence": UNIT[:, 0], "energy": UNIT[:, 1]}, "Labels", "value", "Two histograms."
+    ),
+    "class_counts": lambda: plots.class_counts(
+        {"20 genres": {"Blues": 160, "Rock": 160}, "10 classes": {"Rock": 415}}, "Clips per class"
+    ),
+    "learning_curves": lambda: plots.learning_curves({"LSTM": HISTORY, "few": OVERFIT}),
+    "learning_curves of six": lambda: plots.learning_curves({f"m{i}": HISTORY for i in range(6)}),
+    "validation_race": lambda: plots.validation_race(
+        {"transfer": HISTORY, "from scratch": HISTORY}, 1.2, "Who is faster?"
+    ),
+    "confusion_matrix": lambda: plots.confusion_matrix(
+        np.array([[5, 1, 0], [0, 0, 0], [2, 2, 4]]), CLASSES, "Confusions"
+    ),
+    "score_plot": lambda: plots.score_plot(SCORES, "Scores", "accuracy", 0.18),
+    "class_f1": lambda: plots.class_f1(
+        pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
+    ),
+    "predicted_against_true": lambda: plots.predicted_against_true(
+        {"valence": (UNIT[:, 0], UNIT[:, 1], SCORES["LSTM"]), "energy": (*UNIT.T, SCORES["none"])},
+        "Held-out clips",
+    ),
+    "activations": lambda: plots.activations(
+        {"input": torch.rand(1, 16, 20), "block 1": torch.rand(8, 8, 10)}
+    ),
+    "filters": lambda: plots.filters(torch.randn(10, 1, 3, 3), "First filters"),
+    "images": lambda: plots.images({"a": MEL, "b": MEL}, "Pictures", "Two pictures."),
+    "images of digits": lambda: plots.images({"3": np.eye(8)}, "Digits", "A digit in black."),
+    "bars": lambda: plots.bars({"LSTM": 0.4, "CNN": 0.5}, "Accuracy", "accuracy"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _style() -> Iterator[None]:
+    with plt.rc_context():
+        plots.use_style()
+        yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_drawn_without_warnings_and_has_alt_text(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a missing letter or a layout that fails is a warning
+        figure = DRAWN[name]()
+        figure.savefig(io.BytesIO(), format="png", dpi=60)
+    alt = figure.get_label()
+    assert len(alt) > 10 and alt.endswith(".") and "nan" not in alt
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_axes_have_labels_and_figures_titles(name: str) -> None:
+    figure = DRAWN[name]()
+    visible = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    for ax in visible:
+        named = ax.xaxis.have_units()  # its ticks are names, which say what they are
+        if ax.get_subplotspec().is_last_row() and not named:
+            assert ax.get_xlabel(), "the horizontal axis has no label"
+    assert figure.get_suptitle() or any(ax.get_title(loc) for ax in figure.axes
+                                        for loc in ("left", "center"))  # fmt: skip
+
+
+def test_every_public_figure_is_tried_here() -> None:
+    functions = {
+        name
+        for name, function in inspect.getmembers(plots, inspect.isfunction)
+        if function.__module__ == "helpers.plots" and not name.startswith("_")
+    }
+    assert functions - {"use_style"} == {name.split(" of ")[0] for name in DRAWN}
+
+
+def test_alt_texts_tell_the_numbers() -> None:
+    assert "Rock 415" in DRAWN["class_counts"]().get_label()
+    assert "kept epoch 2 of 3" in DRAWN["learning_curves"]().get_label()
+    assert "LSTM 0.400 [0.300, 0.500]; none undefined (equal)" in DRAWN["score_plot"]().get_label()
+    assert "Blues 83%, Hip-Hop 0%, Rock 50%" in DRAWN["confusion_matrix"]().get_label()
+
+
+def test_colours_differ_for_the_colour_blind_and_in_grey() -> None:
+    """The first four colours, the ones that most figures use, differ in lightness."""
+    assert plots.COLOURS[0] == "#0072B2" and len(set(plots.COLOURS)) == 8  # Okabe and Ito 2008
+    assert plots.COLOUR_MAP == "cividis"
+    grey = sorted(np.dot(to_rgb(c), (0.299, 0.587, 0.114)) for c in plots.COLOURS[:3])
+    assert min(np.diff(grey)) > 0.02
+    assert len(set(plots.MARKERS)) == len(plots.MARKERS) == len(plots.COLOURS)
+
+
+def test_frequency_runs_up_and_time_across() -> None:
+    figure = DRAWN["spectrograms"]()
+    first, second = figure.axes[:2]
+    assert first.get_ylim()[0] < 50 and first.get_ylim()[1] == pytest.approx(11025, rel=0.02)
+    assert first.get_xlim()[1] == pytest.approx(30 * 512 / 22050, rel=0.05)  # seconds
+    assert (first.get_ylabel(), first.get_xlabel()) == ("frequency (Hz)", "time (s)")
+    meshes = [ax.collections[0] for ax in (first, second)]
+    assert {mesh.get_clim() for mesh in meshes} == {(-80.0, 0.0)}  # one scale, 0 is the loudest
+
+
+def test_the_confusion_matrix_has_numbers_in_its_cells() -> None:
+    texts = [text.get_text() for text in DRAWN["confusion_matrix"]().axes[0].texts]
+    assert sorted(filter(None, texts)) == ["0.17", "0.25", "0.25", "0.50", "0.83"]

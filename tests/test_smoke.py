@@ -1,0 +1,238 @@
+"""All ten notebooks from beginning to end on the mini data: as plain scripts, and by the runner."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from helpers import runs
+from helpers.data import MULTITASK, read_tracks
+from helpers.submission import HEADER, check_solution
+
+pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = (
+    "00_setup",
+    "01_visualization",
+    "04_histograms",
+    "05_lstm",
+    "06_metrics",
+    "07_cnn",
+    "08_regression",
+    "09_transfer",
+    "10_multitask",
+    "11_kaggle_submission",
+)
+FROM_ELSEWHERE = "05_lstm"
+LSTMS = {
+    f"lstm_{feature}_{kind}" for feature in ("mel", "chroma", "fused") for kind in ("full", "beat")
+}
+
+
+def environment(home: Path, data: Path | None = None, **more: str) -> dict[str, str]:
+    """What a user's shell has: none of this session's settings but two threads and a home."""
+    mine = ("MUSICLAB_", "MPLBACKEND", "DISPLAY", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    chosen = {"MUSICLAB_DATA": str(data)} if data else {}
+    return kept | {"MUSICLAB_HOME": str(home), "OMP_NUM_THREADS": "2"} | chosen | more
+
+
+def python(arguments: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True,
+        check=False, timeout=600,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is left when all scripts were run."""
+
+    home: Path
+    data: Path
+    processes: dict[str, subprocess.CompletedProcess]
+
+    @property
+    def run(self) -> Path:
+        """The folder of the run that scripts write to."""
+        return self.home / "runs" / runs.INTERACTIVE_RUN
+
+    def environment(self) -> dict[str, str]:
+        return environment(self.home, self.data, MUSICLAB_PROFILE="smoke")
+
+
+@pytest.fixture(scope="module")
+def scripts(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Runs every py/*.py in order, up to the first that fails."""
+    home, elsewhere = (tmp_path_factory.mktemp(name) for name in ("home", "elsewhere"))
+    done = Done(home, mini_data, {})
+    for name in NOTEBOOKS:
+        folder = elsewhere if name == FROM_ELSEWHERE else ROOT
+        process = python([str(ROOT / "py" / f"{name}.py")], folder, done.environment())
+        done.processes[name] = process
+        if process.returncode:
+            break
+    assert list(elsewhere.iterdir()) == []  # nothing is written to the working folder
+    return done
+
+
+def results(run: Path) -> list[dict[str, str]]:
+    with (run / "results.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def check_results(run: Path) -> None:
+    """A row per model, feature, test set and metric, each with its seed."""
+    rows = results(run)
+    assert tuple(rows[0]) == runs.RESULT_COLUMNS
+    keys = [tuple(row[c] for c in runs.RESULT_COLUMNS[:5]) for row in rows]
+    assert len(set(keys)) == len(keys)
+    assert {row["seed"] for row in rows} == {"0"} and all(int(row["n"]) > 0 for row in rows)
+    models = {(row["notebook"], row["model"], row["metric"]) for row in rows}
+    for model in LSTMS:
+        assert {("06_metrics", model, m) for m in ("accuracy", "macro F1", "micro F1")} <= models
+    for notebook in ("07_cnn", "08_regression", "09_transfer", "10_multitask"):
+        assert any(row["notebook"] == notebook for row in rows), notebook
+    for row in rows:
+        if row["value"]:
+            assert -1 <= float(row["low"]) <= float(row["high"]) <= 1, row
+    assert {row["test_set"] for row in rows} >= {
+        "genre test (full)", "genre test (beat)", "affect held-out",
+    }  # fmt: skip
+
+
+def check_solution_file(run: Path, data: Path) -> None:
+    text = (run / "solution.txt").read_text(encoding="utf-8")
+    ids = read_tracks(data / MULTITASK, "test")["id"].tolist()
+    check_solution(text, ids)
+    assert text.splitlines()[0] == HEADER == "Id.fused.full.npy.gz,valence,energy,danceability"
+    assert len(text.splitlines()) == 1 + len(ids)
+
+
+# ---- as plain scripts --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_notebook_runs_as_a_plain_script(scripts: Done, name: str) -> None:
+    process = scripts.processes.get(name)
+    assert process, "not run, because one before it failed"
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-4000:]
+    assert "Traceback" not in process.stderr
+    assert "parameters of profile 'smoke' applied" in process.stdout
+    assert (scripts.run / "records" / name / "record.json").is_file()
+
+
+def test_scripts_leave_results_and_a_solution(scripts: Done) -> None:
+    check_results(scripts.run)
+    check_solution_file(scripts.run, scripts.data)
+
+
+def test_scripts_leave_figures_with_alt_texts(scripts: Done) -> None:
+    for name in NOTEBOOKS[1:]:
+        folder = scripts.run / "records" / name
+        told = json.loads((folder / "figures.json").read_text())
+        assert told and all(told.values())
+        assert {path.stem for path in (folder / "figures").glob("*.png")} == set(told)
+
+
+def test_nothing_half_written_is_left(scripts: Done) -> None:
+    assert not [path for path in scripts.home.rglob("*") if path.name.endswith(".part")]
+
+
+def broken_copy(scripts: Done, tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A copy of the home that a test may break, and the environment to use it."""
+    home = shutil.copytree(scripts.home, tmp_path / "home")
+    return home, environment(home, scripts.data, MUSICLAB_PROFILE="smoke")
+
+
+def test_a_deleted_checkpoint_is_one_clear_line(scripts: Done, tmp_path: Path) -> None:
+    home, env = broken_copy(scripts, tmp_path)
+    shutil.rmtree(home / "runs" / runs.INTERACTIVE_RUN / "records" / "07_cnn" / "checkpoints")
+    process = python(["py/09_transfer.py"], ROOT, env)
+    assert process.returncode == 1
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("error: ") and "07_cnn" in line and "python py/07_cnn.py" in line
+
+
+def test_other_data_than_the_checkpoint_s_are_one_clear_line(
+    scripts: Done, tmp_path: Path
+) -> None:
+    home, env = broken_copy(scripts, tmp_path)
+    data = shutil.copytree(scripts.data, tmp_path / "data")
+    labels = data / MULTITASK / "train_labels.txt"
+    labels.write_text(labels.read_text().rstrip().rsplit("\n", 1)[0] + "\n")
+    process = python(["py/06_metrics.py"], ROOT, env | {"MUSICLAB_DATA": str(data)})
+    assert process.returncode == 1
+    (line,) = process.stderr.strip().splitlines()
+    assert "made with other data; run notebook 05_lstm first" in line
+
+
+def test_no_data_is_one_clear_line(tmp_path: Path) -> None:
+    env = environment(tmp_path / "home", tmp_path / "absent", MUSICLAB_PROFILE="smoke")
+    process = python([str(ROOT / "py" / "05_lstm.py")], tmp_path, env)
+    assert process.returncode == 1
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("error: ") and "$MUSICLAB_DATA does not exist" in line
+
+
+# ---- by the runner -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lab(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """What `./run_all.sh --data <mini> --profile smoke --name smoke` leaves."""
+    home = tmp_path_factory.mktemp("lab")
+    command = ["-m", "tools.lab", "--data", str(mini_data), "--profile", "smoke", "--name", "smoke"]
+    process = python(command, ROOT, environment(home))
+    return Done(home, mini_data, {"lab": process})
+
+
+def test_the_runner_executes_all_ten_notebooks(lab: Done) -> None:
+    process = lab.processes["lab"]
+    assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
+    run = lab.home / "runs" / "smoke"
+    for kind, ending in (("notebooks", "ipynb"), ("pages", "html")):
+        there = {path.stem for path in (run / kind).glob(f"*.{ending}")}
+        assert set(NOTEBOOKS) <= there, kind
+    assert (run / "pages" / "index.html").is_file()
+    for name in NOTEBOOKS:
+        executed = json.loads((run / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+        outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
+        assert outputs and not any(output["output_type"] == "error" for output in outputs)
+        assert name in process.stdout
+
+
+def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
+    run = lab.home / "runs" / "smoke"
+    check_results(run)
+    check_solution_file(run, lab.data)
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["run"], summary["profile"]) == ("smoke", "smoke")
+    rows = {row["notebook"]: row for row in summary["notebooks"]}
+    assert set(NOTEBOOKS) <= set(rows)
+    for name in NOTEBOOKS:
+        assert rows[name]["status"] == "done" and rows[name]["key_metric"]
+        assert rows[name]["peak_mb"] < 3 * 1024
+    latest = lab.home / "runs" / "latest"
+    assert latest.resolve().name == "smoke" or latest.read_text().strip() == "smoke"
+
+
+def test_scripts_and_the_runner_agree(scripts: Done, lab: Done) -> None:
+    """The same seeds, data and parameters give the same numbers on both ways."""
+    by_hand, by_runner = (
+        {tuple(row[c] for c in runs.RESULT_COLUMNS[:5]): row["value"] for row in results(run)}
+        for run in (scripts.run, lab.home / "runs" / "smoke")
+    )
+    assert by_hand.keys() == by_runner.keys()
+    numbers = [(by_hand[key], by_runner[key]) for key in by_hand]
+    for one, other in numbers:
+        assert one == other or float(one) == pytest.approx(float(other), abs=1e-6)
