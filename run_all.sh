@@ -4,4 +4,4 @@
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$ROOT/tools/setup.sh"
-exec "$PYTHON" -m tools.lab "$@"
+exec "$PYTHON" -P -m tools.lab "$@"

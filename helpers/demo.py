@@ -386,12 +386,16 @@ def _make_clips(clips: Sequence[Clip], folder: Path, seed: int, processes: int) 
     for clip in clips:
         waiting.put(clip)
     answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-    workers = [_Worker(folder, seed, waiting, answers) for _ in range(processes if clips else 0)]
+    workers = [_Worker(folder, seed, waiting, answers)] if clips else []
     try:
         for n_made in range(1, len(clips) + 1):
             error = answers.get()
             if error is not None:
                 raise error
+            if n_made == 1:
+                # The others start once the first has made a clip: in a new environment it has then
+                # compiled librosa's loops, and two that compile at once spoil each other's cache.
+                workers += [_Worker(folder, seed, waiting, answers) for _ in range(1, processes)]
             yield n_made
     finally:
         for worker in workers:

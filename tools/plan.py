@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import settings
+from helpers.data import data_name
 from helpers.settings import LabError, Profile, did_you_mean
 from tools.notebooks import Lab, script_contents
 from tools.processes import threads_available
@@ -227,7 +228,7 @@ def resolved_device(device: str) -> str:
 
 
 def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
-    source = DEMO if is_demo else data.name
+    source = DEMO if is_demo else data_name(data)
     name = source if source == profile.name else f"{source}-{profile.name}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
     return safe[:80] or "run"
