@@ -143,6 +143,8 @@ class CNNBackbone(nn.Module):
             conv_block(before, after, kernel, pool)
             for before, after in zip(sizes[:-1], sizes[1:], strict=True)
         )
+        # The same numbers in another order in memory, which convolutions on CPUs and GPUs prefer.
+        self.blocks.to(memory_format=torch.channels_last)
         self.min_frames = pool ** len(self.blocks)
         n_bands = n_features // self.min_frames
         if n_bands < 1:

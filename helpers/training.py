@@ -207,13 +207,22 @@ def _batch_loss(
 
 
 def autocast(device: torch.device) -> torch.autocast | nullcontext:
-    """bfloat16 where a CUDA device computes it natively; elsewhere plain float32.
+    """bfloat16 where the device computes it natively; elsewhere plain float32.
 
-    bfloat16 has float32's range, so no gradient scaler is needed.
+    bfloat16 has float32's range, so no gradient scaler is needed. Weights, losses and the
+    optimizer stay in float32.
     """
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.autocast("cuda", dtype=torch.bfloat16)
+    if device.type in ("cpu", "cuda") and has_native_bfloat16(device):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the processor or GPU has bfloat16 instructions of its own (emulation is slow)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not public yet: may go away
+    return bool(ask and ask())
 
 
 def _keep_frozen_batch_norms(model: nn.Module) -> None:

@@ -66,7 +66,7 @@ max_masked_bands = 8  # training hides up to this many mel bands at a time (Spec
 epochs = 18  # passes over the training clips, at most
 patience = 6  # epochs without a better validation loss before training stops
 learning_rate = 0.002  # of Adam, after one epoch of warm-up
-overfit_epochs = 40  # passes over the four batches of step 7δ
+overfit_epochs = 30  # passes over the four batches of step 7δ
 digits_epochs = 8  # passes over the digits of step 7α
 
 # %%

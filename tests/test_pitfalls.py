@@ -55,6 +55,26 @@ def test_padding_is_the_mean_and_not_the_loudest_sound(mini_data: Path) -> None:
     assert in_decibels.max() < -10
 
 
+def test_the_statistics_of_the_scaling_are_those_of_the_training_clips(mini_data: Path) -> None:
+    splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
+    assert np.array_equal(splits.scaler.mean, datasets.BandScaler.fit(splits.train).mean)
+    assert not np.array_equal(splits.scaler.mean, datasets.BandScaler.fit(splits.base).mean)
+    assert splits.test.scaler is splits.scaler
+
+
+@pytest.mark.parametrize("name", ["lstm", "cnn"])
+def test_padding_is_always_masked(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = models.LSTMBackbone(32, 5) if name == "lstm" else models.CNNBackbone(32)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.bias, 1.0)  # an empty place gives 1, not 0
+    x, lengths = torch.randn(1, 21, 32), torch.tensor([21])
+    padded = nn.functional.pad(x, (0, 0, 0, 43))
+    backbone.eval()
+    torch.testing.assert_close(backbone(padded, lengths), backbone(x, lengths))
+
+
 def test_file_names_in_label_files_are_not_taken_literally(mini_data: Path) -> None:
     for folder, split in ((GENRE, "test"), (GENRE_BEAT, "train"), (GENRE_BEAT, "test")):
         labels = (mini_data / folder / f"{split}_labels.txt").read_text().splitlines()[1:]
