@@ -197,6 +197,18 @@ class Classifier(nn.Module):
         return self.head(self.backbone(x, lengths))
 
 
+def _head_at_the_middle(n_features: int, n_axes: int) -> nn.Linear:
+    """A linear head that begins by answering 0.5, the middle of an axis, for every clip.
+
+    Random first weights over a thousand features answer far outside of 0..1, and the first epochs
+    would be spent on coming back.
+    """
+    head = nn.Linear(n_features, n_axes)
+    nn.init.zeros_(head.weight)
+    nn.init.constant_(head.bias, 0.5)
+    return head
+
+
 class Regressor(nn.Module):
     """A backbone and a linear head for one axis: [B], the shape of its targets.
 
@@ -206,8 +218,7 @@ class Regressor(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(backbone.out_features, 1)
-        nn.init.constant_(self.head.bias, 0.5)  # the middle of the axis, to begin near the mean
+        self.head = _head_at_the_middle(backbone.out_features, 1)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """x [B, T, F], lengths [B] -> [B]."""
@@ -220,8 +231,7 @@ class MultitaskRegressor(nn.Module):
     def __init__(self, backbone: nn.Module, n_axes: int = 3) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = nn.Linear(backbone.out_features, n_axes)
-        nn.init.constant_(self.head.bias, 0.5)
+        self.head = _head_at_the_middle(backbone.out_features, n_axes)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """x [B, T, F], lengths [B] -> [B, n_axes]."""

@@ -265,13 +265,23 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
     """Begin a notebook's record in the run named by `$MUSICLAB_RUN`, else in `interactive`.
 
     What the notebook stored there before is replaced as it stores again; what it made with other
-    data is taken away first, so that it is never read as a result of these.
+    data is moved to `runs/<run>/other-data/` first, so that it is never read as a result of these.
     """
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
     folder = runs_dir() / run / "records" / notebook
     if (folder / "record.json").is_file() and _made_with(folder) != data_fingerprint(data):
-        shutil.rmtree(folder)
+        _move_aside(folder)
     return Record(notebook, data, seed, folder)
+
+
+def _move_aside(folder: Path) -> None:
+    """Keep a record that was made with other data out of the way of the one to come."""
+    aside = folder.parents[1] / "other-data" / str(_made_with(folder)) / folder.name
+    if aside.exists():
+        shutil.rmtree(aside)  # an older one of the same data
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(aside)
+    print(f"what {folder.name} made with other data now lies in {aside}")
 
 
 def _made_with(folder: Path) -> str | None:

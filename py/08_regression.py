@@ -60,9 +60,10 @@ seed = 0
 batch_size = 32  # clips per step
 lstm_epochs = 20  # passes over the training clips, at most
 cnn_epochs = 18
-patience = 6  # epochs without a better validation loss before training stops
+patience = 8  # epochs without a better validation loss before training stops
 lstm_learning_rate = 0.003  # of Adam, after one epoch of warm-up
-cnn_learning_rate = 0.002
+cnn_learning_rate = 0.001  # of Adam, after `cnn_warmup_epochs` epochs of warm-up
+cnn_warmup_epochs = 3  # its head weighs a thousand features: small steps first
 crop_frames = 256  # the CNN trains on random windows of this many frames, and predicts whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands while the CNN trains
 
@@ -182,7 +183,9 @@ runs.tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folders['LST
 # %% tags=["solution"]
 options = {
     "LSTM": {"epochs": lstm_epochs, "learning_rate": lstm_learning_rate},
-    "CNN": {"epochs": cnn_epochs, "learning_rate": cnn_learning_rate},
+    "CNN": {
+        "epochs": cnn_epochs, "learning_rate": cnn_learning_rate, "warmup_epochs": cnn_warmup_epochs,
+    },
 }
 augment = {"LSTM": {}, "CNN": {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands}}
 histories = {}

@@ -54,8 +54,9 @@ device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0
 batch_size = 32  # clips per step
 epochs = 18  # passes over the training clips, at most
-patience = 6  # epochs without a better validation loss before training stops
-learning_rate = 0.002  # of Adam, after one epoch of warm-up
+patience = 8  # epochs without a better validation loss before training stops
+learning_rate = 0.001  # of Adam, after `warmup_epochs` epochs of warm-up
+warmup_epochs = 3  # the head weighs a thousand features: small steps first
 crop_frames = 256  # training windows, in frames; predictions use whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
 
@@ -141,7 +142,7 @@ settings.seed_everything(seed)
 model = models.build_model(spec)
 history = training.train(
     model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
-    loss=weighted, device=compute, name="multitask CNN",
+    warmup_epochs=warmup_epochs, loss=weighted, device=compute, name="multitask CNN",
 )  # fmt: skip
 record.save_checkpoint(
     "multitask", model, spec, feature="mel", scaler=splits.scaler, axes=axes,
@@ -246,7 +247,7 @@ spread = (train_values - train_values.mean(0)).abs().mean(0)  # what the constan
 settings.seed_everything(seed)
 mine = models.build_model(spec)
 training.train(mine, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
-               loss=MyLoss(1 / spread), device=compute, name="my loss")  # fmt: skip
+               warmup_epochs=warmup_epochs, loss=MyLoss(1 / spread), device=compute, name="my loss")  # fmt: skip
 trials = {"my loss": evaluation.predict(mine, loaders[1], compute)}
 trials["squared error"] = predicted["validation"]
 for name, values in trials.items():
