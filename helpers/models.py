@@ -198,13 +198,13 @@ class Classifier(nn.Module):
 
 
 def _head_at_the_middle(n_features: int, n_axes: int) -> nn.Linear:
-    """A linear head that begins by answering 0.5, the middle of an axis, for every clip.
+    """A linear head that begins by answering about 0.5, the middle of an axis, for every clip.
 
     Random first weights over a thousand features answer far outside of 0..1, and the first epochs
     would be spent on coming back.
     """
     head = nn.Linear(n_features, n_axes)
-    nn.init.zeros_(head.weight)
+    nn.init.normal_(head.weight, std=1e-3)  # not 0, or the backbone would get no gradient
     nn.init.constant_(head.bias, 0.5)
     return head
 
