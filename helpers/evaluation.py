@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from helpers.data import AXES
 from helpers.settings import LabError
+from helpers.training import threads_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,9 +58,10 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
     device = torch.device(device)
     model.to(device).eval()
     outputs = []
-    for x, _, lengths in loader:
-        # In float32 on every device: bfloat16 has three digits, and ranks would get ties.
-        outputs.append(model(x.to(device), lengths.to(device)).cpu())
+    with threads_for(model, device):
+        for x, _, lengths in loader:
+            # In float32 on every device: bfloat16 has three digits, and ranks would get ties.
+            outputs.append(model(x.to(device), lengths.to(device)).cpu())
     return torch.cat(outputs).numpy()
 
 

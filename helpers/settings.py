@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-# PyTorch's threads wait for each other thousands of times per LSTM step. By default they do so
-# spinning, and then any other busy program makes a step several times slower. OpenMP reads this
-# when PyTorch is first imported, so it stands here, above all other imports of the kit.
+# While PyTorch's threads wait for each other they spin by default, and then any other busy program
+# makes a training step several times slower. OpenMP reads this when PyTorch is first imported, so
+# it stands here, above all other imports of the kit.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 PROFILE_FOLDER = Path(__file__).parent / "profiles"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -125,7 +125,7 @@ def train(
     history = History(name)
     keeper = _BestEpoch(model, patience)
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)
-    with _progress_bar(name, n_epochs) as bar:
+    with threads_for(model, device), _progress_bar(name, n_epochs) as bar:
         for _ in range(n_epochs):
             started = time.perf_counter()
             train_loss = _train_epoch(
@@ -204,6 +204,22 @@ def _batch_loss(
             "would broadcast them silently: make the shapes equal"
         )
     return loss(outputs, y)
+
+
+@contextmanager
+def threads_for(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """One thread for LSTMs on a CPU, all of them for everything else.
+
+    The steps of an LSTM follow one another and each is small: more threads gain nothing, wait for
+    each other at every step, and lose many times that when another program is busy.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu" and any(isinstance(module, nn.LSTM) for module in model.modules()):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def autocast(device: torch.device) -> torch.autocast | nullcontext:

@@ -47,7 +47,7 @@ import pandas as pd
 import torch
 
 from helpers import data as lab_data
-from helpers import demo, features, models, plots, runs, settings
+from helpers import demo, features, models, plots, runs, settings, training
 
 notebook = "01_visualization"
 plots.use_style()
@@ -263,14 +263,15 @@ def seconds_per_step(n_frames, n_features=features.N_MELS, batch=8, repeats=5):
     x, y = torch.randn(batch, n_frames, n_features), torch.zeros(batch, dtype=int)
     x, y, lengths = (t.to(compute) for t in (x, y, torch.full((batch,), n_frames)))
     times = []
-    for _ in range(repeats + 1):
-        begin = time.perf_counter()
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(x, lengths), y).backward()
-        optimizer.step()
-        if compute.type == "cuda":
-            torch.cuda.synchronize()  # else only the launch would be timed
-        times.append(time.perf_counter() - begin)
+    with training.threads_for(model, compute):  # as `train` does
+        for _ in range(repeats + 1):
+            begin = time.perf_counter()
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(x, lengths), y).backward()
+            optimizer.step()
+            if compute.type == "cuda":
+                torch.cuda.synchronize()  # else only the launch would be timed
+            times.append(time.perf_counter() - begin)
     return float(np.median(times[1:]))
 
 
