@@ -58,7 +58,7 @@ data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data,
 device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0
 batch_size = 32  # clips per step
-lstm_epochs = 20  # passes over the training clips, at most
+lstm_epochs = 15  # passes over the training clips, at most
 cnn_epochs = 18
 patience = 8  # epochs without a better validation loss before training stops
 lstm_learning_rate = 0.003  # of Adam, after one epoch of warm-up
@@ -184,7 +184,9 @@ runs.tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folders['LST
 options = {
     "LSTM": {"epochs": lstm_epochs, "learning_rate": lstm_learning_rate},
     "CNN": {
-        "epochs": cnn_epochs, "learning_rate": cnn_learning_rate, "warmup_epochs": cnn_warmup_epochs,
+        "epochs": cnn_epochs,
+        "learning_rate": cnn_learning_rate,
+        "warmup_epochs": cnn_warmup_epochs,
     },
 }
 augment = {"LSTM": {}, "CNN": {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands}}

@@ -246,8 +246,10 @@ class MyLoss(models.MultitaskLoss):
 spread = (train_values - train_values.mean(0)).abs().mean(0)  # what the constant mean would have
 settings.seed_everything(seed)
 mine = models.build_model(spec)
-training.train(mine, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
-               warmup_epochs=warmup_epochs, loss=MyLoss(1 / spread), device=compute, name="my loss")  # fmt: skip
+training.train(
+    mine, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
+    warmup_epochs=warmup_epochs, loss=MyLoss(1 / spread), device=compute, name="my loss",
+)  # fmt: skip
 trials = {"my loss": evaluation.predict(mine, loaders[1], compute)}
 trials["squared error"] = predicted["validation"]
 for name, values in trials.items():
