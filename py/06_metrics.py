@@ -93,7 +93,8 @@ predictions = {
 }
 folder_of = dict(zip(trained["model"], trained["folder"], strict=True))
 feature_of = dict(zip(trained["model"], trained["feature"], strict=True))
-print({name: values.shape for name, values in predictions.items()})
+sizes = sorted({len(values) for values in predictions.values()})
+print(f"{len(predictions)} models, each with a class for every one of {sizes} test clips")
 
 # %%
 test_sets = {lab_data.GENRE: "genre test (full)", lab_data.GENRE_BEAT: "genre test (beat)"}

@@ -143,7 +143,7 @@ after_relu = [maps for name, maps in stages.items() if "ReLU" in name]
 alive = [f"{float((maps > 0).float().mean()):.0%}" for maps in after_relu]
 runs.tell(
     "**What each layer does.** The first convolution answers where an edge of its own direction"
-    " lies (its filters are light on one side and dark on the other). Batch norm brings its"
+    " lies (many of its filters are light on one side and dark on the other). Batch norm brings its"
     " answers to a common scale. ReLU keeps the positive ones:"
     f" {alive[0]} of the values survive the first one, {alive[1]} the second."
     " Max pooling halves the picture and keeps the strongest answer of each 2 x 2 square. The"
