@@ -144,10 +144,11 @@ history = training.train(
     model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
     warmup_epochs=warmup_epochs, loss=weighted, device=compute, name="multitask CNN",
 )  # fmt: skip
-record.save_checkpoint(
+path = record.save_checkpoint(
     "multitask", model, spec, feature="mel", scaler=splits.scaler, axes=axes,
     epoch=history.best_epoch, note="lowest weighted validation loss",
 )  # fmt: skip
+print(f"kept epoch {history.best_epoch} of {len(history.train_loss)}, in {path.name}")
 
 # %%
 title = "One CNN, three axes: weighted loss"
