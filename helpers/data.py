@@ -76,8 +76,10 @@ def find_data(data: str | Path = "auto") -> Path:
         return _demo_data()
     if str(data) != "auto":
         return _named_folder(Path(data).expanduser(), "the data folder")
-    if os.environ.get("MUSICLAB_DATA"):
-        return _named_folder(Path(os.environ["MUSICLAB_DATA"]).expanduser(), "$MUSICLAB_DATA")
+    if named := os.environ.get("MUSICLAB_DATA"):
+        if named == "demo":
+            return _demo_data()
+        return _named_folder(Path(named).expanduser(), "$MUSICLAB_DATA")
     from helpers.settings import project_root
 
     places = [KAGGLE_INPUT, Path("../input").resolve(), Path("data").resolve()]

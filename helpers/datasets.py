@@ -361,8 +361,12 @@ def genre_splits(folder: Path, feature: str, seed: int, *, val_fraction: float =
     """
     labelled = SpectrogramDataset(folder, "train", feature)
     test = SpectrogramDataset(folder, "test", feature)
-    train_part, val_part = stratified_split(
-        labelled.labels.numpy(), (1 - val_fraction, val_fraction), seed
+    by_id = np.argsort(labelled.ids)  # whatever the order of the label file
+    train_part, val_part = (
+        np.sort(by_id[part])
+        for part in stratified_split(
+            labelled.labels.numpy()[by_id], (1 - val_fraction, val_fraction), seed
+        )
     )
     labelled.scaler = test.scaler = BandScaler.fit(Subset(labelled, train_part))
     return Splits(Subset(labelled, train_part), Subset(labelled, val_part), test)

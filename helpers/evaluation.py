@@ -124,15 +124,18 @@ def accuracy_of(confusions: np.ndarray) -> np.ndarray:
 
 
 def f1_per_class_of(confusions: np.ndarray) -> np.ndarray:
-    """F1 of each class: [R, C, C] counts -> [R, C]; 0 for a class that never occurs at all."""
+    """F1 of each class: [R, C, C] counts -> [R, C]; NaN where a class never occurs at all."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     involved = confusions.sum(1) + confusions.sum(2)
-    return 2 * hits / np.maximum(involved, 1)
+    return np.where(involved > 0, 2 * hits / np.maximum(involved, 1), np.nan)
 
 
 def macro_f1_of(confusions: np.ndarray) -> np.ndarray:
-    """The mean F1 over the classes: [R, C, C] counts -> [R]."""
-    return f1_per_class_of(confusions).mean(1)
+    """The mean F1 over the classes that occur: [R, C, C] counts -> [R].
+
+    A small class may be missing from a resample; counted as 0 there, it would bias the interval.
+    """
+    return np.nanmean(f1_per_class_of(confusions), axis=1)
 
 
 def f1_scores(
@@ -191,9 +194,7 @@ def mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Sco
 
 def affect_scores(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> dict[str, Score]:
     """Spearman of each axis, and under `mean` that of step 8ε; [n, 3] arrays in the order AXES."""
-    scores = {
-        axis: spearman(true[:, i], predicted[:, i], seed) for i, axis in enumerate(AXES)
-    }
+    scores = {axis: spearman(true[:, i], predicted[:, i], seed) for i, axis in enumerate(AXES)}
     return scores | {"mean": mean_spearman(true, predicted, seed)}
 
 
@@ -248,10 +249,13 @@ class Comparison:
         gap = abs(self.difference.value)
         interval = f"95 % interval of the difference {self.difference.low:+.3f} to "
         interval += f"{self.difference.high:+.3f}"
-        chance = "so it may be chance" if not self.clear else "so it is unlikely to be chance"
+        chance = "so it may be chance"
+        if self.clear:
+            chance = "so it is unlikely to be chance for these two trained models"
         return (
             f"{first} is {gap:.3f} {sign} {second} in {what} ({interval}): the difference is "
-            f"{verdict} what resampling the clips gives by itself, {chance}."
+            f"{verdict} what resampling the clips gives by itself (p = {self.p_value:.3f}), "
+            f"{chance}."
         )
 
 

@@ -299,14 +299,17 @@ def score_plot(
     told = "; ".join(f"{name} {score}" for name, score in scores.items())
     figure, axes = _figure(1, 1, 7.5, 1.0 + 0.34 * len(scores), f"{title}. {told}.")
     ax = axes[0, 0]
-    for row, score in enumerate(scores.values()):
+    # Rows such as "energy: CNN" take colour and marker from what stands behind the colon.
+    kinds = list(dict.fromkeys(name.split(": ")[-1] for name in scores))
+    for row, (name, score) in enumerate(scores.items()):
+        style = kinds.index(name.split(": ")[-1])
         if not score.defined:
             ax.text(0.5, row, f"undefined: {score.reason}", fontsize=8, va="center")
             continue
-        colour = COLOURS[row % 6]
+        colour = COLOURS[style % 6]
         if np.isfinite(score.low):
             ax.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
-        ax.plot(score.value, row, marker=MARKERS[row % len(MARKERS)], color=colour, markersize=7)
+        ax.plot(score.value, row, marker=MARKERS[style % len(MARKERS)], color=colour, markersize=7)
         ax.annotate(f"{score.value:.2f}", (score.value, row), xytext=(0, 6),
                     textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
     if reference is not None:
@@ -347,12 +350,15 @@ def predicted_against_true(
     figure, axes = _figure(
         1, len(panels), 3.6 * len(panels), 3.5, f"{title}. {told}.", sharex=True, sharey=True
     )
+    # A linear head may leave 0..1; no clip is cut off.
+    everything = np.concatenate([[0.0, 1.0], *(values for _, values, _ in panels.values())])
+    limits = (float(everything.min()) - 0.02, float(everything.max()) + 0.02)
     for number, (name, (true, predicted, score)) in enumerate(panels.items()):
         ax = axes[0, number]
         ax.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         ax.scatter(true, predicted, s=12, alpha=0.7, color=COLOURS[number], edgecolor="none")
-        ax.set(title=f"{name}: Spearman {score.value:.2f}" if score.defined else f"{name}: {score}",
-               xlabel="true value", ylabel="predicted", xlim=(0, 1), ylim=(0, 1))  # fmt: skip
+        ax.set_title(f"{name}: Spearman {score.value:.2f}" if score.defined else f"{name}: {score}")
+        ax.set(xlabel="true value", ylabel="predicted", xlim=(-0.02, 1.02), ylim=limits)
         ax.label_outer()
     figure.suptitle(title, x=0.01, ha="left")
     return figure

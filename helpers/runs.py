@@ -224,10 +224,6 @@ class Record:
                 f"{notebook}/{name}.csv: {error.args[0]}; run notebook {notebook} again"
             ) from error
 
-    def load_results(self, notebook: str) -> pd.DataFrame:
-        """The result rows of another notebook."""
-        return self.load_table(notebook, "results")
-
     def load_values(self, notebook: str) -> dict[str, Any]:
         """The small results of another notebook, by name."""
         return json.loads(self.find(notebook, "values.json").read_text())
@@ -340,26 +336,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: its weights are of another model ({first_line}); run its notebook again"
         ) from error
     return Checkpoint(model=model.eval(), scaler=scaler, **rest)
-
-
-def score_from_row(row: pd.Series) -> Score:
-    """The Score in a row of a results table."""
-    return Score(float(row["value"]), float(row["low"]), float(row["high"]))
-
-
-def environment() -> dict[str, str]:
-    """The versions that results depend on: Python and the main packages."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    names = ("torch", "numpy", "scipy", "scikit-learn", "librosa", "matplotlib", "papermill")
-    versions = {"python": platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 # ---- showing things, in notebooks and in scripts alike -----------------------------------------

@@ -325,9 +325,11 @@ class Grid:
 
     @property
     def n_bars(self) -> int:
+        """The number of whole bars in the clip."""
         return len(self.step_times) // self.steps_per_bar
 
     def bar_start(self, bar: int) -> float:
+        """Where a bar begins, in seconds; the last step's time for bars beyond the end."""
         return float(self.step_times[min(bar * self.steps_per_bar, len(self.step_times) - 1)])
 
 

@@ -94,8 +94,8 @@ def train(
 ) -> History:
     """Train with Adam; keep the weights of the epoch with the lowest validation loss.
 
-    The learning rate rises during `warmup_epochs` and then falls to 0 along a half cosine over
-    `epochs`. With `val_loader`, training stops once the validation loss has not fallen for
+    The learning rate rises during `warmup_epochs` and then falls to a hundredth along a half cosine
+    over `epochs`. With `val_loader`, training stops once the validation loss has not fallen for
     `patience` epochs, and `model` ends with its best epoch's weights. Without it, all epochs run
     (or `stop_after` of them, on the same schedule) and `model` ends with the last one's.
 

@@ -227,10 +227,10 @@ mapping = pd.DataFrame({
 runs.show_table(mapping)
 
 # %% [markdown] tags=["solution"]
-# **Why merge?** Psych-Rock, Post-Rock and Rock share instruments, production and often the same bands; the border between them is drawn by
-# labels and listeners, not by sound. Two classes with the same sound cannot be told apart by any classifier: the errors between them are noise in every
-# score, and each has fewer examples than they would have together. Merged, the class is easier to learn, and has more clips. (The price: classes
-# become unequal in size, see 4γ.)
+# **Why merge?** Psych-Rock, Post-Rock and Rock share instruments, production and often the same bands; much of the border between them is
+# drawn by labels and listeners. As far as two classes sound alike, no classifier can tell them apart: the errors between them are noise in every
+# score, and each has fewer examples than they would have together. That is the idea; how many mistakes really lie inside a merged class is
+# counted below. (The price: classes become unequal in size, see 4γ.)
 #
 # **Why drop?** The handout says: because these genres have very few samples. With few samples there is little to learn from, and the score of such a
 # class on the test set hangs on a handful of clips. A comment in the course's code gives another reason: "classes that do not work very well".
@@ -250,9 +250,8 @@ def with_counts(names):
 
 
 runs.tell(
-    f"- Dropped here: {with_counts(dropped)}. The largest genre has {counts.max()} clips, half of "
-    "the "
-    f"kept ones have {middle:.0f} or more.\n"
+    f"- Dropped here: {with_counts(dropped)}. The largest genre has {counts.max()} clips, the "
+    f"median of the kept ones is {middle:.0f}.\n"
     f"- **Dropped although they have as many as that: {with_counts(as_many)}**.\n"
     f"- Kept although a dropped genre has more clips: {with_counts(smaller_kept)}."
 )
@@ -438,7 +437,9 @@ together = {
     f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed)
     for a, b in combinations(affect, 2)
 }
-drawn = plots.score_plot(together, "Which axes go together", "Spearman between labels", 0.0, "none")
+drawn = plots.score_plot(
+    together, "Which axes go together", "Spearman between labels", 0.0, "no correlation"
+)
 record.show(drawn, "affect_axes")
 clear = [f"{name} ({s.value:+.2f})" for name, s in together.items() if s.low > 0 or s.high < 0]
 narrow = affect.std().idxmin()

@@ -235,7 +235,8 @@ record.show(plots.images(pictures, "One filter that answers to onsets", alt), "f
 # As in 5β: four batches, no dropout, no augmentation. The loss must go to 0.
 
 # %% tags=["solution"]
-few = torch.utils.data.Subset(splits.train, range(min(4 * batch_size, len(splits.train))))
+order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(seed))
+few = torch.utils.data.Subset(splits.train, order[: 4 * batch_size].tolist())
 few_loader = datasets.make_loader(few, batch_size, shuffle=True, seed=seed, crop_frames=crop_frames)
 model, _ = new_cnn(len(classes))
 overfit = training.train(model, few_loader, epochs=overfit_epochs, learning_rate=learning_rate,

@@ -261,6 +261,22 @@ for other in ("CNN of step 8", "SVR"):
     )
     what = f"Spearman for {axis} on held-out clips"
     runs.tell(compared.sentence("CNN from genre", other, what))
+    if other == "CNN of step 8":
+        highest_gain, settled = compared.difference.value, compared.clear
+
+# %% tags=["solution"]
+better = {
+    "its lowest validation loss is lower": min(history.val_loss) < target,
+    "its order of the held-out clips is better": highest_gain > 0,
+}
+agree = len(set(better.values())) == 1
+answers = "; ".join(f"{what}: {'yes' if yes else 'no'}" for what, yes in better.items())
+runs.tell(
+    f"**Did transfer help here?** {answers}. "
+    + ("Both say the same" if agree else "The two metrics, on two small parts, disagree")
+    + (", and the paired interval leaves out 0" if settled else "; the paired interval includes 0")
+    + ". This is one seed: a method is judged by several, on the same clips."
+)
 
 # %%
 # The lab's score, with this axis replaced in the predictions of step 8. Stored for notebook 11.

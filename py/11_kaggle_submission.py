@@ -254,8 +254,8 @@ else:
     )
 
 # %% [markdown]
-# **A stand-in for the demo set.** There is no competition for synthesised music, but its withheld answers lie outside the
-# data folder, where no notebook before this cell reads them. Where such a file is found (`multitask_test_answers`, `.csv` or
+# **A stand-in for the demo set.** There is no competition for synthesised music, but its withheld answers are kept beside the
+# data, and no notebook before this cell reads them. Where such a file is found (`multitask_test_answers`, `.csv` or
 # `.txt`, in the data folder or beside it) the finished `solution.txt` is scored as Kaggle would: this is *not* a Kaggle
 # score, and it must not change any choice above.
 

@@ -388,3 +388,16 @@ def test_augmentation_is_for_training_only_and_follows_the_seed(mini_data: Path)
     for loader, part in ((val, splits.val), (test, splits.test)):
         x, _, lengths = next(iter(loader))
         assert torch.equal(x[0, : lengths[0]], part[0][0])
+
+
+def test_the_split_is_of_the_same_clips_whatever_the_order_of_the_label_file(
+    mini_data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data" / "fma_genre_spectrograms_beat"
+    shutil.copytree(mini_data / "fma_genre_spectrograms_beat", folder)
+    labels = folder / "train_labels.txt"
+    header, *rows = labels.read_text().splitlines()
+    labels.write_text("\n".join([header, *reversed(rows)]) + "\n")
+    full = datasets.genre_splits(mini_data / "fma_genre_spectrograms", "mel", 0)
+    turned = datasets.genre_splits(folder, "mel", 0)
+    assert set(datasets.ids_of(full.val)) == set(datasets.ids_of(turned.val))

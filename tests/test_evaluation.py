@@ -326,3 +326,9 @@ def test_predictions_come_in_the_loader_s_order_without_dropout() -> None:
         assert outputs.shape == shape and outputs.dtype == np.float32
         with torch.no_grad():
             np.testing.assert_allclose(outputs, model.eval()(x, lengths), rtol=1e-5, atol=1e-6)
+
+
+def test_a_class_missing_from_a_resample_does_not_bias_the_interval_of_macro_f1() -> None:
+    true = np.repeat(np.arange(20), 3)
+    score = evaluation.classification_scores(true, true, 20)["macro F1"]
+    assert (score.value, score.low, score.high) == (1.0, 1.0, 1.0)

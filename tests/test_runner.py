@@ -223,7 +223,7 @@ def test_a_failure_skips_what_depends_on_it(
     assert "05_train" not in (small.folder / "results.csv").read_text()
 
     small.write("05_train", "leave('05_train', 0.25)")
-    assert small.run("--only", "0,5") == 0
+    assert small.run("--only", "0", "5") == 0
     assert small.statuses() == {"00_begin": "up to date", "05_train": "done"}
     assert not (small.folder / "notebooks" / "05_train.failed.ipynb").exists()
 

@@ -245,7 +245,6 @@ def test_results_have_one_row_per_model_feature_test_set_and_metric(home: Path, 
         "test_set": "genre test (full)", "metric": "accuracy", "value": 0.5, "low": 0.4,
         "high": 0.6, "seed": 3, "n": 9,
     }  # fmt: skip
-    assert runs.score_from_row(stored.iloc[0]) == Score(0.5, 0.4, 0.6)
 
 
 def test_affect_scores_are_stored_per_axis_and_as_their_mean(home: Path, data: Path) -> None:
@@ -276,7 +275,7 @@ def test_the_results_of_a_run_are_joined(
         record.finish(key_metric="accuracy 0.50")
     joined = pd.read_csv(home / "runs" / "interactive" / "results.csv")
     assert joined["notebook"].tolist() == ["06_metrics"] * 2 + ["07_cnn"] * 2
-    assert len(record.load_results("06_metrics")) == 2
+    assert len(record.load_table("06_metrics", "results")) == 2
     assert record.load_values("07_cnn") == {"key_metric": "accuracy 0.50"}
     assert "results.csv" in capsys.readouterr().out
 
@@ -345,11 +344,6 @@ def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "The **CNN** wins." in printed and "0.123\n" in printed
     assert "def time_mask(lengths" in printed
-
-
-def test_the_environment_names_what_results_depend_on() -> None:
-    versions = runs.environment()
-    assert versions["torch"].startswith("2.") and "python" in versions
 
 
 def test_nothing_half_written_stays_in_a_record(home: Path, data: Path) -> None:

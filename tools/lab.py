@@ -60,8 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--only",
-        metavar="NN[,NN]",
+        metavar="NN",
         action="append",
+        nargs="+",
         help="only these notebooks, by number or name, and what they need",
     )
     add("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
@@ -144,11 +145,12 @@ def _list(plan: Plan) -> int:
     return EXIT_DONE
 
 
-def _words(only: list[str] | None) -> list[str] | None:
-    """The notebooks named by one or more `--only`, split at commas."""
+def _words(only: list[list[str]] | None) -> list[str] | None:
+    """The notebooks named by one or more `--only`, split at spaces and commas."""
     if only is None:
         return None
-    words = [word.strip() for part in only for word in part.split(",") if word.strip()]
+    parts = [part for group in only for part in group]
+    words = [word.strip() for part in parts for word in part.split(",") if word.strip()]
     if not words:
         raise LabError("--only names no notebook; for example --only 05,06")
     return words
