@@ -15,20 +15,10 @@ import pytest
 from nbformat import NotebookNode
 
 from helpers.settings import load_profile
+from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = (
-    "00_setup",
-    "01_visualization",
-    "04_histograms",
-    "05_lstm",
-    "06_metrics",
-    "07_cnn",
-    "08_regression",
-    "09_transfer",
-    "10_multitask",
-    "11_kaggle_submission",
-)
+NOTEBOOKS = tuple(notebook.name for notebook in LAB_NOTEBOOKS)
 HANDOUT = (
     "rules, 0, 1α, 1β, 1γ, 2α, 2β, 3, 4α, 4β, 4γ, 5α, 5β, 5γ, 5δ, 5ε, 5ζ, 6α, 6β, 6γ, 6δ, "
     "6 questions, 7α, 7β, 7γ, 7δ, 7ε, 8α, 8β, 8γ, 8δ, 8ε, 9α, 9β, 9γ, 9δ, 9ε, 10α, 10β, 10γ, 10δ, "

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+
 ROOT = Path(__file__).resolve().parents[1]
 HELPERS = sorted((ROOT / "helpers").glob("*.py"))
 SCRIPTS = ("run_all.sh", "run_tests.sh", ".ci/run")
@@ -277,3 +279,7 @@ def test_what_is_public_is_documented_and_typed(path: Path) -> None:
             for name in missing_annotations(function):
                 faults.append(f"{function.name}: no type for {name}")
     assert faults == []
+
+
+def test_the_runner_runs_the_ten_notebooks_of_the_lab() -> None:
+    assert tuple(notebook.name for notebook in LAB_NOTEBOOKS) == NOTEBOOKS

@@ -16,22 +16,12 @@ import pytest
 from helpers import runs
 from helpers.data import MULTITASK, read_tracks
 from helpers.submission import HEADER, check_solution
+from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = (
-    "00_setup",
-    "01_visualization",
-    "04_histograms",
-    "05_lstm",
-    "06_metrics",
-    "07_cnn",
-    "08_regression",
-    "09_transfer",
-    "10_multitask",
-    "11_kaggle_submission",
-)
+NOTEBOOKS = tuple(notebook.name for notebook in LAB_NOTEBOOKS)
 FROM_ELSEWHERE = "05_lstm"
 LSTMS = {
     f"lstm_{feature}_{kind}" for feature in ("mel", "chroma", "fused") for kind in ("full", "beat")
