@@ -1,112 +1,34 @@
-"""Packed features, the lab's Dataset, scaling, splits, and batches that are padded and masked."""
+"""The lab's Dataset, scaling, splits, and batches that are padded and masked."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from helpers.data import AXES, CLASS_MAPPING, N_ROWS, map_classes, read_array, read_tracks
-from helpers.data import read_n_frames as _read_n_frames
-from helpers.settings import LabError, cache_dir, headless, write_atomically
+from helpers.data import (
+    AXES,
+    CLASS_MAPPING,
+    N_ROWS,
+    map_classes,
+    read_genre_labels,
+    read_tracks,
+)
+from helpers.settings import LabError
+from helpers.store import open_clips
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STORE_VERSION = 1
 FEATURE_ROWS = {"mel": slice(0, 128), "chroma": slice(128, N_ROWS), "fused": slice(0, N_ROWS)}
 UNLABELLED = -1
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x [B, T, F], y, lengths [B]
-
-
-# ---- packed features ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FeatureStore:
-    """All clips of one folder in one memory-mapped array, so that nothing is read before use.
-
-    `frames` is float16 [sum of T, 140]; clip number i of `paths` holds the rows
-    `offsets[i]:offsets[i + 1]`.
-    """
-
-    frames: np.ndarray
-    paths: list[str]
-    offsets: np.ndarray
-
-    def clip(self, index: int, rows: slice) -> np.ndarray:
-        """The frames of one clip, float32 [T, F]; `rows` picks mel, chroma or both."""
-        start, stop = self.offsets[index], self.offsets[index + 1]
-        return self.frames[start:stop, rows].astype(np.float32)
-
-
-def open_store(paths: Sequence[str]) -> FeatureStore:
-    """Open the packed form of these clip files; pack them first where that is not done yet.
-
-    A source file that was changed, added or removed gives another store, so an old one is never
-    taken for the new files. Raises LabError for a file that is no whole [140, T] array.
-    """
-    folder = cache_dir() / "packed"
-    key = _sources_digest(paths)
-    index_path = folder / f"{key}.json"
-    if not index_path.is_file():
-        _pack(paths, folder, key)
-    offsets = np.asarray(json.loads(index_path.read_text())["offsets"], dtype=np.int64)
-    frames = np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)
-    if frames.shape != (offsets[-1], N_ROWS):
-        raise LabError(f"{folder / key}.npy: does not match its index; delete {folder} and rerun")
-    return FeatureStore(frames, list(paths), offsets)
-
-
-def _sources_digest(paths: Sequence[str]) -> str:
-    """A key made of every source file's name, size and time of last change."""
-    digest = hashlib.sha256(f"store version {STORE_VERSION}".encode())
-    stats: dict[str, os.stat_result] = {}
-    for folder in sorted({os.path.dirname(path) for path in paths}):
-        stats.update((entry.path, entry.stat()) for entry in os.scandir(folder))
-    for path in paths:
-        stat = stats.get(path) or os.stat(path)
-        digest.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def _pack(paths: Sequence[str], folder: Path, key: str) -> None:
-    """Write `<key>.npy` and then `<key>.json`; the index comes last, so it marks a whole store."""
-    from tqdm import tqdm
-
-    with ThreadPoolExecutor() as pool:  # unzipping and disk reads release the interpreter lock
-        n_frames = list(pool.map(_read_n_frames, paths))
-        offsets = np.concatenate([[0], np.cumsum(n_frames)])
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{key}.{os.getpid()}.part"
-        try:
-            packed = np.lib.format.open_memmap(
-                partial, mode="w+", dtype=np.float16, shape=(int(offsets[-1]), N_ROWS)
-            )
-            arrays = pool.map(read_array, paths)
-            bar = tqdm(arrays, "packing clips", total=len(paths), disable=headless(), leave=False)
-            for start, array in zip(offsets, bar, strict=False):
-                packed[start : start + array.shape[1]] = array.T
-            packed.flush()
-            os.replace(partial, folder / f"{key}.npy")
-        except OSError as error:
-            raise LabError(
-                f"{folder}: cannot pack the features ({error.strerror}); about "
-                f"{offsets[-1] * N_ROWS * 2 / 2**20:.0f} MiB are needed there"
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
-    write_atomically(folder / f"{key}.json", json.dumps({"offsets": offsets.tolist()}))
 
 
 # ---- the Dataset -------------------------------------------------------------------------------
@@ -139,14 +61,17 @@ class SpectrogramDataset(Dataset):
         self.folder, self.split, self.feature = Path(folder), split, feature
         self.axes = _axis_names(axes)
         self.scaler, self.max_frames = scaler, max_frames
-        tracks = read_tracks(self.folder, split)
+        left_out: list[str] = []
+        tracks, store = open_clips(self.folder, split, left_out)
+        _tell_once(left_out)
         self.classes: list[str] = []
         if "genre" in tracks:
             tracks, self.classes = _with_classes(tracks, self.folder, class_mapping)
+            store = store.select(tracks.index.to_numpy())
+        self.store = store
         self.tracks = tracks.reset_index(drop=True)
         self.labels = _labels(self.tracks, self.axes, self.classes, self.folder)
-        self.store = open_store(self.tracks["path"].tolist())
-        self.lengths = np.diff(self.store.offsets)
+        self._frames_on: dict[torch.device, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -164,6 +89,27 @@ class SpectrogramDataset(Dataset):
         frames = self.store.clip(index, FEATURE_ROWS[self.feature])
         return frames if self.scaler is None else self.scaler.transform(frames)
 
+    def frames_on(self, device: torch.device) -> torch.Tensor:
+        """All packed frames of the folder, float16 [N, 140], on a device; copied there once.
+
+        On the CPU this is the memory map itself. Raises LabError when a GPU's memory is too small.
+        """
+        if device not in self._frames_on:
+            frames = torch.from_numpy(self.store.frames)
+            try:
+                self._frames_on[device] = frames.to(device)
+            except torch.OutOfMemoryError:
+                raise LabError(
+                    f"{self.folder}: its features take {frames.nbytes / 2**20:.0f} MiB, more than "
+                    f"{device} has left; make the loader without device="
+                ) from None
+        return self._frames_on[device]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The number of frames of every clip, int64 [n]."""
+        return self.store.lengths
+
     @property
     def n_features(self) -> int:
         """F, the number of values per frame."""
@@ -174,6 +120,17 @@ class SpectrogramDataset(Dataset):
     def ids(self) -> list[str]:
         """The clips' ids, in order."""
         return self.tracks["id"].tolist()
+
+
+_told: set[str] = set()
+
+
+def _tell_once(left_out: Sequence[str]) -> None:
+    """Print what was left out under `skip_bad`, each line once per process."""
+    new = [problem for problem in left_out if problem not in _told]
+    _told.update(new)
+    for problem in new:
+        print(f"left out (--skip-bad): {problem}")
 
 
 def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
@@ -191,17 +148,21 @@ def _with_classes(
 
     The class list comes from the training labels, so that both splits number them alike.
     """
-    identity = {genre: genre for genre in CLASS_MAPPING}
-    mapping = identity if mapping is None else mapping
-    tracks = tracks.assign(label=map_classes(tracks["genre"], mapping))
+    mapping = {genre: genre for genre in CLASS_MAPPING} if mapping is None else mapping
+    genres = tracks["genre"].tolist()
+    tracks = tracks.assign(label=map_classes(genres, mapping))
     tracks = tracks[tracks["label"].notna()]
-    trained = map_classes(read_tracks(folder, "train")["genre"], mapping)
-    classes = sorted({name for name in trained if name is not None})
+    if tracks.empty:
+        raise LabError(f"{folder}: no clip is left, the class mapping drops all genres; change it")
+    split = tracks["split"].iloc[0]
+    if split != "train":
+        genres = read_genre_labels(folder / "train_labels.txt")["genre"].tolist()
+    classes = sorted({name for name in map_classes(genres, mapping) if name is not None})
     unseen = sorted(set(tracks["label"]) - set(classes))
     if unseen:
         raise LabError(
-            f"{folder}/{tracks['split'].iloc[0]}_labels.txt: {unseen[0]} has no training clip; "
-            "drop it in the class mapping"
+            f"{folder}/{split}_labels.txt: {unseen[0]} has no training clip; drop it in the class "
+            "mapping"
         )
     return tracks, classes
 
@@ -219,7 +180,8 @@ def _labels(
         return values[:, 0] if len(axes) == 1 else values
     if "label" not in tracks:
         return torch.full((len(tracks),), UNLABELLED)
-    return torch.tensor([classes.index(name) for name in tracks["label"]])
+    numbers = {name: number for number, name in enumerate(classes)}
+    return torch.tensor([numbers[name] for name in tracks["label"].tolist()])
 
 
 def _fit_length(frames: np.ndarray, n_frames: int) -> np.ndarray:
@@ -262,9 +224,16 @@ class BandScaler:
         """Scale frames [T, F] (or any [..., F])."""
         return (frames - self.mean) / self.deviation
 
+    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and deviation, each [F], on a device."""
+        mean, deviation = torch.from_numpy(self.mean), torch.from_numpy(self.deviation)
+        return mean.to(device), deviation.to(device)
+
 
 def unwrap(dataset: Dataset) -> tuple[SpectrogramDataset, np.ndarray]:
-    """The SpectrogramDataset below nested `Subset`s, and the clip numbers that they select."""
+    """The SpectrogramDataset below a loader's or nested `Subset`s, and the clips they select."""
+    if isinstance(dataset, BatchCutter):
+        return dataset.base, dataset.clips
     if isinstance(dataset, Subset):
         base, inner = unwrap(dataset.dataset)
         return base, inner[np.asarray(dataset.indices, dtype=np.int64)]
@@ -426,44 +395,142 @@ def pad_batch(items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> Batch:
     return x, torch.stack([torch.as_tensor(label) for label in labels]), torch.tensor(lengths)
 
 
-@dataclass
-class RandomCrop:
-    """Augmentation: cut a window of `n_frames` out of each clip, at a random place every time."""
+def cut_clips(frames: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Cut clips out of the packed frames [N, rows], all at once: x [B, longest T, rows].
 
-    n_frames: int
-    generator: torch.Generator
-
-    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames [T, F] -> [min(T, n_frames), F]."""
-        free = len(frames) - self.n_frames
-        if free <= 0:
-            return frames
-        start = int(torch.randint(free + 1, (1,), generator=self.generator))
-        return frames[start : start + self.n_frames]
+    `starts` and `lengths` [B] say where in `frames` each clip lies. Behind a shorter clip stands
+    whatever follows it: `hide_padding` is the last step, after scaling.
+    """
+    steps = torch.arange(int(lengths.max()), device=frames.device)
+    places = (starts[:, None] + steps).clamp_(max=len(frames) - 1)
+    return frames.index_select(0, places.flatten()).view(*places.shape, -1)
 
 
-@dataclass
-class SpecAugment:
+def hide_padding(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Set what stands behind each clip's frames to 0, in place: x [B, T, F], lengths [B]."""
+    steps = torch.arange(x.shape[1], device=x.device)
+    return x.masked_fill_((steps >= lengths[:, None])[:, :, None], 0)
+
+
+def random_windows(
+    starts: torch.Tensor, lengths: torch.Tensor, n_frames: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Augmentation: a window of `n_frames` of each clip, at a random place every time.
+
+    Starts and lengths [B] of the clips -> those of the windows; shorter clips stay whole.
+    """
+    free = (lengths - n_frames).clamp_(min=0)
+    moved = (torch.rand(len(free), generator=generator) * (free + 1)).long()
+    return starts + moved, lengths.clamp(max=n_frames)
+
+
+def spec_augment(
+    x: torch.Tensor,
+    lengths: torch.Tensor,
+    max_bands: int,
+    max_share_of_time: float,
+    generator: torch.Generator,
+) -> torch.Tensor:
     """Augmentation: set a random band of frequencies and a random stretch of time to the mean.
 
-    Park et al. 2019 (arXiv 1904.08779), one mask each; on scaled features the mean is 0.
+    Park et al. 2019 (arXiv 1904.08779), one mask each per clip; in place on x [B, T, F], where
+    scaling has made the mean 0. A clip never disappears: one band and one frame are left.
+    """
+    most = lengths.cpu()
+    in_time = _random_stretch((max_share_of_time * most).long().minimum(most - 1), most, generator)
+    bands = torch.full_like(most, x.shape[2])
+    in_bands = _random_stretch(bands.sub(1).clamp_(max=max_bands), bands, generator)
+    for axis, (first, last) in ((1, in_time), (2, in_bands)):
+        places = torch.arange(x.shape[axis], device=x.device)
+        first, last = first.to(x.device)[:, None], last.to(x.device)[:, None]
+        masked = (places >= first) & (places < last)
+        x.masked_fill_(masked[:, :, None] if axis == 1 else masked[:, None, :], 0)
+    return x
+
+
+def _random_stretch(
+    most: torch.Tensor, available: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and last place (exclusive) of a stretch of 0 to `most` of `available` places, [B]."""
+    draws = torch.rand((2, len(most)), generator=generator)
+    width = (draws[0] * (most + 1)).long()
+    first = (draws[1] * (available - width + 1)).long()
+    return first, first + width
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Random batches of clips of similar length, so that little is padded.
+
+    Every epoch visits every clip once: the clips are shuffled, each stretch of `STRETCH` batches
+    is sorted by length and cut into batches, and these come in random order.
     """
 
-    max_bands: int
-    max_share_of_time: float
-    generator: torch.Generator
+    STRETCH = 4  # longer would pad less, but make batches of clips that are alike in tempo
 
-    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames [T, F] -> a copy of the same shape."""
-        frames = frames.clone()
-        for axis, largest in ((0, int(self.max_share_of_time * len(frames))), (1, self.max_bands)):
-            width = self._draw(min(largest, frames.shape[axis] - 1) + 1)
-            start = self._draw(frames.shape[axis] - width + 1)
-            frames.narrow(axis, start, width).zero_()
-        return frames
+    def __init__(self, lengths: np.ndarray, batch_size: int, generator: torch.Generator) -> None:
+        self.lengths = torch.from_numpy(np.ascontiguousarray(lengths))
+        self.batch_size, self.generator = batch_size, generator
 
-    def _draw(self, stop: int) -> int:
-        return int(torch.randint(max(1, stop), (1,), generator=self.generator))
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(len(self.lengths), generator=self.generator)
+        batches: list[torch.Tensor] = []
+        for stretch in order.split(self.STRETCH * self.batch_size):
+            by_length = stretch[self.lengths[stretch].argsort(stable=True)]
+            batches += by_length.split(self.batch_size)
+        for number in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield batches[number].tolist()
+
+
+class BatchCutter(Dataset):
+    """What a loader of `make_loader` reads: gives whole batches, cut out of the packed frames.
+
+    Fetching clip by clip, padding and stacking costs more than a step of a small network. With a
+    GPU as `device` the packed frames are copied there once, and the batches are cut there.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        crop_frames: int = 0,
+        max_masked_bands: int = 0,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.dataset = dataset
+        self.base, self.clips = unwrap(dataset)
+        self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
+        self.generator = generator or torch.Generator()
+        self.device = torch.device(device)
+        self.rows = FEATURE_ROWS[self.base.feature]
+        self.frames = self.base.frames_on(self.device)
+        self.starts = torch.from_numpy(self.base.store.starts[self.clips])
+        self.lengths = torch.from_numpy(self.base.store.lengths[self.clips])
+        self.labels = self.base.labels[torch.from_numpy(self.clips)]
+        if self.base.max_frames is not None:
+            self.lengths = self.lengths.clamp(max=self.base.max_frames)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitems__(self, numbers: list[int]) -> Batch:
+        """The batch of these clips: x [B, T, F] float32, scaled and padded with 0, y, lengths."""
+        chosen = torch.as_tensor(numbers)
+        starts, lengths = self.starts[chosen], self.lengths[chosen]
+        if self.crop_frames:
+            starts, lengths = random_windows(starts, lengths, self.crop_frames, self.generator)
+        starts, lengths = starts.to(self.device), lengths.to(self.device)
+        x = cut_clips(self.frames, starts, lengths)[:, :, self.rows].float()
+        if self.base.scaler is not None:
+            mean, deviation = self.base.scaler.tensors(self.device)
+            x.sub_(mean).div_(deviation)
+        hide_padding(x, lengths)
+        if self.max_masked_bands:
+            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
+        return x, self.labels[chosen].to(self.device), lengths
 
 
 def make_loader(
@@ -474,26 +541,32 @@ def make_loader(
     seed: int = 0,
     crop_frames: int = 0,
     max_masked_bands: int = 0,
+    device: torch.device | str = "cpu",
 ) -> DataLoader:
-    """A DataLoader of padded batches `(x [B, T, F], y, lengths [B])`.
+    """A DataLoader of padded batches `(x [B, T, F], y, lengths [B])` on `device`.
 
-    With `crop_frames` each clip is cut to a random window of that many frames; with
-    `max_masked_bands` SpecAugment masks up to so many bands and a tenth of the time. Both are for
-    training only. The order and the windows follow from the seed.
+    `shuffle` makes batches of clips of similar length in random order (`LengthBatches`); without
+    it the clips come in their own order. With `crop_frames` each clip is cut to a random window of
+    that many frames; with `max_masked_bands` SpecAugment masks up to so many bands and a tenth of
+    the time. Both are for training only. The order and the windows follow from the seed.
     """
     generator = torch.Generator().manual_seed(seed)
-    changes: list[Callable[[torch.Tensor], torch.Tensor]] = []
-    if crop_frames:
-        changes.append(RandomCrop(crop_frames, generator))
-    if max_masked_bands:
-        changes.append(SpecAugment(max_masked_bands, 0.1, generator))
-    return DataLoader(
+    cutter = BatchCutter(
         dataset,
-        batch_size=batch_size,
-        shuffle=shuffle,
+        crop_frames=crop_frames,
+        max_masked_bands=max_masked_bands,
         generator=generator,
-        collate_fn=_Collate(changes) if changes else pad_batch,
+        device=device,
     )
+    if not shuffle:
+        return DataLoader(cutter, batch_size=batch_size, collate_fn=_as_it_is, generator=generator)
+    batches = LengthBatches(cutter.lengths.numpy(), batch_size, generator)
+    return DataLoader(cutter, batch_sampler=batches, collate_fn=_as_it_is, generator=generator)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    """What `collate_fn` does to a batch that is one already (a function, for worker processes)."""
+    return batch
 
 
 def make_loaders(
@@ -503,6 +576,7 @@ def make_loaders(
     *,
     crop_frames: int = 0,
     max_masked_bands: int = 0,
+    device: torch.device | str = "cpu",
 ) -> tuple[DataLoader, DataLoader, DataLoader]:
     """Loaders for train (shuffled, augmented), validation and test (both whole and in order)."""
     train = make_loader(
@@ -512,26 +586,28 @@ def make_loaders(
         seed=seed,
         crop_frames=crop_frames,
         max_masked_bands=max_masked_bands,
+        device=device,
     )
-    return train, make_loader(splits.val, batch_size), make_loader(splits.test, batch_size)
+    val, test = (make_loader(part, batch_size, device=device) for part in (splits.val, splits.test))
+    return train, val, test
 
 
-@dataclass
-class _Collate:
-    """Change each clip, then pad (a class, not a closure, so that worker processes can have it)."""
+def require_frames(loader: DataLoader, n_frames: int) -> None:
+    """Raise LabError naming the first clip of a loader that has fewer than `n_frames` frames.
 
-    changes: list[Callable[[torch.Tensor], torch.Tensor]]
-
-    def __call__(self, items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> Batch:
-        return pad_batch([self._changed(*item) for item in items])
-
-    def _changed(
-        self, frames: torch.Tensor, label: torch.Tensor, length: int
-    ) -> tuple[torch.Tensor, torch.Tensor, int]:
-        frames = frames[:length]
-        for change in self.changes:
-            frames = change(frames)
-        return frames, label, len(frames)
+    Says nothing about loaders of other datasets than ours.
+    """
+    try:
+        base, clips = unwrap(loader.dataset)
+    except (AttributeError, LabError):
+        return
+    short = clips[base.lengths[clips] < n_frames]
+    if len(short):
+        raise LabError(
+            f"{base.tracks['path'][short[0]]}: {base.lengths[short[0]]} frames are too short for "
+            f"this CNN, which needs {n_frames}; remove the clip, or leave such clips out with "
+            "./run_all.sh --skip-bad"
+        )
 
 
 def take_batches(loader: DataLoader, n_batches: int) -> Iterator[Batch]:

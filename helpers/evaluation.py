@@ -17,6 +17,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from helpers.data import AXES
+from helpers.datasets import require_frames
+from helpers.models import shortest_clip
 from helpers.settings import LabError
 from helpers.training import threads_for
 
@@ -54,8 +56,10 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
     """The model's outputs for every clip of an unshuffled loader, float32, in the loader's order.
 
     [n, n_classes] logits of a classifier, [n] of a regressor, [n, n_axes] of a multitask model.
+    Raises LabError before anything is computed when a clip is too short for the model.
     """
     device = torch.device(device)
+    require_frames(loader, shortest_clip(model))
     model.to(device).eval()
     outputs = []
     with threads_for(model, device):

@@ -281,6 +281,11 @@ def build_model(spec: dict[str, Any]) -> nn.Module:
         raise LabError(f"no model can be built from {spec}: {error}") from error
 
 
+def shortest_clip(model: nn.Module) -> int:
+    """The number of frames that a clip needs for this model: 1, or what a CNN's poolings need."""
+    return max(getattr(module, "min_frames", 1) for module in model.modules())
+
+
 def n_parameters(model: nn.Module) -> int:
     """The number of trained values of a model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

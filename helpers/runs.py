@@ -10,7 +10,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.data import AXES, KAGGLE_INPUT, data_fingerprint
-from helpers.datasets import BandScaler
+from helpers.datasets import FEATURE_ROWS, BandScaler
 from helpers.evaluation import Score, affect_scores
 from helpers.models import build_model
-from helpers.settings import LabError, runs_dir, write_atomically
+from helpers.settings import LabError, remove_leftovers, runs_dir, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,18 +184,25 @@ class Record:
     # -- reading what other notebooks stored --
 
     def load_checkpoint(
-        self, notebook: str, name: str, *, head: str | None = None, feature: str | None = None
+        self,
+        notebook: str,
+        name: str,
+        *,
+        head: str | None = None,
+        feature: str | None = None,
+        classes: Sequence[str] | None = None,
     ) -> Checkpoint:
         """A model stored by another notebook, on the CPU, in evaluation mode.
 
-        Raises LabError when it is missing, cut short, made with other data, or has another head
-        or feature than asked for.
+        Raises LabError when it is missing, cut short, made with other data, or has another head,
+        feature or list of classes than asked for.
         """
         path = self.find(notebook, f"checkpoints/{name}.safetensors")
         checkpoint = read_checkpoint(path)
         for what, wanted, got in (
             ("head", head, checkpoint.spec["head"]),
             ("feature", feature, checkpoint.feature),
+            ("classes", None if classes is None else list(classes), checkpoint.classes),
         ):
             if wanted is not None and got != wanted:
                 raise LabError(
@@ -204,10 +212,11 @@ class Record:
         return checkpoint
 
     def load_table(self, notebook: str, name: str) -> pd.DataFrame:
-        """A table stored by another notebook; clip ids are text."""
-        import pandas as pd
+        """A table stored by another notebook; clip ids are text.
 
-        return pd.read_csv(self.find(notebook, f"{name}.csv"), dtype={"id": str})
+        Raises LabError when it is missing, or is no table.
+        """
+        return _read_table(self.find(notebook, f"{name}.csv"), notebook)
 
     def load_predictions(
         self, notebook: str, name: str, ids: list[str], columns: list[str]
@@ -216,17 +225,24 @@ class Record:
 
         Raises LabError when a clip or a column is not among them.
         """
-        table = self.load_table(notebook, name).set_index("id")
+        path = self.find(notebook, f"{name}.csv")
         try:
-            return table.loc[ids, columns].to_numpy()
+            return _read_table(path, notebook).set_index("id").loc[ids, columns].to_numpy()
         except KeyError as error:
-            raise LabError(
-                f"{notebook}/{name}.csv: {error.args[0]}; run notebook {notebook} again"
-            ) from error
+            raise LabError(f"{path}: {error.args[0]}; run notebook {notebook} again") from error
 
     def load_values(self, notebook: str) -> dict[str, Any]:
-        """The small results of another notebook, by name."""
-        return json.loads(self.find(notebook, "values.json").read_text())
+        """The small results of another notebook, by name.
+
+        Raises LabError when there are none, or the file is damaged.
+        """
+        path = self.find(notebook, "values.json")
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise LabError(
+                f"{path}: no whole JSON ({error}); run notebook {notebook} again"
+            ) from error
 
     def find(self, notebook: str, name: str) -> Path:
         """Where another notebook's stored file lies: this run, the newest, or Kaggle's inputs.
@@ -262,21 +278,29 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
 
     What the notebook stored there before is replaced as it stores again; what it made with other
     data is moved to `runs/<run>/other-data/` first, so that it is never read as a result of these.
+    What a killed process left half written there is removed.
     """
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
     folder = runs_dir() / run / "records" / notebook
     if (folder / "record.json").is_file() and _made_with(folder) != data_fingerprint(data):
         _move_aside(folder)
+    remove_leftovers(folder)
     return Record(notebook, data, seed, folder)
 
 
 def _move_aside(folder: Path) -> None:
     """Keep a record that was made with other data out of the way of the one to come."""
     aside = folder.parents[1] / "other-data" / str(_made_with(folder)) / folder.name
-    if aside.exists():
-        shutil.rmtree(aside)  # an older one of the same data
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(aside)
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)  # an older one of the same data
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(aside)
+    except OSError as error:
+        raise LabError(
+            f"{folder}: holds results of other data and cannot be moved to {aside} "
+            f"({error.strerror}); move it yourself, or choose another folder with MUSICLAB_HOME"
+        ) from error
     print(f"what {folder.name} made with other data now lies in {aside}")
 
 
@@ -302,11 +326,23 @@ def collect_results(run: Path) -> pd.DataFrame:
     """Join the notebooks' results of a run into its `results.csv`; returns the table."""
     import pandas as pd
 
-    parts = [pd.read_csv(path) for path in sorted(run.glob("records/*/results.csv"))]
+    paths = sorted(run.glob("records/*/results.csv"))
+    parts = [_read_table(path, path.parent.name) for path in paths]
     columns = list(RESULT_COLUMNS)
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     write_atomically(run / "results.csv", table.to_csv(index=False))
     return table
+
+
+def _read_table(path: Path, notebook: str) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype={"id": str})
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise LabError(
+            f"{path}: no whole table ({_one_line(error)}); run notebook {notebook} again"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -321,7 +357,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise LabError(f"{path}: no such checkpoint; run its notebook first") from None
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise LabError(
-            f"{path}: no whole checkpoint ({error}); delete it and run its notebook again"
+            f"{path}: no whole checkpoint ({_one_line(error)}); delete it and run its notebook "
+            "again"
         ) from error
     try:
         scaler = BandScaler(
@@ -330,12 +367,44 @@ def read_checkpoint(path: Path) -> Checkpoint:
         model = build_model(about["spec"])
         model.load_state_dict({key.removeprefix("model."): t for key, t in tensors.items()})
         rest = {key: about[key] for key in ("spec", "feature", "classes", "axes", "epoch", "note")}
-    except (KeyError, TypeError, RuntimeError, LabError) as error:
-        first_line = str(error).splitlines()[0]
+    except Exception as error:  # a description may say anything, and fail in any way
         raise LabError(
-            f"{path}: its weights are of another model ({first_line}); run its notebook again"
+            f"{path}: its weights are of another model ({_one_line(error)}); run its notebook again"
         ) from error
-    return Checkpoint(model=model.eval(), scaler=scaler, **rest)
+    checkpoint = Checkpoint(model=model.eval(), scaler=scaler, **rest)
+    contradiction = _contradiction(checkpoint)
+    if contradiction:
+        raise LabError(f"{path}: {contradiction}; run its notebook again")
+    return checkpoint
+
+
+def _contradiction(checkpoint: Checkpoint) -> str:
+    """How a checkpoint's description disagrees with its weights; empty when it does not."""
+    rows = FEATURE_ROWS.get(str(checkpoint.feature))
+    if rows is None:
+        return f"unknown feature {checkpoint.feature!r}"
+    n_bands = rows.stop - rows.start
+    for statistic in (checkpoint.scaler.mean, checkpoint.scaler.deviation):
+        if statistic.shape != (n_bands,):
+            return (
+                f"its scaling has shape {statistic.shape}, but feature {checkpoint.feature!r} has "
+                f"{n_bands} bands"
+            )
+    n_taken = checkpoint.spec["backbone_options"].get("n_features", n_bands)
+    if n_taken != n_bands:
+        return f"its model takes {n_taken} bands, but feature {checkpoint.feature!r} has {n_bands}"
+    n_outputs = checkpoint.model.head.out_features
+    for what, names in (("classes", checkpoint.classes), ("axes", checkpoint.axes)):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return f"its {what} are no list of names"
+        if names and len(names) != n_outputs:
+            return f"it names {len(names)} {what}, but its model has {n_outputs} outputs"
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, on one line of bearable length."""
+    return textwrap.shorten(str(error), 240, placeholder=" ...") or type(error).__name__
 
 
 # ---- showing things, in notebooks and in scripts alike -----------------------------------------

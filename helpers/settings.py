@@ -32,6 +32,8 @@ KAGGLE_WORKING = Path("/kaggle/working")
 PARAMETERS_FOR_ALL = "all"
 RUNNER_SECTION = "runner"
 DEFAULT_TIMEOUT_MINUTES = 60.0
+PARTIAL_SUFFIX = ".part"
+_A_PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
 
 
 class LabError(Exception):
@@ -46,12 +48,20 @@ class LabError(Exception):
 
 
 def _show_lab_errors_as_one_line() -> None:
-    """In plain scripts, print a LabError as one line on stderr; Python then exits with 1."""
+    """In plain scripts, print a LabError, or Ctrl-C, as one line on stderr.
+
+    Python then exits with 1, or ends by SIGINT (which shells show as 130).
+    """
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, LabError):
             print(f"error: {error}", file=sys.stderr)
+        elif isinstance(error, KeyboardInterrupt):
+            print(
+                "interrupted; what was stored is whole, run the same command again for the rest",
+                file=sys.stderr,
+            )
         else:
             previous(kind, error, trace)
 
@@ -103,25 +113,48 @@ def _made(folder: Path) -> Path:
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a whole file or nothing: a temporary name in the same folder, then a rename.
 
-    Raises LabError when the folder is read-only or the disk is full.
+    Raises LabError when the folder is read-only or the disk is full. Nothing half written stays
+    after that or after Ctrl-C; after `kill -9`, `remove_leftovers` takes it away.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     partial: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        prefix = f".{path.name}.{os.getpid()}."  # whose it is, for remove_leftovers
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=PARTIAL_SUFFIX)
         partial = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         partial.chmod(0o644)
         os.replace(partial, path)
     except OSError as error:
+        raise LabError(
+            f"{path}: cannot be written ({error.strerror}); {_A_PLACE_TO_WRITE}"
+        ) from error
+    finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
-        raise LabError(
-            f"{path}: cannot be written ({error.strerror}); free some space or choose another "
-            "folder with MUSICLAB_HOME"
-        ) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `write_atomically` left half written below `folder` when it was killed.
+
+    The files of processes that are still alive stay.
+    """
+    for path in folder.rglob(f".*{PARTIAL_SUFFIX}"):
+        owner = path.name.split(".")[-3]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
 
 
 # ---- profiles ----------------------------------------------------------------------------------
@@ -166,67 +199,134 @@ def load_profile(name: str) -> Profile:
     path = PROFILE_FOLDER / f"{name}.yaml"
     if name.endswith((".yaml", ".yml")):
         path = Path(name).expanduser()
-    if not path.is_file():
+        if not path.is_file():
+            raise LabError(
+                f"{path}: no such profile file; give one that exists, or one of "
+                f"{', '.join(profile_names())}"
+            )
+    elif not path.is_file():
         raise LabError(
             f"unknown profile {name!r}{did_you_mean(name, profile_names())}; known: "
             f"{', '.join(profile_names())}, or give the path of a .yaml file of your own"
         )
-    sections = _read_yaml_sections(path)
+    sections, where = _read_yaml_sections(path)
     if path.resolve() == (PROFILE_FOLDER / "demo.yaml").resolve():
         return Profile("demo", sections)
     demo = load_profile("demo")
-    _check_against_demo(path, sections, demo)
+    _check_against_demo(sections, demo, where)
     names = [*demo.sections, *(name for name in sections if name not in demo.sections)]
     merged = {name: {**demo.sections.get(name, {}), **sections.get(name, {})} for name in names}
     return Profile(path.stem, merged)
 
 
-def _read_yaml_sections(path: Path) -> dict[str, dict[str, Any]]:
+# Where a section, or a parameter in it, stands: `file:line`, or the file where that is unknown.
+_Where = Callable[..., str]
+
+
+def _read_yaml_sections(path: Path) -> tuple[dict[str, dict[str, Any]], _Where]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
+        raw = path.read_bytes()
+        text = raw.decode("utf-8")
+        content = yaml.safe_load(text)
+        lines = _lines_of(yaml.compose(text, yaml.SafeLoader))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise LabError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+        raise LabError(f"{place}: no valid YAML ({problem}); correct the line") from error
+
+    def where(*keys: object) -> str:
+        line = lines.get(tuple(map(str, keys)))
+        return f"{path}:{line}" if line else str(path)
+
     if not isinstance(content, dict):
-        raise LabError(f"{path}: a profile is a mapping of sections (all, 05_lstm, ...)")
+        raise LabError(
+            f"{path}: a profile is a mapping of sections (all, 05_lstm, ...); write for example "
+            "05_lstm: {epochs: 3}"
+        )
     for section, values in content.items():
         if not isinstance(values, dict):
-            raise LabError(f"{path}: section {section!r} must be a mapping of parameter: value")
-    return content
+            raise LabError(
+                f"{where(section)}: section {section!r} must be a mapping of parameter: value; "
+                "write for example 05_lstm: {epochs: 3}"
+            )
+    return content, where
+
+
+def _lines_of(node: Any, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    """The line, counted from 1, of each section and each of its parameters in a YAML tree."""
+    lines: dict[tuple[str, ...], int] = {}
+    if getattr(node, "id", "") == "mapping" and len(keys) < 2:
+        for key, value in node.value:
+            inner = (*keys, str(key.value))
+            lines[inner] = key.start_mark.line + 1
+            lines |= _lines_of(value, inner)
+    return lines
 
 
 def _check_against_demo(
-    path: Path, sections: Mapping[str, Mapping[str, Any]], demo: Profile
+    sections: Mapping[str, Mapping[str, Any]], demo: Profile, where: _Where
 ) -> None:
     for section, values in sections.items():
-        if section == RUNNER_SECTION:
-            continue
         if section != PARAMETERS_FOR_ALL and section not in demo.sections:
             known = sorted(demo.sections)
             raise LabError(
-                f"{path}: unknown section {section!r}{did_you_mean(section, known)}; known: "
-                f"{', '.join(known)}"
+                f"{where(section)}: unknown section {section!r}{did_you_mean(section, known)}; "
+                f"known: {', '.join(known)}"
             )
-        expected = demo.parameters(section)
+        runner = section == RUNNER_SECTION
+        expected = demo.sections[section] if runner else demo.parameters(section)
         for name, value in values.items():
+            place = where(section, name)
             if name not in expected:
                 raise LabError(
-                    f"{path}: unknown parameter {name!r} in section {section!r}"
+                    f"{place}: unknown parameter {name!r} in section {section!r}"
                     f"{did_you_mean(name, expected)}; known: {', '.join(sorted(expected))}"
                 )
-            _check_type(path, f"{section}.{name}", value, expected[name])
+            if runner:
+                _check_minutes(place, value, list(demo.sections))
+            else:
+                _check_type(place, f"{section}.{name}", value, expected[name])
 
 
-def _check_type(path: Path, name: str, value: object, example: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if isinstance(example, float) and number:
+def _check_type(where: str, name: str, value: Any, example: object) -> None:
+    if isinstance(example, float) and _is_number(value):
         return
     if type(value) is not type(example):
         raise LabError(
-            f"{path}: {name} is {value!r} ({type(value).__name__}) but must be "
-            f"{type(example).__name__}, for example {example!r}"
+            f"{where}: {name} is {value!r} ({type(value).__name__}) but must be "
+            f"{type(example).__name__}; write for example {example!r}"
         )
+    if isinstance(example, list) and example:
+        for item in value:
+            _check_type(where, f"an entry of {name}", item, example[0])
+
+
+def _check_minutes(where: str, value: object, notebooks: list[str]) -> None:
+    """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
+    limits = value if isinstance(value, Mapping) else {"default": value}
+    for name, minutes in limits.items():
+        if name != "default" and name not in notebooks:
+            raise LabError(
+                f"{where}: timeout_minutes names {name!r}{did_you_mean(name, notebooks)}; use "
+                "names of notebooks, or default"
+            )
+        if not _is_number(minutes) or minutes <= 0:
+            raise LabError(
+                f"{where}: timeout_minutes is {minutes!r} but must be a number above 0; write "
+                "for example 60"
+            )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def apply_profile(namespace: dict[str, Any]) -> None:
@@ -241,7 +341,10 @@ def apply_profile(namespace: dict[str, Any]) -> None:
     parameters = load_profile(name).parameters(notebook)
     unknown = sorted(set(parameters) - set(namespace))
     if unknown:
-        raise LabError(f"profile {name}: {notebook} has no parameter {', '.join(unknown)}")
+        raise LabError(
+            f"profile {name}: {notebook} has no parameter {', '.join(unknown)}; take it out of the "
+            "profile, or add it to the notebook's parameter cell"
+        )
     namespace.update(parameters)
     print(f"parameters of profile {name!r} applied")
 
@@ -285,9 +388,23 @@ def pick_device(name: str = "auto") -> torch.device:
     if not available[kind]():
         raise LabError(f"device {name!r} is not available here; use --device auto or cpu")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise LabError(f"unknown device {name!r}; write for example cuda or cuda:0") from error
+    if kind == "cuda" and (device.index or 0) >= (n_gpus := torch.cuda.device_count()):
+        raise LabError(
+            f"device {name!r} is not available here: GPUs are counted from 0, and there are "
+            f"{n_gpus}; use --device cuda"
+        )
+    return device
+
+
+# ---- bad data ----------------------------------------------------------------------------------
+
+
+def skip_bad() -> bool:
+    """True when `$MUSICLAB_SKIP_BAD` is `1`: bad clips and label rows are left out, not refused."""
+    return os.environ.get("MUSICLAB_SKIP_BAD") == "1"
 
 
 # ---- talking to the runner ---------------------------------------------------------------------

@@ -12,6 +12,7 @@ from helpers.settings import LabError, write_atomically
 
 ID_SUFFIX = ".fused.full.npy.gz"
 HEADER = "Id" + ID_SUFFIX + "," + ",".join(AXES)
+_ANEW = "write the file anew with notebook 11"
 
 
 def write_solution(path: Path, ids: Sequence[str], predictions: np.ndarray) -> Path:
@@ -22,7 +23,8 @@ def write_solution(path: Path, ids: Sequence[str], predictions: np.ndarray) -> P
     predictions = np.asarray(predictions, dtype=float)
     if predictions.shape != (len(ids), len(AXES)):
         raise LabError(
-            f"{path}: {predictions.shape} predictions for {len(ids)} clips and {len(AXES)} axes"
+            f"{path}: {predictions.shape} predictions for {len(ids)} clips and {len(AXES)} axes; "
+            "predict every clip on every axis once"
         )
     if not np.isfinite(predictions).all():
         raise LabError(f"{path}: some predictions are not finite; check the model's training")
@@ -40,13 +42,15 @@ def check_solution(text: str, expected_ids: Sequence[str], where: str = "solutio
     """Raise LabError unless the text is a whole submission for exactly the expected clips."""
     lines = text.splitlines()
     if not lines or lines[0] != HEADER:
-        raise LabError(f"{where}:1: the header must be {HEADER!r}")
+        raise LabError(f"{where}:1: the header must be {HEADER!r}; {_ANEW}")
     seen: set[str] = set()
     for number, line in enumerate(lines[1:], start=2):
         name, *values = line.split(",")
         _check_row(f"{where}:{number}", name, values)
         if clip_id(name) in seen:
-            raise LabError(f"{where}:{number}: clip {clip_id(name)} stands there twice")
+            raise LabError(
+                f"{where}:{number}: clip {clip_id(name)} stands there twice; take one line out"
+            )
         seen.add(clip_id(name))
     missing, extra = set(expected_ids) - seen, seen - set(expected_ids)
     if missing or extra:
@@ -58,10 +62,15 @@ def check_solution(text: str, expected_ids: Sequence[str], where: str = "solutio
 
 def _check_row(where: str, name: str, values: list[str]) -> None:
     if not name.endswith(ID_SUFFIX):
-        raise LabError(f"{where}: {name!r} must end in {ID_SUFFIX}")
+        raise LabError(f"{where}: {name!r} must end in {ID_SUFFIX}; {_ANEW}")
     try:
         numbers = [float(value) for value in values]
     except ValueError:
-        raise LabError(f"{where}: a value is not a number: {','.join(values)}") from None
+        raise LabError(
+            f"{where}: a value is not a number: {','.join(values)}; correct the line"
+        ) from None
     if len(numbers) != len(AXES) or not all(0 <= value <= 1 for value in numbers):
-        raise LabError(f"{where}: expected {len(AXES)} values in 0..1, got {','.join(values)}")
+        raise LabError(
+            f"{where}: expected {len(AXES)} values in 0..1, got {','.join(values)}; correct the "
+            "line"
+        )

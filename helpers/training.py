@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from helpers.datasets import Batch, take_batches
-from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor
+from helpers.datasets import Batch, require_frames, take_batches
+from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor, shortest_clip
 from helpers.settings import LabError, headless, report_progress
 
 if TYPE_CHECKING:
@@ -105,9 +105,12 @@ def train(
     Frozen parameters (`requires_grad_(False)`) stay as they are, and so do the statistics of batch
     norms whose parameters are frozen (step 9δ).
 
-    Raises LabError when the loss is not finite or outputs and targets differ in shape.
+    Raises LabError when the loss is not finite, when outputs and targets differ in shape, and,
+    before anything is computed, when a clip is too short for the model.
     """
     device = torch.device(device)
+    for loader in (train_loader, val_loader):
+        require_frames(loader, shortest_clip(model))
     model.to(device)
     loss = (loss or default_loss(model)).to(device)
     batches: DataLoader | list[Batch] = train_loader

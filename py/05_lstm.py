@@ -135,7 +135,7 @@ order = torch.randperm(len(beat.train), generator=torch.Generator().manual_seed(
 few = torch.utils.data.Subset(beat.train, order[: 4 * batch_size].tolist())
 n_classes_in_few = len(datasets.labels_of(few).unique())
 print(f"{len(few)} clips of {n_classes_in_few} of the {len(beat.base.classes)} classes")
-few_loader = datasets.make_loader(few, batch_size, shuffle=True, seed=seed)
+few_loader = datasets.make_loader(few, batch_size, shuffle=True, seed=seed, device=compute)
 
 
 # %% tags=["solution"]
@@ -187,7 +187,7 @@ histories, validation = {}, []
 def fit_lstm(folder, feature, name):
     """Train on one feature of one folder, store the best epoch, note its validation scores."""
     splits = datasets.genre_splits(root / folder, feature, seed)
-    train_loader, val_loader, _ = datasets.make_loaders(splits, batch_size, seed)
+    train_loader, val_loader, _ = datasets.make_loaders(splits, batch_size, seed, device=compute)
     model, spec = new_lstm(splits)
     history = training.train(
         model, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
@@ -325,7 +325,7 @@ class MyLSTM(models.LSTMBackbone):
 
 settings.seed_everything(seed)
 mine = models.Classifier(MyLSTM(beat.base.n_features, hidden_size), len(beat.base.classes))
-train_loader, val_loader, _ = datasets.make_loaders(beat, batch_size, seed)
+train_loader, val_loader, _ = datasets.make_loaders(beat, batch_size, seed, device=compute)
 trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
                        patience=patience, device=compute, name="my LSTM")  # fmt: skip
 print(

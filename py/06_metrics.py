@@ -84,7 +84,8 @@ def test_predictions(name, folder, feature):
     """Class numbers that a stored LSTM gives to the test clips of one folder."""
     checkpoint = record.load_checkpoint("05_lstm", name, head="classifier", feature=feature)
     test = datasets.SpectrogramDataset(root / folder, "test", feature, scaler=checkpoint.scaler)
-    outputs = evaluation.predict(checkpoint.model, datasets.make_loader(test, batch_size), compute)
+    loader = datasets.make_loader(test, batch_size, device=compute)
+    outputs = evaluation.predict(checkpoint.model, loader, compute)
     return outputs.argmax(1)
 
 

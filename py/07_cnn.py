@@ -237,7 +237,9 @@ record.show(plots.images(pictures, "One filter that answers to onsets", alt), "f
 # %% tags=["solution"]
 order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(seed))
 few = torch.utils.data.Subset(splits.train, order[: 4 * batch_size].tolist())
-few_loader = datasets.make_loader(few, batch_size, shuffle=True, seed=seed, crop_frames=crop_frames)
+few_loader = datasets.make_loader(
+    few, batch_size, shuffle=True, seed=seed, crop_frames=crop_frames, device=compute
+)
 model, _ = new_cnn(len(classes))
 overfit = training.train(model, few_loader, epochs=overfit_epochs, learning_rate=learning_rate,
                          overfit_batch=True, device=compute, name="CNN, four batches")  # fmt: skip
@@ -263,8 +265,9 @@ runs.tell(
 
 # %% tags=["solution"]
 train_loader, val_loader, test_loader = datasets.make_loaders(
-    splits, batch_size, seed, crop_frames=crop_frames, max_masked_bands=max_masked_bands
-)
+    splits, batch_size, seed,
+    crop_frames=crop_frames, max_masked_bands=max_masked_bands, device=compute,
+)  # fmt: skip
 model, spec = new_cnn(len(classes))
 history = training.train(
     model, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
@@ -286,7 +289,7 @@ everything.scaler = datasets.BandScaler.fit(everything)
 test = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel", scaler=everything.scaler)
 all_loader = datasets.make_loader(
     everything, batch_size, shuffle=True, seed=seed,
-    crop_frames=crop_frames, max_masked_bands=max_masked_bands,
+    crop_frames=crop_frames, max_masked_bands=max_masked_bands, device=compute,
 )  # fmt: skip
 refit, spec = new_cnn(len(classes))
 refit_history = training.train(
@@ -298,7 +301,7 @@ record.save_checkpoint(
     epoch=history.best_epoch, note="train + validation, epochs from validation",
 )  # fmt: skip
 predictions["cnn_mel_refit"] = evaluation.predict(
-    refit, datasets.make_loader(test, batch_size), compute
+    refit, datasets.make_loader(test, batch_size, device=compute), compute
 ).argmax(1)
 print(f"{len(everything)} clips instead of {len(splits.train)}, {history.best_epoch} epochs")
 
@@ -322,7 +325,7 @@ true = test.labels.numpy()
 lstm = record.load_checkpoint("05_lstm", "lstm_mel_full", head="classifier", feature="mel")
 lstm_test = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel", scaler=lstm.scaler)
 predictions["lstm_mel_full"] = evaluation.predict(
-    lstm.model, datasets.make_loader(lstm_test, batch_size), compute
+    lstm.model, datasets.make_loader(lstm_test, batch_size, device=compute), compute
 ).argmax(1)
 statistics = [baselines.band_statistics(part) for part in (everything, test)]
 predictions["svm_mel_refit"] = baselines.svm_predictions(

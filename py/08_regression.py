@@ -197,7 +197,7 @@ outputs = {(kind, part): {} for kind in specs for part in ("validation", "heldou
 def fit(kind, axis):
     """Train a fresh LSTM or CNN for one axis; store its best epoch and its predictions."""
     splits = datasets.affect_splits(root / folders[kind], features[kind], axis, parts)
-    loaders = datasets.make_loaders(splits, batch_size, seed, **augment[kind])
+    loaders = datasets.make_loaders(splits, batch_size, seed, **augment[kind], device=compute)
     settings.seed_everything(seed)  # the same start for every axis
     model = models.build_model(specs[kind])
     history = training.train(
@@ -401,7 +401,7 @@ class MyLoss(nn.MSELoss):
 
 axis = "energy"
 splits = datasets.affect_splits(root / folders["LSTM"], features["LSTM"], axis, parts)
-loaders = datasets.make_loaders(splits, batch_size, seed)
+loaders = datasets.make_loaders(splits, batch_size, seed, device=compute)
 settings.seed_everything(seed)
 mine = models.build_model(specs["LSTM"])
 training.train(mine, *loaders[:2], **options["LSTM"], patience=patience, loss=MyLoss(),

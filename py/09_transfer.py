@@ -99,7 +99,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}   ax
 genre = record.load_checkpoint("07_cnn", "cnn_mel_best", head="classifier", feature="mel")
 genre_splits = datasets.genre_splits(root / lab_data.GENRE, "mel", seed)
 true = datasets.labels_of(genre_splits.val).numpy()
-val_genre_loader = datasets.make_loader(genre_splits.val, batch_size)
+val_genre_loader = datasets.make_loader(genre_splits.val, batch_size, device=compute)
 logits = evaluation.predict(genre.model, val_genre_loader, compute)
 cnn_f1 = f1_score(true, logits.argmax(1), average="macro")
 lstms = record.load_table("05_lstm", "validation")
@@ -176,8 +176,9 @@ print(f"strict=False: {copied} of {len(after)} tensors copied, and no error")
 
 # %% tags=["solution"]
 train_loader, val_loader, heldout_loader = datasets.make_loaders(
-    splits, batch_size, seed, crop_frames=crop_frames, max_masked_bands=max_masked_bands
-)
+    splits, batch_size, seed,
+    crop_frames=crop_frames, max_masked_bands=max_masked_bands, device=compute,
+)  # fmt: skip
 model.backbone.requires_grad_(False)
 head_history = training.train(
     model, train_loader, val_loader, epochs=head_epochs, learning_rate=head_learning_rate,

@@ -136,8 +136,9 @@ runs.tell(
 single = record.load_checkpoint("08_regression", "cnn_valence", head="regressor", feature="mel")
 spec = {**single.spec, "head": "multitask", "head_options": {"n_axes": len(axes)}}
 loaders = datasets.make_loaders(
-    splits, batch_size, seed, crop_frames=crop_frames, max_masked_bands=max_masked_bands
-)
+    splits, batch_size, seed,
+    crop_frames=crop_frames, max_masked_bands=max_masked_bands, device=compute,
+)  # fmt: skip
 settings.seed_everything(seed)
 model = models.build_model(spec)
 history = training.train(

@@ -138,7 +138,7 @@ def predict_test(stored_in, name, folder):
         root / folder, "test", checkpoint.feature, scaler=checkpoint.scaler
     )
     outputs = evaluation.predict(
-        checkpoint.model, datasets.make_loader(clips, batch_size), compute
+        checkpoint.model, datasets.make_loader(clips, batch_size, device=compute), compute
     )
     values = outputs.reshape(len(clips), len(checkpoint.axes))
     return pd.DataFrame(values, index=clips.ids, columns=checkpoint.axes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -164,65 +163,6 @@ def test_first_batches(mini_data: Path) -> None:
     assert len(list(datasets.take_batches(loader, 99))) == 5  # 18 clips
 
 
-# ---- the packed store --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own_clips(tmp_path: Path, home: Path) -> list[str]:
-    """Paths of three clips that a test may change."""
-    rng = np.random.default_rng(0)
-    paths = [tmp_path / f"{name}.fused.full.npy" for name in (11, 12, 13)]
-    for path in paths:
-        np.save(path, rng.uniform(-80, 0, size=(140, int(rng.integers(3, 9)))))
-    return [str(path) for path in paths]
-
-
-def assert_store_equals_files(store: datasets.FeatureStore, paths: list[str]) -> None:
-    for index, path in enumerate(paths):
-        expected = read_array(path).T.astype(np.float16)
-        np.testing.assert_array_equal(store.clip(index, slice(0, 140)), expected)
-
-
-def test_a_store_holds_the_files_and_is_made_once(own_clips: list[str], home: Path) -> None:
-    assert_store_equals_files(datasets.open_store(own_clips), own_clips)
-    files = {path: path.stat().st_mtime_ns for path in (home / ".cache/packed").iterdir()}
-    again = datasets.open_store(own_clips)
-    assert isinstance(again.frames, np.memmap)  # nothing is read before use
-    assert files == {path: path.stat().st_mtime_ns for path in (home / ".cache/packed").iterdir()}
-    assert len(files) == 2
-
-
-def test_a_changed_source_file_is_noticed(own_clips: list[str]) -> None:
-    datasets.open_store(own_clips)
-    path = Path(own_clips[1])
-    np.save(path, read_array(path) / 2)  # the same size
-    os.utime(path, ns=(1, 1))
-    assert_store_equals_files(datasets.open_store(own_clips), own_clips)
-
-
-def test_another_choice_or_order_of_clips_is_another_store(own_clips: list[str]) -> None:
-    datasets.open_store(own_clips)
-    for paths in (own_clips[::-1], own_clips[1:]):
-        assert_store_equals_files(datasets.open_store(paths), paths)
-
-
-def test_a_bad_clip_leaves_no_store_behind(own_clips: list[str], home: Path) -> None:
-    array = read_array(own_clips[2])
-    array[0, 0] = np.nan
-    np.save(own_clips[2], array)
-    with pytest.raises(LabError, match="13.fused.full.npy: holds NaN"):
-        datasets.open_store(own_clips)
-    assert list((home / ".cache" / "packed").iterdir()) == []
-
-
-def test_a_store_that_was_cut_short_is_named(own_clips: list[str], home: Path) -> None:
-    datasets.open_store(own_clips)
-    (packed,) = (home / ".cache" / "packed").glob("*.npy")
-    np.save(packed, np.zeros((2, 140), dtype=np.float16))
-    with pytest.raises(LabError, match="does not match its index; delete"):
-        datasets.open_store(own_clips)
-
-
 # ---- scaling -----------------------------------------------------------------------------------
 
 
@@ -249,15 +189,14 @@ def test_a_band_that_never_changes_becomes_zero_not_nan() -> None:
     assert (scaler.transform(np.full((4, 1), -80.0, np.float32)) == 0).all()
 
 
-def test_a_silent_band_in_the_files_is_scaled_to_zero(own_clips: list[str]) -> None:
-    for path in own_clips:
-        array = read_array(path)
-        array[5] = -80.0
-        np.save(path, array)
-    folder = Path(own_clips[0]).parent / MULTITASK
+def test_a_silent_band_in_the_files_is_scaled_to_zero(tmp_path: Path, home: Path) -> None:
+    folder = tmp_path / MULTITASK
     (folder / "test").mkdir(parents=True)
-    for path in own_clips:
-        shutil.move(path, folder / "test")
+    rng = np.random.default_rng(0)
+    for name in (11, 12, 13):
+        array = rng.uniform(-80, 0, size=(140, int(rng.integers(3, 9))))
+        array[5] = -80.0
+        np.save(folder / "test" / f"{name}.fused.full.npy", array)
     dataset = SpectrogramDataset(folder, "test")
     dataset.scaler = BandScaler.fit(dataset)
     frames = np.concatenate([dataset.frames(i) for i in range(3)])
@@ -352,29 +291,55 @@ def test_affect_splits_use_the_scaling_of_a_checkpoint(mini_data: Path) -> None:
 # ---- augmentation ------------------------------------------------------------------------------
 
 
-def test_crops_are_pieces_of_the_clip_from_everywhere() -> None:
-    frames = torch.arange(50.0)[:, None].expand(50, 3)
-    crop = datasets.RandomCrop(20, torch.Generator().manual_seed(0))
-    starts = set()
+def test_windows_are_pieces_of_the_clip_from_everywhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    starts, lengths = torch.tensor([100, 200]), torch.tensor([50, 7])
+    seen = set()
+    for _ in range(500):
+        first, n_frames = datasets.random_windows(starts, lengths, 20, generator)
+        seen.add(int(first[0]))
+        assert n_frames.tolist() == [20, 7] and first[1] == 200  # a short clip stays whole
+    assert seen == set(range(100, 131))  # the last possible start included
+
+
+def test_spec_augment_hides_at_most_what_it_may_in_each_clip() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([100, 50, 1])
+    bands, frames = [], []
     for _ in range(300):
-        window = crop(frames)
-        starts.add(int(window[0, 0]))
-        assert torch.equal(window, frames[int(window[0, 0]) :][:20])
-    assert starts == set(range(31))  # the last possible start included
-    assert crop(frames[:7]) is not None and len(crop(frames[:7])) == 7
+        x = datasets.spec_augment(torch.ones(3, 100, 128), lengths, 8, 0.1, generator)
+        hidden = x == 0
+        bands.append(hidden.all(1).sum(1).tolist())
+        frames.append(hidden[:, :, :].all(2).sum(1).tolist())
+    assert np.max(bands, axis=0).tolist() == [8, 8, 8]
+    assert np.max(frames, axis=0).tolist() == [10, 5, 0]
+    assert not np.array_equal(*np.array(bands)[:, :2].T)  # each clip has masks of its own
+    assert datasets.spec_augment(torch.ones(1, 1, 2), torch.tensor([1]), 8, 0.1, generator).any()
 
 
-def test_spec_augment_hides_at_most_what_it_may() -> None:
-    augment = datasets.SpecAugment(8, 0.1, torch.Generator().manual_seed(0))
-    frames = torch.ones(100, 128)
-    most_bands = most_frames = 0
-    for _ in range(200):
-        hidden = augment(frames) == 0
-        most_bands = max(most_bands, int(hidden.all(0).sum()))
-        most_frames = max(most_frames, int(hidden.all(1).sum()))
-    assert (most_bands, most_frames) == (8, 10)
-    assert (frames == 1).all()  # the clip itself is not changed
-    assert augment(torch.ones(1, 2)).shape == (1, 2)
+def test_an_epoch_in_batches_of_similar_length_visits_every_clip_once(mini_data: Path) -> None:
+    lengths = np.random.default_rng(0).integers(26, 108, size=300)
+    sampler = datasets.LengthBatches(lengths, 32, torch.Generator().manual_seed(0))
+    epochs = [list(sampler), list(sampler)]
+    for batches in epochs:
+        assert len(batches) == len(sampler) == 10
+        assert sorted(sum(batches, [])) == list(range(300))
+    assert epochs[0] != epochs[1]
+    shuffled = np.random.default_rng(1).permutation(300)
+
+    def padding(batches: list[list[int]]) -> int:
+        return sum(int((lengths[b].max() - lengths[b]).sum()) for b in batches)
+
+    by_chance = [shuffled[i : i + 32].tolist() for i in range(0, 300, 32)]
+    assert padding(epochs[0]) < 0.5 * padding(by_chance)
+
+
+def test_a_loader_gives_what_padding_clip_by_clip_gives(mini_data: Path) -> None:
+    splits = datasets.genre_splits(mini_data / GENRE_BEAT, "fused", 0)
+    for part in (splits.val, splits.test):
+        by_clip = DataLoader(part, 5, collate_fn=datasets.pad_batch)
+        for cut, padded in zip(datasets.make_loader(part, 5), by_clip, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(cut, padded, strict=True))
 
 
 def test_augmentation_is_for_training_only_and_follows_the_seed(mini_data: Path) -> None:

@@ -28,6 +28,7 @@ ORDER = (
     "styles",
     "synthesis",
     "demo",
+    "store",
     "datasets",
     "models",
     "training",

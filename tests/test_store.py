@@ -1,0 +1,284 @@
+"""The packed store: equal to its files, shared, never out of date, never half written."""
+
+from __future__ import annotations
+
+import gzip
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from helpers import store as stores
+from helpers.data import GENRE, MULTITASK, N_ROWS, read_array
+from helpers.datasets import SpectrogramDataset
+from helpers.settings import LabError
+
+ALL_ROWS = slice(0, N_ROWS)
+
+
+@pytest.fixture
+def clips(tmp_path: Path, home: Path) -> list[str]:
+    """Paths of three clips that a test may change."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data" / MULTITASK / "test"
+    folder.mkdir(parents=True)
+    paths = [folder / f"{name}.fused.full.npy" for name in (11, 12, 13)]
+    for path in paths:
+        np.save(path, rng.uniform(-80, 0, size=(N_ROWS, int(rng.integers(20, 30)))))
+    return [str(path) for path in paths]
+
+
+@pytest.fixture
+def packed(home: Path) -> Path:
+    """The folder that stores are written to."""
+    return home / ".cache" / "packed"
+
+
+def assert_equals_files(store: stores.FeatureStore, paths: list[str]) -> None:
+    assert len(store.lengths) == len(paths)
+    for index, path in enumerate(paths):
+        expected = read_array(path).T.astype(np.float16)
+        np.testing.assert_array_equal(store.clip(index, ALL_ROWS), expected)
+
+
+def states(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+# ---- what is in it -----------------------------------------------------------------------------
+
+
+def test_a_store_holds_the_files_and_is_made_once(clips: list[str], packed: Path) -> None:
+    assert_equals_files(stores.open_store(clips), clips)
+    before = states(packed)
+    again = stores.open_store(clips)
+    assert isinstance(again.frames, np.memmap)  # nothing is read before use
+    assert again.frames.dtype == np.float16 and len(before) == 1
+    assert states(packed) == before
+
+
+def test_others_can_read_a_store(clips: list[str], packed: Path) -> None:
+    store = stores.open_store(clips)
+    (path,) = packed.iterdir()
+    with safe_open(path, framework="np") as file:
+        assert file.get_tensor("offsets").tolist() == [0, *np.cumsum(store.lengths).tolist()]
+        assert np.array_equal(file.get_tensor("frames"), store.frames)
+
+
+def test_the_order_of_the_label_file_does_not_matter(clips: list[str], packed: Path) -> None:
+    stores.open_store(clips)
+    before = states(packed)
+    assert_equals_files(stores.open_store(clips[::-1]), clips[::-1])
+    assert states(packed) == before
+
+
+def test_a_store_cannot_be_changed_by_mistake(clips: list[str]) -> None:
+    stores.open_store(clips).frames[:] = 0
+    assert_equals_files(stores.open_store(clips), clips)
+
+
+# ---- never out of date -------------------------------------------------------------------------
+
+
+def test_a_changed_source_file_is_noticed(clips: list[str], packed: Path) -> None:
+    stores.open_store(clips)
+    path = Path(clips[1])
+    np.save(path, read_array(path).astype(float) / 2)  # the same size
+    os.utime(path, ns=(1, 1))
+    assert_equals_files(stores.open_store(clips), clips)
+    assert len(list(packed.iterdir())) == 1  # the old one does not pile up
+
+
+def test_added_and_removed_files_are_noticed(clips: list[str], packed: Path) -> None:
+    stores.open_store(clips[:2])
+    for paths in (clips, clips[1:], clips):
+        assert_equals_files(stores.open_store(paths), paths)
+    assert len(list(packed.iterdir())) == 1
+
+
+@pytest.mark.parametrize("n_bytes", [0, 5, 100, 20_000, -1])
+def test_a_store_that_was_cut_short_is_made_anew(
+    clips: list[str], packed: Path, n_bytes: int
+) -> None:
+    stores.open_store(clips)
+    (path,) = packed.iterdir()
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    assert_equals_files(stores.open_store(clips), clips)
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 50_000, b"\x10" + bytes(7) + b"[1, 2, 3, 4, 5]  "])
+def test_a_file_that_is_no_store_is_replaced(
+    clips: list[str], packed: Path, content: bytes
+) -> None:
+    stores.open_store(clips)
+    (path,) = packed.iterdir()
+    path.write_bytes(content)
+    assert_equals_files(stores.open_store(clips), clips)
+
+
+def test_a_store_of_another_version_is_made_anew(
+    clips: list[str], packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(stores, "STORE_VERSION", "1")
+        stores.open_store(clips)
+    before = states(packed)
+    assert_equals_files(stores.open_store(clips), clips)
+    assert states(packed) != before
+
+
+def test_stores_of_folders_that_are_gone_are_removed(clips: list[str], packed: Path) -> None:
+    stores.open_store(clips)
+    moved = Path(clips[0]).parents[2].rename(Path(clips[0]).parents[3] / "moved")
+    (packed / ".left-by-a-killed-process.1.part").touch()
+    (packed / "0123456789abcdef.npy").touch()  # of an earlier version of the kit
+    paths = [str(path) for path in sorted((moved / MULTITASK / "test").iterdir())]
+    assert_equals_files(stores.open_store(paths), paths)
+    assert len(list(packed.iterdir())) == 1
+
+
+def test_a_data_set_that_is_open_survives_the_change_of_its_files(clips: list[str]) -> None:
+    folder = Path(clips[0]).parents[1]
+    before = SpectrogramDataset(folder, "test")
+    frames = [before.frames(i) for i in range(3)]
+    for path in clips:
+        np.save(path, np.zeros((N_ROWS, 40)))
+    assert SpectrogramDataset(folder, "test").lengths.tolist() == [40] * 3
+    for index, expected in enumerate(frames):
+        np.testing.assert_array_equal(before.frames(index), expected)
+
+
+# ---- shared, and whole or not there -------------------------------------------------------------
+
+
+def _open_and_sum(paths: list[str], home: str, results: multiprocessing.Queue) -> None:
+    os.environ["MUSICLAB_HOME"] = home
+    n_packed = []
+    pack = stores._pack
+    stores._pack = lambda *given: (n_packed.append(1), pack(*given))
+    total = float(stores.open_store(paths).frames.astype(np.float64).sum())
+    results.put((total, len(n_packed)))
+
+
+def test_several_processes_share_a_store_and_one_packs_it(
+    clips: list[str], home: Path, packed: Path
+) -> None:
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    workers = [
+        context.Process(target=_open_and_sum, args=(clips, str(home), results)) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert len({total for total, _ in found}) == 1
+    assert sum(n_packed for _, n_packed in found) == 1
+    assert len(list(packed.iterdir())) == 1
+
+
+def test_a_broken_clip_leaves_no_store_behind(clips: list[str], packed: Path) -> None:
+    array = read_array(clips[2])
+    array[0, 0] = np.nan
+    np.save(clips[2], array)
+    with pytest.raises(LabError, match="13.fused.full.npy: holds NaN"):
+        stores.open_store(clips)
+    assert list(packed.iterdir()) == []
+
+
+def test_values_that_do_not_fit_are_named(clips: list[str]) -> None:
+    np.save(clips[0], np.full((N_ROWS, 20), 1e6))
+    with pytest.raises(LabError, match="11.fused.full.npy: holds values beyond 65504"):
+        stores.open_store(clips)
+
+
+def test_too_little_disk_is_told_with_the_number_before_anything_is_written(
+    clips: list[str], packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(packed.parent.parent)._replace(free=2**20)
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(LabError, match=r"needs \d+ MiB here and 1 MiB are free.*MUSICLAB_HOME"):
+        stores.open_store(clips)
+    assert list(packed.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(
+    clips: list[str], packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stores.os, "pwrite", full)
+    with pytest.raises(LabError, match="cannot pack the features .No space left on device"):
+        stores.open_store(clips)
+    assert list(packed.iterdir()) == []
+
+
+# ---- leaving broken clips out ------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken_folder(mini_data: Path, tmp_path: Path, home: Path) -> Path:
+    """A genre folder with four broken clips, an absent one and a bad line."""
+    folder = shutil.copytree(mini_data / GENRE, tmp_path / "data" / GENRE)
+    plain = sorted((folder / "train").glob("*.npy"))
+    zipped = sorted((folder / "train").glob("*.gz"))
+    plain[0].write_bytes(plain[0].read_bytes()[:500])
+    np.save(plain[1], np.full((N_ROWS, 60), np.nan))
+    np.save(plain[2], np.zeros((N_ROWS, 9)))
+    zipped[0].write_bytes(gzip.decompress(zipped[0].read_bytes()))
+    zipped[1].unlink()
+    with (folder / "train_labels.txt").open("a") as labels:
+        labels.write("9999.fused.full.npy.gz\tRokc\n")
+    return folder
+
+
+def test_broken_clips_are_an_error(broken_folder: Path) -> None:
+    with pytest.raises(LabError, match=r"train_labels.txt:26: unknown genre 'Rokc' \(did you"):
+        stores.open_clips(broken_folder, "train")
+
+
+def test_skip_bad_leaves_broken_clips_out_and_lists_them(
+    broken_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUSICLAB_SKIP_BAD", "1")
+    tracks, store = stores.open_clips(broken_folder, "train")
+    assert len(tracks) == len(store.lengths) == 24 - 5
+    assert_equals_files(store, tracks["path"].tolist())
+    found = stores.left_out(broken_folder.parent)
+    assert len(found) == 6
+    for what in ("Rokc", "is not in", "Failed to read all", "NaN", "9 frames are too short", "no gzip"):
+        assert sum(what in line for line in found) == 1, what
+    dataset = SpectrogramDataset(broken_folder, "train", class_mapping=None)
+    assert len(dataset) == 19
+    told = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix("left out (--skip-bad): ") for line in told] == found
+    SpectrogramDataset(broken_folder, "train", "chroma")
+    assert capsys.readouterr().out == ""  # told once
+
+
+def test_without_skip_bad_the_same_store_names_its_broken_clip(
+    broken_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as lenient:
+        lenient.setenv("MUSICLAB_SKIP_BAD", "1")
+        tracks, _ = stores.open_clips(broken_folder, "train")
+        paths = [*tracks["path"], str(sorted((broken_folder / "train").glob("*.npy"))[0])]
+        assert len(stores.open_store(paths).broken) == 1
+    with pytest.raises(LabError, match="no whole .npy array"):
+        stores.open_store(paths)
+
+
+def test_a_folder_of_broken_clips_only_is_one_clear_line(
+    clips: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICLAB_SKIP_BAD", "1")
+    for path in clips:
+        Path(path).write_bytes(b"")
+    with pytest.raises(LabError, match="test: none of its clips can be used; first: .*11.fused"):
+        SpectrogramDataset(Path(clips[0]).parents[1], "test")
