@@ -51,6 +51,7 @@ WITH_AUDIO = 3  # clips of a split that keep their audio; in genre train, one of
 
 CLIP_SAMPLES = (660_983, 661_500)  # as cut by FMA and at 30 s: 1291 or 1292 frames
 MAX_PROCESSES = 8  # each takes 0.4 GB of memory
+MIB_PER_CLIP = 0.45  # on the disk
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 COMPLETE, STARTED = "complete.json", "started.json"
@@ -279,6 +280,7 @@ def build_demo(
         return folder / "data"
     _prepare(folder, identity)
     missing = [clip for clip in clips if not _is_made(clip, folder)]
+    _require_space(folder, len(missing))
     processes = min(processes or _usable_cores(), max(len(missing), 1))
     with _shown(progress, len(clips)) as report:
         report(len(clips) - len(missing))
@@ -324,6 +326,16 @@ def _prepare(folder: Path, identity: dict[str, object]) -> None:
             f"{folder}: cannot make folders here ({error.strerror}); choose another folder with "
             "--folder or MUSICLAB_HOME"
         ) from error
+
+
+def _require_space(folder: Path, n_clips: int) -> None:
+    """Raise LabError before anything is made when the disk has too little room for the clips."""
+    needed, free = n_clips * MIB_PER_CLIP, shutil.disk_usage(folder).free / 2**20
+    if free < needed:
+        raise LabError(
+            f"{folder}: the demo set needs {needed:.0f} MiB more here and {free:.0f} MiB are free; "
+            "make room, or choose another folder with MUSICLAB_HOME"
+        )
 
 
 def _refuse_foreign_files(folder: Path) -> None:

@@ -115,7 +115,7 @@ def conv_block(in_channels: int, out_channels: int, kernel: int, pool: int) -> n
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),  # spares a copy of the largest arrays
         nn.MaxPool2d(pool),
     )
 
@@ -165,18 +165,20 @@ class CNNBackbone(nn.Module):
         self, x: torch.Tensor, lengths: torch.Tensor
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """After each block: image [B, channels, bands, frames] and the lengths [B] left in it."""
-        if int(lengths.min()) < self.min_frames:
+        shortest = int(lengths.min())
+        if shortest < self.min_frames:
             raise LabError(
-                f"a clip of {int(lengths.min())} frames is too short for this CNN, which needs "
+                f"a clip of {shortest} frames is too short for this CNN, which needs "
                 f"{self.min_frames}; remove the clip or use fewer blocks"
             )
         image = x.transpose(1, 2)[:, None]  # frequency up, time across
         stages = []
         for block in self.blocks:
-            lengths = lengths // self.pool
+            lengths, shortest = lengths // self.pool, shortest // self.pool
             image = block(image)
-            # Zero behind each clip, as a convolution's own border: padding changes nothing.
-            image = image * time_mask(lengths, image.shape[-1])[:, None, None]
+            if shortest < image.shape[-1]:
+                # Zero behind each clip, as a convolution's own border: padding changes nothing.
+                image = image * time_mask(lengths, image.shape[-1])[:, None, None]
             stages.append((image, lengths))
         return stages
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -226,14 +227,20 @@ def threads_for(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def autocast(device: torch.device) -> torch.autocast | nullcontext:
-    """bfloat16 where the device computes it natively; elsewhere plain float32.
+    """bfloat16 where the device computes it natively; elsewhere plain float32, which is said once.
 
     bfloat16 has float32's range, so no gradient scaler is needed. Weights, losses and the
     optimizer stay in float32.
     """
     if device.type in ("cpu", "cuda") and has_native_bfloat16(device):
         return torch.autocast(device.type, dtype=torch.bfloat16)
+    _say_float32(device.type)
     return nullcontext()
+
+
+@cache
+def _say_float32(device_type: str) -> None:
+    print(f"{device_type}: no bfloat16 instructions here, so everything is computed in float32")
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

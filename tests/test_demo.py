@@ -315,6 +315,16 @@ def test_a_failing_worker_is_reported_in_one_line(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "set" / "complete.json").exists()
 
 
+def test_too_little_disk_is_told_with_the_number_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = demo.shutil.disk_usage(tmp_path)._replace(free=50 * 2**20)
+    monkeypatch.setattr(demo.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(LabError, match="needs 428 MiB more here and 50 MiB are free; make room"):
+        demo.build_demo(tmp_path / "set")
+    assert not list((tmp_path / "set").rglob("*.npy"))
+
+
 def test_size_and_seed_are_checked(tmp_path: Path):
     with pytest.raises(LabError, match="size is 0"):
         demo.build_demo(tmp_path, size=0)

@@ -308,3 +308,45 @@ def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+# ---- bfloat16 ----------------------------------------------------------------------------------
+
+
+def test_without_bfloat16_everything_is_float32_which_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "has_native_bfloat16", lambda device: False)
+    training._say_float32.cache_clear()
+    for _ in range(3):
+        with training.autocast(torch.device("cpu")):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    assert capsys.readouterr().out.count("no bfloat16 instructions here") == 1
+
+
+@pytest.mark.parametrize("name", ["lstm", "cnn"])
+def test_steps_in_bfloat16_agree_with_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated where the processor has none: the numbers are the same, only slower."""
+    torch.manual_seed(0)
+    backbone = (
+        models.LSTMBackbone(128, 16, dropout=0)
+        if name == "lstm"
+        else models.CNNBackbone(128, (4, 8, 8, 8), dropout=0)
+    )
+    model = models.Classifier(backbone, 4)
+    lengths = torch.tensor([40, 64, 51, 33])
+    x, y = torch.randn(4, 64, 128), torch.arange(4)
+    gradients = []
+    for native in (False, True):
+        monkeypatch.setattr(training, "has_native_bfloat16", lambda device, value=native: value)
+        model.zero_grad()
+        value = training._batch_loss(
+            model, nn.CrossEntropyLoss(), (x, y, lengths), torch.device("cpu")
+        )
+        assert value.dtype == torch.float32
+        value.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    exact, rounded = gradients
+    # The direction is what a step follows; single values move where max pooling picks another one.
+    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.98
+    assert not torch.equal(exact, rounded)  # it was bfloat16 indeed
