@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import os
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +58,7 @@ N_ROWS = 140  # rows of a stored array: 128 mel bands in dB, then 12 chroma clas
 KAGGLE_INPUT = Path("/kaggle/input")
 SEARCH_DEPTH = 5  # folders below /kaggle/input: datasets/<owner>/<slug>/data/<marker>
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+_GZIP_AT_MOST = 1100  # gzip makes nothing smaller than 1/1032 of its size
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -295,18 +295,27 @@ def _leave_out(problem: str, left_out: list[str] | None) -> None:
 
 
 def _read_text(path: Path) -> str:
+    raw = b""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        raw = path.read_bytes()
+        return raw.decode("utf-8-sig")
     except FileNotFoundError:
         raise LabError(
             f"{path}: the label file is missing; download or unpack the data again"
         ) from None
     except UnicodeDecodeError as error:
-        raise LabError(
-            f"{path}: no UTF-8 text at byte {error.start}; save the file as UTF-8"
-        ) from None
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
     except OSError as error:
-        raise LabError(f"{path}: cannot be read ({error.strerror})") from error
+        raise LabError(
+            f"{path}: cannot be read ({error.strerror}); download or unpack the data again"
+        ) from error
+
+
+def _line_of(path: Path, clip: str) -> int:
+    """The line of a label file that names a clip."""
+    rows = enumerate(_read_text(path).splitlines()[1:], start=2)
+    return next(n for n, row in rows if clip_id(re.split("[\t,]", row)[0].strip()) == clip)
 
 
 # ---- tracks table ------------------------------------------------------------------------------
@@ -333,13 +342,14 @@ def read_tracks(folder: Path, split: str, left_out: list[str] | None = None) -> 
     ids = tracks["id"].tolist()
     absent = [name for name in ids if name not in files]
     if absent:
-        if not skip_bad():
-            raise LabError(
-                f"{labels_path}: names {len(absent)} clips that are not in {folder / split}, the "
-                f"first is {absent[0]}; unpack the data again or take the lines out"
+        for name in absent if skip_bad() else absent[:1]:
+            others = f", nor are {len(absent) - 1} others" if len(absent) > 1 else ""
+            _leave_out(
+                f"{labels_path}:{_line_of(labels_path, name)}: clip {name} is not in "
+                f"{folder / split}{'' if skip_bad() else others}; unpack the data again or take "
+                "the line out",
+                left_out,
             )
-        for name in absent:
-            _leave_out(f"{labels_path}: clip {name} is not in {folder / split}", left_out)
         tracks = tracks[tracks["id"].isin(files)].reset_index(drop=True)
     tracks.insert(1, "path", [files[name] for name in ids if name in files])
     tracks.insert(2, "split", split)
@@ -392,8 +402,8 @@ def read_array(path: str | Path) -> np.ndarray:
         with open_array(path) as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
             file.read(1)  # only at its end does gzip compare the checksum
-    except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise LabError(f"{path}: no whole .npy array ({error}); get this file again") from error
+    except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
+        raise _not_whole(path, error) from error
     check_shape(path, array.shape, array.dtype)
     array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
@@ -411,10 +421,19 @@ def read_n_frames(path: str | Path) -> int:
             if version != (1, 0):
                 read = np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
-    except (ValueError, EOFError, OSError, zlib.error) as error:
-        raise LabError(f"{path}: no whole .npy array ({error}); get this file again") from error
+            packed = isinstance(file, gzip.GzipFile)
+    except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
+        raise _not_whole(path, error) from error
     check_shape(path, shape, dtype)
+    room = path.stat().st_size * (_GZIP_AT_MOST if packed else 1)
+    if N_ROWS * shape[1] * dtype.itemsize > room:  # before anybody makes room for it
+        raise _not_whole(path, f"its header promises {shape}, more than the file can hold")
     return int(shape[1])
+
+
+def _not_whole(path: Path, problem: Exception | str) -> LabError:
+    first = (str(problem) or type(problem).__name__).splitlines()[0]
+    return LabError(f"{path}: no whole .npy array ({first[:200]}); get this file again")
 
 
 def open_array(path: Path) -> gzip.GzipFile:

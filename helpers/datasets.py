@@ -17,10 +17,9 @@ from helpers.data import (
     N_ROWS,
     map_classes,
     read_genre_labels,
-    read_tracks,
 )
 from helpers.settings import LabError
-from helpers.store import open_clips
+from helpers.store import open_clips, usable_tracks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -350,7 +349,7 @@ def affect_parts(folder: Path, seed: int) -> pd.DataFrame:
     70/15/15, spread evenly over the mean of the three axes. The test folder has no labels, so the
     held-out part stands in for it; nothing is ever chosen on it.
     """
-    tracks = read_tracks(folder, "train").sort_values("id", ignore_index=True)
+    tracks = usable_tracks(folder, "train").sort_values("id", ignore_index=True)
     values = tracks[list(AXES)].mean(axis=1).to_numpy()
     parts = stratified_split(values, AFFECT_FRACTIONS, seed)
     table = tracks[["id"]].assign(part="")

@@ -403,8 +403,10 @@ def _contradiction(checkpoint: Checkpoint) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """What an error says, on one line of bearable length."""
-    return textwrap.shorten(str(error), 240, placeholder=" ...") or type(error).__name__
+    """What an error says, on one line of bearable length; of a list, its first entry."""
+    head, *entries = str(error).splitlines() or [type(error).__name__]
+    text = entries[0] if entries and head.endswith(":") else str(error)
+    return textwrap.shorten(text, 240, placeholder=" ...") or type(error).__name__
 
 
 # ---- showing things, in notebooks and in scripts alike -----------------------------------------

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
     import torch
@@ -236,7 +236,7 @@ def _read_yaml_sections(path: Path) -> tuple[dict[str, dict[str, Any]], _Where]:
         raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
     except OSError as error:
         raise LabError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+    except Exception as error:  # PyYAML's own, and what it lets through, as for a date like 13-45
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = " ".join((getattr(error, "problem", None) or str(error)).split())
@@ -296,7 +296,7 @@ def _check_against_demo(
                 _check_type(place, f"{section}.{name}", value, expected[name])
 
 
-def _check_type(where: str, name: str, value: Any, example: object) -> None:
+def _check_type(where: str, name: str, value: object, example: object) -> None:
     if isinstance(example, float) and _is_number(value):
         return
     if type(value) is not type(example):
@@ -304,7 +304,7 @@ def _check_type(where: str, name: str, value: Any, example: object) -> None:
             f"{where}: {name} is {value!r} ({type(value).__name__}) but must be "
             f"{type(example).__name__}; write for example {example!r}"
         )
-    if isinstance(example, list) and example:
+    if isinstance(example, list) and isinstance(value, list) and example:
         for item in value:
             _check_type(where, f"an entry of {name}", item, example[0])
 
@@ -318,14 +318,14 @@ def _check_minutes(where: str, value: object, notebooks: list[str]) -> None:
                 f"{where}: timeout_minutes names {name!r}{did_you_mean(name, notebooks)}; use "
                 "names of notebooks, or default"
             )
-        if not _is_number(minutes) or minutes <= 0:
+        if not (_is_number(minutes) and minutes > 0):
             raise LabError(
                 f"{where}: timeout_minutes is {minutes!r} but must be a number above 0; write "
                 "for example 60"
             )
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

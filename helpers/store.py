@@ -65,34 +65,60 @@ class FeatureStore:
         return replace(self, starts=self.starts[clips], lengths=self.lengths[clips], broken={})
 
 
+def usable_tracks(folder: Path, split: str) -> pd.DataFrame:
+    """The tracks of one split of one folder; under `skip_bad` those of good clips only."""
+    return open_clips(folder, split)[0] if skip_bad() else read_tracks(folder, split)
+
+
 def open_clips(
     folder: Path, split: str, left_out: list[str] | None = None
 ) -> tuple[pd.DataFrame, FeatureStore]:
     """The tracks of one split of one folder, and their frames, row for row.
 
     Packs the folder first where that is not done yet. Raises LabError for bad labels and broken
-    clips; under `skip_bad` they are left out instead, and described in `left_out`.
+    clips; under `skip_bad` they are left out instead, and described in `left_out`. A clip that is
+    bad in its full or in its beat-synchronous form is left out of both, which stay the same clips.
     """
     problems: list[str] = []
+    tracks, store = _open_good(folder, split, problems)
+    twin = folder.with_name(_twin(folder.name))
+    if skip_bad() and (twin / split).is_dir():
+        n_own = len(problems)
+        good = set(_open_good(twin, split, problems)[0]["id"])
+        if len(problems) > n_own:
+            kept = np.flatnonzero(tracks["id"].isin(good))
+            tracks, store = tracks.iloc[kept].reset_index(drop=True), store.select(kept)
+        if tracks.empty:
+            raise LabError(f"{folder / split}: none of its clips can be used; first: {problems[0]}")
+    if left_out is not None:
+        left_out += problems
+    return tracks, store
+
+
+def _twin(name: str) -> str:
+    """The folder that holds the same clips in their other form, full or beat-synchronous."""
+    return name.removesuffix("_beat") if name.endswith("_beat") else f"{name}_beat"
+
+
+def _open_good(folder: Path, split: str, problems: list[str]) -> tuple[pd.DataFrame, FeatureStore]:
+    """The clips of one folder that are good in themselves."""
     tracks = read_tracks(folder, split, problems)
     if tracks.empty:
         raise LabError(f"{folder / split}: none of its clips can be used; first: {problems[0]}")
     store = open_store(tracks["path"].tolist())
-    if skip_bad():
-        bad = store.broken | {
-            int(clip): f"{tracks['path'][clip]}: {store.lengths[clip]} frames are too short for "
-            f"the CNN, which needs {SHORTEST_CLIP}"
-            for clip in np.flatnonzero(store.lengths < SHORTEST_CLIP)
-            if clip not in store.broken
-        }
-        problems += [bad[clip] for clip in sorted(bad)]
-        good = np.array([clip for clip in range(len(tracks)) if clip not in bad], dtype=np.int64)
-        if not len(good):
-            raise LabError(f"{folder / split}: none of its clips can be used; first: {problems[0]}")
-        tracks, store = tracks.iloc[good].reset_index(drop=True), store.select(good)
-    if left_out is not None:
-        left_out += problems
-    return tracks, store
+    if not skip_bad():
+        return tracks, store
+    bad = store.broken | {
+        int(clip): f"{tracks['path'][clip]}: {store.lengths[clip]} frames are too short for "
+        f"the CNN, which needs {SHORTEST_CLIP}"
+        for clip in np.flatnonzero(store.lengths < SHORTEST_CLIP)
+        if clip not in store.broken
+    }
+    problems += [bad[clip] for clip in sorted(bad)]
+    good = np.array([clip for clip in range(len(tracks)) if clip not in bad], dtype=np.int64)
+    if not len(good):
+        raise LabError(f"{folder / split}: none of its clips can be used; first: {problems[0]}")
+    return tracks.iloc[good].reset_index(drop=True), store.select(good)
 
 
 def left_out(data: Path) -> list[str]:
@@ -101,7 +127,7 @@ def left_out(data: Path) -> list[str]:
     for folder in (data / name for name in FOLDERS):
         for split in SPLITS:
             if (folder / split).is_dir():
-                open_clips(folder, split, problems)
+                _open_good(folder, split, problems)
     return problems
 
 
@@ -349,7 +375,8 @@ def _new_file(path: Path, n_bytes: int) -> Iterator[int]:
     except OSError as error:
         raise LabError(
             f"{path.parent}: cannot pack the features ({error.strerror}); "
-            f"{n_bytes / 2**20:.0f} MiB are needed here"
+            f"{n_bytes / 2**20:.0f} MiB are needed here; make room, or choose another folder with "
+            "MUSICLAB_HOME"
         ) from error
     finally:
         if file is not None:

@@ -147,7 +147,7 @@ import torch
 from packaging.requirements import Requirement
 
 from helpers import data as lab_data
-from helpers import demo, features, plots, runs, settings
+from helpers import demo, features, plots, runs, settings, store
 
 notebook = "00_setup"
 plots.use_style()
@@ -278,7 +278,7 @@ runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
 # %% tags=["solution"]
 def overview(name, split):
     """One row about a split of a folder: clips, labels, kinds of file, frames per clip."""
-    tracks = lab_data.read_tracks(root / name, split)
+    tracks = store.usable_tracks(root / name, split)
     paths = [Path(path) for path in tracks["path"]]
     with ThreadPoolExecutor() as pool:  # reads the files' headers only
         frames = np.array(list(pool.map(lab_data.read_n_frames, paths)))
@@ -351,7 +351,7 @@ for name in present:
         labels = root / name / f"{split}_labels.txt"
         line = labels.read_text().splitlines()[1] if labels.is_file() else "(no label file)"
         row = {"folder": name, "split": split, "first line": line.replace("\t", "  ")}
-        on_disk = Path(lab_data.read_tracks(root / name, split)["path"].iloc[0]).name
+        on_disk = Path(store.usable_tracks(root / name, split)["path"].iloc[0]).name
         examples.append(row | {"on disk": on_disk})
 examples = pd.DataFrame(examples).set_index(["folder", "split"])
 runs.show_table(examples)
@@ -367,7 +367,8 @@ runs.show_table(examples)
 # %% tags=["solution"]
 def first_array(name):
     """Shape, type and value ranges of the first training clip of a folder."""
-    path = Path(lab_data.read_tracks(root / name, "train")["path"].iloc[0])
+    path = Path(store.usable_tracks(root / name, "train")["path"].iloc[0])
+    lab_data.read_array(path)  # names a broken file
     with lab_data.open_array(path) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
     mel, chroma = array[: features.N_MELS], array[features.N_MELS :]
@@ -405,7 +406,7 @@ runs.tell(
 # Then look for a clip by its id, in any of the folders:
 
 # %%
-wanted_id = lab_data.read_tracks(root / lab_data.GENRE, "test")["id"].iloc[-1]  # or one of yours
+wanted_id = store.usable_tracks(root / lab_data.GENRE, "test")["id"].iloc[-1]  # or one of yours
 for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
     print(f"{path.relative_to(root)}: {lab_data.read_n_frames(path)} frames")
 

@@ -47,7 +47,7 @@ import pandas as pd
 import torch
 
 from helpers import data as lab_data
-from helpers import demo, features, models, plots, runs, settings, training
+from helpers import demo, features, models, plots, runs, settings, store, training
 
 notebook = "01_visualization"
 plots.use_style()
@@ -94,7 +94,7 @@ for name, genre in (first, second):
 # row per mel band from low to high, a column per frame of 23 ms, values in decibels below the clip's loudest value.
 
 # %% tags=["solution"]
-tracks = lab_data.read_tracks(root / lab_data.GENRE, "train").set_index("id")
+tracks = store.usable_tracks(root / lab_data.GENRE, "train").set_index("id")
 ids = {str(genre): lab_data.clip_id(name) for name, genre in (first, second)}  # genre -> clip
 
 fused = {genre: lab_data.read_array(tracks.loc[clip, "path"]) for genre, clip in ids.items()}
@@ -249,7 +249,7 @@ for genre, array in mel.items():
 # length of a full clip, and at the length of the same clip with one frame per beat (step 2β).
 
 # %% tags=["solution"]
-beat_tracks = lab_data.read_tracks(root / lab_data.GENRE_BEAT, "train").set_index("id")
+beat_tracks = store.usable_tracks(root / lab_data.GENRE_BEAT, "train").set_index("id")
 beat_paths = {genre: beat_tracks.loc[clip, "path"] for genre, clip in ids.items()}
 beat_fused = {genre: lab_data.read_array(path) for genre, path in beat_paths.items()}
 n_beat = max(array.shape[1] for array in beat_fused.values())

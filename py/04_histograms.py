@@ -47,7 +47,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Subset
 
-from helpers import baselines, datasets, evaluation, models, plots, runs, settings
+from helpers import baselines, datasets, evaluation, models, plots, runs, settings, store
 from helpers import data as lab_data
 
 notebook = "04_histograms"
@@ -237,7 +237,7 @@ except settings.LabError as error:
 
 # %% tags=["solution"]
 folder = root / lab_data.GENRE
-genres = {split: lab_data.read_tracks(folder, split)["genre"] for split in lab_data.SPLITS}
+genres = {split: store.usable_tracks(folder, split)["genre"] for split in lab_data.SPLITS}
 counts = genres["train"].value_counts()
 mapping = pd.DataFrame({
     "class": [lab_data.CLASS_MAPPING[genre] or "(dropped)" for genre in sorted(counts.index)],
@@ -441,7 +441,7 @@ runs.tell(
 # together? (Rank correlation, as in the metric of step 8ε.)
 
 # %%
-affect = lab_data.read_tracks(root / lab_data.MULTITASK, "train")[list(lab_data.AXES)]
+affect = store.usable_tracks(root / lab_data.MULTITASK, "train")[list(lab_data.AXES)]
 drawn = plots.histogram(
     {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips",
     "value", "Histograms of the affect labels: " + "; ".join(

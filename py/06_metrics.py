@@ -82,8 +82,11 @@ runs.show_table(trained[["model", "folder", "feature", "macro F1"]].set_index("m
 # %% tags=["solution"]
 def test_predictions(name, folder, feature):
     """Class numbers that a stored LSTM gives to the test clips of one folder."""
-    checkpoint = record.load_checkpoint("05_lstm", name, head="classifier", feature=feature)
-    test = datasets.SpectrogramDataset(root / folder, "test", feature, scaler=checkpoint.scaler)
+    test = datasets.SpectrogramDataset(root / folder, "test", feature)
+    checkpoint = record.load_checkpoint(
+        "05_lstm", name, head="classifier", feature=feature, classes=test.classes
+    )
+    test.scaler = checkpoint.scaler
     loader = datasets.make_loader(test, batch_size, device=compute)
     outputs = evaluation.predict(checkpoint.model, loader, compute)
     return outputs.argmax(1)

@@ -322,7 +322,9 @@ record.show(
 
 # %% tags=["solution"]
 true = test.labels.numpy()
-lstm = record.load_checkpoint("05_lstm", "lstm_mel_full", head="classifier", feature="mel")
+lstm = record.load_checkpoint(
+    "05_lstm", "lstm_mel_full", head="classifier", feature="mel", classes=classes
+)
 lstm_test = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel", scaler=lstm.scaler)
 predictions["lstm_mel_full"] = evaluation.predict(
     lstm.model, datasets.make_loader(lstm_test, batch_size, device=compute), compute

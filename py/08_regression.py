@@ -47,7 +47,7 @@ import torch
 from sklearn.metrics import mean_squared_error, r2_score
 from torch import nn
 
-from helpers import baselines, datasets, evaluation, models, plots, runs, settings, training
+from helpers import baselines, datasets, evaluation, models, plots, runs, settings, store, training
 from helpers import data as lab_data
 
 notebook = "08_regression"
@@ -90,7 +90,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # %%
 parts = datasets.affect_parts(root / lab_data.MULTITASK, seed)
 record.save_table("affect_split", parts)
-tracks = parts.merge(lab_data.read_tracks(root / lab_data.MULTITASK, "train"), on="id")
+tracks = parts.merge(store.usable_tracks(root / lab_data.MULTITASK, "train"), on="id")
 summary = tracks.groupby("part", sort=False)[list(lab_data.AXES)].agg(["mean", "std"])
 summary.columns = [" ".join(names) for names in summary.columns]
 summary.insert(0, "clips", parts["part"].value_counts())

@@ -114,9 +114,7 @@ def test_an_unfinished_demo_set_is_not_taken(nowhere: Path, home: Path) -> None:
         lab_data.find_data()
 
 
-def test_a_wrong_folder_says_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_folder_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other" / "music").mkdir(parents=True)
     (tmp_path / "file").touch()
     with pytest.raises(LabError, match="absent: the data folder does not exist"):
@@ -210,8 +208,8 @@ def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path: Path) -> None:
         (b"Id\tGenre\n../7.npy\tBlues\n", r"txt:2: '../7.npy' is no clip name inside its folder"),
         (b"Id\tGenre\n/etc/x.npy\tBlues\n", r"txt:2: '/etc/x.npy' is no clip name"),
         (b"Id\tGenre\nsub/7.npy\tBlues\n", r"txt:2: 'sub/7.npy' is no clip name"),
-        (b"Id\tGenre\n7\tBl\xfces\n", r"train_labels.txt: no UTF-8 text at byte 13"),
-        (b"Id\tGenre\n7\tBlues\n9\tRock\n", r"names 1 clips that are not in .*train.* first is 9"),
+        (b"Id\tGenre\n7\tBl\xfces\n", r"train_labels.txt:2: no UTF-8 text; save the file as UTF-8"),
+        (b"Id\tGenre\n7\tBlues\n9\tRock\n", r"txt:3: clip 9 is not in .*train; unpack"),
         (b"7.npy\tBlues\n8.npy\tRock\n", r"txt:1: expected the header Id<TAB>Genre, got '7.npy"),
     ],
 )

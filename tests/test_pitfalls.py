@@ -183,9 +183,7 @@ def test_the_last_step_is_not_taken_inside_the_padding() -> None:
     backbone = models.LSTMBackbone(4, 5, bidirectional=False, pooling="last").eval()
     x = torch.randn(1, 7, 4)
     padded = nn.functional.pad(x, (0, 0, 0, 30))
-    torch.testing.assert_close(
-        backbone(padded, torch.tensor([7])), backbone(x, torch.tensor([7]))
-    )
+    torch.testing.assert_close(backbone(padded, torch.tensor([7])), backbone(x, torch.tensor([7])))
 
 
 def test_dropout_of_a_one_layer_lstm_does_something() -> None:
@@ -246,9 +244,7 @@ def batch(seed: int = 0) -> datasets.Batch:
 
 def test_training_mode_is_switched_on_in_every_epoch_and_off_for_validation() -> None:
     model = Watched()
-    training.train(
-        model, [batch()], [batch(1)], epochs=3, patience=9, loss=nn.CrossEntropyLoss()
-    )
+    training.train(model, [batch()], [batch(1)], epochs=3, patience=9, loss=nn.CrossEntropyLoss())
     assert model.modes == [True, False] * 3
     statistics = model.norm.running_mean.clone()
     training.evaluate_loss(model, [batch(1)], nn.CrossEntropyLoss(), "cpu")

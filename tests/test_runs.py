@@ -75,11 +75,15 @@ def test_a_checkpoint_comes_back_as_it_was_stored(home: Path, data: Path) -> Non
 
 
 def test_a_cnn_with_its_batch_norm_statistics_comes_back(home: Path, data: Path) -> None:
-    spec = {"backbone": "cnn", "backbone_options": {"n_features": 16}, "head": "multitask"}
+    spec = {
+        "backbone": "cnn", "backbone_options": {"channels": [2, 2, 2, 2]}, "head": "multitask",
+        "head_options": {"n_axes": 2},
+    }  # fmt: skip
     model = models.build_model(spec)
-    model(torch.randn(3, 20, 16), torch.tensor([20, 20, 18]))  # moves the statistics
+    model(torch.randn(3, 20, 128), torch.tensor([20, 20, 18]))  # moves the statistics
+    scaler = BandScaler(np.zeros(128, np.float32), np.ones(128, np.float32))
     record = runs.open_record("10_multitask", data, 0)
-    record.save_checkpoint("cnn", model, spec, feature="mel", scaler=SCALER, axes=["valence"])
+    record.save_checkpoint("cnn", model, spec, feature="mel", scaler=scaler, axes=["a", "b"])
     loaded = record.load_checkpoint("10_multitask", "cnn").model
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
@@ -130,6 +134,14 @@ def rewrite_header(path: Path, change: dict[str, object] | None) -> None:
         ({"spec": "lstm"}, "are of another model"),
         ({"feature": None}, "are of another model"),
         ({"spec": None}, "are of another model"),
+        ({"spec": {**SPEC, "backbone_options": {"dropout": 7}}}, "are of another model"),
+        ({"feature": "mel"}, r"its scaling has shape \(12,\), but feature 'mel' has 128 bands"),
+        ({"feature": "loudness"}, "unknown feature 'loudness'"),
+        ({"feature": ["mel"]}, r"unknown feature \['mel'\]"),
+        ({"classes": ["a", "b"]}, "it names 2 classes, but its model has 3 outputs"),
+        ({"classes": "abc"}, "its classes are no list of names"),
+        ({"classes": [1, 2, 3]}, "its classes are no list of names"),
+        ({"axes": ["valence"]}, "it names 1 axes, but its model has 3 outputs"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(
@@ -152,9 +164,27 @@ def test_another_head_or_feature_than_asked_for_is_refused(home: Path, data: Pat
         record.load_checkpoint("05_lstm", "lstm", feature="mel")
 
 
-def test_what_was_made_with_other_data_is_not_taken(
-    home: Path, data: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_list_of_classes_is_refused(home: Path, data: Path) -> None:
+    """As after an edit of the class mapping: the data are the same, the names are not."""
+    record = runs.open_record("05_lstm", data, 0)
+    store_model(record)
+    assert record.load_checkpoint("05_lstm", "lstm", classes=("a", "b", "c")).classes == [*"abc"]
+    expected = r"classes \['a', 'b', 'c'\], expected \['a', 'c', 'b'\]; run notebook 05_lstm again"
+    with pytest.raises(LabError, match=expected):
+        record.load_checkpoint("05_lstm", "lstm", classes=["a", "c", "b"])
+
+
+def test_a_model_s_bands_are_those_of_its_feature(home: Path, data: Path) -> None:
+    spec = {"backbone": "lstm", "backbone_options": {"n_features": 7}, "head": "regressor"}
+    record = runs.open_record("05_lstm", data, 0)
+    path = record.save_checkpoint(
+        "lstm", models.build_model(spec), spec, feature="chroma", scaler=SCALER
+    )
+    with pytest.raises(LabError, match="model takes 7 bands, but feature 'chroma' has 12; run"):
+        runs.read_checkpoint(path)
+
+
+def test_what_was_made_with_other_data_is_not_taken(home: Path, data: Path, tmp_path: Path) -> None:
     store_model(runs.open_record("05_lstm", data, 0))
     other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
     reader = runs.open_record("06_metrics", other, 0)
@@ -308,6 +338,30 @@ def test_predictions_come_back_for_the_clips_that_are_asked_for(home: Path, data
             record.load_predictions("08_regression", "svr", ids, columns)
 
 
+@pytest.mark.parametrize("content", [b"", b'a,b\n1,"', b"id,a\n1,2,3\n4\n1,2,3,4,5\n", b"\xff\xfe"])
+def test_a_damaged_table_is_named(home: Path, data: Path, content: bytes) -> None:
+    record = runs.open_record("08_regression", data, 0)
+    (record.folder / "results.csv").write_bytes(content)
+    for read in (
+        lambda: record.load_table("08_regression", "results"),
+        lambda: record.load_predictions("08_regression", "results", ["1"], ["a"]),
+        lambda: runs.collect_results(record.folder.parents[1]),
+    ):
+        with pytest.raises(
+            LabError, match="results.csv: no whole table .*run notebook 08_reg"
+        ) as e:
+            read()
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"[1]", b"\xff"])
+def test_damaged_values_are_named(home: Path, data: Path, content: bytes) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    (record.folder / "values.json").write_bytes(content)
+    with pytest.raises(LabError, match="values.json: no whole JSON .*run notebook 05_lstm again"):
+        record.load_values("05_lstm")
+
+
 # ---- figures and words -------------------------------------------------------------------------
 
 
@@ -344,6 +398,15 @@ def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "The **CNN** wins." in printed and "0.123\n" in printed
     assert "def time_mask(lengths" in printed
+
+
+def test_what_a_killed_process_left_is_removed(home: Path, data: Path) -> None:
+    record = runs.open_record("05_lstm", data, 0)
+    path, _ = store_model(record)
+    left = path.with_name(f".{path.name}.{2**22 + 1}.abcdefgh.part")  # above any process's number
+    left.write_text("half")
+    runs.open_record("05_lstm", data, 0)
+    assert path.is_file() and not left.exists()
 
 
 def test_nothing_half_written_stays_in_a_record(home: Path, data: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,20 @@ def test_a_profile_of_ones_own_keeps_the_demo_values_of_what_it_leaves_out(tmp_p
         ("- a\n- b", r"a profile is a mapping of sections"),
         ("all: {seed: [", r"no valid YAML"),
         ("", r"a profile is a mapping of sections"),
+        (
+            "all: {}\n05_lstm:\n  seed: 1\n  epochs: '3'",
+            r"mine.yaml:4: 05_lstm.epochs is '3' \(str",
+        ),
+        ("all: {}\n05_lsmt: {}", r"mine.yaml:2: unknown section '05_lsmt'"),
+        ("all: {}\n\n05_lstm:\n  - 3", r"mine.yaml:3: section '05_lstm' must be a mapping"),
+        ("all: {}\nseed: [1\n", r"mine.yaml:3: no valid YAML \(expected .*\); correct the line"),
+        ("all: {seed: 2021-13-45}", r"mine.yaml: no valid YAML \(month must be"),
+        ("07_cnn: {channels: [16, many]}", r"an entry of 07_cnn.channels is 'many' \(str\) but"),
+        ("1: {epochs: 3}", r"mine.yaml:1: unknown section 1; known"),
+        ("runner: {timeout_minutes: soon}", r"mine.yaml:1: timeout_minutes is 'soon' but must be"),
+        ("runner: {timeout_minutes: {default: 0}}", r"timeout_minutes is 0 but must be a number"),
+        ("runner: {timeout_minutes: {05_lsmt: 4}}", r"names '05_lsmt' \(did you mean '05_lstm'"),
+        ("runner: {timeout: 4}", r"unknown parameter 'timeout' in section 'runner'"),
     ],
 )
 def test_a_bad_profile_is_refused_with_its_file(tmp_path: Path, text: str, message: str) -> None:
@@ -86,6 +101,15 @@ def test_a_bad_profile_is_refused_with_its_file(tmp_path: Path, text: str, messa
         settings.load_profile(profile_file(tmp_path, text))
     assert "mine.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_profile_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="absent.yaml: no such profile file; give one that exists"):
+        settings.load_profile(str(tmp_path / "absent.yaml"))
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("all: {seed: 1}\n# f\u00fcnf".encode("latin-1"))
+    with pytest.raises(LabError, match="latin.yaml:2: no UTF-8 text; save the file as UTF-8"):
+        settings.load_profile(str(path))
 
 
 def test_a_whole_number_may_stand_for_a_real_one(tmp_path: Path) -> None:
@@ -153,10 +177,13 @@ def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch: pytest.Monke
     with pytest.raises(LabError, match="unknown device 'gpu'; known: auto, cpu, cuda"):
         settings.pick_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert settings.pick_device("auto") == torch.device("cuda")
     assert settings.pick_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(LabError, match="unknown device 'cuda:first'"):
         settings.pick_device("cuda:first")
+    with pytest.raises(LabError, match="'cuda:2' is not available here.*from 0, and there are 2"):
+        settings.pick_device("cuda:2")
 
 
 def test_progress_is_reported_only_when_somebody_listens(
@@ -216,11 +243,51 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
 
 
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.csv"
+    settings.write_atomically(path, "old")
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        settings.write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    dead, huge = 2**22 + 1, 10**30  # above any process's number
+    removed = [tmp_path / "sub" / f".results.csv.{owner}.abc.part" for owner in (dead, huge)]
+    kept = [tmp_path / f".a.b.{os.getpid()}.abc.part", tmp_path / "own.part", tmp_path / ".x.part"]
+    for path in removed + kept:
+        path.touch()
+    settings.remove_leftovers(tmp_path)
+    assert not any(path.exists() for path in removed) and all(path.exists() for path in kept)
+    settings.remove_leftovers(tmp_path / "absent")
+
+
 def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(LabError, match="cannot be written"):
         settings.write_atomically(tmp_path / "file" / "results.csv", "new")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# ---- bad data ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), ("", False)])
+def test_bad_data_are_left_out_only_when_asked_for(
+    monkeypatch: pytest.MonkeyPatch, value: str, expected: bool
+) -> None:
+    assert not settings.skip_bad()
+    monkeypatch.setenv("MUSICLAB_SKIP_BAD", value)
+    assert settings.skip_bad() is expected
 
 
 # ---- how mistakes are shown --------------------------------------------------------------------
@@ -242,6 +309,14 @@ def test_a_plain_script_shows_a_mistake_as_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: unknown profile 'nonsense'")
+
+
+def test_an_interrupted_script_shows_one_line(tmp_path: Path) -> None:
+    code = "import helpers.settings, os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\n"
+    done = run_script(tmp_path, code + "time.sleep(9)\nprint('on')")
+    assert done.returncode == -signal.SIGINT and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("interrupted; ") and "run the same command again" in line
 
 
 def test_a_bug_still_shows_where_it_is(tmp_path: Path) -> None:

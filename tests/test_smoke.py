@@ -155,9 +155,7 @@ def test_a_deleted_checkpoint_is_one_clear_line(scripts: Done, tmp_path: Path) -
     assert line.startswith("error: ") and "07_cnn" in line and "python py/07_cnn.py" in line
 
 
-def test_other_data_than_the_checkpoint_s_are_one_clear_line(
-    scripts: Done, tmp_path: Path
-) -> None:
+def test_other_data_than_the_checkpoint_s_are_one_clear_line(scripts: Done, tmp_path: Path) -> None:
     home, env = broken_copy(scripts, tmp_path)
     data = shutil.copytree(scripts.data, tmp_path / "data")
     labels = data / MULTITASK / "train_labels.txt"
