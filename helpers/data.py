@@ -336,7 +336,7 @@ def read_tracks(folder: Path, split: str, left_out: list[str] | None = None) -> 
     if folder.name.startswith("fma_genre"):
         tracks = read_genre_labels(labels_path, left_out)
     elif split == "test" and not labels_path.exists():
-        tracks = _unlabelled(files)
+        tracks = _unlabelled(files, left_out)
     else:
         tracks = read_affect_labels(labels_path, left_out)
     ids = tracks["id"].tolist()
@@ -356,10 +356,17 @@ def read_tracks(folder: Path, split: str, left_out: list[str] | None = None) -> 
     return tracks
 
 
-def _unlabelled(files: dict[str, str]) -> pd.DataFrame:
+def _unlabelled(files: dict[str, str], left_out: list[str] | None) -> pd.DataFrame:
     import pandas as pd
 
     names = sorted(files, key=lambda name: (len(name), name))
+    for name in [name for name in names if not _SAFE_ID.fullmatch(name)]:
+        _leave_out(
+            f"{files[name]}: {name!r} is no clip name (letters, digits, _ and -); rename or remove "
+            "the file",
+            left_out,
+        )
+        names.remove(name)
     return pd.DataFrame({"id": names, **{axis: np.full(len(names), np.nan) for axis in AXES}})
 
 

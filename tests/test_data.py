@@ -174,6 +174,18 @@ def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
     assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
 
 
+def test_a_test_clip_whose_name_is_no_id_is_named(
+    mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id would be a cell of solution.txt."""
+    folder = shutil.copytree(mini_data / lab_data.MULTITASK, tmp_path / lab_data.MULTITASK)
+    next((folder / "test").iterdir()).rename(folder / "test" / "5,1 (1).npy")
+    with pytest.raises(LabError, match=r"5,1 \(1\).npy: '5,1 \(1\)' is no clip name .*rename"):
+        lab_data.read_tracks(folder, "test")
+    monkeypatch.setenv("MUSICLAB_SKIP_BAD", "1")
+    assert len(lab_data.read_tracks(folder, "test")) == 5
+
+
 @pytest.mark.parametrize(
     "labels",
     [

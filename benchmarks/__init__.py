@@ -1,0 +1,1 @@
+"""What the kit says of itself, measured; run a module with `python -m benchmarks.<name>`."""
