@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FEATURE_ROWS = {"mel": slice(0, 128), "chroma": slice(128, N_ROWS), "fused": slice(0, N_ROWS)}
 UNLABELLED = -1
+CACHED_FRAMES = 2048  # float32 [2048, 128] is 1 MiB
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x [B, T, F], y, lengths [B]
 
@@ -394,13 +395,13 @@ def pad_batch(items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> Batch:
     return x, torch.stack([torch.as_tensor(label) for label in labels]), torch.tensor(lengths)
 
 
-def cut_clips(frames: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Cut clips out of the packed frames [N, rows], all at once: x [B, longest T, rows].
+def cut_clips(frames: torch.Tensor, starts: torch.Tensor, n_frames: int) -> torch.Tensor:
+    """Cut clips out of the packed frames [N, rows], all at once: x [B, n_frames, rows].
 
-    `starts` and `lengths` [B] say where in `frames` each clip lies. Behind a shorter clip stands
-    whatever follows it: `hide_padding` is the last step, after scaling.
+    `starts` [B] says where in `frames` each clip begins. Behind a shorter clip stands whatever
+    follows it: `hide_padding` is the last step, after scaling.
     """
-    steps = torch.arange(int(lengths.max()), device=frames.device)
+    steps = torch.arange(n_frames, device=frames.device)
     places = (starts[:, None] + steps).clamp_(max=len(frames) - 1)
     return frames.index_select(0, places.flatten()).view(*places.shape, -1)
 
@@ -521,15 +522,30 @@ class BatchCutter(Dataset):
         starts, lengths = self.starts[chosen], self.lengths[chosen]
         if self.crop_frames:
             starts, lengths = random_windows(starts, lengths, self.crop_frames, self.generator)
+        n_frames, at_a_time = int(lengths.max()), len(chosen)
+        if self.device.type == "cpu":
+            # As many clips at a time as stay in the processor's cache from one step to the next.
+            at_a_time = max(1, CACHED_FRAMES // n_frames)
         starts, lengths = starts.to(self.device), lengths.to(self.device)
-        x = cut_clips(self.frames, starts, lengths)[:, :, self.rows].float()
+        x = torch.empty((len(chosen), n_frames, self.base.n_features), device=self.device)
+        for part in range(0, len(chosen), at_a_time):
+            some = slice(part, part + at_a_time)
+            self._cut(x[some], starts[some], lengths[some])
+        if self.max_masked_bands:
+            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
+        return x, self.labels[chosen].to(self.device), lengths
+
+    def _cut(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Fill x [B, T, F] with clips: scaled, and 0 behind each one's frames."""
+        if len(x) == 1:  # a long clip: one stretch, nothing to gather
+            start, length = int(starts[0]), int(lengths[0])
+            x[0, :length] = self.frames[start : start + length, self.rows]
+        else:
+            x.copy_(cut_clips(self.frames, starts, x.shape[1])[:, :, self.rows])
         if self.base.scaler is not None:
             mean, deviation = self.base.scaler.tensors(self.device)
             x.sub_(mean).div_(deviation)
         hide_padding(x, lengths)
-        if self.max_masked_bands:
-            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
-        return x, self.labels[chosen].to(self.device), lengths
 
 
 def make_loader(
@@ -558,9 +574,10 @@ def make_loader(
         device=device,
     )
     if not shuffle:
-        return DataLoader(cutter, batch_size=batch_size, collate_fn=_as_it_is, generator=generator)
-    batches = LengthBatches(cutter.lengths.numpy(), batch_size, generator)
-    return DataLoader(cutter, batch_sampler=batches, collate_fn=_as_it_is, generator=generator)
+        order: dict[str, Any] = {"batch_size": batch_size}
+    else:
+        order = {"batch_sampler": LengthBatches(cutter.lengths.numpy(), batch_size, generator)}
+    return DataLoader(cutter, **order, collate_fn=_as_it_is, generator=generator)
 
 
 def _as_it_is(batch: Batch) -> Batch:
