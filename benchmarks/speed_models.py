@@ -391,6 +391,10 @@ def _lstm_rows(
     if "packed, fewer" in times:
         note += f"; packed on {threads['kit']}: {stat_of(times['packed, fewer']).text('s')}"
     name, title = _lstm_name(kind, directions)
+    # At equal lengths both forms do the same work, and the kit's one thread is the difference: it
+    # is held against what it does here. The other limits are for float32 against float32.
+    as_it_runs = kind == "equal" and has_bfloat16 and not context.on_cuda
+    limit = lstm_limit(kind, context.on_cuda)
     rows = [
         Row(
             name,
@@ -398,7 +402,7 @@ def _lstm_rows(
             kit=stat_of(times["kit"]),
             plain=stat_of(times["plain"]),
             ratio=ratio_of(times["plain"], times["kit"]),
-            limit=lstm_limit(kind, context.on_cuda),
+            limit=None if as_it_runs else limit,
             agreement=text,
             agrees=agrees,
             note="" if context.on_cuda else note,
@@ -413,6 +417,7 @@ def _lstm_rows(
                 kit=stat_of(times["bfloat16"]),
                 plain=stat_of(times["plain"]),
                 ratio=ratio_of(times["plain"], times["bfloat16"]),
+                limit=limit if as_it_runs else None,
                 agreement=agreement(kit.results(), expected)[0],
             )
         )

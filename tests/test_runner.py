@@ -3,144 +3,44 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
+import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import jupytext
 import nbformat
-import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from rich.console import Console
 
-from helpers.settings import LabError, Profile, load_profile
+from helpers.settings import LabError
+from tests.small_lab import HELPER, NAMES, SmallLab, offspring, running_in, wait_until
+from tools import execute, processes, run_folder, tasks
 from tools import lab as command_line
-from tools.notebooks import Lab, Notebook
+from tools import plan as plans
+from tools.display import LiveDisplay, print_left_out
+from tools.notebooks import Lab
 from tools.plan import make_plan
-from tools.results import RESULT_COLUMNS
-from tools.run_folder import opened
+from tools.results import RESULT_COLUMNS, WAITING, Row
+from tools.run_folder import opened, remove_old_runs
 from tools.tasks import task_states
-
-ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("00_begin", "05_train", "06_judge")
-HEADER = "notebook,model,feature,test_set,metric,value,low,high,seed,n"
-HELPER = f'''
-import csv, os
-from pathlib import Path
-
-def leave(notebook, value):
-    run = Path(os.environ["MUSICLAB_HOME"]) / "runs" / os.environ["MUSICLAB_RUN"]
-    folder = run / "records" / notebook
-    folder.mkdir(parents=True, exist_ok=True)
-    row = f"{{notebook}},m,mel,full,accuracy,{{value}},0,1,0,10"
-    (folder / "results.csv").write_text("{HEADER}\\n" + row + "\\n")
-    (folder / "values.json").write_text('{{"key_metric": "value %s"}}' % value)
-    with open(Path(os.environ["MUSICLAB_HOME"]) / "executed.txt", "a") as file:
-        file.write(notebook + "\\n")
-'''
-
-
-class SmallLab:
-    """A lab in a temporary folder; `run(...)` is the command line, in this process."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.parameters: dict[str, object] = {"steps": 1}
-        self.timeout_minutes = 1.0
-        (root / "notebooks").mkdir()
-        (root / "helpers").mkdir()
-        (root / "helpers" / "__init__.py").write_text("")
-        (root / "helpers" / "small.py").write_text(HELPER)
-        (root / "data" / "fma_genre_spectrograms").mkdir(parents=True)
-        self.write("00_begin", "import helpers")
-        self.write("05_train", "leave('05_train', 0.25 * steps)")
-        self.write("06_judge", "leave('06_judge', 0.5)")
-
-    def write(self, name: str, code: str, prose: str = "# A title") -> None:
-        parameters = new_code_cell(
-            'data = "auto"\ndevice = "auto"\nseed = 0\nsteps = 1',
-            metadata={"tags": ["parameters"]},
-        )
-        cells = [new_markdown_cell(prose), parameters]
-        cells += [new_code_cell("from helpers.small import leave"), new_code_cell(code)]
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
-        nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
-
-    @property
-    def lab(self) -> Lab:
-        notebooks = (Notebook(NAMES[0]), Notebook(NAMES[1]), Notebook(NAMES[2], (NAMES[1],)))
-        return Lab(self.root, notebooks, self.load_profile)
-
-    def load_profile(self, name: str) -> Profile:
-        if name not in ("demo", "full"):
-            return load_profile(name)  # raises for the unknown, in the kit's own words
-        limits = {"timeout_minutes": self.timeout_minutes}
-        return Profile(name, {"all": {"seed": 0}, "05_train": self.parameters, "runner": limits})
-
-    @property
-    def options(self) -> dict[str, str]:
-        return {"data": str(self.root / "data"), "profile": "demo", "name": "t"}
-
-    def run(self, *options: str) -> int:
-        always = [word for key, value in self.options.items() for word in (f"--{key}", value)]
-        return command_line.main([*always, *options], self.lab)
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "runs" / "t"
-
-    def statuses(self) -> dict[str, str]:
-        summary = json.loads((self.folder / "summary.json").read_text())
-        return {row["notebook"]: row["status"] for row in summary["notebooks"]}
-
-    def executed(self) -> list[str]:
-        """The notebooks that left something since the last call, in that order."""
-        log = self.root / "executed.txt"
-        names = log.read_text().split() if log.exists() else []
-        log.unlink(missing_ok=True)
-        return names
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallLab]:
     monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
+    monkeypatch.setenv("MUSICLAB_SKIP_BAD", "0")  # --skip-bad sets it
     monkeypatch.delenv("MUSICLAB_DATA", raising=False)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield SmallLab(tmp_path)
+    yield SmallLab.made(tmp_path)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-def offspring() -> list[psutil.Process]:
-    """Living processes that this one started, however deep."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-
-
-def running_in(folder: Path) -> list[int]:
-    """The processes, kernels too, that work for a run below this folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            home = process.environ().get("MUSICLAB_HOME")
-            if home == str(folder) and process.pid != os.getpid():
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
 
 
 # ---- what runs, and what does not --------------------------------------------------------------
@@ -244,54 +144,277 @@ def test_a_time_limit_ends_the_kernel(small: SmallLab) -> None:
     small.write("05_train", code)
     assert small.run("--only", "06") == 1
     assert small.statuses() == {"05_train": "timeout", "06_judge": "skipped"}
-    wait_until(lambda: not offspring() and not running_in(small.root), 5)
+    wait_until(lambda: not offspring() and not running_in(small.root))
 
 
-# ---- interruptions -----------------------------------------------------------------------------
+# ---- side by side ------------------------------------------------------------------------------
 
-_STARTER = """
-import sys
-from pathlib import Path
-from helpers.settings import Profile
-from tools.lab import main
-from tools.notebooks import Lab, Notebook
-root, only = Path(sys.argv[1]), sys.argv[2]
-notebooks = (Notebook("00_begin"), Notebook("05_train"))
-profile = Profile("demo", {"all": {"seed": 0}, "05_train": {"steps": 1}})
-lab = Lab(root, notebooks, lambda name: profile)
-sys.exit(main(["--data", str(root / "data"), "--name", "t", "--only", only], lab))
+MEET = """
+import pathlib, time
+here, there = (pathlib.Path({root!r}) / name for name in ({mine!r}, {other!r}))
+here.touch()
+end = time.monotonic() + 30
+while not there.exists():
+    assert time.monotonic() < end, "the other notebook does not run"
+    time.sleep(0.02)
 """
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "only"),
-    [(signal.SIGINT, 130, "5"), (signal.SIGTERM, 130, "5"), (signal.SIGKILL, -9, "0,5")],
-)
-def test_an_interrupted_run_leaves_no_kernel_and_goes_on(
-    small: SmallLab, number: signal.Signals, code: int, only: str
+def test_independent_notebooks_run_side_by_side(small: SmallLab) -> None:
+    """00 and 05 each wait for the other to run; 06 needs 05 and comes after it."""
+    for mine, other in (("00_begin", "05_train"), ("05_train", "00_begin")):
+        meet = MEET.format(root=str(small.root), mine=mine, other=other)
+        small.write(mine, f"{meet}\nleave({mine!r}, 1)")
+    assert small.run("--jobs", "2") == 0
+    assert small.statuses() == dict.fromkeys(NAMES, "done")
+    assert small.executed()[2] == "06_judge"
+    summary = json.loads((small.folder / "summary.json").read_text())
+    assert summary["jobs"] == 2
+    assert small.run("--jobs", "1") == 0  # the number of jobs is no reason to run again
+    assert small.executed() == []
+
+
+def test_results_are_the_same_side_by_side_and_in_turn(small: SmallLab) -> None:
+    """Nothing that a notebook could compute otherwise with depends on --jobs."""
+    for name in NAMES:
+        small.write(name, f"import os\nleave({name!r}, os.environ.get('OMP_NUM_THREADS'))")
+    tables = []
+    for jobs in ("1", "2"):
+        assert small.run("--jobs", jobs, "--force") == 0
+        tables.append((small.folder / "results.csv").read_bytes())
+    assert tables[0] == tables[1]
+    environments = [make_plan(small.lab, **small.options, jobs=n).environment() for n in "12"]
+    assert environments[0] == environments[1]
+
+
+def test_a_kernel_that_does_not_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two kernels that start at a time may be told the same ports by Jupyter; one of them dies."""
+    outcomes = [RuntimeError("Kernel died before replying to kernel_info")] * 9
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: raise_next())
+
+    def raise_next() -> None:
+        if outcomes:
+            raise outcomes.pop()
+
+    spec = {"notebook": "", "output": "", "parameters": {}, "cwd": "", "connection": ""}
+    assert execute.execute(spec)["lines"][0].startswith("RuntimeError: the kernel died")
+    assert len(outcomes) == 9 - execute.STARTS
+    del outcomes[2:]
+    assert execute.execute(spec) == {"status": "done"} and not outcomes
+    outcomes.append(RuntimeError("DeadKernelError: Kernel died"))  # in the midst of its work
+    assert execute.execute(spec)["status"] == "failed" and not outcomes
+
+
+def test_side_by_side_a_failure_skips_only_what_needs_it(
+    small: SmallLab, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Stopped in a notebook: nothing is left running, and what was done before is not redone."""
-    begun = small.root / "begun"
-    small.write(
-        "05_train",
-        f"import time, pathlib\nbegun = pathlib.Path({str(begun)!r})\n"
-        "if not begun.exists():\n    begun.touch()\n    time.sleep(600)\n"
-        "leave('05_train', 0.25)",
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", _STARTER, str(small.root), only],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_until(begun.exists, 40)
-    process.send_signal(number)
-    assert process.wait(20) == code
-    wait_until(lambda: not running_in(small.root), 10)
-    assert small.run("--only", only) == 0
-    assert small.executed() == ["05_train"]
-    assert small.statuses().get("00_begin") == ("up to date" if "0" in only else None)
-    assert not list(small.folder.rglob("*partial*")) and not list(small.folder.rglob("*.part"))
+    small.write("05_train", "1 / 0")
+    assert small.run("--jobs", "2") == 1
+    assert small.statuses() == {"00_begin": "done", "05_train": "failed", "06_judge": "skipped"}
+    assert "ZeroDivisionError: division by zero" in capfd.readouterr().out
+
+
+def test_side_by_side_each_has_its_own_time_limit(small: SmallLab) -> None:
+    small.timeout_minutes = 5 / 60
+    small.write("05_train", "import time\ntime.sleep(600)")
+    assert small.run("--jobs", "2") == 1
+    assert small.statuses() == {"00_begin": "done", "05_train": "timeout", "06_judge": "skipped"}
+    wait_until(lambda: not offspring() and not running_in(small.root))
+
+
+def order_of(lab: Lab, jobs: int) -> list[str]:
+    """The order in which the tasks of a lab begin when each is done before the next begins."""
+    plan = make_plan(lab, data="demo", profile="smoke", jobs=str(jobs))
+    control = tasks.TaskControl(tasks._tasks(plan))
+    control.process(tasks._in_order(plan))
+    dispatcher = tasks._Dispatcher(control.tasks, control.targets, control.selected_tasks)
+    begun, node = [], None
+    while True:
+        try:
+            node = dispatcher.generator.send(node)
+        except StopIteration:
+            return begun
+        begun.append(node.task.name)
+        node.run_status = "successful"
+
+
+def test_what_most_others_wait_for_begins_first(home: Path) -> None:
+    """Side by side: the longest chain first, pages last. One at a time: in the lab's order."""
+    lab = Lab()
+    names = [f"{task[-2:] if task.startswith('page') else task[:2]}" for task in order_of(lab, 2)]
+    assert names[:2] == ["de", "05"] and names.index("07") < names.index("06")
+    assert [task for task in order_of(lab, 2) if task.startswith("page_of")] == order_of(lab, 2)[
+        -len(lab.names) :
+    ]
+    in_turn = order_of(lab, 1)
+    assert in_turn[0] == "demo_set"
+    assert in_turn[1:] == [task for name in lab.names for task in (name, f"page_of_{name}")]
+
+
+@pytest.mark.parametrize(
+    ("cores", "gib", "device", "jobs"),
+    [(2, 8, "cpu", 2), (8, 64, "cpu", 2), (1, 8, "cpu", 1), (2, 5, "cpu", 1), (8, 64, "cuda", 1)],
+)
+def test_jobs_auto_looks_at_cores_memory_and_device(
+    small: SmallLab, monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, device: str, jobs: int
+) -> None:
+    monkeypatch.setattr(plans, "cores_available", lambda: cores)
+    monkeypatch.setattr(plans, "memory_available", lambda: gib * 2**30)
+    monkeypatch.setattr(plans, "resolved_device", lambda _: device)
+    assert make_plan(small.lab, **small.options).jobs == jobs
+    assert make_plan(small.lab, **small.options, jobs="3").jobs == 3
+    assert make_plan(small.lab, **small.options, jobs="9").jobs == len(NAMES)
+
+
+def test_the_live_display_shows_all_that_run(small: SmallLab) -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=100)
+    with LiveDisplay(console, {name: Row(name) for name in NAMES}) as display:
+        for name in NAMES[:2]:
+            display.started(name)
+            display.ticked(name, 61, {"epoch": 2, "epochs": 9})
+        shown = console.file.getvalue().split("00_begin")[-1]
+        display.ended("05_train")
+        later = console.file.getvalue().split("00_begin")[-1]
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in shown.splitlines()]
+    assert all("running" in line and "epoch 2/9" in line for line in lines[:2])
+    assert WAITING in lines[2] and later.count("epoch 2/9") == 1
+
+
+def test_little_memory_is_told_before_the_start(
+    small: SmallLab, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans, "memory_available", lambda: 2.5 * 2**30)
+    assert small.run("--list", "--jobs", "2") == 0
+    (note,) = [line for line in capfd.readouterr().out.splitlines() if "GiB" in line]
+    assert "only 2.5 GiB of memory are free, and up to 6 GiB may be needed; take --jobs 1" in note
+    monkeypatch.setattr(plans, "memory_available", lambda: 7 * 2**30)
+    assert small.run("--list", "--jobs", "2") == 0
+    assert "GiB" not in capfd.readouterr().out
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_CGROUP", tmp_path)
+    whole = processes.memory_available()
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\nfile 400\ninactive_file 300\n")
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert processes.memory_available() == 1000 - 900 + 300
+    (tmp_path / "memory.max").write_text("max\n")
+    assert processes.memory_available() > 0.5 * whole
+
+
+# ---- bad data left out -------------------------------------------------------------------------
+
+
+def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(
+    small: SmallLab, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"clip {number}: cut short" for number in range(12)]
+    asked = []
+    monkeypatch.setattr("helpers.store.left_out", lambda data: asked.append(data) or lines)
+    small.write("00_begin", "import os\nleave('00_begin', os.environ['MUSICLAB_SKIP_BAD'])")
+    assert small.run("--only", "0") == 0
+    assert "skip-bad" not in capfd.readouterr().out and not asked
+    summary = json.loads((small.folder / "summary.json").read_text())
+    assert summary["skip_bad"] is False and summary["left_out"] == []
+
+    assert small.run("--only", "0", "--skip-bad") == 0
+    assert small.executed() == ["00_begin", "00_begin"]
+    out = capfd.readouterr().out
+    assert "value 1" in out and re.search("skip-bad +bad clips and label rows are left out", out)
+    assert "left out (12):" in out and "clip 9: cut short" in out
+    assert "clip 10" not in out and "... and 2 more, see summary.json" in out
+    summary = json.loads((small.folder / "summary.json").read_text())
+    assert summary["skip_bad"] is True and summary["left_out"] == lines
+    assert asked == [small.root / "data"]
+
+    assert small.run("--only", "0", "--skip-bad") == 0
+    assert small.executed() == []
+
+
+def test_few_clips_left_out_are_all_listed() -> None:
+    console = Console(file=StringIO(), width=100)
+    print_left_out(console, [])
+    assert console.file.getvalue() == ""
+    print_left_out(console, ["a [b]: cut short"])
+    assert console.file.getvalue() == "left out (1):\n  a [b]: cut short\n"
+
+
+def test_nothing_but_bad_clips_is_told_in_the_summary(
+    small: SmallLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raising(data: Path) -> list[str]:
+        raise LabError("all 3 clips are broken")
+
+    monkeypatch.setattr("helpers.store.left_out", raising)
+    assert small.run("--only", "0", "--skip-bad") == 0
+    summary = json.loads((small.folder / "summary.json").read_text())
+    assert summary["left_out"] == ["all 3 clips are broken"]
+
+
+# ---- old runs ----------------------------------------------------------------------------------
+
+
+def old_run(runs: Path, name: str, age: float, mark: str = "summary.json") -> Path:
+    """A folder as a run of `age` seconds ago left it."""
+    (runs / name / "records").mkdir(parents=True)
+    (runs / name / mark).write_text("{}")
+    os.utime(runs / name / mark, (time.time() - age,) * 2)
+    return runs / name
+
+
+def names_in(runs: Path) -> set[str]:
+    return {path.name for path in runs.iterdir()}
+
+
+def test_keep_deletes_the_oldest_runs_after_a_success(
+    small: SmallLab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runs = small.root / "runs"
+    for age, name in enumerate(("new", "middle", "old"), start=1):
+        old_run(runs, name, 100 * age, "tasks.json")
+    assert small.run("--only", "0") == 0
+    assert names_in(runs) == {"t", "latest", "new", "middle", "old"}  # nothing without the option
+    assert small.run("--only", "0", "--keep", "2") == 0
+    assert names_in(runs) == {"t", "latest", "new"}
+    out = capfd.readouterr().out
+    assert f"deleted the old run {runs / 'old'}" in out and "deleted the old run" in out
+    small.write("05_train", "1 / 0")
+    assert small.run("--keep", "1") == 1
+    assert names_in(runs) == {"t", "latest", "new"}  # nothing after a failure
+
+
+def test_keep_spares_what_is_no_old_run(tmp_path: Path) -> None:
+    """The present one, `interactive`, `latest`, a run under way, folders of the user's own."""
+    runs = tmp_path / "runs"
+    current = old_run(runs, "current", 5000)
+    for name in ("interactive", "busy", "pointed", "new", "old"):
+        old_run(runs, name, {"new": 10}.get(name, 3000))
+    (runs / "mine" / "records").mkdir(parents=True)
+    (runs / "notes.txt").write_text("mine")
+    old_run(tmp_path, "elsewhere", 9000)
+    (runs / "link").symlink_to(tmp_path / "elsewhere")
+    (runs / "latest").symlink_to("pointed")
+    (runs / ".deleted-older").mkdir()  # a deletion that was interrupted
+    everything = names_in(runs)
+    with open(runs / "busy" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = remove_old_runs(current, 1)
+    assert everything - names_in(runs) == {"old", ".deleted-older"}
+    assert said == [f"deleted the old run {runs / 'old'}"]
+    assert (tmp_path / "elsewhere" / "summary.json").is_file()
+
+
+def test_a_run_that_cannot_be_deleted_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    old = old_run(tmp_path, "old", 100)
+    monkeypatch.setattr(run_folder.shutil, "rmtree", refused)
+    (said,) = remove_old_runs(tmp_path / "current", 0)
+    assert said == f"could not delete the old run {old} (Permission denied)"
 
 
 # ---- wrong use ---------------------------------------------------------------------------------
@@ -306,6 +429,10 @@ WRONG_USE = {
     "no marker": (["--data", "helpers"], "no folder fma_genre_spectrograms in it"),
     "bad run name": (["--name", "../x"], "run name '../x'"),
     "no notebook named": (["--only", ","], "--only names no notebook"),
+    "no jobs": (["--jobs", "0"], "--jobs 0: give a number of at least 1, or auto"),
+    "jobs that are no number": (["--jobs", "many"], "--jobs many: give a number of at least 1"),
+    "no run to keep": (["--keep", "0"], "--keep 0: give the number of runs to keep, at least 1"),
+    "runs to keep that are no number": (["--keep", "-1"], "--keep"),
 }
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
@@ -28,6 +29,7 @@ from tools.results import (
 
 PLAIN_SECONDS = 30.0
 PLAIN_WIDTH = 160
+LEFT_OUT_SHOWN = 10
 _STYLES = {
     WAITING: "dim",
     RUNNING: "bold",
@@ -42,13 +44,15 @@ _STYLES = {
 class Display:
     """Plain lines: one when a notebook starts, one about every 30 s, one when it ends.
 
-    The base of the live view, and the one to use where output is not a terminal.
+    The base of the live view, and the one to use where output is not a terminal. Several threads
+    may use it, one for each notebook that runs.
     """
 
     def __init__(self, console: Console, rows: Mapping[str, Row]) -> None:
         self.console = console
         self.rows = rows
-        self._next_line = PLAIN_SECONDS
+        self._lock = threading.RLock()
+        self._next_lines: dict[str, float] = {}
 
     def __enter__(self) -> Display:
         return self
@@ -58,13 +62,13 @@ class Display:
 
     def started(self, name: str) -> None:
         """A notebook (or the building of the demo set) begins."""
-        self._next_line = PLAIN_SECONDS
+        self._next_lines[name] = PLAIN_SECONDS
         self.say(f"{name}: started")
 
     def ticked(self, name: str, seconds: float, progress: Mapping[str, Any]) -> None:
         """About twice a second: where it is."""
-        if seconds >= self._next_line:
-            self._next_line += PLAIN_SECONDS
+        if seconds >= self._next_lines[name]:
+            self._next_lines[name] += PLAIN_SECONDS
             self.say(f"{name}: {clock(seconds)} {describe_progress(progress)}".rstrip())
 
     def ended(self, name: str) -> None:
@@ -79,12 +83,14 @@ class Display:
 
     def failed(self, lines: Iterable[str]) -> None:
         """Show the last lines of a failure."""
-        for line in lines:
-            self.say(f"    {line}")
+        with self._lock:
+            for line in lines:
+                self.say(f"    {line}")
 
     def say(self, line: str) -> None:
         """Print one line as it is."""
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with self._lock:
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveDisplay(Display):
@@ -95,7 +101,7 @@ class LiveDisplay(Display):
         # Drawn when asked, not by a thread of its own: the processor belongs to the notebooks.
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._begin = time.monotonic()
-        self._now: tuple[str, float, Mapping[str, Any]] | None = None
+        self._running: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     def __enter__(self) -> Display:
         self._live.start()
@@ -106,23 +112,25 @@ class LiveDisplay(Display):
         self._live.stop()
 
     def started(self, name: str) -> None:
-        self._now = (name, 0.0, {})
-        self._draw()
+        self.ticked(name, 0.0, {})
 
     def ticked(self, name: str, seconds: float, progress: Mapping[str, Any]) -> None:
-        self._now = (name, seconds, progress)
-        self._draw()
+        with self._lock:
+            self._running[name] = (seconds, progress)
+            self._draw()
 
     def ended(self, name: str) -> None:
-        self._now = None
-        self._draw()
+        with self._lock:
+            self._running.pop(name, None)
+            self._draw()
 
     def _draw(self) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for name, row in self.rows.items():
             text, seconds, note = row.status, row.seconds, row.key_metric
-            if self._now and self._now[0] == name:
-                text, seconds, note = RUNNING, self._now[1], describe_progress(self._now[2])
+            if name in self._running:
+                seconds, progress = self._running[name]
+                text, note = RUNNING, describe_progress(progress)
             table.add_row(
                 Text(name, "bold" if text == RUNNING else ""),
                 Text(text, _STYLES.get(text, "")),
@@ -188,6 +196,17 @@ def print_table(console: Console, rows: Iterable[Row]) -> None:
         cells[2].stylize(_STYLES.get(row.status, ""))
         table.add_row(*cells)
     console.print(table)
+
+
+def print_left_out(console: Console, lines: Sequence[str]) -> None:
+    """Print what `--skip-bad` left out: the first lines, and how many there are."""
+    shown = [*lines[:LEFT_OUT_SHOWN]]
+    if len(lines) > len(shown):
+        shown.append(f"... and {len(lines) - len(shown)} more, see summary.json")
+    if shown:
+        console.print(f"left out ({len(lines)}):", highlight=False)
+    for line in shown:
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> None:

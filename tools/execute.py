@@ -21,6 +21,10 @@ KERNEL = "python3"
 START_TIMEOUT_SECONDS = 180
 LAST_LINES = 12
 SOURCE_LINES = 6
+# Jupyter looks for free ports, closes them, and tells the kernel to open them. Of two kernels that
+# start at a time, both may be told the same ones; the second then ends before it has run anything.
+STARTS = 4
+_NOT_STARTED = "died before replying to kernel_info"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -32,8 +36,13 @@ def main() -> int:
     report["peak_mb"] = _peak_mb()
     result = Path(spec["result"])
     partial = result.with_name(f".{result.name}.part")
-    partial.write_text(json.dumps(report), encoding="utf-8")
-    os.replace(partial, result)
+    try:
+        partial.write_text(json.dumps(report), encoding="utf-8")
+        os.replace(partial, result)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        print(f"error: {result}: cannot be written ({error.strerror}); free some space")
+        return 1
     return 0 if report["status"] == "done" else 1
 
 
@@ -44,26 +53,37 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
-    try:
-        papermill.execute_notebook(
-            spec["notebook"],
-            spec["output"],
-            parameters=spec["parameters"],
-            kernel_name=KERNEL,
-            language="python",
-            cwd=spec["cwd"],
-            progress_bar=False,
-            start_timeout=START_TIMEOUT_SECONDS,
-        )
-    except PapermillExecutionError as error:
-        return _failure(error.exec_count, error.source, error.ename, error.evalue, error.traceback)
-    except Exception as error:  # the kernel died, the disk is full: anything else papermill meets
-        name = type(error).__name__
-        text = str(error)
-        if "died" in text.lower() or "dead" in name.lower():
-            text = "the kernel died; most often the machine ran out of memory"
-        return _failure(None, "", name, text, [])
+    # Else Jupyter writes it into the folder for temporary files, where a killed run leaves it.
+    config = Config({"KernelManager": {"connection_file": spec["connection"]}})
+
+    for left in reversed(range(STARTS)):
+        try:
+            papermill.execute_notebook(
+                spec["notebook"],
+                spec["output"],
+                parameters=spec["parameters"],
+                kernel_name=KERNEL,
+                language="python",
+                cwd=spec["cwd"],
+                progress_bar=False,
+                start_timeout=START_TIMEOUT_SECONDS,
+                config=config,
+            )
+        except PapermillExecutionError as error:
+            return _failure(
+                error.exec_count, error.source, error.ename, error.evalue, error.traceback
+            )
+        except Exception as error:  # the kernel died, the disk is full: whatever papermill meets
+            name = type(error).__name__
+            text = str(error)
+            if _NOT_STARTED in text and left:
+                continue
+            if "died" in text.lower() or "dead" in name.lower():
+                text = "the kernel died; most often the machine ran out of memory"
+            return _failure(None, "", name, text, [])
+        break
     return {"status": "done"}
 
 

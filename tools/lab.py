@@ -13,8 +13,8 @@ from typing import NoReturn
 from helpers import settings
 from helpers.settings import LabError, did_you_mean, profile_names
 from tools.notebooks import Lab, script_contents
-from tools.plan import Plan, make_plan
-from tools.run_folder import opened, write_kernel_spec
+from tools.plan import GIB_PER_JOB, Plan, make_plan
+from tools.run_folder import opened, remove_old_runs, write_kernel_spec
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -24,6 +24,7 @@ examples:
   ./run_all.sh --only 06               notebook 06, and what it needs if that is not up to date
   ./run_all.sh --data ~/data --name real
   ./run_all.sh lab                     JupyterLab, to read and to try things
+  ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
 
 Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
 results.csv, summary.json, the executed notebooks, figures and checkpoints.
@@ -44,7 +45,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="./run_all.sh",
-        usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]",
+        usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
+        "       ./run_all.sh bench [options of the benchmark]",
         description="Run the notebooks of the lab and show what came out.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -68,6 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
     add("--name", metavar="RUN", help="name of the run, a folder below runs/")
     add("--force", action="store_true", help="run the chosen notebooks even if up to date")
+    add(
+        "--jobs",
+        metavar="N|auto",
+        default="auto",
+        help="how many independent notebooks run side by side (default: auto, which is 2 without a "
+        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)",
+    )
+    add(
+        "--skip-bad",
+        action="store_true",
+        help="leave broken clips and bad label rows out, and list them, instead of stopping there",
+    )
+    add("--keep", metavar="N", help="after success, delete all but the N newest runs below runs/")
     add("--list", action="store_true", help="show the notebooks, what they need and their state")
     return parser
 
@@ -80,7 +95,14 @@ def main(argv: Sequence[str] | None = None, lab: Lab | None = None) -> int:
     try:
         if arguments[:1] == ["lab"]:
             return _open_jupyter_lab(lab, arguments[1:])
+        if arguments[:1] == ["bench"]:
+            from benchmarks.speed import main as measure_speed
+
+            return measure_speed(arguments[1:])
         options = _parser().parse_args(arguments)
+        keep = _number_to_keep(options.keep)
+        if options.skip_bad:
+            os.environ["MUSICLAB_SKIP_BAD"] = "1"  # for the notebooks, and for what runs here
         plan = make_plan(
             lab,
             data=options.data,
@@ -89,10 +111,11 @@ def main(argv: Sequence[str] | None = None, lab: Lab | None = None) -> int:
             name=options.name,
             only=_words(options.only),
             force=options.force,
+            jobs=options.jobs,
         )
         if options.list:
             return _list(plan)
-        return run(plan)
+        return run(plan, keep)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -101,8 +124,11 @@ def main(argv: Sequence[str] | None = None, lab: Lab | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def run(plan: Plan) -> int:
-    """Run a plan and report it; return the exit code."""
+def run(plan: Plan, keep: int | None = None) -> int:
+    """Run a plan and report it; return the exit code.
+
+    After a success all but the `keep` newest runs are deleted, none without that number.
+    """
     # Here, so that --help and wrong use answer before these are loaded.
     from tools import display, pages
     from tools.results import UP_TO_DATE, Row, write_results
@@ -124,7 +150,12 @@ def run(plan: Plan) -> int:
     console.print(
         f"{display.clock(summary['total_seconds'])} in all. Pages: {index}", soft_wrap=True
     )
-    return EXIT_FAILED if display.any_bad(rows.values()) else EXIT_DONE
+    display.print_left_out(console, summary["left_out"])
+    if display.any_bad(rows.values()):
+        return EXIT_FAILED
+    for line in remove_old_runs(plan.folder, keep) if keep else ():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return EXIT_DONE
 
 
 def _list(plan: Plan) -> int:
@@ -143,6 +174,14 @@ def _list(plan: Plan) -> int:
         ),
     )
     return EXIT_DONE
+
+
+def _number_to_keep(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise LabError(f"--keep {text}: give the number of runs to keep, at least 1")
+    return int(text)
 
 
 def _words(only: list[list[str]] | None) -> list[str] | None:

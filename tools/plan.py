@@ -16,11 +16,12 @@ from helpers import settings
 from helpers.data import data_name
 from helpers.settings import LabError, Profile, did_you_mean
 from tools.notebooks import Lab, script_contents
-from tools.processes import threads_available
+from tools.processes import cores_available, memory_available, threads_available
 from tools.run_folder import Paths
 
 DEMO = "demo"
 DEMO_PROFILE, GPU_PROFILE = "demo", "full"
+GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
 _GPU_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
@@ -38,6 +39,8 @@ class Plan:
     name: str
     selected: tuple[str, ...]
     force: bool = False
+    jobs: int = 1
+    skip_bad: bool = False
 
     @property
     def folder(self) -> Path:
@@ -69,6 +72,7 @@ class Plan:
         return {
             "code": self.lab.code_digest(name),
             "parameters": {**self.parameters(name), "data": self.fingerprint},
+            "skip_bad": self.skip_bad,
         }
 
     @property
@@ -92,6 +96,7 @@ class Plan:
             MUSICLAB_DATA=str(self.data),
             MUSICLAB_HOME=str(settings.project_root()),
             MUSICLAB_HEADLESS="1",
+            MUSICLAB_SKIP_BAD="1" if self.skip_bad else "0",
             PYTHONHASHSEED="0",
             PYTHONPATH=_first_in_path(str(self.lab.root), env.get("PYTHONPATH")),
             JUPYTER_PATH=_first_in_path(jupyter, env.get("JUPYTER_PATH")),
@@ -110,10 +115,22 @@ class Plan:
             ("profile", self.profile.name),
             ("device", device),
             ("threads", str(threads_available())),
+            ("jobs", f"{self.jobs} (notebooks side by side)" if self.jobs > 1 else "1"),
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
-            *(("note", note) for note in self._scripts_ahead()),
+            *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
+            *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
+
+    def _little_memory(self) -> Iterator[str]:
+        """A line when the memory may not be enough."""
+        free, wanted = memory_available() / 2**30, GIB_PER_JOB * self.jobs
+        if free < wanted:
+            remedy = "take --jobs 1" if self.jobs > 1 else "close other programs"
+            yield (
+                f"only {free:.1f} GiB of memory are free, and up to {wanted} GiB may be needed; "
+                f"{remedy} if a notebook runs out of it"
+            )
 
     def _scripts_ahead(self) -> Iterator[str]:
         """A line for each `py/NN.py` whose code was edited without its notebook, which runs."""
@@ -137,11 +154,12 @@ def make_plan(
     name: str | None = None,
     only: list[str] | None = None,
     force: bool = False,
+    jobs: str = "auto",
 ) -> Plan:
-    """Settle a run from what the user asked for.
+    """Settle a run from what the user asked for, and from `$MUSICLAB_SKIP_BAD`.
 
     Raises LabError for an unknown notebook, profile, parameter or device, for a data folder that
-    is none, and for a name that is no file name.
+    is none, for a name that is no file name, and for a number of jobs that is none.
     """
     selected = tuple(lab.find(word) for word in only) if only else tuple(lab.names)
     given = lab.load_profile(profile) if profile else None
@@ -162,6 +180,8 @@ def make_plan(
         name=_checked_name(name) if name else _default_name(folder, is_demo, given),
         selected=selected,
         force=force,
+        jobs=min(_number_of_jobs(jobs, device), len(lab.with_needs(selected))),
+        skip_bad=settings.skip_bad(),
     )
     _check_parameters(plan)
     return plan
@@ -225,6 +245,19 @@ def resolved_device(device: str) -> str:
         if shutil.which("nvidia-smi") is None:
             return "cpu"
     return settings.pick_device("auto").type
+
+
+def _number_of_jobs(jobs: str, device: str) -> int:
+    """How many notebooks may run side by side; `auto` is 2 where cores and memory allow it.
+
+    Notebooks compute with as many threads whatever this is, so that their results are the same.
+    """
+    if jobs.isdecimal() and int(jobs) > 0:
+        return int(jobs)
+    if jobs != "auto":
+        raise LabError(f"--jobs {jobs}: give a number of at least 1, or auto")
+    roomy = cores_available() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30
+    return 2 if roomy and resolved_device(device) == "cpu" else 1
 
 
 def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:

@@ -14,6 +14,7 @@ import psutil
 TICK_SECONDS = 0.5
 KILL_WAIT_SECONDS = 5.0
 _MIB = 2**20
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ def run_supervised(
     """Run a command to its end or its time limit; its output goes to the file `log`.
 
     `on_tick(seconds)` is called about twice a second. The command, the kernel it starts and
-    whatever that starts are killed at the limit, and at any exception here (Ctrl-C is one). Should
-    this process itself be killed, the command sees its standard input end, and stops by itself.
+    whatever that starts are killed at the limit, and at any exception here: Ctrl-C is one, and
+    `on_tick` may raise one to stop the command. Should this process itself be killed, the command
+    sees its standard input end, and stops by itself.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
@@ -102,8 +104,20 @@ class _Family:
                 member.kill()
             except psutil.Error:
                 continue
-        # The root is our own child: it is waited for by its Popen object.
-        psutil.wait_procs([m for m in living if m != self._root], KILL_WAIT_SECONDS)
+        end = time.monotonic() + KILL_WAIT_SECONDS
+        while any(map(_works, living)) and time.monotonic() < end:
+            time.sleep(0.01)
+
+
+def _works(process: psutil.Process) -> bool:
+    """False when it has ended, even if nobody has asked for its exit status yet (a zombie).
+
+    In a container, the one to ask may take its time, or never do.
+    """
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def threads_available() -> int:
@@ -111,6 +125,28 @@ def threads_available() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
+    return cores_available()
+
+
+def cores_available() -> int:
+    """The number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_available() -> int:
+    """The memory that new processes can have, in bytes: the machine's, or less in a container."""
+    return min(psutil.virtual_memory().available, _left_in_container())
+
+
+def _left_in_container() -> int:
+    """What a container's limit leaves (cgroup v2), in bytes; very much where there is none."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        states = (_CGROUP / "memory.stat").read_text().split()
+        cache = int(states[states.index("inactive_file") + 1])  # given back when it is needed
+    except (OSError, ValueError):  # no container, or "max"
+        return 2**62
+    return limit - used + cache

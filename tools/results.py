@@ -17,7 +17,7 @@ from typing import Any
 from helpers.settings import LabError, write_atomically
 from tools.plan import Plan
 from tools.processes import threads_available
-from tools.run_folder import Paths
+from tools.run_folder import SUMMARY, Paths
 
 WAITING, RUNNING = "waiting", "running"
 DONE, UP_TO_DATE, FAILED, SKIPPED, TIMEOUT = "done", "up to date", "failed", "skipped", "timeout"
@@ -119,6 +119,9 @@ def summary(plan: Plan, rows: Iterable[Row], seconds: float) -> dict[str, Any]:
         "profile": plan.profile.name,
         "device": plan.device,
         "threads": threads_available(),
+        "jobs": plan.jobs,
+        "skip_bad": plan.skip_bad,
+        "left_out": left_out(plan),
         "seeds": {name: values.get("seed") for name, values in parameters.items()},
         "parameters": parameters,
         "python": platform.python_version(),
@@ -126,6 +129,18 @@ def summary(plan: Plan, rows: Iterable[Row], seconds: float) -> dict[str, Any]:
         "versions": package_versions(),
         "notebooks": [asdict(row) for row in rows],
     }
+
+
+def left_out(plan: Plan) -> list[str]:
+    """With `--skip-bad`: a line for each clip and label row that was left out."""
+    if not (plan.skip_bad and plan.data.exists()):
+        return []
+    from helpers import store  # numpy takes a moment
+
+    try:
+        return store.left_out(plan.data)
+    except LabError as error:  # nothing is left to learn from: the notebooks said so, too
+        return [str(error)]
 
 
 def package_versions() -> dict[str, str]:
@@ -144,5 +159,5 @@ def write_results(plan: Plan, rows: Mapping[str, Row], seconds: float) -> dict[s
     write_atomically(plan.folder / "results.csv", join_results(plan.folder, plan.lab.names))
     whole = summary(plan, rows.values(), seconds)
     text = json.dumps(whole, indent=2, ensure_ascii=False, default=str)
-    write_atomically(plan.folder / "summary.json", text + "\n")
+    write_atomically(plan.folder / SUMMARY, text + "\n")
     return whole

@@ -1,18 +1,24 @@
-"""The folder of one run, `runs/<name>/`: what lies where in it, and who may write to it."""
+"""A run's folder, `runs/<name>/`: what lies where in it, who may write to it, how old ones go."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from helpers import settings
 from helpers.settings import LabError
+
+LOCK, TASKS, SUMMARY = ".lock", "tasks.json", "summary.json"
+INTERACTIVE = "interactive"  # where notebooks outside of a run store; helpers/runs.py
+_DELETED = ".deleted-"
 
 
 @dataclass(frozen=True)
@@ -62,39 +68,114 @@ class Paths:
         """How the notebook's process ended; written by `tools/execute.py`."""
         return self.run / "progress" / f"{self.name}.result.json"
 
+    @property
+    def connection(self) -> Path:
+        """How to reach the notebook's kernel; there while it runs."""
+        return self.run / "progress" / f"{self.name}.kernel.json"
+
 
 @contextmanager
 def opened(folder: Path) -> Iterator[None]:
     """Make the run's folder ready, and keep others out of it while it is in use.
 
-    Raises LabError when another run of the same name is under way. The lock goes with the
-    process, however it ends.
+    Raises LabError when another run of the same name is under way, and when the folder cannot be
+    written. The lock goes with the process, however it ends.
     """
-    try:
+    with _writing(folder):
         for part in ("notebooks", "pages", "logs", "progress"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a+", encoding="utf-8")
-    except OSError as error:
-        raise LabError(
-            f"{folder}: cannot be written ({error.strerror}); set MUSICLAB_HOME to a folder "
-            "that you may write to"
-        ) from error
+        lock = open(folder / LOCK, "ab+", buffering=0)
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             lock.seek(0)
             raise LabError(
-                f"a run named {folder.name!r} is under way (process {lock.read().strip() or '?'}); "
-                "wait for it, or choose another name with --name"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        # Without its history file, which would grow with every run.
-        write_kernel_spec(folder / "jupyter", "--HistoryManager.enabled=False")
-        _point_latest_at(folder)
+                f"a run named {folder.name!r} is under way (process {lock.read().decode() or '?'});"
+                " wait for it, or choose another name with --name"
+            )
+        with _writing(folder):
+            lock.truncate(0)
+            lock.write(str(os.getpid()).encode())
+            _remove_leftovers(folder)
+            # Without its history file, which would grow with every run.
+            write_kernel_spec(folder / "jupyter", "--HistoryManager.enabled=False")
+            _point_latest_at(folder)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                _remove_leftovers(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn an error of the machine into one line."""
+    try:
         yield
+    except OSError as error:
+        raise LabError(
+            f"{folder}: cannot be written ({error.strerror}); free some space, or set "
+            "MUSICLAB_HOME to a folder that you may write to"
+        ) from error
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    """Take the lock of a run; False when a run under way holds it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes of this run left half done; the lock must be held."""
+    for pattern in ("**/.*.part", "notebooks/*.partial.ipynb", "progress/*.json"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def remove_old_runs(current: Path, keep: int) -> list[str]:
+    """Delete all but the `keep` newest runs beside `current`; says what was deleted.
+
+    Newest by the time of the last run. What `current`, `latest` or a run under way is, and what is
+    no run at all, stays.
+    """
+    runs = current.parent
+    for rest in runs.glob(f"{_DELETED}*"):
+        shutil.rmtree(rest, ignore_errors=True)  # of a deletion that was interrupted
+    found = [folder for folder in runs.iterdir() if _last_run(folder)]
+    old = sorted(found, key=_last_run, reverse=True)[keep:]
+    said = []
+    for folder in old:
+        if folder == current or folder.name == _latest(runs):
+            continue
+        try:
+            with open(folder / LOCK, "ab") as lock:
+                if not _locked(lock):
+                    continue
+                # Renamed first: a run is never there by half.
+                aside = folder.rename(runs / f"{_DELETED}{folder.name}")
+            shutil.rmtree(aside)
+            said.append(f"deleted the old run {folder}")
+        except OSError as error:
+            said.append(f"could not delete the old run {folder} ({error.strerror})")
+    return said
+
+
+def _last_run(folder: Path) -> float:
+    """When a run in this folder last wrote its tasks or results; 0 where none did."""
+    if folder.is_symlink() or folder.name.startswith(".") or folder.name == INTERACTIVE:
+        return 0.0
+    marks = [folder / TASKS, folder / SUMMARY]
+    return max((mark.stat().st_mtime for mark in marks if mark.is_file()), default=0.0)
+
+
+def _latest(runs: Path) -> str:
+    """The name of the run that `runs/latest` points at, as a link or a text file."""
+    latest = runs / "latest"
+    if latest.is_symlink():
+        return Path(os.readlink(latest)).name
+    return latest.read_text(encoding="utf-8").strip() if latest.is_file() else ""
 
 
 def write_kernel_spec(folder: Path, *options: str) -> None:
@@ -114,7 +195,7 @@ def write_kernel_spec(folder: Path, *options: str) -> None:
 def _point_latest_at(folder: Path) -> None:
     """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
     latest = folder.parent / "latest"
-    new = folder.parent / f".latest.{os.getpid()}"
+    new = folder / ".latest.part"  # where it is cleared away, should this be killed here
     try:
         new.unlink(missing_ok=True)
         new.symlink_to(folder.name, target_is_directory=True)
