@@ -1,7 +1,7 @@
 """The run as tasks of doit, which decides what is up to date and what depends on what.
 
 One task per notebook, one per page, and one for the demo set. doit is used as a library: its
-runners, with our tasks, our reporter, and a data base that is written after every task.
+runners, with our tasks, our reporter, and a data base that is written after every success.
 """
 
 from __future__ import annotations
@@ -406,14 +406,13 @@ class _AtomicJsonDB(JsonDB):
 
 
 class _Dependency(Dependency):
-    """doit writes its data base when it ends; this one after every task, so a kill loses none."""
+    """doit writes its data base when it ends; this one after every success, so a kill loses none.
+
+    A failure need not be written at once: a notebook that failed has lost its target, too.
+    """
 
     def save_success(self, task: Task, result_hash: str | None = None) -> None:
         super().save_success(task, result_hash)
-        self.backend.dump()
-
-    def remove_success(self, task: Task) -> None:
-        super().remove_success(task)
         self.backend.dump()
 
     def close(self) -> None:
