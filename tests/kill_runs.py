@@ -80,7 +80,7 @@ class Home:
             return subprocess.Popen(
                 [sys.executable, "-m", "tools.lab", "--data", self.data, "--profile", "smoke",
                  "--name", RUN, *options],
-                cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
     @property
