@@ -30,7 +30,14 @@ import numpy as np
 
 from helpers.data import FOLDERS, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
 from helpers.features import N_ROWS, SAMPLE_RATE, ClipFeatures, extract
-from helpers.settings import LabError, cache_dir, headless, report_progress, write_atomically
+from helpers.settings import (
+    LabError,
+    cache_dir,
+    headless,
+    report_progress,
+    require_space,
+    write_atomically,
+)
 from helpers.styles import draw_factors, rate_affect
 from helpers.synthesis import compose_clip
 
@@ -51,7 +58,7 @@ WITH_AUDIO = 3  # clips of a split that keep their audio; in genre train, one of
 
 CLIP_SAMPLES = (660_983, 661_500)  # as cut by FMA and at 30 s: 1291 or 1292 frames
 MAX_PROCESSES = 8  # each takes 0.4 GB of memory
-MIB_PER_CLIP = 0.45  # on the disk
+BYTES_PER_CLIP = 0.45 * 2**20  # on the disk
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 COMPLETE, STARTED = "complete.json", "started.json"
@@ -280,7 +287,7 @@ def build_demo(
         return folder / "data"
     _prepare(folder, identity)
     missing = [clip for clip in clips if not _is_made(clip, folder)]
-    _require_space(folder, len(missing))
+    require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
     processes = min(processes or _usable_cores(), max(len(missing), 1))
     with _shown(progress, len(clips)) as report:
         report(len(clips) - len(missing))
@@ -326,16 +333,6 @@ def _prepare(folder: Path, identity: dict[str, object]) -> None:
             f"{folder}: cannot make folders here ({error.strerror}); choose another folder with "
             "--folder or MUSICLAB_HOME"
         ) from error
-
-
-def _require_space(folder: Path, n_clips: int) -> None:
-    """Raise LabError before anything is made when the disk has too little room for the clips."""
-    needed, free = n_clips * MIB_PER_CLIP, shutil.disk_usage(folder).free / 2**20
-    if free < needed:
-        raise LabError(
-            f"{folder}: the demo set needs {needed:.0f} MiB more here and {free:.0f} MiB are free; "
-            "make room, or choose another folder with MUSICLAB_HOME"
-        )
 
 
 def _refuse_foreign_files(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -134,6 +135,19 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+def require_space(folder: Path, n_bytes: float, what: str) -> None:
+    """Raise LabError, with the number, when the disk of a folder has less room than that.
+
+    Asked before something large is begun, so that nothing is half made.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise LabError(
+            f"{folder}: {what} needs {n_bytes / 2**20:.0f} MiB here and {free / 2**20:.0f} MiB are "
+            "free; make room, or choose another folder with MUSICLAB_HOME"
+        )
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -17,10 +17,9 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from helpers.data import FOLDERS, N_ROWS, SPLITS, read_array, read_n_frames, read_tracks
-from helpers.settings import LabError, cache_dir, headless, report_progress, skip_bad
+from helpers.settings import (
+    LabError,
+    cache_dir,
+    headless,
+    report_progress,
+    require_space,
+    skip_bad,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +94,7 @@ def open_clips(
         if len(problems) > n_own:
             kept = np.flatnonzero(tracks["id"].isin(good))
             tracks, store = tracks.iloc[kept].reset_index(drop=True), store.select(kept)
-        if tracks.empty:
-            raise LabError(f"{folder / split}: none of its clips can be used; first: {problems[0]}")
+        _require_some(tracks["id"], folder / split, problems)
     if left_out is not None:
         left_out += problems
     return tracks, store
@@ -103,8 +108,7 @@ def _twin(name: str) -> str:
 def _open_good(folder: Path, split: str, problems: list[str]) -> tuple[pd.DataFrame, FeatureStore]:
     """The clips of one folder that are good in themselves."""
     tracks = read_tracks(folder, split, problems)
-    if tracks.empty:
-        raise LabError(f"{folder / split}: none of its clips can be used; first: {problems[0]}")
+    _require_some(tracks["id"], folder / split, problems)
     store = open_store(tracks["path"].tolist())
     if not skip_bad():
         return tracks, store
@@ -116,9 +120,14 @@ def _open_good(folder: Path, split: str, problems: list[str]) -> tuple[pd.DataFr
     }
     problems += [bad[clip] for clip in sorted(bad)]
     good = np.array([clip for clip in range(len(tracks)) if clip not in bad], dtype=np.int64)
-    if not len(good):
-        raise LabError(f"{folder / split}: none of its clips can be used; first: {problems[0]}")
+    _require_some(good, folder / split, problems)
     return tracks.iloc[good].reset_index(drop=True), store.select(good)
+
+
+def _require_some(clips: Sized, place: Path, problems: list[str]) -> None:
+    """Raise LabError when nothing is left of a folder."""
+    if not len(clips):
+        raise LabError(f"{place}: none of its clips can be used; first: {problems[0]}")
 
 
 def left_out(data: Path) -> list[str]:
@@ -360,13 +369,7 @@ def _new_file(path: Path, n_bytes: int) -> Iterator[int]:
 
     Raises LabError before anything is written when the disk has too little room.
     """
-    free = shutil.disk_usage(path.parent).free
-    if free < n_bytes + _SPARE_BYTES:
-        raise LabError(
-            f"{path.parent}: packing the features needs {n_bytes / 2**20:.0f} MiB here and "
-            f"{free / 2**20:.0f} MiB are free; make room, or choose another folder with "
-            "MUSICLAB_HOME"
-        )
+    require_space(path.parent, n_bytes + _SPARE_BYTES, "packing the features")
     partial = path.with_name(f".{path.stem}.{os.getpid()}.part")
     file = None
     try:

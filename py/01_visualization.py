@@ -322,8 +322,7 @@ record.show(drawn, "gradient_reach")
 enough = {name: (values >= 0.01).sum() for name, values in reach.items()}
 runs.tell(
     f"With the output at the last step, {enough['output at the last step']} of {n_full} frames get "
-    "at "
-    "least 1 % of the largest gradient; with the mean over all steps, "
+    "at least 1 % of the largest gradient; with the mean over all steps, "
     f"{enough['mean of all outputs']}. "
     "Training can stretch the first number, but starts from there."
 )

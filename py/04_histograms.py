@@ -115,9 +115,9 @@ x, y, lengths = next(iter(datasets.make_loader(splits.train, batch_size)))
 mask = models.time_mask(lengths, x.shape[1])
 print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, lengths {lengths.min()} to {lengths.max()}")
 runs.tell(
-    f"In this batch {(~mask).float().mean():.0%} of the frames are padding; the largest absolute "
-    "value in "
-    f"them is {x[~mask].abs().max() if (~mask).any() else 0:.0f}, and {mask.sum()} frames are real."
+    f"In this batch {(~mask).float().mean():.0%} of the frames are padding; the largest "
+    f"absolute value in them is {x[~mask].abs().max() if (~mask).any() else 0:.0f}, and "
+    f"{mask.sum()} frames are real."
 )
 
 
@@ -206,8 +206,7 @@ _, deviations, share = effect["padded with 0 dB"]
 runs.tell(
     f"- {(~real).float().mean():.0%} of all frames are padding. They lie {deviations:.1f} standard "
     f"deviations above the mean, and make up {share:.0f} % of the frames that are louder than 99 % "
-    "of "
-    "the real ones.\n"
+    "of the real ones.\n"
     "- Rank correlation of a clip's mean level with its number of frames: "
     f"{before} over its own frames, **{after} with the padding**."
 )
@@ -342,16 +341,14 @@ wrong = true != predicted
 inside = wrong & (classes[true] == classes[predicted]) & ~is_dropped
 text = (
     f"Of the {wrong.sum()} mistakes on all genres, {inside.sum()} stay inside a merged class, and "
-    "vanish "
-    "when its genres are merged."
+    "vanish when its genres are merged."
 )
 if len(found) == 2:
     on_kept, on_dropped = found.values()
     apart = on_dropped.high < on_kept.low or on_kept.high < on_dropped.low
     text += (
         f" Dropped genres are found in {on_dropped} of their clips, kept ones in {on_kept}: the "
-        "dropped "
-        f"ones are {'harder' if on_dropped.value < on_kept.value else 'not harder'} here"
+        f"dropped ones are {'harder' if on_dropped.value < on_kept.value else 'not harder'} here"
         + (", and the intervals do not overlap." if apart else ", but with overlapping intervals.")
     )
 runs.tell(text)
@@ -377,11 +374,9 @@ largest = classes["train clips"].idxmax()
 n_before, n_after = (sum(panel.values()) for panel in panels.values())
 runs.tell(
     f"Before, the largest genre has {spread['before']:.1f} times as many clips as the smallest; "
-    "after, "
-    f"the largest class ({largest}) has {spread['after']:.1f} times as many. So the classes are "
-    f"{'less' if spread['after'] > spread['before'] else 'not less'} equal in size than the genres "
-    "were. "
-    f"{n_before - n_after} of {n_before} training clips were dropped."
+    f"after, the largest class ({largest}) has {spread['after']:.1f} times as many. So the classes "
+    f"are {'less' if spread['after'] > spread['before'] else 'not less'} equal in size than the "
+    f"genres were. {n_before - n_after} of {n_before} training clips were dropped."
 )
 
 # %% [markdown]
@@ -466,8 +461,7 @@ narrow = affect.std().idxmin()
 runs.tell(
     f"The narrowest axis is {narrow} (standard deviation {affect[narrow].std():.2f}). Pairs whose "
     f"interval leaves out 0: {', '.join(clear) or 'none'}. Axes that go together are what a "
-    "multitask "
-    "model (step 10) can gain from."
+    "multitask model (step 10) can gain from."
 )
 
 

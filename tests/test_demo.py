@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -318,9 +319,9 @@ def test_a_failing_worker_is_reported_in_one_line(tmp_path: Path, monkeypatch: p
 def test_too_little_disk_is_told_with_the_number_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = demo.shutil.disk_usage(tmp_path)._replace(free=50 * 2**20)
-    monkeypatch.setattr(demo.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(LabError, match="needs 428 MiB more here and 50 MiB are free; make room"):
+    usage = shutil.disk_usage(tmp_path)._replace(free=50 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(LabError, match="needs 428 MiB here and 50 MiB are free; make room"):
         demo.build_demo(tmp_path / "set")
     assert not list((tmp_path / "set").rglob("*.npy"))
 

@@ -201,7 +201,7 @@ def test_too_little_disk_is_told_with_the_number_before_anything_is_written(
     clips: list[str], packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(packed.parent.parent)._replace(free=2**20)
-    monkeypatch.setattr(stores.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(LabError, match=r"needs \d+ MiB here and 1 MiB are free.*MUSICLAB_HOME"):
         stores.open_store(clips)
     assert list(packed.iterdir()) == []

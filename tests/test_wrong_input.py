@@ -862,7 +862,7 @@ DISK_ROWS = [
         "home/.cache/packed: cannot pack the features (File too large); 0 MiB are needed here; "
         "make room, or choose another folder with MUSICLAB_HOME"),
     Row("the disk is too small for the features", nothing, program(PACK, *ON_A_SMALL_DISK),
-        "home/.cache/packed: packing the features needs 0 MiB here and 0 MiB are free; make room, "
+        "home/.cache/packed: packing the features needs 64 MiB here and 0 MiB are free; make room, "
         "or choose another folder with MUSICLAB_HOME", cannot=cannot_mount),
     Row("the disk is full when a run begins", nothing, on_a_full_disk(command(*USUAL), 0),
         "home/runs/t: cannot be written (File too large); free some space, or set MUSICLAB_HOME to "
