@@ -106,6 +106,19 @@ class SpectrogramDataset(Dataset):
         return self._frames_on[device]
 
     @property
+    def is_as_packed(self) -> bool:
+        """Whether items are the packed frames, scaled; a subclass may make something else of them.
+
+        If so, a loader may cut whole batches at once instead of asking for every item.
+        """
+        own = type(self)
+        unchanged = (own.__getitem__, own.frames) == (
+            SpectrogramDataset.__getitem__,
+            SpectrogramDataset.frames,
+        )
+        return unchanged and self.max_frames is None
+
+    @property
     def lengths(self) -> np.ndarray:
         """The number of frames of every clip, int64 [n]."""
         return self.store.lengths
@@ -510,14 +523,34 @@ class BatchCutter(Dataset):
         self.starts = torch.from_numpy(self.base.store.starts[self.clips])
         self.lengths = torch.from_numpy(self.base.store.lengths[self.clips])
         self.labels = self.base.labels[torch.from_numpy(self.clips)]
-        if self.base.max_frames is not None:
-            self.lengths = self.lengths.clamp(max=self.base.max_frames)
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitems__(self, numbers: list[int]) -> Batch:
         """The batch of these clips: x [B, T, F] float32, scaled and padded with 0, y, lengths."""
+        x, y, lengths = self._cut(numbers) if self.base.is_as_packed else self._joined(numbers)
+        if self.max_masked_bands:
+            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
+        return x, y, lengths
+
+    def _joined(self, numbers: list[int]) -> Batch:
+        """The batch item by item, for a dataset whose items are not what was packed."""
+        items = [self.dataset[number] for number in numbers]
+        if self.crop_frames:
+            lengths = torch.tensor([length for *_, length in items])
+            windows = random_windows(0 * lengths, lengths, self.crop_frames, self.generator)
+            items = [
+                (frames[start : start + length], label, length)
+                for (frames, label, _), start, length in zip(
+                    items, *(part.tolist() for part in windows), strict=True
+                )
+            ]
+        x, y, lengths = pad_batch(items)
+        return x.to(self.device), y.to(self.device), lengths.to(self.device)
+
+    def _cut(self, numbers: list[int]) -> Batch:
+        """The batch cut out of the packed frames."""
         chosen = torch.as_tensor(numbers)
         starts, lengths = self.starts[chosen], self.lengths[chosen]
         if self.crop_frames:
@@ -530,12 +563,10 @@ class BatchCutter(Dataset):
         x = torch.empty((len(chosen), n_frames, self.base.n_features), device=self.device)
         for part in range(0, len(chosen), at_a_time):
             some = slice(part, part + at_a_time)
-            self._cut(x[some], starts[some], lengths[some])
-        if self.max_masked_bands:
-            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
+            self._fill(x[some], starts[some], lengths[some])
         return x, self.labels[chosen].to(self.device), lengths
 
-    def _cut(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
+    def _fill(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
         """Fill x [B, T, F] with clips: scaled, and 0 behind each one's frames."""
         if len(x) == 1:  # a long clip: one stretch, nothing to gather
             start, length = int(starts[0]), int(lengths[0])

@@ -334,6 +334,38 @@ def test_an_epoch_in_batches_of_similar_length_visits_every_clip_once(mini_data:
     assert padding(epochs[0]) < 0.5 * padding(by_chance)
 
 
+class Changes(SpectrogramDataset):
+    """What notebook 04 invites to write: other frames of the same clips."""
+
+    def frames(self, index: int) -> np.ndarray:
+        """Each frame minus the one before it; one frame less."""
+        return np.diff(super().frames(index), axis=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"crop_frames": 20, "max_masked_bands": 4}])
+def test_a_loader_asks_a_dataset_of_the_reader_s_own_for_its_items(
+    mini_data: Path, options: dict[str, int]
+) -> None:
+    changes = Changes(mini_data / GENRE_BEAT, "train")
+    x, y, lengths = next(iter(datasets.make_loader(Subset(changes, [5, 2, 9]), 4, **options)))
+    plain = SpectrogramDataset(mini_data / GENRE_BEAT, "train")
+    assert torch.equal(y, plain.labels[[5, 2, 9]])
+    if options:
+        assert lengths.tolist() == [20, 20, 20] and x.shape[1] == 20
+        return
+    assert lengths.tolist() == (plain.lengths[[5, 2, 9]] - 1).tolist()
+    for row, clip in enumerate((5, 2, 9)):
+        expected = torch.from_numpy(np.diff(plain.frames(clip), axis=0))
+        assert torch.equal(x[row, : lengths[row]], expected)
+        assert (x[row, lengths[row] :] == 0).all()
+
+
+def test_a_loader_of_clips_of_one_length_keeps_that_length(mini_data: Path) -> None:
+    dataset = SpectrogramDataset(mini_data / GENRE, max_frames=80)
+    x, _, lengths = next(iter(datasets.make_loader(dataset, 18)))
+    assert x.shape[1] == 80 and lengths.tolist() == dataset.lengths.tolist()
+
+
 def test_a_loader_gives_what_padding_clip_by_clip_gives(mini_data: Path) -> None:
     splits = datasets.genre_splits(mini_data / GENRE_BEAT, "fused", 0)
     for part in (splits.val, splits.test):
