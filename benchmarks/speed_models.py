@@ -140,10 +140,9 @@ class PlainCNN(nn.Module):
 class PlainStep(Step):
     """A step as every tutorial writes it: float32, and as many threads as PyTorch takes."""
 
-    def run(self, threads: int | None = None, **how: Any) -> None:
+    def run(self, **how: Any) -> None:
         """One step."""
-        with set_threads(threads):
-            self.outputs = self.step(*self.batch)
+        self.outputs = self.step(*self.batch)
 
     def step(self, x: torch.Tensor, y: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Forward, loss, backward, optimiser step; returns the outputs."""
@@ -220,11 +219,11 @@ class KitStep(Step):
         super().__init__(model, batch, device)
         self.names = {names[name]: name for name, _ in plain.named_parameters()}
 
-    def run(self, float32: bool = False, threads: int | None = None, **how: Any) -> None:
-        """One step; `float32` as on a processor without bfloat16, `threads` other than its own."""
+    def run(self, float32: bool = False, **how: Any) -> None:
+        """One step; `float32` as on a processor without bfloat16."""
         x, y, lengths = self.batch
         bfloat16 = no_bfloat16() if float32 else nullcontext()
-        with bfloat16, training.threads_for(self.model, self.device), set_threads(threads):
+        with bfloat16, training.threads_for(self.model, self.device):
             self.optimizer.zero_grad()
             with training.autocast(self.device):
                 outputs = self.model(x, lengths)
@@ -234,10 +233,8 @@ class KitStep(Step):
         self.outputs = outputs.detach()
 
     def facts(self) -> dict[str, Any]:
-        """Its threads, and whether it computes in bfloat16."""
-        with training.threads_for(self.model, self.device):
-            threads = torch.get_num_threads()
-        return {"threads": threads, "bfloat16": training.has_native_bfloat16(self.device)}
+        """Whether it computes in bfloat16."""
+        return {"bfloat16": training.has_native_bfloat16(self.device)}
 
 
 class KitLSTM(KitStep):
@@ -285,18 +282,6 @@ def _kit_cnn_name(name: str) -> str:
 
 
 # ---- settings of a run -------------------------------------------------------------------------
-
-
-@contextmanager
-def set_threads(threads: int | None) -> Iterator[None]:
-    """So many threads inside the block; None leaves them alone."""
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
@@ -366,17 +351,11 @@ def _lstm_rows(
     kit.time(1, float32=True)
     plain.warm_up()
     slow = kind == "unequal" and not context.on_cuda
-    threads = {"kit": kit.facts()["threads"], "packed": plain.facts()["threads"]}
-    most_threads = max(threads.values())
     has_bfloat16 = kit.facts()["bfloat16"]
     runs = 7 if slow else 1
     turns = [Turn("plain", plain), Turn("kit", kit, runs, {"float32": True})]
     if has_bfloat16:
         turns.append(Turn("bfloat16", kit, runs))
-    if threads["kit"] != most_threads and not context.on_cuda:
-        turns.append(Turn("kit, more", kit, 1, {"float32": True, "threads": most_threads}))
-    if threads["packed"] != threads["kit"] and not (slow and context.quick):
-        turns.append(Turn("packed, fewer", plain, 1, {"threads": threads["kit"]}))
     least = (1 if context.quick else 3) if slow else 5
     times = in_turns(turns, 0 if slow else context.seconds, least=least)
 
@@ -385,16 +364,8 @@ def _lstm_rows(
     expected = plain.results()  # each of its runs computes the same
     kit.time(1, float32=True, exact=True)
     text, agrees = agreement(kit.results(), expected)
-    note = f"kit on {threads['kit']} thread(s), packed on {threads['packed']}"
-    if "kit, more" in times:
-        note += f"; kit on {most_threads}: {stat_of(times['kit, more']).text('s')}"
-    if "packed, fewer" in times:
-        note += f"; packed on {threads['kit']}: {stat_of(times['packed, fewer']).text('s')}"
+    note = f"kit: two LSTMs of one thread each; packed: {plain.facts()['threads']} threads"
     name, title = _lstm_name(kind, directions)
-    # At equal lengths both forms do the same work, and the kit's one thread is the difference: it
-    # is held against what it does here. The other limits are for float32 against float32.
-    as_it_runs = kind == "equal" and has_bfloat16 and not context.on_cuda
-    limit = lstm_limit(kind, context.on_cuda)
     rows = [
         Row(
             name,
@@ -402,7 +373,7 @@ def _lstm_rows(
             kit=stat_of(times["kit"]),
             plain=stat_of(times["plain"]),
             ratio=ratio_of(times["plain"], times["kit"]),
-            limit=None if as_it_runs else limit,
+            limit=lstm_limit(kind, context.on_cuda),
             agreement=text,
             agrees=agrees,
             note="" if context.on_cuda else note,
@@ -417,7 +388,6 @@ def _lstm_rows(
                 kit=stat_of(times["bfloat16"]),
                 plain=stat_of(times["plain"]),
                 ratio=ratio_of(times["plain"], times["bfloat16"]),
-                limit=limit if as_it_runs else None,
                 agreement=agreement(kit.results(), expected)[0],
             )
         )

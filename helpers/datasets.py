@@ -420,9 +420,10 @@ def cut_clips(frames: torch.Tensor, starts: torch.Tensor, n_frames: int) -> torc
 
 
 def hide_padding(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Set what stands behind each clip's frames to 0, in place: x [B, T, F], lengths [B]."""
+    """Set what stands behind each clip's frames to 0, in place: x [B, T, F] finite, lengths [B]."""
     steps = torch.arange(x.shape[1], device=x.device)
-    return x.masked_fill_((steps >= lengths[:, None])[:, :, None], 0)
+    # On a CPU several times as fast as `masked_fill_`, which goes over the numbers one by one.
+    return x.mul_((steps < lengths[:, None])[:, :, None])
 
 
 def random_windows(
@@ -570,13 +571,20 @@ class BatchCutter(Dataset):
         """Fill x [B, T, F] with clips: scaled, and 0 behind each one's frames."""
         if len(x) == 1:  # a long clip: one stretch, nothing to gather
             start, length = int(starts[0]), int(lengths[0])
-            x[0, :length] = self.frames[start : start + length, self.rows]
+            real = x[0, :length]
+            real.copy_(self.frames[start : start + length, self.rows])
+            self._scale(real)
+            x[0, length:] = 0
         else:
             x.copy_(cut_clips(self.frames, starts, x.shape[1])[:, :, self.rows])
+            self._scale(x)
+            hide_padding(x, lengths)
+
+    def _scale(self, frames: torch.Tensor) -> None:
+        """Scale frames [..., F] in place."""
         if self.base.scaler is not None:
             mean, deviation = self.base.scaler.tensors(self.device)
-            x.sub_(mean).div_(deviation)
-        hide_padding(x, lengths)
+            frames.sub_(mean).div_(deviation)
 
 
 def make_loader(

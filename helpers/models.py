@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from helpers.settings import LabError
+from helpers.two_threads import run_lstms
 
 POOLINGS = ("mean", "last", "mean_max", "attention")
 
@@ -76,12 +77,13 @@ class LSTMBackbone(nn.Module):
         """The last layer's output at every frame, [B, T, directions * hidden]."""
         for number, forward in enumerate(self.forward_layers):
             x = self.dropout(x) if number else x
-            outputs = [forward(x)[0]]
-            if self.bidirectional:
-                turned = reverse_inside_lengths(x, lengths)
-                backward = self.backward_layers[number](turned)[0]
-                outputs.append(reverse_inside_lengths(backward, lengths))
-            x = torch.cat(outputs, dim=-1)
+            if not self.bidirectional:
+                halves = x.chunk(2)  # of the batch
+                x = torch.cat(_outputs([forward] * len(halves), halves))
+                continue
+            turned = reverse_inside_lengths(x, lengths)
+            ahead, back = _outputs([forward, self.backward_layers[number]], [x, turned])
+            x = torch.cat([ahead, reverse_inside_lengths(back, lengths)], dim=-1)
         return x
 
     def pool(self, steps: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -105,6 +107,13 @@ class LSTMBackbone(nn.Module):
             return last
         half = steps.shape[-1] // 2
         return torch.cat([last[:, :half], steps[:, 0, half:]], dim=-1)
+
+
+def _outputs(lstms: Sequence[nn.Module], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The output [B, T, hidden] of each LSTM; on a CPU two of them are computed side by side."""
+    if inputs[0].device.type == "cpu" and len(inputs) == 2:
+        return run_lstms(lstms, inputs)
+    return [lstm(x)[0] for lstm, x in zip(lstms, inputs, strict=True)]
 
 
 # ---- CNN ---------------------------------------------------------------------------------------

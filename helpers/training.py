@@ -212,10 +212,9 @@ def _batch_loss(
 
 @contextmanager
 def threads_for(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """One thread for LSTMs on a CPU, all of them for everything else.
+    """One thread for each LSTM on a CPU (two run side by side), all of them for everything else.
 
-    The steps of an LSTM follow one another and each is small: more threads gain nothing, wait for
-    each other at every step, and lose many times that when another program is busy.
+    More threads in one LSTM wait for each other at every step: see `helpers.two_threads`.
     """
     before = torch.get_num_threads()
     if device.type == "cpu" and any(isinstance(module, nn.LSTM) for module in model.modules()):

@@ -167,6 +167,7 @@ settings.apply_profile(globals())
 #
 # Results depend on them: note them in your report. `pyproject.toml` says what the kit works with.
 
+
 # %%
 def wanted_versions():
     """What pyproject.toml asks for, {package: range}; empty where the kit came without it."""
@@ -197,6 +198,7 @@ runs.tell(
 # `device = "auto"` takes the GPU when one answers; `device = "cpu"` switches it off for a notebook, without touching
 # Kaggle's menu. The last lines compute something on the device, because a GPU can be seen and still be too old for the
 # installed PyTorch.
+
 
 # %%
 def size_text(n_bytes):
@@ -239,6 +241,7 @@ runs.tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
 # notebook runs before you have downloaded anything. It is built once; an interrupted build goes on where it stopped. **Its
 # scores say nothing about real music.**
 
+
 # %%
 def built_size():
     """The size of the demo set that is there already; 0 without one."""
@@ -274,6 +277,7 @@ runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
 #
 # The genre set (20 genres) and the multitask set (valence, energy, danceability) each come twice: full, with a frame every
 # 23 ms, and beat-synchronous, with a frame per beat. The multitask test clips have **no labels**: they are what step 11 predicts.
+
 
 # %% tags=["solution"]
 def overview(name, split):
@@ -363,6 +367,7 @@ runs.show_table(examples)
 # An array has 140 rows and T columns, a column per frame. Rows 0-127 are the mel spectrogram in dB below the clip's loudest
 # value, so between -80 and **0, the loudest**; rows 128-139 are the chroma, between 0 and 1. Remember the 0 dB when it comes to padding
 # (step 4).
+
 
 # %% tags=["solution"]
 def first_array(name):

@@ -215,6 +215,7 @@ runs.tell(
 #
 # The plain mean over the classes: every class counts the same, however few clips it has.
 
+
 # %% tags=["solution"]
 def averages(kind):
     """One row per model: precision, recall and F1 averaged, F1 with its 95 % interval."""

@@ -401,6 +401,7 @@ record.show(
 # Here the largest value over time replaces the mean: does it matter more *that* a pattern occurs than how often? Try a kernel
 # of 5, or another idea. Compare on **validation**, never on test.
 
+
 # %%
 class MyCNN(models.CNNBackbone):
     """A CNN whose last step you can change."""

@@ -305,6 +305,7 @@ record.save_predictions("transfer_validation", datasets.ids_of(splits.val), vali
 # Yosinski et al. froze the first n layers and let the rest learn. Subclass the regressor and choose n: with the genre
 # weights, how many of the four blocks can stay as they are before the axis suffers?
 
+
 # %%
 class MyTransfer(models.Regressor):
     """A regressor whose first blocks stay as the genre CNN left them."""
@@ -322,8 +323,10 @@ mine = MyTransfer(models.CNNBackbone(**step8.spec["backbone_options"]))
 mine.start_from(genre.model.backbone)
 trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
                        patience=patience, device=compute, name="my transfer")  # fmt: skip
-print(f"{mine.frozen_blocks} blocks frozen: {models.n_parameters(mine)} trained parameters, "
-      f"validation loss {min(trial.val_loss):.4f}; above: {min(history.val_loss):.4f}")
+print(
+    f"{mine.frozen_blocks} blocks frozen: {models.n_parameters(mine)} trained parameters, "
+    f"validation loss {min(trial.val_loss):.4f}; above: {min(history.val_loss):.4f}"
+)
 
 # %% [markdown]
 # ## What we learned

@@ -295,6 +295,7 @@ record.show(plots.score_plot(scores, "Expected and reached", "mean Spearman"), "
 # Spearman looks at ranks only, so models can be averaged by rank, whatever their scales. Does a mixture of all candidates do
 # better on validation than the chosen one? If so, and only then, it may be next time's entry.
 
+
 # %%
 def mixture(predictions):
     """The mean rank of several models' predictions [n, 3], scaled to 0..1. Replace it by yours."""

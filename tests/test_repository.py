@@ -30,6 +30,7 @@ ORDER = (
     "demo",
     "store",
     "datasets",
+    "two_threads",
     "models",
     "training",
     "baselines",
