@@ -34,13 +34,26 @@ def reverse_inside_lengths(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tens
 # ---- LSTM --------------------------------------------------------------------------------------
 
 
+def stack_frames(
+    x: torch.Tensor, lengths: torch.Tensor, n_frames: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join every `n_frames` successive frames into one long one, so that there are fewer steps.
+
+    x [B, T, F], lengths [B] -> [B, T / n, n * F] and lengths, both rounded up; 0 fills the last.
+    """
+    n_clips, n_steps, n_features = x.shape
+    x = nn.functional.pad(x, (0, 0, 0, -n_steps % n_frames))
+    return x.reshape(n_clips, -1, n_frames * n_features), -(-lengths // n_frames)
+
+
 class LSTMBackbone(nn.Module):
     """A stack of (bidirectional) LSTM layers and a pooling over each clip's real frames.
 
     [B, T, F] -> [B, out_features]. Gives what `pack_padded_sequence` gives, without packing,
     which on a CPU takes about half a minute per batch of full clips: the backward direction runs
     on sequences that are reversed inside their own length, so neither direction sees padding
-    before it has passed the clip's real frames, and the pooling leaves the padding out.
+    before it has passed the clip's real frames, and the pooling leaves the padding out. With
+    `stack`, each step reads so many frames at once: 1,290 steps are many for an LSTM.
     """
 
     def __init__(
@@ -51,14 +64,15 @@ class LSTMBackbone(nn.Module):
         bidirectional: bool = True,
         dropout: float = 0.2,
         pooling: str = "mean",
+        stack: int = 1,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
             raise LabError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
-        self.bidirectional, self.pooling = bidirectional, pooling
+        self.bidirectional, self.pooling, self.stack = bidirectional, pooling, stack
         n_directions = 2 if bidirectional else 1
         width = n_directions * hidden_size
-        inputs = [n_features] + [width] * (n_layers - 1)
+        inputs = [stack * n_features] + [width] * (n_layers - 1)
         self.forward_layers = nn.ModuleList(
             nn.LSTM(size, hidden_size, batch_first=True) for size in inputs
         )
@@ -71,6 +85,8 @@ class LSTMBackbone(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """x [B, T, F], lengths [B] -> [B, out_features]."""
+        if self.stack > 1:
+            x, lengths = stack_frames(x, lengths, self.stack)
         return self.dropout(self.pool(self.steps(x, lengths), lengths))
 
     def steps(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -267,6 +283,22 @@ class MultitaskLoss(nn.Module):
     def per_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The unweighted loss of each axis, [n_axes]."""
         return ((outputs - targets) ** 2).mean(0)
+
+
+class ConcordanceLoss(nn.Module):
+    """The sum over axes of 1 - concordance (Lin 1989), which asks for order and scale.
+
+    Squared errors are smallest for timid answers near the mean; this loss punishes those. It is
+    computed within a batch, so batches should not be small.
+    """
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Outputs and targets [B, n_axes] -> one number, 0 for perfect answers."""
+        mean, true_mean = outputs.mean(0), targets.mean(0)
+        covariance = ((outputs - mean) * (targets - true_mean)).mean(0)
+        spread = outputs.var(0, correction=0) + targets.var(0, correction=0)
+        distance = (mean - true_mean) ** 2
+        return (1 - 2 * covariance / (spread + distance).clamp_min(1e-6)).sum()
 
 
 # ---- building from a description ---------------------------------------------------------------

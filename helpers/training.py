@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from helpers.datasets import Batch, require_frames, take_batches
@@ -89,6 +90,7 @@ def train(
     patience: int = 5,
     stop_after: int | None = None,
     loss: nn.Module | None = None,
+    averaging: float = 0.0,
     device: torch.device | str = "cpu",
     overfit_batch: bool = False,
     name: str = "model",
@@ -99,6 +101,10 @@ def train(
     over `epochs`. With `val_loader`, training stops once the validation loss has not fallen for
     `patience` epochs, and `model` ends with its best epoch's weights. Without it, all epochs run
     (or `stop_after` of them, on the same schedule) and `model` ends with the last one's.
+
+    With `averaging`, for example 0.98, a moving average of the weights over about
+    1 / (1 - averaging) steps is what is validated and what `model` ends with (Polyak and Juditsky
+    1992): the steps of small batches scatter around something better.
 
     `overfit_batch=True` (handout, steps 5β and 7δ) trains on the first 4 batches alone, without
     dropout, decay or validation, until the loss is near 0: a network that cannot do this has a bug.
@@ -127,17 +133,20 @@ def train(
         optimizer, _warm_up_then_cosine(epochs * n_steps, warmup_epochs * n_steps)
     )
     history = History(name)
-    keeper = _BestEpoch(model, patience)
+    averaged = _moving_average(model, averaging) if averaging else None
+    judged = averaged.module if averaged else model
+    keeper = _BestEpoch(judged, patience)
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)
     with threads_for(model, device), _progress_bar(name, n_epochs) as bar:
         for _ in range(n_epochs):
             started = time.perf_counter()
             train_loss = _train_epoch(
-                model, batches, loss, optimizer, schedule, device, dropout=not overfit_batch
-            )
+                model, batches, loss, optimizer, schedule, device, averaged,
+                dropout=not overfit_batch,
+            )  # fmt: skip
             history.train_loss.append(train_loss)
             if val_loader is not None:
-                history.val_loss.append(evaluate_loss(model, val_loader, loss, device))
+                history.val_loss.append(evaluate_loss(judged, val_loader, loss, device))
             history.seconds.append(time.perf_counter() - started)
             _show_epoch(bar, history, n_epochs)
             if val_loader is not None and keeper.is_finished(history.val_loss):
@@ -147,6 +156,7 @@ def train(
     history.best_epoch = len(history.train_loss)
     if val_loader is not None:
         history.best_epoch = keeper.restore()
+    model.load_state_dict(judged.state_dict())
     return history
 
 
@@ -157,6 +167,7 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     device: torch.device,
+    averaged: AveragedModel | None,
     dropout: bool,
 ) -> float:
     """One pass over the batches; returns the mean loss per clip."""
@@ -178,6 +189,8 @@ def _train_epoch(
         nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
         optimizer.step()
         schedule.step()
+        if averaged is not None:
+            averaged.update_parameters(model)
         total, n_clips = total + value.item() * len(y), n_clips + len(y)
     return total / n_clips
 
@@ -274,6 +287,11 @@ def _warm_up_then_cosine(n_steps: int, n_warmup: float) -> Callable[[int], float
         return max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     return factor
+
+
+def _moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the model that follows its weights, and its batch norms' statistics, slowly."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 class _BestEpoch:

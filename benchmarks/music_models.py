@@ -1,0 +1,150 @@
+"""The models of the benchmark: references, the kit's models with their recipes, and ablations.
+
+The recipes were chosen on repeat 1; the ablations, each with one thing changed, show how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import music_networks as networks
+from benchmarks import music_references as references
+from benchmarks.music_clips import Clips, Collection, Fold
+from benchmarks.music_networks import Recipe
+from benchmarks.music_references import PUBLIC_CNN, PUBLIC_LSTM, PublicRecipe
+from benchmarks.music_runs import Model, Outputs
+from benchmarks.music_table import BEST_SINGLE, Comparison, Ensemble
+
+LSTM_BEAT = Recipe("lstm", "beat", label_smoothing=0.1)
+LSTM_FULL = replace(LSTM_BEAT, form="full", stack=8)
+CNN = Recipe(
+    "cnn", learning_rate=2e-3, label_smoothing=0.1, crop_frames=256, masked_bands=8, averaging=0.98
+)
+
+# What a method is trained for, and how.
+METHODS = {
+    "genre": (("genre",), networks.genre_network),
+    "affect": (("affect",), networks.affect_network),
+    "transfer": (("affect",), networks.transferred),
+    "together": (("genre", "affect"), networks.together),
+}
+
+
+@dataclass(frozen=True)
+class KitModel:
+    """A model of the kit, as `as_model` turns it into a row of the table."""
+
+    name: str
+    title: str
+    method: str
+    recipe: Recipe
+    seconds: float  # first guess of one training
+    changes: str = ""  # an ablation: the name of the model whose recipe it changes
+
+
+KIT_MODELS = (
+    KitModel("lstm_beat", "LSTM, beats", "genre", LSTM_BEAT, 10),
+    KitModel("lstm_beat_fused", "LSTM, beats, mel + chroma", "genre",
+             replace(LSTM_BEAT, feature="fused"), 10),
+    KitModel("lstm_full", "LSTM, full clips", "genre", LSTM_FULL, 60),
+    KitModel("cnn", "CNN", "genre", CNN, 60),
+    KitModel("multitask", "multitask CNN", "affect", CNN, 60),
+    KitModel("transfer", "transfer from genre, CNN", "transfer", CNN, 60),
+    KitModel("together", "genre and affect together, CNN", "together", CNN, 120),
+)  # fmt: skip
+QUICK = ("majority", "svm", "svr", "public_lstm", "public_cnn", "public_cnn_affect", "lstm_beat",
+         "cnn", "multitask", "transfer")  # fmt: skip
+
+ENSEMBLES = (
+    Ensemble("ensemble", "ensemble", "affect", ("multitask", "transfer", "together")),
+)  # fmt: skip
+
+COMPARISONS = (
+    Comparison("genre", "lstm_beat", "public_lstm", "at least", 0.12),
+    Comparison("genre", "lstm_beat", "svm", "not below"),
+    Comparison("genre", "cnn", "public_cnn", "above"),
+    Comparison("genre", "cnn", "svm", "above"),
+    *(
+        Comparison("affect", name, reference, sense)
+        for name in ("multitask", "transfer", "together")
+        for reference, sense in (("public_cnn_affect", "above"), ("svr", "not below"))
+    ),
+    Comparison("affect", "ensemble", "svr", "at least", 0.04),
+    Comparison("affect", "ensemble", BEST_SINGLE, "at least", 0.0),
+)
+
+
+# ---- as rows of the table ----------------------------------------------------------------------
+
+
+def as_model(one: KitModel) -> Model:
+    """A model of the kit, ready to be trained."""
+    tasks, function = METHODS[one.method]
+
+    def fit(collection: Collection, fold: Fold, folder: Path) -> Outputs:
+        return function(collection, fold, one.recipe, folder)
+
+    recipe = (one.method, one.recipe)
+    return Model(one.name, one.title, tasks, one.recipe.form, recipe, fit, one.seconds)
+
+
+def reference_models(
+    cnn: PublicRecipe = PUBLIC_CNN, lstm: PublicRecipe = PUBLIC_LSTM
+) -> list[Model]:
+    """Majority, SVM, SVR, and the public networks."""
+    public_cnn = partial(references.public_network, recipe=cnn)
+    public_lstm = partial(references.public_network, recipe=lstm)
+    return [
+        _reference("majority", "majority class", "genre", "full", None, references.majority, 0.1),
+        _reference("svm", "SVM", "genre", "full", None, references.svm, 1),
+        _reference("public_lstm", "public LSTM, beats", "genre", "beat", lstm, public_lstm, 20),
+        _reference("public_cnn", "public CNN", "genre", "full", cnn, public_cnn, 150),
+        _reference("svr", "SVR", "affect", "full", None, references.svr, 1),
+        _reference("public_cnn_affect", "public CNN", "affect", "full", cnn, public_cnn, 150),
+    ]
+
+
+def _reference(
+    name: str,
+    title: str,
+    task: str,
+    form: str,
+    recipe: PublicRecipe | None,
+    function: Callable[[Clips, Fold], np.ndarray],
+    seconds: float,
+) -> Model:
+    def fit(collection: Collection, fold: Fold, folder: Path) -> Outputs:
+        return {task: function(collection.get(task, form), fold)}
+
+    return Model(name, f"reference: {title}", (task,), form, recipe, fit, seconds)
+
+
+def all_models() -> list[Model]:
+    """Every model of the main table, references first."""
+    return [*reference_models(), *(as_model(one) for one in KIT_MODELS)]
+
+
+# ---- ablations ---------------------------------------------------------------------------------
+
+
+def ablations() -> list[KitModel]:
+    """The recipes of the table with one thing changed in each."""
+    changes: dict[str, list[tuple[str, dict[str, object]]]] = {
+        "lstm_beat": [
+            ("no scaling", {"scaled": False}),
+        ],
+    }
+    models = {one.name: one for one in KIT_MODELS}
+    return [
+        KitModel(
+            f"{name}-{number}", title, models[name].method,
+            replace(models[name].recipe, **options), models[name].seconds, name,
+        )
+        for name, rows in changes.items()
+        for number, (title, options) in enumerate(rows, start=1)
+    ]  # fmt: skip
