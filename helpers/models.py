@@ -42,6 +42,7 @@ def stack_frames(
     x [B, T, F], lengths [B] -> [B, T / n, n * F] and lengths, both rounded up; 0 fills the last.
     """
     n_clips, n_steps, n_features = x.shape
+    x = x * time_mask(lengths, n_steps)[:, :, None]
     x = nn.functional.pad(x, (0, 0, 0, -n_steps % n_frames))
     return x.reshape(n_clips, -1, n_frames * n_features), -(-lengths // n_frames)
 

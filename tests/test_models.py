@@ -124,6 +124,14 @@ def test_dropout_acts_in_training_and_not_in_evaluation() -> None:
         assert torch.equal(backbone(x, lengths), backbone(x, lengths))
 
 
+def test_stacked_frames_keep_every_real_frame_in_order() -> None:
+    x = batch(torch.tensor([4, 7]))
+    stacked, lengths = models.stack_frames(x, torch.tensor([4, 7]), 3)
+    assert stacked.shape == (2, 3, 15) and lengths.tolist() == [2, 3]
+    torch.testing.assert_close(stacked[1].reshape(9, 5)[:7], x[1])
+    assert (stacked[1].reshape(9, 5)[7:] == 0).all() and (stacked[0, 2] == 0).all()
+
+
 # ---- padding changes nothing -------------------------------------------------------------------
 
 
@@ -139,6 +147,7 @@ def every_model(n_features: int) -> dict[str, nn.Module]:
         for bidirectional in (False, True)
     }
     backbones |= {
+        "lstm stack 3": models.LSTMBackbone(n_features, 6, stack=3),
         "cnn": models.CNNBackbone(n_features, (3, 4, 5, 6)),
         "cnn kernel 5": models.CNNBackbone(n_features, (3, 4, 5, 6), kernel=5),
     }
@@ -167,7 +176,9 @@ def test_a_prediction_does_not_depend_on_the_batch_or_its_padding(name: str) -> 
         torch.testing.assert_close(together, other, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lstm mean 2 True", "lstm last 1 True", "lstm attention 1 False"])
+@pytest.mark.parametrize(
+    "name", ["lstm mean 2 True", "lstm last 1 True", "lstm attention 1 False", "lstm stack 3"]
+)
 def test_an_lstm_never_looks_at_what_stands_in_the_padding(name: str) -> None:
     model = every_model(32)[name].eval()
     lengths = torch.tensor([21, 37])
@@ -252,6 +263,18 @@ def test_multitask_loss_by_hand() -> None:
     weighted = models.MultitaskLoss((2, 0, 10))
     torch.testing.assert_close(weighted(outputs, targets), torch.tensor(5.2))
     assert isinstance(weighted, nn.Module) and not list(weighted.parameters())
+
+
+def test_concordance_loss_by_hand() -> None:
+    targets = torch.tensor([[0.0, 0.2], [0.5, 0.4], [1.0, 0.9]])
+    loss = models.ConcordanceLoss()
+    assert loss(targets, targets).item() == pytest.approx(0, abs=1e-6)
+    turned = 1 - targets[:, :1]  # the same mean and spread, the order turned around
+    assert loss(turned, targets[:, :1]).item() == pytest.approx(2, abs=1e-6)
+    timid = 0.5 + 0.1 * (targets[:, :1] - 0.5)  # right order, a tenth of the spread
+    assert loss(timid, targets[:, :1]).item() == pytest.approx(1 - 0.2 / 1.01, abs=1e-6)
+    constant = torch.full((3, 1), 0.5)  # no spread at all on either side: finite all the same
+    assert loss(constant, constant).isfinite()
 
 
 def test_the_loss_of_one_axis_trains_the_shared_backbone_only_through_it() -> None:
