@@ -132,19 +132,57 @@ def all_models() -> list[Model]:
 # ---- ablations ---------------------------------------------------------------------------------
 
 
+CHANGES: dict[str, list[tuple[str, dict[str, object]]]] = {
+    "lstm_beat": [
+        ("no scaling per band", {"scaled": False}),
+        ("last step", {"pooling": "last"}),
+        ("mean and maximum", {"pooling": "mean_max"}),
+        ("attention", {"pooling": "attention"}),
+        ("128 units", {"hidden_size": 128}),
+        ("no label smoothing", {"label_smoothing": 0.0}),
+        ("no SpecAugment", {"masked_bands": 0}),
+        ("no averaging of weights", {"averaging": 0.0}),
+        ("one-cycle, 30 % warm-up", {"warmup": 0.3}),
+    ],
+    "lstm_full": [
+        ("every frame a step", {"stack": 1}),
+        ("whole clips in training", {"crop_frames": 0}),
+    ],
+    "cnn": [
+        ("no scaling per band", {"scaled": False}),
+        ("windows of 3 s", {"crop_frames": 128}),
+        ("windows of 10 s", {"crop_frames": 430}),
+        ("windows averaged at test", {"test_crops": True}),
+        ("no label smoothing", {"label_smoothing": 0.0}),
+        ("no SpecAugment", {"masked_bands": 0}),
+        ("no averaging of weights", {"averaging": 0.0}),
+        ("one-cycle, 30 % warm-up", {"warmup": 0.3}),
+    ],
+    "multitask": [
+        ("squared errors alone", {"concordance": 0.0}),
+        ("weights 1 / variance", {"loss_weights": "variance"}),
+        ("learned weights", {"loss_weights": "learned"}),
+    ],
+    "transfer": [
+        ("the head alone", {"tuning_epochs": 0}),
+        ("everything at once", {"head_epochs": 0}),
+        ("squared errors alone", {"concordance": 0.0}),
+    ],
+}
+
+
 def ablations() -> list[KitModel]:
     """The recipes of the table with one thing changed in each."""
-    changes: dict[str, list[tuple[str, dict[str, object]]]] = {
-        "lstm_beat": [
-            ("no scaling", {"scaled": False}),
-        ],
-    }
     models = {one.name: one for one in KIT_MODELS}
     return [
         KitModel(
-            f"{name}-{number}", title, models[name].method,
-            replace(models[name].recipe, **options), models[name].seconds, name,
+            f"{name}-{number}",
+            title,
+            models[name].method,
+            replace(models[name].recipe, **options),
+            models[name].seconds,
+            changes=name,
         )
-        for name, rows in changes.items()
+        for name, rows in CHANGES.items()
         for number, (title, options) in enumerate(rows, start=1)
-    ]  # fmt: skip
+    ]
