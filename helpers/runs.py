@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 
 from helpers.data import AXES, KAGGLE_INPUT, data_fingerprint
 from helpers.datasets import FEATURE_ROWS, BandScaler
-from helpers.evaluation import Score, affect_scores
+from helpers.evaluation import Comparison, Score, affect_scores
 from helpers.models import build_model
 from helpers.settings import LabError, remove_leftovers, runs_dir, write_atomically
 
@@ -273,6 +273,11 @@ class Record:
         return places
 
 
+def of_seed(name: str, number: int) -> str:
+    """The name under which training `number` of a model is stored; number 0 has the plain one."""
+    return f"{name}_seed{number}" if number else name
+
+
 def open_record(notebook: str, data: Path, seed: int) -> Record:
     """Begin a notebook's record in the run named by `$MUSICLAB_RUN`, else in `interactive`.
 
@@ -420,6 +425,11 @@ def tell(text: str) -> None:
     from IPython.display import Markdown, display
 
     display(Markdown(text))
+
+
+def tell_comparisons(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
+    """Show a sentence for each pair (first, second) that was compared in `what`, as a list."""
+    tell("\n".join(f"- {c.sentence(*pair, what)}" for pair, c in comparisons.items()))
 
 
 def show_table(table: pd.DataFrame, digits: int = 3) -> None:
