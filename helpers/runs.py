@@ -34,6 +34,10 @@ INTERACTIVE_RUN = "interactive"
 RESULT_COLUMNS = (
     "notebook", "model", "feature", "test_set", "metric", "value", "low", "high", "seed", "n",
 )  # fmt: skip
+COMPARISON_COLUMNS = (
+    "notebook", "first", "second", "what", "difference", "low", "high", "p", "p_holm",
+    "n_compared", "undefined",
+)  # fmt: skip
 HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 FIGURE_DPI = 110
 
@@ -59,6 +63,7 @@ class Record:
         self.notebook, self.data, self.seed, self.folder = notebook, data, seed, folder
         self.fingerprint = data_fingerprint(data)
         self._results: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._comparisons: dict[tuple[str, ...], dict[str, Any]] = {}
         self._figures: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         about = {
@@ -94,6 +99,18 @@ class Record:
             self.add_scores(model, feature, test_set, {"Spearman": scores[axis]}, len(true))
         self.add_scores(model, feature, HELD_OUT, {"mean Spearman": scores["mean"]}, len(true))
         return scores
+
+    def add_comparisons(self, comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
+        """Add a row per pair (first, second) that was compared in `what` to comparisons.csv."""
+        import pandas as pd
+
+        for (first, second), result in comparisons.items():
+            score = result.difference
+            values = (score.value, score.low, score.high, result.p_value, result.adjusted)
+            row = (self.notebook, first, second, what, *values, result.n_compared, score.reason)
+            self._comparisons[first, second, what] = dict(zip(COMPARISON_COLUMNS, row, strict=True))
+        table = pd.DataFrame(list(self._comparisons.values()), columns=list(COMPARISON_COLUMNS))
+        self.save_table("comparisons", table)
 
     def results(self) -> pd.DataFrame:
         """The rows added so far, with the columns of `results.csv`."""

@@ -17,6 +17,8 @@
 # **Needs** nothing. **Leaves** the data: the lab's own where they are found, else a demo set that is built here; and a
 # table of what was found.
 #
+# **Takes** a few seconds on the demo set with two CPU cores; the demo set is built the first time, in about two and a half minutes. With the lab's data: the label files and one array per folder are all that is read.
+#
 # **The one insight:** look at the data before you train on them; a wrong folder found now costs a minute, later a night.
 
 # %% [markdown]

@@ -16,6 +16,8 @@
 #
 # **Needs** the results of notebooks 05, 07 and 08. **Leaves** a checkpoint and predictions for one axis, for notebook 11.
 #
+# **Takes** about a minute on the demo set with two CPU cores. With the lab's data: four times as many clips; the `full` profile trains longer.
+#
 # **The one insight:** weights that were not loaded fail silently; count the tensors before you praise the transfer.
 
 # %% [markdown]
@@ -310,6 +312,7 @@ compared = evaluation.holm({
 title = f"{sum(result.clear for result in compared.values())} of {len(compared)} are clear"
 xlabel = f"difference in Spearman for {axis}"
 record.show(plots.differences(compared, title, xlabel), "differences")
+record.add_comparisons(compared, f"Spearman for {axis} on held-out clips")
 runs.tell_comparisons(compared, f"Spearman for {axis} on held-out clips")
 
 # %% tags=["solution"]
