@@ -259,10 +259,19 @@ def _draw_history(ax: Axes, name: str, history: History) -> None:
         ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":")
         ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
                     va="top", fontsize=8, color="0.3")  # fmt: skip
+    _mark_stages(ax, history)
     ax.set(title=name, xlabel="epoch", ylabel="loss")
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
+
+
+def _mark_stages(ax: Axes, history: History) -> None:
+    """A line between two stages of a training, as where frozen weights begin to learn (step 9δ)."""
+    for last in history.stage_ends:
+        ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
+        ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
+                    xytext=(0, 3), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
 
 
 def validation_race(histories: Mapping[str, History], target: float, title: str) -> Figure:
@@ -280,6 +289,7 @@ def validation_race(histories: Mapping[str, History], target: float, title: str)
         ax.plot(range(1, len(history.val_loss) + 1), history.val_loss, label=name, markersize=4,
                 color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
                 linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+        _mark_stages(ax, history)
     ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
     highest = max(target, *(max(history.val_loss) for history in histories.values()))
     ax.set(title=title, xlabel="epoch", ylabel="validation loss", ylim=(0, 1.1 * highest))
