@@ -109,6 +109,23 @@ def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     )
 
 
+def estimate_beats(mel_db: np.ndarray) -> np.ndarray:
+    """Beat times in seconds, float64 [B'], estimated from a full mel spectrogram [128, T] in dB.
+
+    For clips whose audio is not at hand. The tracker is that of `extract`, but it hears the whole
+    mix: the percussive part cannot be taken out of decibels. So the beats may differ from those of
+    the beat-synchronous folder.
+    """
+    import librosa
+
+    onsets = librosa.onset.onset_strength(
+        S=np.asarray(mel_db, dtype=np.float32), sr=SAMPLE_RATE, hop_length=HOP_LENGTH,
+        aggregate=np.median,
+    )  # fmt: skip
+    frames = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH)
+    return frame_times(mel_db.shape[1])[frames[1]]
+
+
 def percussive_mask(magnitude: np.ndarray) -> np.ndarray:
     """Soft mask of the percussive part of a magnitude spectrogram, float32 [bins, frames] in 0..1.
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 
 from helpers.data import AXES, KAGGLE_INPUT, data_fingerprint
 from helpers.datasets import FEATURE_ROWS, BandScaler
-from helpers.evaluation import Score, affect_scores
+from helpers.evaluation import Comparison, Score, affect_scores
 from helpers.models import build_model
 from helpers.settings import LabError, remove_leftovers, runs_dir, write_atomically
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 INTERACTIVE_RUN = "interactive"
 RESULT_COLUMNS = (
     "notebook", "model", "feature", "test_set", "metric", "value", "low", "high", "seed", "n",
+)  # fmt: skip
+COMPARISON_COLUMNS = (
+    "notebook", "first", "second", "what", "difference", "low", "high", "p", "p_holm",
+    "n_compared", "undefined",
 )  # fmt: skip
 HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 FIGURE_DPI = 110
@@ -59,6 +63,7 @@ class Record:
         self.notebook, self.data, self.seed, self.folder = notebook, data, seed, folder
         self.fingerprint = data_fingerprint(data)
         self._results: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._comparisons: dict[tuple[str, ...], dict[str, Any]] = {}
         self._figures: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         about = {
@@ -94,6 +99,18 @@ class Record:
             self.add_scores(model, feature, test_set, {"Spearman": scores[axis]}, len(true))
         self.add_scores(model, feature, HELD_OUT, {"mean Spearman": scores["mean"]}, len(true))
         return scores
+
+    def add_comparisons(self, comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
+        """Add a row per pair (first, second) that was compared in `what` to comparisons.csv."""
+        import pandas as pd
+
+        for (first, second), result in comparisons.items():
+            score = result.difference
+            values = (score.value, score.low, score.high, result.p_value, result.adjusted)
+            row = (self.notebook, first, second, what, *values, result.n_compared, score.reason)
+            self._comparisons[first, second, what] = dict(zip(COMPARISON_COLUMNS, row, strict=True))
+        table = pd.DataFrame(list(self._comparisons.values()), columns=list(COMPARISON_COLUMNS))
+        self.save_table("comparisons", table)
 
     def results(self) -> pd.DataFrame:
         """The rows added so far, with the columns of `results.csv`."""
@@ -267,6 +284,11 @@ class Record:
         return places
 
 
+def of_seed(name: str, number: int) -> str:
+    """The name under which training `number` of a model is stored; number 0 has the plain one."""
+    return f"{name}_seed{number}" if number else name
+
+
 def open_record(notebook: str, data: Path, seed: int) -> Record:
     """Begin a notebook's record in the run named by `$MUSICLAB_RUN`, else in `interactive`.
 
@@ -414,6 +436,11 @@ def tell(text: str) -> None:
     from IPython.display import Markdown, display
 
     display(Markdown(text))
+
+
+def tell_comparisons(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
+    """Show a sentence for each pair (first, second) that was compared in `what`, as a list."""
+    tell("\n".join(f"- {c.sentence(*pair, what)}" for pair, c in comparisons.items()))
 
 
 def show_table(table: pd.DataFrame, digits: int = 3) -> None:

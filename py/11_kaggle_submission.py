@@ -16,6 +16,8 @@
 #
 # **Needs** the results of notebooks 08, 09 and 10. **Leaves** `solution.txt` in the run's folder. Step 11 is optional.
 #
+# **Takes** about ten seconds on the demo set with two CPU cores. With the lab's data: four times as many clips to predict.
+#
 # **The one insight:** write down what you expect, with its margin, *before* you look at the leaderboard.
 
 # %% [markdown]
@@ -37,6 +39,7 @@ except ImportError:
     sys.path.insert(0, str(hits[0]))
 
 # %%
+# What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
 import math
@@ -103,6 +106,7 @@ def stored_predictions(part):
 
 
 # %% tags=["solution"]
+# The lab's metric on the validation clips chooses; the SVR is no candidate.
 validation = {
     name: evaluation.mean_spearman(true["validation"], values, seed)
     for name, values in stored_predictions("validation").items()
@@ -241,6 +245,7 @@ def judge(score, where):
 # notebook again.
 
 # %% tags=["solution"]
+# A number in a file, so that it stays when the notebook runs again.
 score_file = run_folder / "kaggle_score.txt"
 if score_file.is_file():
     text = score_file.read_text().strip()
@@ -262,6 +267,7 @@ else:
 # score, and it must not change any choice above.
 
 # %% tags=["solution"]
+# Scored as Kaggle would: the file that was written is read back, and set beside the answers.
 names = ("multitask_test_answers.csv", "multitask_test_answers.txt")
 found = [place / name for place in (root.parent, root) for name in names]
 found = [file for file in found if file.is_file()]
@@ -281,6 +287,7 @@ else:
     runs.tell("No withheld answers beside these data: only Kaggle can score `solution.txt`.")
 
 # %%
+# What was expected, and what is known by now.
 scores = {f"expected ({n_heldout} held-out clips)": expected}
 if score_file.is_file():
     scores["Kaggle"] = evaluation.Score(kaggle_score)
@@ -294,7 +301,6 @@ record.show(plots.score_plot(scores, "Expected and reached", "mean Spearman"), "
 #
 # Spearman looks at ranks only, so models can be averaged by rank, whatever their scales. Does a mixture of all candidates do
 # better on validation than the chosen one? If so, and only then, it may be next time's entry.
-
 
 # %%
 def mixture(predictions):

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from helpers import plots
-from helpers.evaluation import Score
+from helpers.evaluation import Comparison, Score
 from helpers.training import History
 
 RNG = np.random.default_rng(0)
@@ -58,6 +58,26 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         np.array([[5, 1, 0], [0, 0, 0], [2, 2, 4]]), CLASSES, "Confusions"
     ),
     "score_plot": lambda: plots.score_plot(SCORES, "Scores", "accuracy", 0.18),
+    "differences": lambda: plots.differences(
+        {
+            ("LSTM", "SVM"): Comparison(Score(0.1, 0.02, 0.18), 0.01),
+            ("CNN", "SVM"): Comparison(Score(-0.01, -0.1, 0.08), 0.8),
+            ("CNN", "constant"): Comparison(Score(math.nan, reason="equal"), math.nan),
+        },
+        "One of three",
+        "difference in accuracy",
+    ),
+    "shares": lambda: plots.shares(
+        {
+            "plain": pd.Series({"valence": 0.6, "energy": 0.4}),
+            "weighted": pd.Series({"valence": 0.5, "energy": 0.5}),
+        },
+        "Shares",
+        "share (%)",
+    ),
+    "beats_on_spectrogram": lambda: plots.beats_on_spectrogram(
+        MEL, np.array([0.1, 0.3, 40.0]), "7: Rock", "stored", seconds=0.6
+    ),
     "class_f1": lambda: plots.class_f1(
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
     ),

@@ -17,7 +17,7 @@ from PIL import Image
 from helpers import data as lab_data
 from helpers import models, runs
 from helpers.datasets import BandScaler
-from helpers.evaluation import Score
+from helpers.evaluation import Comparison, Score
 from helpers.settings import LabError
 
 SPEC = {
@@ -294,6 +294,27 @@ def test_an_undefined_score_is_stored_as_an_empty_value(home: Path, data: Path) 
     record = runs.open_record("08_regression", data, 0)
     record.add_scores("x", "mel", "held-out", {"Spearman": Score(math.nan, reason="equal")}, 9)
     assert ",Spearman,,,,0,9" in (record.folder / "results.csv").read_text()
+
+
+def test_comparisons_are_told_and_stored_as_rows(
+    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = runs.open_record("07_cnn", data, 0)
+    undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
+    clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
+    compared = {("CNN", "SVM"): clear, ("CNN", "constant"): undefined}
+    for _ in range(2):  # a cell that is run again adds nothing
+        record.add_comparisons(compared, "accuracy")
+    table = record.load_table("07_cnn", "comparisons")
+    assert tuple(table.columns) == runs.COMPARISON_COLUMNS and len(table) == 2
+    assert table.loc[0, ["difference", "low", "high", "p", "p_holm"]].tolist() == [
+        0.1, 0.05, 0.15, 0.004, 0.008,
+    ]  # fmt: skip
+    assert table.loc[1, "undefined"] == "all predictions are equal"
+    runs.tell_comparisons(compared, "accuracy")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("- CNN is 0.100 above SVM in accuracy (95 % interval")
+    assert second == "- CNN and constant cannot be compared: all predictions are equal."
 
 
 def test_the_results_of_a_run_are_joined(

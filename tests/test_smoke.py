@@ -16,6 +16,7 @@ import pytest
 from helpers import runs
 from helpers.data import MULTITASK, read_tracks
 from helpers.submission import HEADER, check_solution
+from tools import labels
 from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
@@ -199,6 +200,38 @@ def test_the_runner_executes_all_ten_notebooks(lab: Done) -> None:
         outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
         assert outputs and not any(output["output_type"] == "error" for output in outputs)
         assert name in process.stdout
+
+
+def test_every_label_is_answered_in_the_executed_notebooks(lab: Done, tmp_path: Path) -> None:
+    run = lab.home / "runs" / "smoke"
+    assert list(labels.missing(run)) == []
+
+    broken = shutil.copytree(run, tmp_path / "broken")
+    (broken / "records" / "07_cnn" / "figures" / "four_operations.png").unlink()
+    path = broken / "notebooks" / "05_lstm.ipynb"
+    path.write_text(path.read_text(encoding="utf-8").replace("## 5γ · ", "## "), encoding="utf-8")
+    (broken / "notebooks" / "10_multitask.ipynb").unlink()
+    assert list(labels.missing(broken)) == [
+        "5γ (05_lstm): no heading",
+        "7γ (07_cnn): no figure four_operations",
+        "10_multitask: not executed in broken",
+    ]
+
+
+def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
+    """The smoke profile trains everything twice."""
+    records = lab.home / "runs" / "smoke" / "records"
+    for notebook, name in (
+        ("05_lstm", "lstm_mel_full"), ("07_cnn", "cnn_mel_refit"), ("08_regression", "cnn_energy"),
+    ):  # fmt: skip
+        first, second = (
+            (records / notebook / "checkpoints" / f"{n}.safetensors").read_bytes()
+            for n in (name, runs.of_seed(name, 1))
+        )
+        assert first != second, f"{name}: two seeds, the same weights"
+    for notebook in ("07_cnn", "08_regression", "09_transfer", "10_multitask"):
+        path = lab.home / "runs" / "smoke" / "notebooks" / f"{notebook}.ipynb"
+        assert "mean over 2 and" in path.read_text(encoding="utf-8"), notebook
 
 
 def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:

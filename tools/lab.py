@@ -145,6 +145,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
         if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
             del rows[DEMO_TASK]
         summary = write_results(plan, rows, time.monotonic() - begin)
+        pages.write_glossary(plan.folder / "pages")
         index = pages.write_index(plan.folder, summary)
     display.print_table(console, rows.values())
     console.print(
