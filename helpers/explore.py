@@ -135,14 +135,6 @@ def neighbours(
     _open(record, "explore_neighbours", seen.draw, (begin,), controls)
 
 
-def audible_clips(root: Path) -> list[str]:
-    """The ids of the clips of a data folder that have audio, sorted: some of the demo set's.
-
-    Ids mean something in their own data set only, so there are none for any other folder.
-    """
-    return demo.audio_clips() if root.resolve() == demo.demo_dir().resolve() else []
-
-
 # ---- two clips ---------------------------------------------------------------------------------
 
 
@@ -155,7 +147,7 @@ class _TrainingClips:
         )
         self.full = self.full[self.full.index.isin(self.beat.index)]
         self.genres = sorted(self.full["genre"].unique().tolist())
-        self.audible = audible_clips(root)
+        self.audible = demo.audio_clips() if demo.is_demo(root) else []
 
     def of(self, genre: str) -> Choices:
         """The clips of a genre, those with audio first."""
