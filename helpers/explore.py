@@ -207,7 +207,7 @@ def _sound(
     if path:
         player = widgets.Audio.from_file(path, autoplay=False, loop=False)
         return [widgets.Label(clips.title(clip)), player]
-    button = widgets.Button(description="hear it", tooltip=APPROXIMATE, icon="play")
+    button = widgets.Button(description=f"hear clip {clip}", tooltip=APPROXIMATE, icon="play")
     box = widgets.VBox([button])
 
     def make(_: ipywidgets.Button) -> None:

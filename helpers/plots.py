@@ -429,7 +429,8 @@ def threshold_choice(
     Arrays [R], NaN where undefined; `chosen` is a place in them; `share` is the share of the class
     among the clips, the precision of guessing.
     """
-    figure, axes = _figure(1, 2, 9, 3.4, f"{title}.")
+    told = title.replace("\n", "; ")
+    figure, axes = _figure(1, 2, 9, 3.4, f"{told}. Guessing has precision {share:.2f}.")
     over, against = axes[0]
     for number, (name, values) in enumerate({"precision": precision, "recall": recall}.items()):
         style = {"color": COLOURS[number], "marker": MARKERS[number]}
@@ -457,26 +458,25 @@ def clip_and_neighbours(
     `clip` and the neighbours' values are mel spectrograms [128, T] in dB, under their titles.
     """
     told = ", ".join(f"{name} {score:.0%}" for name, score in scores.items())
-    alt = f"{title}. Probabilities: {told}. Nearest clips: {'; '.join(neighbours) or 'none'}."
-    figure = plt.figure(figsize=(11, 5.6 if neighbours else 3.0), layout="constrained")
-    figure.set_label(alt)
-    grid = figure.add_gridspec(2 if neighbours else 1, 12)  # 12 can be cut in 1, 2, 3 and 4
-    ax, bars = figure.add_subplot(grid[0, :6]), figure.add_subplot(grid[0, 6:])
+    near = "; ".join(neighbours).replace("\n", ", ") or "none"
+    figure = plt.figure(figsize=(11, 5.8 if neighbours else 3.0), layout="constrained")
+    figure.set_label(f"{title}. Probabilities: {told}. Nearest clips: {near}.")
+    parts = figure.subfigures(2 if neighbours else 1, 1, squeeze=False)[:, 0]
+    ax, bars = parts[0].subplots(1, 2)
     picture = _draw_clip(ax, clip, "mel", beat_synchronous=False)
     ax.set(title="the clip", xlabel="time (s)")
+    parts[0].colorbar(picture, ax=ax, label="level (dB)")
     drawn = bars.barh(list(scores), list(scores.values()), color=COLOURS[0])
     bars.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
     bars.invert_yaxis()
     bars.set(title="what the model says", xlabel="probability", xlim=(0, 1.1))
-    width = 12 // max(1, len(neighbours))
-    for number, (name, array) in enumerate(neighbours.items()):
-        ax = figure.add_subplot(grid[1, number * width : (number + 1) * width])
-        _draw_clip(ax, array, "mel", beat_synchronous=False)
-        ax.set(xlabel="time (s)")
-        ax.set_title(name, fontsize=9)
-        if number:
-            ax.set(ylabel="", yticklabels=[])
-    figure.colorbar(picture, ax=figure.axes, label="level (dB)", shrink=0.6)
+    if neighbours:
+        row = parts[1].subplots(1, len(neighbours), sharey=True, squeeze=False)[0]
+        for ax, (name, array) in zip(row, neighbours.items(), strict=True):
+            _draw_clip(ax, array, "mel", beat_synchronous=False)
+            ax.set_title(name, fontsize=9)
+            ax.set(xlabel="time (s)")
+            ax.label_outer()
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
