@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import Dataset
 
 from helpers import demo, plots
@@ -24,6 +23,7 @@ from helpers.data import GENRE, GENRE_BEAT, read_array
 from helpers.datasets import FEATURE_ROWS, make_loader, unwrap
 from helpers.evaluation import precision_recall, predict
 from helpers.features import SAMPLE_RATE, approximate_audio
+from helpers.models import Classifier
 from helpers.runs import Record, replace_shown
 from helpers.settings import LabError, did_you_mean, headless
 from helpers.store import usable_tracks
@@ -108,7 +108,7 @@ def threshold(
 
 def neighbours(
     record: Record,
-    model: nn.Module,
+    model: Classifier,
     dataset: Dataset,
     batch_size: int = 32,
     device: torch.device | str = "cpu",
@@ -194,7 +194,7 @@ def _clip_chooser(
             sound.children = _sound(clips, change["new"], messages)
 
     chosen.observe(change_sound, "value")
-    return chosen, widgets.VBox([genre, chosen, sound])
+    return chosen, widgets.VBox([genre, chosen, sound], layout={"margin": "0 3em 0 0"})
 
 
 def _sound(
@@ -260,7 +260,7 @@ class _SeenByModel:
     """The clips of a genre dataset as a classifier sees them: vectors, probabilities, likeness."""
 
     def __init__(
-        self, model: nn.Module, dataset: Dataset, batch_size: int, device: torch.device | str
+        self, model: Classifier, dataset: Dataset, batch_size: int, device: torch.device | str
     ) -> None:
         self.base, self.numbers = unwrap(dataset)
         self.tracks: pd.DataFrame = self.base.tracks.iloc[self.numbers]

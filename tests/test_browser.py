@@ -41,7 +41,7 @@ record = runs.open_record("05_train", root, 0)
 explore.two_clips(record)
 chances = np.linspace(0.1, 0.9, 9)
 classes = ["Blues", "Rock"]
-explore.threshold(record, np.arange(9) // 5, np.stack([chances, 1 - chances], 1), classes)
+explore.threshold(record, np.arange(9) // 5, np.stack([1 - chances, chances], 1), classes)
 splits = datasets.genre_splits(root / "fma_genre_spectrograms", "mel", 0)
 model = models.Classifier(models.CNNBackbone(128, (2, 2, 2, 4)), len(splits.base.classes))
 explore.neighbours(record, model, splits.train)
@@ -163,7 +163,7 @@ def opened(browser: Any, address: str) -> Any:
     browser.get(f"{address}doc/tree/notebooks/{NOTEBOOK}.ipynb?token={TOKEN}")
     click(browser, "//div[contains(@class, 'lm-MenuBar-itemLabel')][text()='Run']")
     click(browser, "//div[contains(@class, 'lm-Menu-itemLabel')][text()='Run All Cells']")
-    wait_until(lambda: len(pictures(browser)) == 3 and is_ready(browser), 120)
+    wait_until(lambda: len(pictures(browser)) == 3 and is_ready(browser), 180)
     return browser
 
 
@@ -175,7 +175,7 @@ def click(browser: Any, path: str) -> None:
         browser.find_element("xpath", path).click()
         return True
 
-    WebDriverWait(browser, 60, ignored_exceptions=[Exception]).until(done)
+    WebDriverWait(browser, 120, ignored_exceptions=[Exception]).until(done)
 
 
 def pictures(browser: Any) -> list[str]:
