@@ -98,6 +98,20 @@ def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
     return table.astype({"clips": int})
 
 
+def precision_recall(
+    belongs: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of one class when every clip from a score on is called it (step 6).
+
+    belongs bool [n], scores [n], thresholds [R] -> two arrays [R]. NaN where undefined: precision
+    where no clip is called the class, recall where none belongs to it.
+    """
+    called = scores >= thresholds[:, None]
+    hits = (called & belongs).sum(1)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return hits / called.sum(1), hits / belongs.sum()
+
+
 def confusion_counts(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """How often class i was taken for class j: [n_classes, n_classes] counts."""
     return np.bincount(true * n_classes + predicted, minlength=n_classes**2).reshape(

@@ -9,9 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests import browser as browsers
 
 # Before anything imports matplotlib, torch or helpers: no windows, two threads, and none of the
 # user's own settings. What a test writes without asking for a `home` lands in this folder.
@@ -65,6 +68,17 @@ def mini_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("mini") / "data"
     write_mini_data(folder)
     yield folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless browser (a selenium WebDriver); skips where there is none."""
+    missing = browsers.missing()
+    if missing:
+        pytest.skip(f"no browser to look with: {missing} is missing (see tests/browser.py)")
+    driver = browsers.start(tmp_path_factory.mktemp("browser"))
+    yield driver
+    driver.quit()
 
 
 # ---- the mini data -----------------------------------------------------------------------------
