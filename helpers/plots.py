@@ -366,15 +366,19 @@ def _say_undefined(ax: Axes, row: int, score: Score) -> None:
     text.set_in_layout(False)
 
 
-def differences(
-    comparisons: Mapping[tuple[str, str], Comparison], title: str, xlabel: str
-) -> Figure:
-    """Forest plot of paired differences: one row per pair (first, second), first minus second.
+def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> Figure:
+    """Forest plot of paired differences in `what`: a row per pair (first, second).
 
-    A dot and its 95 % interval, filled where the difference is clear; 0 is a dotted line.
+    A dot and its 95 % interval, filled where the difference is clear; 0 is a dotted line. The title
+    counts the clear ones.
     """
-    names = [f"{first} - {second}" for first, second in comparisons]
+    names = [f"{first} minus {second}" for first, second in comparisons]
     results = list(comparisons.values())
+    above, below = (
+        sum(result.clear and sign * result.difference.value > 0 for result in results)
+        for sign in (1, -1)
+    )
+    title = f"{above} clearly above, {below} clearly below, {len(results) - above - below} open"
     told = "; ".join(
         f"{name} {result.difference}{', clear' if result.clear else ''}"
         for name, result in zip(names, results, strict=True)
@@ -391,11 +395,12 @@ def differences(
         ax.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
         ax.plot(score.value, row, marker="o", markersize=7, color=colour,
                 markerfacecolor=colour if result.clear else "white")  # fmt: skip
-        ax.annotate(f"{score.value:+.3f}", (score.value, row), xytext=(0, 6),
-                    textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+        label = ax.annotate(f"{score.value:+.3f}", (score.value, row), xytext=(0, 6),
+                            textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.8)
-    ax.set(title=f"{title} (filled: clear)", xlabel=xlabel)
+    ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
     return figure
 
 

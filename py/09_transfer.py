@@ -310,9 +310,7 @@ compared = evaluation.holm({
     ("CNN from genre", name): evaluation.compare_spearman(true, transferred, rival, seed)
     for name, rival in rivals.items()
 })  # fmt: skip
-title = f"{sum(result.clear for result in compared.values())} of {len(compared)} are clear"
-xlabel = f"difference in Spearman for {axis}"
-record.show(plots.differences(compared, title, xlabel), "differences")
+record.show(plots.differences(compared, f"Spearman for {axis}"), "differences")
 record.add_comparisons(compared, f"Spearman for {axis} on held-out clips")
 runs.tell_comparisons(compared, f"Spearman for {axis} on held-out clips")
 

@@ -417,7 +417,7 @@ def test_two_clips_or_constant_predictions_leave_affect_undefined() -> None:
     result = evaluation.compare_spearman(true, true, 1 - true)
     figures = [
         plots.score_plot(scores, "Spearman", "Spearman", 0.0),
-        plots.differences({("a", "b"): result}, "None", "difference"),
+        plots.differences({("a", "b"): result}, "Spearman"),
         plots.predicted_against_true(
             {"energy": (true[:, 1], true[:, 1], scores["energy"])}, "Two clips"
         ),

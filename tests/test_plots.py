@@ -64,8 +64,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
             ("CNN", "SVM"): Comparison(Score(-0.01, -0.1, 0.08), 0.8),
             ("CNN", "constant"): Comparison(Score(math.nan, reason="equal"), math.nan),
         },
-        "One of three",
-        "difference in accuracy",
+        "accuracy",
     ),
     "shares": lambda: plots.shares(
         {
