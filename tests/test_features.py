@@ -146,9 +146,8 @@ def test_approximate_audio_has_about_the_mel_spectrogram_it_is_made_from(extract
     sound = features.approximate_audio(mel, seconds=1.5)
     assert sound.dtype == np.float32 and len(sound) == pytest.approx(1.5 * 22050, abs=512)
     assert np.abs(sound).max() == pytest.approx(0.9)
-    again = features.extract(sound).full[: features.N_MELS]
-    n_frames = again.shape[1]
-    assert np.corrcoef(again.ravel(), mel[:, :n_frames].ravel())[0, 1] > 0.9
+    again = librosa.power_to_db(librosa.feature.melspectrogram(y=sound, sr=22050), ref=np.max)
+    assert np.corrcoef(again.ravel(), mel[:, : again.shape[1]].ravel())[0, 1] > 0.9
     np.testing.assert_array_equal(features.approximate_audio(mel, seconds=1.5), sound)
 
 
