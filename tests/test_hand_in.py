@@ -232,6 +232,15 @@ def test_a_report_of_other_members_is_refused(
     assert f"is by {authors}, not by Μαρία Παπαδοπούλου and Name Two" in said
 
 
+def test_a_report_with_another_number_is_refused(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "author:\n- Μαρία Παπαδοπούλου (03112345)\n- Name Two (03154320)\n"
+    small.write("runs/demo/report/report.md", text)
+    (said,) = refused(small, capsys)
+    assert "does not name 03154321 on its first page" in said
+
+
 def test_an_answer_that_came_after_the_report_is_noticed(
     small: Small, capsys: pytest.CaptureFixture[str]
 ) -> None:

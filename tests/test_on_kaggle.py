@@ -71,7 +71,8 @@ class Kaggle:
         packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
         env = kept | {
             "PYTHONPATH": os.pathsep.join(packages),
-            "HOME": str(self.root / "home"),
+            "PYTHONDONTWRITEBYTECODE": "1",  # as on a mount that cannot be written to
+            "HOME": str(self.root / "user"),
             "IPYTHONDIR": str(self.root / "ipython"),
             "MPLCONFIGDIR": str(self.root / "matplotlib"),
             "OMP_NUM_THREADS": "2",
@@ -118,7 +119,7 @@ def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle: Ka
     assert [path.name for path in records.iterdir()] == ["06_metrics"]
     with (records / "06_metrics" / "results.csv").open(encoding="utf-8", newline="") as file:
         assert "lstm_mel_full" in {row["model"] for row in csv.DictReader(file)}
-    assert not (kaggle.root / "home").exists()
+    assert not (kaggle.root / "user").exists()
 
 
 def test_without_05_s_output_06_says_what_is_missing(kaggle: Kaggle) -> None:

@@ -13,6 +13,7 @@ from helpers.data import MULTITASK, data_fingerprint, read_tracks
 from helpers.settings import LabError
 from helpers.submission import write_solution
 from tests.kaggle_server import KaggleServer
+from tools import lab as command_line
 from tools import submit
 
 RESULTS = """\
@@ -75,6 +76,15 @@ def failure(*options: str) -> str:
     line = str(caught.value)
     assert "\n" not in line
     return line
+
+
+@pytest.mark.parametrize("command", ["hand-in", "kaggle-push", "submit"])
+def test_the_one_command_line_knows_the_command(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main([command, "--halp"]) == command_line.EXIT_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean '--help'?" in line and f"./run_all.sh {command} --help shows" in line
 
 
 def test_a_dry_run_shows_everything_and_asks_nobody(

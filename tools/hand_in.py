@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from helpers.settings import LabError, write_atomically
+from helpers.settings import LabError, project_root, write_atomically
 from tools import pairs
 from tools.commented import uncommented
 from tools.members import Member, parse_members
@@ -24,6 +24,7 @@ from tools.run_folder import SUMMARY, Paths, command_of, find_run
 EXIT_DONE, EXIT_REFUSED = 0, 1
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
+MY_REPORT = "my_report"  # beside runs/; tools/report/prompts.py
 CODE = ("py/*.py", "helpers/*.py", "helpers/profiles/*.yaml")
 REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
 _SAME_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     problems += report_problems(report, members)
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
-    problems += prompt_problems(lab.root / "my_report")
+    problems += prompt_problems(project_root() / MY_REPORT)
     problems += code_problems(lab.root)
     stale = stale_results(run, lab)
     problems += stale and [*stale, f"bring the results up to date with: {command_of(run)}"]
@@ -119,7 +120,14 @@ def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
     if members and authors and not _are_the_same(authors, members):
         names = " and ".join(member.name for member in members)
         return [f"{report}: is by {authors}, not by {names}; make it again with these --members"]
-    return []
+    beside = report.with_suffix(".md")  # made with the PDF, and easier to read
+    text = beside.read_text(encoding="utf-8") if authors and beside.is_file() else ""
+    return [
+        f"{report}: does not name {member.number} on its first page; make it again with these "
+        "--members"
+        for member in members
+        if text and f"({member.number})" not in text
+    ]
 
 
 def _authors(pdf: bytes) -> str:
@@ -148,7 +156,7 @@ def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
     """What is newer than the run's report, and so not in it, a line each."""
     made = report.stat().st_mtime
     results = [Paths(run, name).executed for name in lab.names]
-    answers = sorted((lab.root / "my_report").rglob("*"))
+    answers = sorted((project_root() / MY_REPORT).rglob("*"))
     newer = [
         path.name for path in (*results, *answers) if path.is_file() and path.stat().st_mtime > made
     ]
