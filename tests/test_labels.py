@@ -167,7 +167,13 @@ def test_code_cells_can_be_read_at_a_glance(notebook: str) -> None:
 def test_every_notebook_opens_and_closes_as_the_others(notebook: str) -> None:
     prose = [cell.source for cell in cells(notebook) if cell.cell_type == "markdown"]
     assert re.match(rf"# {notebook[:2]} · ", prose[0])
-    for part in ("**What you will learn**", "**Needs**", "**Leaves**", "**Takes**", "**The one insight"):
+    for part in (
+        "**What you will learn**",
+        "**Needs**",
+        "**Leaves**",
+        "**Takes**",
+        "**The one insight",
+    ):
         assert part in "\n".join(prose[:3]), f"{part} is missing in the opening"
     text = "\n".join(prose)
     assert "What we learned" in text and "<details>" in text
