@@ -98,6 +98,20 @@ def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
     return table.astype({"clips": int})
 
 
+def precision_recall(
+    belongs: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of one class when every clip from a score on is called it (step 6).
+
+    belongs bool [n], scores [n], thresholds [R] -> two arrays [R]. NaN where undefined: precision
+    where no clip is called the class, recall where none belongs to it.
+    """
+    called = scores >= thresholds[:, None]
+    hits = (called & belongs).sum(1)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return hits / called.sum(1), hits / belongs.sum()
+
+
 def confusion_counts(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """How often class i was taken for class j: [n_classes, n_classes] counts."""
     return np.bincount(true * n_classes + predicted, minlength=n_classes**2).reshape(
@@ -174,27 +188,26 @@ def _resampled_confusions(
 
 def spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Score:
     """Spearman's rank correlation of two [n] arrays, once over all clips, with its interval."""
-    from scipy.stats import spearmanr
-
-    true, predicted = _same_length(true, predicted)
-    reason = _why_undefined(true, predicted)
-    if reason:
-        return Score(math.nan, reason=reason)
-    value = float(spearmanr(true, predicted).statistic)
-    return Score(value, *_interval(_resampled_spearman(true, predicted, seed)))
+    return mean_spearman(*(_as_columns(v) for v in _same_length(true, predicted)), seed)
 
 
 def mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Score:
     """The handout's metric (step 8ε): the mean over the axes of [n, A] arrays, with interval."""
-    true, predicted = _same_length(true, predicted)
-    axes = [spearman(true[:, i], predicted[:, i], seed) for i in range(true.shape[1])]
-    undefined = [score.reason for score in axes if not score.defined]
-    if undefined:
-        return Score(math.nan, reason=undefined[0])
-    resampled = [
-        _resampled_spearman(true[:, i], predicted[:, i], seed) for i in range(true.shape[1])
-    ]
-    return Score(float(np.mean([s.value for s in axes])), *_interval(np.mean(resampled, axis=0)))
+    value, resampled = _mean_spearman(*_same_length(true, predicted), seed)
+    return replace(value, **dict(zip(("low", "high"), _interval(resampled), strict=True)))
+
+
+def _mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int) -> tuple[Score, np.ndarray]:
+    """The mean over the axes of [n, A] arrays, and that of each resample [R]; none if undefined."""
+    from scipy.stats import spearmanr
+
+    axes = list(zip(true.T, predicted.T, strict=True))
+    for axis in axes:
+        reason = _why_undefined(*axis)
+        if reason:
+            return Score(math.nan, reason=reason), np.empty(0)
+    resampled = np.mean([_resampled_spearman(*axis, seed) for axis in axes], axis=0)
+    return Score(float(np.mean([spearmanr(*axis).statistic for axis in axes]))), resampled
 
 
 def affect_scores(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> dict[str, Score]:
@@ -353,17 +366,14 @@ def _spearman_of(
     true: np.ndarray, trainings: list[np.ndarray], seed: int
 ) -> tuple[Score, np.ndarray]:
     """The mean Spearman over axes and trainings, and that of each resample, [R]."""
-    values, resampled = [], []
+    of_all = []
     for predicted in trainings:
         columns = _same_length(_as_columns(true), _as_columns(predicted))
-        score = mean_spearman(*columns, seed)
-        if not score.defined:
-            return score, np.empty(0)
-        values.append(score.value)
-        resampled += [
-            _resampled_spearman(t, p, seed) for t, p in zip(*(c.T for c in columns), strict=True)
-        ]
-    return Score(float(np.mean(values))), np.mean(resampled, axis=0)
+        of_all.append(_mean_spearman(*columns, seed))
+        if not of_all[-1][0].defined:
+            return of_all[-1]
+    value = float(np.mean([score.value for score, _ in of_all]))
+    return Score(value), np.mean([resampled for _, resampled in of_all], axis=0)
 
 
 def _as_columns(values: np.ndarray) -> np.ndarray:

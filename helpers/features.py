@@ -140,6 +140,21 @@ def percussive_mask(magnitude: np.ndarray) -> np.ndarray:
     return librosa.util.softmask(percussive, harmonic, power=2.0, split_zeros=True)
 
 
+def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
+    """Sound whose mel spectrogram is about this one, float32 [samples], of its first seconds.
+
+    `mel` is [128, T] in dB. It holds neither phases nor the single frequencies inside a band, so
+    both are guessed (Griffin and Lim 1984); the same spectrogram always gives the same sound.
+    """
+    import librosa
+
+    n_frames = 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH)
+    power = librosa.db_to_power(np.asarray(mel, dtype=np.float32)[:, :n_frames])
+    magnitude = librosa.feature.inverse.mel_to_stft(power, sr=SAMPLE_RATE, n_fft=N_FFT)
+    audio = librosa.griffinlim(magnitude, hop_length=HOP_LENGTH, random_state=0)
+    return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness
+
+
 def _checked(audio: np.ndarray, sr: int) -> np.ndarray:
     if audio.ndim != 1:
         raise LabError(f"audio has shape {audio.shape}, expected [samples]; mix it down to mono")

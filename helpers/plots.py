@@ -259,10 +259,19 @@ def _draw_history(ax: Axes, name: str, history: History) -> None:
         ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":")
         ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
                     va="top", fontsize=8, color="0.3")  # fmt: skip
+    _mark_stages(ax, history)
     ax.set(title=name, xlabel="epoch", ylabel="loss")
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
+
+
+def _mark_stages(ax: Axes, history: History) -> None:
+    """A line between two stages of a training, as where frozen weights begin to learn (step 9δ)."""
+    for last in history.stage_ends:
+        ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
+        ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
+                    xytext=(0, 3), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
 
 
 def validation_race(histories: Mapping[str, History], target: float, title: str) -> Figure:
@@ -280,6 +289,7 @@ def validation_race(histories: Mapping[str, History], target: float, title: str)
         ax.plot(range(1, len(history.val_loss) + 1), history.val_loss, label=name, markersize=4,
                 color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
                 linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+        _mark_stages(ax, history)
     ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
     highest = max(target, *(max(history.val_loss) for history in histories.values()))
     ax.set(title=title, xlabel="epoch", ylabel="validation loss", ylim=(0, 1.1 * highest))
@@ -407,6 +417,67 @@ def class_f1(table: pd.DataFrame, title: str) -> Figure:
     ax.invert_yaxis()
     ax.set(title=title, xlabel="F1 on test", xlim=(-0.02, 1.02))
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def threshold_choice(
+    thresholds: np.ndarray, precision: np.ndarray, recall: np.ndarray, chosen: int, share: float,
+    title: str,
+) -> Figure:  # fmt: skip
+    """Precision and recall over the threshold, and against each other, with one choice marked.
+
+    Arrays [R], NaN where undefined; `chosen` is a place in them; `share` is the share of the class
+    among the clips, the precision of guessing.
+    """
+    told = title.replace("\n", "; ")
+    figure, axes = _figure(1, 2, 9, 3.4, f"{told}. Guessing has precision {share:.2f}.")
+    over, against = axes[0]
+    for number, (name, values) in enumerate({"precision": precision, "recall": recall}.items()):
+        style = {"color": COLOURS[number], "marker": MARKERS[number]}
+        over.plot(thresholds, values, label=name, linestyle=("-", "--")[number], markevery=10,
+                  markersize=4, **style)  # fmt: skip
+        over.plot(thresholds[chosen], values[chosen], markersize=9, **style)
+    over.axvline(thresholds[chosen], color="0.4", linewidth=1, linestyle=":")
+    against.plot(recall, precision, color=COLOURS[2])
+    against.plot(recall[chosen], precision[chosen], color=COLOURS[3], marker="D", markersize=9)
+    against.axhline(share, color="0.4", linewidth=1, linestyle=":", label=f"guessing ({share:.2f})")
+    over.set(xlabel="threshold", ylabel="share", xlim=(-0.02, 1.02))
+    against.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02))
+    for ax in axes[0]:
+        ax.set_ylim(-0.02, 1.05)
+        ax.legend(fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def clip_and_neighbours(
+    clip: np.ndarray, scores: Mapping[str, float], neighbours: Mapping[str, np.ndarray], title: str
+) -> Figure:
+    """A clip, a model's probabilities for it, and the clips that are most like it to the model.
+
+    `clip` and the neighbours' values are mel spectrograms [128, T] in dB, under their titles.
+    """
+    told = ", ".join(f"{name} {score:.0%}" for name, score in scores.items())
+    near = "; ".join(neighbours).replace("\n", ", ") or "none"
+    figure = plt.figure(figsize=(11, 5.8 if neighbours else 3.0), layout="constrained")
+    figure.set_label(f"{title}. Probabilities: {told}. Nearest clips: {near}.")
+    parts = figure.subfigures(2 if neighbours else 1, 1, squeeze=False)[:, 0]
+    ax, bars = parts[0].subplots(1, 2)
+    picture = _draw_clip(ax, clip, "mel", beat_synchronous=False)
+    ax.set(title="the clip", xlabel="time (s)")
+    parts[0].colorbar(picture, ax=ax, label="level (dB)")
+    drawn = bars.barh(list(scores), list(scores.values()), color=COLOURS[0])
+    bars.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
+    bars.invert_yaxis()
+    bars.set(title="what the model says", xlabel="probability", xlim=(0, 1.1))
+    if neighbours:
+        row = parts[1].subplots(1, len(neighbours), sharey=True, squeeze=False)[0]
+        for ax, (name, array) in zip(row, neighbours.items(), strict=True):
+            _draw_clip(ax, array, "mel", beat_synchronous=False)
+            ax.set_title(name, fontsize=9)
+            ax.set(xlabel="time (s)")
+            ax.label_outer()
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 

@@ -177,23 +177,17 @@ class Record:
         write_atomically(path, save(tensors, metadata={"about": json.dumps(about)}))
         return path
 
-    def show(self, figure: Figure, name: str) -> None:
+    def show(self, figure: Figure, name: str, display_id: str | None = None) -> None:
         """Store a figure as PNG, and show it with its alt text (the figure's label).
 
-        Raises LabError for a figure without alt text.
+        `replace_shown` can put another figure in the place of one with a `display_id`. Raises
+        LabError for a figure without alt text.
         """
-        import matplotlib.pyplot as plt
-
-        alt = figure.get_label()
-        if not alt:
-            raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
-        plt.close(figure)
-        write_atomically(self.folder / "figures" / f"{name}.png", buffer.getvalue())
+        png, alt = _rendered(figure, name)
+        write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
-        _display_png(buffer.getvalue(), alt, name)
+        _display_png(png, alt, name, display_id)
 
     def finish(self, key_metric: str) -> None:
         """Close the record: one line for the runner's table, and a list of what was stored."""
@@ -498,17 +492,41 @@ def play(path: Path) -> None:
     display(Audio(filename=str(path)))
 
 
+def replace_shown(figure: Figure, display_id: str) -> None:
+    """Put a figure in the place of the one that `Record.show` showed under this id.
+
+    What was stored stays. Raises LabError for a figure without alt text.
+    """
+    from IPython.display import Image, update_display
+
+    png, alt = _rendered(figure, display_id)
+    update_display(Image(data=png, format="png", alt=alt), display_id=display_id)
+
+
 def _in_notebook() -> bool:
     from IPython import get_ipython
 
     return get_ipython() is not None
 
 
-def _display_png(png: bytes, alt: str, name: str) -> None:
+def _rendered(figure: Figure, name: str) -> tuple[bytes, str]:
+    """A figure as PNG, and its alt text; the figure is closed."""
+    import matplotlib.pyplot as plt
+
+    alt = figure.get_label()
+    if not alt:
+        raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
+    plt.close(figure)
+    return buffer.getvalue(), alt
+
+
+def _display_png(png: bytes, alt: str, name: str, display_id: str | None) -> None:
     """In a notebook, show the picture with its alt text; in a script, name it."""
     if not _in_notebook():
         print(f"figure {name}: {alt}")
         return
     from IPython.display import Image, display
 
-    display(Image(data=png, format="png", alt=alt))
+    display(Image(data=png, format="png", alt=alt), display_id=display_id)

@@ -268,7 +268,7 @@ def find_or_build():
 # From here on everything reads from `root`.
 root = find_or_build()
 record = runs.open_record(notebook, root, seed)
-is_demo = root.resolve() == demo.demo_dir().resolve()
+is_demo = demo.is_demo(root)
 size = f" (demo set, size {built_size():g})" if is_demo else ""
 runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
 

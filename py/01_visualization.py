@@ -50,7 +50,7 @@ import pandas as pd
 import torch
 
 from helpers import data as lab_data
-from helpers import demo, features, models, plots, runs, settings, store, training
+from helpers import demo, explore, features, models, plots, runs, settings, store, training
 
 notebook = "01_visualization"
 plots.use_style()
@@ -116,7 +116,7 @@ for genre, clip in ids.items():
 
 # %%
 # Ids mean something in their own data set only, hence the first line.
-is_demo = root.resolve() == demo.demo_dir().resolve()
+is_demo = demo.is_demo(root)
 audible = [clip for clip in demo.audio_clips() if clip in tracks.index] if is_demo else []
 offered = [clip for clip in ids.values() if clip in audible] or audible[:2]
 for clip in offered:
@@ -492,6 +492,21 @@ grid = {
     for genre in ids
 }  # fmt: skip
 record.show(plots.feature_grid(grid), "four_forms")
+
+# %% [markdown]
+# ### Try it: two genres by eye and by ear
+#
+# In JupyterLab, choose two genres, a clip of each, and one of the four pictures (elsewhere one choice is shown). Look
+# first, and say what you expect to hear; then listen. Where a clip has no audio, a button makes some: the *Griffin-Lim*
+# method looks for a sound whose mel spectrogram is the one you see. It is approximate, because a mel spectrogram holds
+# neither phases nor the single tones inside a band.
+#
+# *Try* two clips of one genre, then two genres that you would confuse. *Look for* what the first pair shares and the
+# second does not, and for the picture that shows it best. If only the ear can tell two clips apart, what has the picture
+# lost?
+
+# %%
+explore.two_clips(record)
 
 # %% [markdown]
 # ## Change this and run again

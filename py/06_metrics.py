@@ -44,8 +44,9 @@ except ImportError:
 # %autoreload 2
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
-from helpers import baselines, datasets, evaluation, plots, runs, settings
+from helpers import baselines, datasets, evaluation, explore, plots, runs, settings
 from helpers import data as lab_data
 
 notebook = "06_metrics"
@@ -338,6 +339,26 @@ runs.tell(
     f" {scores['majority_full']['macro F1'].value:.3f}. The widest gap between micro and macro F1"
     f" is {gap[widest]:+.3f}, for {widest}; for {best} it is {gap[best]:+.3f}."
 )
+
+# %% [markdown]
+# ### Try it: move the threshold
+#
+# So far a clip was called what it resembles most. Now take one class alone, and call a clip by its name whenever its
+# probability reaches a threshold. In JupyterLab, choose the class and move the threshold (elsewhere one choice is shown).
+# The clips are those of *validation*: a threshold is a choice too, and nothing is chosen on test.
+#
+# *Try* to find every clip of a class, and count the others that come along; then to be nearly always right when you say
+# its name, and count what you miss. *Look for* a class whose right-hand curve stays high, and one where it falls to the
+# dotted line, which is guessing. Why can recall only fall as the threshold rises, while precision goes up and down?
+
+# %%
+# The best LSTM's probabilities for the validation clips, scaled as in its training.
+checkpoint = record.load_checkpoint("05_lstm", best, head="classifier", classes=classes)
+splits = datasets.genre_splits(root / folder_of[best], checkpoint.feature, seed)
+splits.base.scaler = checkpoint.scaler
+loader = datasets.make_loader(splits.val, batch_size, device=compute)
+probabilities = softmax(evaluation.predict(checkpoint.model, loader, compute), axis=1)
+explore.threshold(record, datasets.labels_of(splits.val).numpy(), probabilities, classes)
 
 # %% [markdown]
 # ## Change this and run again

@@ -51,7 +51,17 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from helpers import baselines, datasets, evaluation, models, plots, runs, settings, training
+from helpers import (
+    baselines,
+    datasets,
+    evaluation,
+    explore,
+    models,
+    plots,
+    runs,
+    settings,
+    training,
+)
 from helpers import data as lab_data
 
 notebook = "07_cnn"
@@ -453,6 +463,22 @@ record.show(
     plots.filters(refit.backbone.blocks[0][0].weight.detach(), "The CNN's first filters"),
     "cnn_filters",
 )
+
+# %% [markdown]
+# ### Try it: what is near to what
+#
+# Before its last layer, the CNN turns each clip into one vector. Two clips whose vectors point in the same direction
+# (cosine near 1) are alike *to the network*. In JupyterLab, choose a clip and see which ones are nearest to it, and what
+# the network says of it (elsewhere one choice is shown). The clips are those of validation, which the network was not
+# fitted to; the first one shown is its most confident error.
+#
+# *Try* a clip that was recognised and one that was not: the menu says what each was taken for. *Look for* what the
+# nearest clips have in common with it in the picture: the bass, the density of onsets, a loud or a quiet recording. Do
+# they share its genre, or only its sound? Would you have made the same mistake?
+
+# %%
+best_cnn = record.load_checkpoint(notebook, "cnn_mel_best").model
+explore.neighbours(record, best_cnn, splits.val, batch_size, compute)
 
 
 # %% [markdown]

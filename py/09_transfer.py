@@ -251,7 +251,8 @@ print(f"{1 + len(again)} fine-tuning(s), seeds {seed} to {seed + len(again)}")
 # %% [markdown]
 # ## 9ε · Compared with step 8
 #
-# **How fast?** Both curves are validation losses on the same clips. The dotted line is the lowest loss of step 8's CNN.
+# **How fast?** Both curves are validation losses on the same clips. The dotted line is the lowest loss of step 8's CNN; at
+# "next stage" the weights below the head begin to learn, too.
 
 # %%
 # Step 8's learning curve for this axis, as it was stored there.

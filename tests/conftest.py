@@ -9,10 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests import browser as browsers
 from tests.kaggle_server import KaggleServer, serve
 
 # Before anything imports matplotlib, torch or helpers: no windows, two threads, and none of the
@@ -91,6 +93,17 @@ def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleSe
         # for which it reads a whole download into memory before kagglehub gets its first byte.
         monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless browser (a selenium WebDriver); skips where there is none."""
+    missing = browsers.missing()
+    if missing:
+        pytest.skip(f"no browser to look with: {missing} is missing (see tests/browser.py)")
+    driver = browsers.start(tmp_path_factory.mktemp("browser"))
+    yield driver
+    driver.quit()
 
 
 # ---- the mini data -----------------------------------------------------------------------------

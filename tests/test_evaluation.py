@@ -126,6 +126,21 @@ def test_f1_of_each_class_with_its_interval() -> None:
     np.testing.assert_allclose([scores["Rock"].low, scores["Rock"].high], looped)
 
 
+def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s() -> None:
+    rng = np.random.default_rng(0)
+    belongs, scores = rng.random(40) < 0.3, rng.random(40).round(2)
+    precision, recall, thresholds = metrics.precision_recall_curve(belongs, scores)
+    own = evaluation.precision_recall(belongs, scores, thresholds)
+    np.testing.assert_allclose(own[0], precision[:-1])  # the last is a convention, at no threshold
+    np.testing.assert_allclose(own[1], recall[:-1])
+
+
+def test_precision_without_a_call_and_recall_without_a_clip_are_undefined() -> None:
+    nobody, scores = np.zeros(3, bool), np.array([0.1, 0.2, 0.3])
+    precision, recall = evaluation.precision_recall(nobody, scores, np.array([0.2, 0.5]))
+    assert precision[0] == 0 and np.isnan(precision[1]) and np.isnan(recall).all()
+
+
 def test_the_majority_answer_has_a_fair_accuracy_and_a_poor_macro_f1() -> None:
     """The numbers of the lab's test set."""
     true = np.repeat(np.arange(10), [40, 40, 80, 80, 40, 40, 78, 40, 103, 34])

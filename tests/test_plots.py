@@ -81,6 +81,20 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "class_f1": lambda: plots.class_f1(
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
     ),
+    "threshold_choice": lambda: plots.threshold_choice(
+        np.linspace(0, 1, 5),
+        np.array([0.3, 0.5, 0.9, 1.0, np.nan]),
+        np.linspace(1, 0, 5),
+        2,
+        0.3,
+        "Rock from 0.50 on: precision 0.90",
+    ),
+    "threshold_choice of what is undefined": lambda: plots.threshold_choice(
+        np.linspace(0, 1, 5), np.full(5, np.nan), np.full(5, np.nan), 2, 0.0, "No clip of Rock"
+    ),
+    "clip_and_neighbours": lambda: plots.clip_and_neighbours(
+        MEL, {"Blues": 0.2, "Rock (true)": 0.8}, {"Rock (clip 7)\ncosine 0.9": MEL}, "A clip"
+    ),
     "predicted_against_true": lambda: plots.predicted_against_true(
         {"valence": (UNIT[:, 0], UNIT[:, 1], SCORES["LSTM"]), "energy": (*UNIT.T, SCORES["none"])},
         "Held-out clips",

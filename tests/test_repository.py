@@ -37,6 +37,7 @@ ORDER = (
     "evaluation",
     "runs",
     "plots",
+    "explore",
     "submission",
 )
 

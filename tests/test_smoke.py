@@ -10,12 +10,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import runs
 from helpers.data import MULTITASK, read_tracks
 from helpers.submission import HEADER, check_solution
+from tests.browser import faults_of_page
 from tools import labels
 from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
@@ -247,6 +249,14 @@ def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
         assert rows[name]["peak_mb"] < 3 * 1024
     latest = lab.home / "runs" / "latest"
     assert latest.resolve().name == "smoke" or latest.read_text().strip() == "smoke"
+
+
+def test_a_browser_shows_every_page_whole_and_is_sent_nowhere(lab: Done, browser: Any) -> None:
+    pages = sorted((lab.home / "runs" / "smoke" / "pages").glob("*.html"))
+    assert len(pages) > len(NOTEBOOKS)
+    assert {page.name: faults_of_page(browser, page) for page in pages} == {
+        page.name: [] for page in pages
+    }
 
 
 def test_scripts_and_the_runner_agree(scripts: Done, lab: Done) -> None:
