@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from helpers.settings import LabError
+from tests.small_lab import SmallLab
 from tools import hand_in, pairs
 from tools.members import Member
 from tools.notebooks import Lab, Notebook
 from tools.results import record_digest
+from tools.staleness import stale_results
 
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
 TWO = [Member("Μαρία Παπαδοπούλου", "03112345"), Member("Name Two", "03154321")]
@@ -69,8 +71,8 @@ class Small:
             record = self.write(f"runs/demo/records/{name}/values.json", "{}").parent
             values = {"execution": number, "record": record_digest(record)}
             values["inputs"] = {"code": self.lab.code_digest(name)}
-            tasks[name] = {"_values_": values}
-        tasks["06_b"]["_values_"]["_result:05_a"] = {"execution": 0}
+            tasks[name] = {"_values_:": values}
+        tasks["06_b"]["_values_:"]["_result:05_a"] = {"execution": 0}
         self.write("runs/demo/tasks.json", json.dumps(tasks))
 
     def hand_in(self, *options: str) -> int:
@@ -238,7 +240,7 @@ def test_a_report_with_another_number_is_refused(
     text = "author:\n- Μαρία Παπαδοπούλου (03112345)\n- Name Two (03154320)\n"
     small.write("runs/demo/report/report.md", text)
     (said,) = refused(small, capsys)
-    assert "does not name 03154321 on its first page" in said
+    assert "does not name Name Two with the number 03154321 on its first page" in said
 
 
 def test_an_answer_that_came_after_the_report_is_noticed(
@@ -272,10 +274,34 @@ def test_results_older_than_the_code_are_refused(
 ) -> None:
     small.write("py/05_a.py", SCRIPT.format("another"))
     pairs.sync(small.root)
+    small.write("helpers/__init__.py", '"""Other helpers, which no notebook imports."""\n')
     assert refused(small, capsys) == [
-        "05_a: its results are older than its code",
-        "bring the results up to date with: ./run_all.sh --name demo --data demo --profile demo",
+        "05_a: its results are older than its code; bring all up to date with ./run_all.sh "
+        "--name demo --data demo --profile demo"
     ]
+
+
+def test_what_the_runner_has_just_made_is_not_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With notes that the runner itself has written."""
+    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
+    made = SmallLab.made(tmp_path)
+    assert made.run("--only", "05", "06") == 0
+    unrun = "00_begin did not run"
+    assert stale_results(made.folder, made.lab) == [unrun]
+    made.write("06_judge", "leave('06_judge', 0.75)")
+    assert stale_results(made.folder, made.lab) == [
+        unrun, "06_judge: its results are older than its code",
+    ]  # fmt: skip
+    made.write("06_judge", "leave('06_judge', 0.5)")
+    assert made.run("--only", "05", "--force") == 0
+    assert stale_results(made.folder, made.lab) == [
+        unrun, "06_judge: its results are older than those of 05_train",
+    ]  # fmt: skip
+    (made.folder / "tasks.json").write_text("{")
+    with pytest.raises(LabError, match="tasks.json: no valid JSON"):
+        stale_results(made.folder, made.lab)
 
 
 def test_results_of_an_older_need_a_failure_and_a_changed_record_are_refused(
@@ -285,12 +311,12 @@ def test_results_of_an_older_need_a_failure_and_a_changed_record_are_refused(
     tasks.write_text(
         tasks.read_text().replace('{"execution": 0, "record"', '{"execution": 7, "record"')
     )
-    assert refused(small, capsys)[0] == "06_b: its results are older than those of 05_a"
+    assert refused(small, capsys)[0].startswith("06_b: its results are older than those of 05_a;")
     small.write("runs/demo/records/06_b/values.json", "{ }")
-    assert refused(small, capsys)[0] == "06_b: its stored results were changed after it had run"
+    assert "06_b: its stored results were changed after it had run" in refused(small, capsys)[0]
     executed = small.run / "notebooks" / "06_b.ipynb"
     executed.rename(executed.with_name("06_b.failed.ipynb"))
-    assert refused(small, capsys)[0] == "06_b failed"
+    assert refused(small, capsys)[0].startswith("06_b failed; bring all up to date with")
 
 
 def test_too_large_a_zip_is_refused_and_the_one_before_stays(

@@ -18,8 +18,8 @@ from tools.commented import uncommented
 from tools.members import Member, parse_members
 from tools.notebooks import Lab
 from tools.options import Parser
-from tools.results import stale_results
 from tools.run_folder import SUMMARY, Paths, command_of, find_run
+from tools.staleness import stale_results
 
 EXIT_DONE, EXIT_REFUSED = 0, 1
 MOST_MIB = 25
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         problems += age_problems(report, run, lab)
     problems += prompt_problems(project_root() / MY_REPORT)
     problems += code_problems(lab.root)
-    stale = stale_results(run, lab)
-    problems += stale and [*stale, f"bring the results up to date with: {command_of(run)}"]
+    if stale := stale_results(run, lab):
+        problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
     if not problems:
         contents = pack(contents_of(lab, run, report, members))
         size = len(contents) / 2**20
@@ -121,12 +121,14 @@ def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
         names = " and ".join(member.name for member in members)
         return [f"{report}: is by {authors}, not by {names}; make it again with these --members"]
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
-    text = beside.read_text(encoding="utf-8") if authors and beside.is_file() else ""
+    if not (authors and beside.is_file()):
+        return []
+    lines = beside.read_text(encoding="utf-8").replace("\\", "").splitlines()
     return [
-        f"{report}: does not name {member.number} on its first page; make it again with these "
-        "--members"
+        f"{report}: does not name {member.name} with the number {member.number} on its first page; "
+        "make it again with these --members"
         for member in members
-        if text and f"({member.number})" not in text
+        if not any(member.name in line and f"({member.number})" in line for line in lines)
     ]
 
 
