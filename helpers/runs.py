@@ -19,11 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.data import AXES, KAGGLE_INPUT, data_fingerprint
+from helpers.data import AXES, data_fingerprint
 from helpers.datasets import FEATURE_ROWS, BandScaler
 from helpers.evaluation import Comparison, Score, affect_scores
 from helpers.models import build_model
-from helpers.settings import LabError, remove_leftovers, runs_dir, write_atomically
+from helpers.settings import (
+    KAGGLE_INPUT,
+    LabError,
+    remove_leftovers,
+    runs_dir,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,8 +285,7 @@ class Record:
             newest = newest_run()
             places += [newest / "records" / notebook] if newest else []
         if KAGGLE_INPUT.is_dir():
-            mounted = KAGGLE_INPUT.glob(f"**/records/{notebook}")
-            places += sorted(mounted, key=lambda path: path.stat().st_mtime, reverse=True)
+            places += sorted(KAGGLE_INPUT.glob(f"**/records/{notebook}"), key=_begun, reverse=True)
         return places
 
 
@@ -322,10 +327,20 @@ def _move_aside(folder: Path) -> None:
 
 def _made_with(folder: Path) -> str | None:
     """The fingerprint of the data that a record was made with; None when it does not say."""
+    return _about(folder).get("data_fingerprint")
+
+
+def _begun(folder: Path) -> str:
+    """When a record was begun, as text that sorts; the times of Kaggle's mounts say nothing."""
+    return str(_about(folder).get("started", ""))
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What a record says of itself; nothing where it is damaged or missing."""
     try:
-        return json.loads((folder / "record.json").read_text())["data_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return dict(json.loads((folder / "record.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def newest_run() -> Path | None:

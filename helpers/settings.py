@@ -54,7 +54,7 @@ _keep_freed_memory()
 
 PROFILE_FOLDER = Path(__file__).parent / "profiles"
 ROOT_MARKERS = ("run_all.sh", "notebooks")
-KAGGLE_WORKING = Path("/kaggle/working")
+KAGGLE_INPUT, KAGGLE_WORKING = Path("/kaggle/input"), Path("/kaggle/working")
 
 PARAMETERS_FOR_ALL = "all"
 RUNNER_SECTION = "runner"
@@ -105,13 +105,15 @@ def project_root() -> Path:
     """The folder in which `.cache/` and `runs/` are made.
 
     `$MUSICLAB_HOME` when set; else the checkout that holds this package; else (the package was
-    copied somewhere alone, as on Kaggle) Kaggle's working folder or the current one.
+    copied somewhere alone, or lies below Kaggle's inputs, which are read-only) Kaggle's working
+    folder or the current one.
     """
     home = os.environ.get("MUSICLAB_HOME")
     if home:
         return Path(home).expanduser().resolve()
     checkout = Path(__file__).resolve().parents[1]
-    if all((checkout / marker).exists() for marker in ROOT_MARKERS):
+    whole = all((checkout / marker).exists() for marker in ROOT_MARKERS)
+    if whole and not checkout.is_relative_to(KAGGLE_INPUT):
         return checkout
     return KAGGLE_WORKING if KAGGLE_WORKING.is_dir() else Path.cwd()
 

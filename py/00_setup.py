@@ -69,7 +69,8 @@
 #    to bottom in the background and keeps its output. What was written to `/kaggle/working` belongs to the version, and a
 #    later kernel can take it as input: *Add Input*, then your notebook's output. This is how checkpoints travel.
 #
-# In JupyterLab or a terminal none of this is needed: `./run_all.sh lab`, or `python py/00_setup.py`.
+# In JupyterLab or a terminal none of this is needed: `./run_all.sh lab`, or `python py/00_setup.py`. And from a terminal of
+# your own `./run_all.sh kaggle-push` does all of it: private kernels with data, kit and GPU, one per notebook, run in order.
 
 # %% [markdown]
 # ## Set-up

@@ -192,12 +192,11 @@ runs.tell(f"`runs/{run_folder.name}/solution.txt`: a header and {n_rows} rows, o
 # ## 11γ · Submit it
 #
 # In the browser: open the competition of your year (`data_links.md` has the links), join it, *Submit Prediction*, upload
-# `solution.txt`, describe it in a line that names the run. On the command line, with Kaggle's own tool and your API token:
+# `solution.txt`, describe it in a line that names the run. On the command line, with an API token of your own:
 #
 # ```
-# pip install kaggle
-# kaggle competitions submit multitask-affective-music-lab-2022 -f solution.txt -m "multitask CNN, seed 0"
-# kaggle competitions submissions multitask-affective-music-lab-2022
+# ./run_all.sh submit --dry-run    # checks the file and shows what is expected
+# ./run_all.sh submit              # sends it, waits for the score, and stores it for 11δ
 # ```
 #
 # The leaderboard shows your best score. Submit what your validation part chose, once; trying many files and keeping the
@@ -241,8 +240,8 @@ def judge(score, where):
 
 
 # %% [markdown]
-# **Your score.** Write the number of the leaderboard into a text file `kaggle_score.txt` in the run's folder, and run this
-# notebook again.
+# **Your score.** `./run_all.sh submit` stores it in the text file `kaggle_score.txt` in the run's folder; if you submitted in
+# the browser, write the number there yourself. Then run this notebook again.
 
 # %% tags=["solution"]
 # A number in a file, so that it stays when the notebook runs again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from pathlib import Path
 
@@ -254,6 +255,25 @@ def test_on_kaggle_another_kernel_s_output_is_found(
     monkeypatch.setattr(runs, "KAGGLE_INPUT", tmp_path / "kaggle")
     reader = runs.open_record("06_metrics", data, 0)
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), before)
+
+
+def test_of_two_kernels_outputs_the_one_that_was_made_last_wins(
+    home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the records say: when a folder was mounted tells nothing."""
+    monkeypatch.setattr(runs, "KAGGLE_INPUT", tmp_path / "kaggle")
+    stored = {}
+    for number, (kernel, year) in enumerate((("b-new", 2026), ("c-old", 2024), ("a-old", 2025))):
+        path, stored[kernel] = store_model(runs.open_record("05_lstm", data, 0), seed=number)
+        about = path.parents[1] / "record.json"
+        text = re.sub(r'"started": "\d{4}', f'"started": "{year}', about.read_text())
+        about.write_text(text)
+        mounted = tmp_path / "kaggle" / kernel / "runs" / "interactive" / "records"
+        mounted.mkdir(parents=True)
+        path.parents[1].rename(mounted / "05_lstm")
+    reader = runs.open_record("06_metrics", data, 0)
+    found = predictions(reader.load_checkpoint("05_lstm", "lstm"))
+    np.testing.assert_array_equal(found, stored["b-new"])
 
 
 # ---- results -----------------------------------------------------------------------------------
