@@ -40,6 +40,7 @@ COMPARISON_COLUMNS = (
 )  # fmt: skip
 HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 FIGURE_DPI = 110
+PRINT_DPI = 200  # of what is rasterised in a figure's PDF: spectrograms
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Record:
         return path
 
     def show(self, figure: Figure, name: str) -> None:
-        """Store a figure as PNG, and show it with its alt text (the figure's label).
+        """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
         Raises LabError for a figure without alt text.
         """
@@ -183,7 +184,12 @@ class Record:
             raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
+        # Text stays text (type 42), lines stay lines; no date, so that a rerun gives the same file.
+        vector = io.BytesIO()
+        with plt.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(vector, format="pdf", dpi=PRINT_DPI, metadata={"CreationDate": None})
         plt.close(figure)
+        write_atomically(self.folder / "figures" / f"{name}.pdf", vector.getvalue())
         write_atomically(self.folder / "figures" / f"{name}.png", buffer.getvalue())
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
