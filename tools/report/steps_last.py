@@ -1,0 +1,357 @@
+"""Steps 7 to 11 of the report: what their notebooks have stored, as sections of blocks."""
+
+from __future__ import annotations
+
+import math
+
+from tools.report.blocks import Block, Code, Formula, Literal, Measure, Section, Sentence, Table
+from tools.report.source import Run, number, solution_lines
+from tools.report.steps_first import (
+    METRICS,
+    MODELS,
+    code,
+    compared,
+    genre_scores,
+    overfit_sentence,
+)
+
+CNN, REGRESSION, TRANSFER = "07_cnn", "08_regression", "09_transfer"
+MULTITASK, SUBMISSION = "10_multitask", "11_kaggle_submission"
+AXES = ("valence", "energy", "danceability")
+HELD_OUT = "affect held-out"
+MEAN = "mean Spearman"
+STAND_IN = "affect test (stand-in for Kaggle's hidden answers)"
+SPEARMAN = (
+    r"\rho = \frac{\sum_i (r_i - \bar r)(s_i - \bar s)}"
+    r"{\sqrt{\sum_i (r_i - \bar r)^2 \, \sum_i (s_i - \bar s)^2}}"
+)
+WEIGHTED_LOSS = (
+    r"L = \sum_{a} w_a \, \frac{1}{B} \sum_{b=1}^{B} (\hat y_{ba} - y_{ba})^2,"
+    r"\qquad w_a = \frac{1}{\sigma_a^2}"
+)
+LINES_OF_SOLUTION = 4
+
+
+def cnn(run: Run) -> list[Section]:
+    """Step 7: a CNN on digits, and one of four blocks on spectrograms."""
+    values = run.values(CNN)
+    digits = {"accuracy": values.get("digits_accuracy"), "epochs": values.get("digits_epochs")}
+    sizes = [
+        [row["stage"], *(int(row[c]) for c in ("channels", "frequency", "time"))]
+        for row in run.table(CNN, "sizes")
+    ]
+    shape = ("stage", "channels", "frequency", "time")
+    n_parameters = values.get("n_parameters")
+    kept = {key: values.get(key) for key in ("kept_epoch", "n_epochs", "n_train", "n_everything")}
+    models = ["cnn_mel_refit", "cnn_mel_best", "lstm_mel_full", "svm_mel_refit", "majority_full"]
+    scores = genre_scores(run, CNN, models)
+    report = [
+        [row["class"], *(number(row[c]) for c in ("precision", "recall", "f1")), int(row["clips"])]
+        for row in run.table(CNN, "report_cnn_mel_refit")
+    ]
+    return [
+        Section(
+            "7α",
+            [
+                *([Sentence("digits", digits)] if digits["accuracy"] else []),
+                *(run.figure(CNN, name) for name in ("digit_activations", "digit_filters")),
+            ],
+            CNN,
+        ),
+        Section(
+            "7β",
+            [
+                *([Sentence("cnn_size", {"n": n_parameters})] if n_parameters else []),
+                *([Table("sizes", shape, sizes)] if sizes else []),
+                code(MODELS, "conv_block"),
+            ],
+            CNN,
+        ),
+        Section("7γ", [run.figure(CNN, "four_operations")], CNN),
+        Section("7δ", [*overfit_sentence(values), run.figure(CNN, "overfit_batch")], CNN),
+        Section(
+            "7ε",
+            [
+                *([Sentence("cnn_trained", kept)] if kept["kept_epoch"] else []),
+                run.figure(CNN, "learning_curves"),
+                Table("cnn_scores", ("model", "accuracy", "macro F1"), scores),
+                run.figure(CNN, "accuracy"),
+                *compared(run, CNN),
+                Table("cnn_report", ("class", "precision", "recall", "F1", "clips"), report),
+                *(run.figure(CNN, f) for f in ("confusion_cnn", "cnn_activations", "cnn_filters")),
+            ],
+            CNN,
+        ),
+    ]  # fmt: skip
+
+
+def regression(run: Run) -> list[Section]:
+    """Step 8: valence, energy and danceability."""
+    values, curves = run.values(REGRESSION), run.table(REGRESSION, "histories")
+    taken = {"lstm": values.get("lstm", "LSTM"), "folder": values["lstm_folder"]}
+
+    def lowest(model: str, axis: str) -> float:
+        losses = (row for row in curves if (row["model"], row["axis"]) == (model, axis))
+        return min(number(row["val_loss"]) for row in losses)
+
+    def of_axis(label: str, axis: str) -> Section:
+        losses = {"axis": axis, "lstm": lowest("LSTM", axis), "cnn": lowest("CNN", axis)}
+        constant = values.get(f"constant_loss_{axis}", math.nan)
+        best = min(losses["lstm"], losses["cnn"])
+        verdict = "axis_better" if best < constant else "axis_not_better"
+        told = losses | {"constant": constant}
+        key = "axis_loss" if math.isnan(constant) else verdict
+        figures = [run.figure(REGRESSION, f"{kind}_{axis}") for kind in ("curves", "scatter")]
+        return Section(label, [Sentence(key, told), *figures], REGRESSION)
+
+    chosen = {"best": values["best"]}
+    validation = values.get("on_validation")
+    if validation:
+        chosen |= {"lstm": validation["LSTM"], "cnn": validation["CNN"]}
+    return [
+        Section("8α", [Sentence("regressors", taken)], REGRESSION),
+        *(of_axis(*pair) for pair in zip(("8β", "8γ", "8δ"), AXES, strict=True)),
+        Section(
+            "8ε",
+            [
+                Formula(SPEARMAN),
+                Sentence("chosen_with_scores" if validation else "chosen", chosen),
+                _affect_table(run, REGRESSION, ("LSTM", "CNN", "SVR")),
+                *(run.figure(REGRESSION, name) for name in ("spearman", "heldout")),
+                *compared(run, REGRESSION),
+            ],
+            REGRESSION,
+        ),
+    ]
+
+
+def _affect_table(run: Run, notebook: str, models: tuple[str, ...]) -> Table:
+    """Spearman on held-out clips: a row per model, a column per axis and one for the mean."""
+    rows = [
+        [
+            model,
+            *(run.measure(notebook, model, f"{HELD_OUT}: {axis}", "Spearman") for axis in AXES),
+            run.measure(notebook, model, HELD_OUT, MEAN),
+        ]
+        for model in models
+    ]
+    return Table("affect_scores", ("model", *AXES, "mean"), rows, digits=2)
+
+
+def transfer(run: Run) -> list[Section]:
+    """Step 9: from genre to one axis."""
+    values = run.values(TRANSFER)
+    axis = values["axis"]
+    f1 = values.get("genre_f1")
+    kept = {"epoch": values.get("genre_epoch"), "loss": values.get("genre_val_loss")}
+    tuned = {"axis": axis, "epoch": values.get("kept_epoch"), "n": values.get("n_epochs")}
+    head = (tuned["epoch"] or 0) <= values.get("n_head_epochs", 0)
+    scores = [
+        [model, run.measure(notebook, model, f"{HELD_OUT}: {axis}", "Spearman")]
+        for notebook, model in (
+            (TRANSFER, "CNN from genre"),
+            (REGRESSION, "CNN"),
+            (REGRESSION, "SVR"),
+        )
+    ]
+    return [
+        Section("9α", [], TRANSFER),
+        Section("9β", [Sentence("genre_f1", f1)] if f1 else [], TRANSFER),
+        Section("9γ", [Sentence("genre_kept", kept)] if kept["epoch"] else [], TRANSFER),
+        Section(
+            "9δ",
+            [Sentence("tuned_head" if head else "tuned_all", tuned)]
+            if tuned["epoch"]
+            else [Sentence("tuned", tuned)],
+            TRANSFER,
+        ),
+        Section(
+            "9ε",
+            [
+                *_race(values),
+                *(run.figure(TRANSFER, name) for name in ("validation_race", "learning_curves")),
+                Table("transfer_scores", ("model", "Spearman"), scores, values={"axis": axis}),
+                *(run.figure(TRANSFER, name) for name in ("spearman", "heldout")),
+                *compared(run, TRANSFER),
+            ],
+            TRANSFER,
+        ),
+    ]
+
+
+def _race(values: dict) -> list[Block]:
+    """Which training reached the lower validation loss, and when."""
+    if "lowest_val_loss" not in values:
+        return []
+    mine, theirs = values["lowest_val_loss"], values["step8_val_loss"]
+    reached = values.get("epoch_of_step8_loss")
+    told = {"mine": mine, "theirs": theirs, "epoch": reached}
+    return [Sentence("race_reached" if reached else "race_not_reached", told)]
+
+
+def multitask(run: Run) -> list[Section]:
+    """Step 10: one network for all three axes."""
+    values = run.values(MULTITASK)
+    columns = ("loss", "share", "weight", "weighted loss")
+    constant = [
+        [row["axis"], *(number(row[c]) for c in columns)]
+        for row in run.table(MULTITASK, "constant_losses")
+    ]
+    left = values.get("weighted_loss")
+    hardest: list[Block] = []
+    if left:
+        by_loss = sorted(left, key=lambda axis: left[axis])
+        told = {"easiest": by_loss[0], "hardest": by_loss[-1], "epoch": values["kept_epoch"]}
+        told |= {"low": left[by_loss[0]], "high": left[by_loss[-1]]}
+        hardest = [Sentence("hardest", told)]
+    costs = [
+        [row["model"], *(float(row[c]) for c in ("parameters", "epochs", "seconds"))]
+        for row in run.table(MULTITASK, "costs")
+    ]
+    cost_rows = [[name, int(n), int(epochs), seconds] for name, n, epochs, seconds in costs]
+    cost_columns = ("model", "parameters", "epochs", "seconds")
+    losses = [Table("constant_losses", ("axis", *columns), constant)] if constant else []
+    price = [Table("costs", cost_columns, cost_rows, digits=1)] if costs else []
+    return [
+        Section("10α", [], MULTITASK),
+        Section("10β", [Formula(WEIGHTED_LOSS), code(MODELS, "MultitaskLoss"), *losses], MULTITASK),
+        Section("10γ", [*hardest, run.figure(MULTITASK, "learning_curves")], MULTITASK),
+        Section(
+            "10δ",
+            [
+                _affect_table(run, MULTITASK, ("multitask CNN",)),
+                *(run.figure(MULTITASK, name) for name in ("spearman", "heldout")),
+                *compared(run, MULTITASK),
+                *price,
+            ],
+            MULTITASK,
+        ),
+    ]
+
+
+def submission(run: Run) -> list[Section]:
+    """Step 11: the chosen model, solution.txt, the expected score."""
+    values = run.values(SUBMISSION)
+    chosen = values["chosen"]
+    told = {"chosen": chosen, "score": values.get("on_validation", {}).get(chosen, math.nan)}
+    key = "submitted" if math.isnan(told["score"]) else "submitted_with_score"
+    lines = solution_lines(run, LINES_OF_SOLUTION)
+    text = [Code("\n".join([*lines, "..."]), "solution.txt")] if lines else []
+    return [
+        Section(
+            "11α",
+            [
+                Sentence(key, told),
+                *(run.figure(SUBMISSION, name) for name in ("choice", "test_predictions")),
+            ],
+            SUBMISSION,
+        ),
+        Section("11β", [Sentence("solution", {"rows": values["rows"]}), *text], SUBMISSION),
+        Section("11γ", [], SUBMISSION),
+        Section(
+            "11δ", [*_expected(run, values, chosen), run.figure(SUBMISSION, "expected")], SUBMISSION
+        ),
+    ]
+
+
+def _expected(run: Run, values: dict, chosen: str) -> list[Block]:
+    """The expected score, and how each known score compares with it."""
+    expected = run.measure(SUBMISSION, chosen, HELD_OUT, MEAN)
+    blocks: list[Block] = [Sentence("expected", {"score": expected})]
+    low, high = values.get("margin", (math.nan, math.nan))
+    scores = {
+        "score_of_kaggle": Measure(values.get("kaggle_score", math.nan)),
+        "score_of_stand_in": run.measure(SUBMISSION, chosen, STAND_IN, MEAN),
+    }
+    for key, score in scores.items():
+        if math.isnan(score.value):
+            continue
+        told = {"score": score.value, "low": low, "high": high}
+        if math.isnan(low):
+            blocks.append(Sentence(key, told | {"verdict": ""}))
+            continue
+        verdict = Sentence("inside" if low <= score.value <= high else "outside", told)
+        blocks.append(Sentence(key, told | {"verdict": verdict}))
+    return blocks
+
+
+def across(run: Run) -> list[Section]:
+    """The comparison across steps: every model's scores, and every stored comparison."""
+    genre = [
+        [r["notebook"][:2], r["model"], r["test_set"], *_both(run, r)]
+        for notebook in (METRICS, CNN)
+        for r in run.rows_of(notebook, "accuracy")
+        if "(crossed)" not in r["model"] and not (notebook == CNN and _known(r["model"]))
+    ]
+    genre.sort(key=lambda row: -row[3].value)
+    affect = [
+        [r["notebook"][:2], r["model"], run.measure(r["notebook"], r["model"], HELD_OUT, MEAN)]
+        for notebook in (REGRESSION, TRANSFER, MULTITASK)
+        for r in run.rows_of(notebook, MEAN)
+    ]
+    affect.sort(key=lambda row: -row[2].value)
+    columns = ("notebook", "model", "test set", "accuracy", "macro F1")
+    blocks: list[Block] = [
+        Table("all_genre", columns, genre, digits=2),
+        Table("all_affect", ("notebook", "model", MEAN), affect),
+    ]
+    return [Section("scores", blocks), Section("differences", _all_differences(run))]
+
+
+def _known(model: str) -> bool:
+    """Whether notebook 06 has scored this model already."""
+    return model in ("lstm_mel_full", "majority_full")
+
+
+def _both(run: Run, row: dict[str, str]) -> list[Measure]:
+    names = (row["notebook"], row["model"], row["test_set"])
+    return [run.measure(*names, metric) for metric in ("accuracy", "macro F1")]
+
+
+def _all_differences(run: Run) -> list[Block]:
+    """How many comparisons are clear, and all of them in one table."""
+    found = run.differences
+    if not found:
+        return [Sentence("no_comparisons")]
+    clear = [d for d in found if d.clear]
+    rows = [
+        [d.first, d.second, d.what, d.difference, d.p if math.isnan(d.p_holm) else d.p_holm]
+        for d in found
+    ]
+    columns = ("first", "second", "in", "difference", "p (Holm)")
+    return [
+        Sentence("clear_count", {"clear": len(clear), "n": len(found)}),
+        Table("differences", columns, rows),
+    ]
+
+
+def environment(run: Run) -> list[Section]:
+    """Versions, device, seeds, data, commit: what is needed to do it again."""
+    summary = run.summary
+    seeds = sorted({str(seed) for seed in summary.get("seeds", {}).values()})
+    device = run.values("00_setup").get("device", summary.get("device", ""))
+    n_seeds = {str(run.values(name).get("n_seeds", 1)) for name in ("05_lstm", CNN, REGRESSION)}
+    facts = {
+        "run": run.name,
+        "finished": summary.get("finished", ""),
+        "profile": summary.get("profile", ""),
+        "device": device,
+        "seed": ", ".join(seeds),
+        "trainings per model": ", ".join(sorted(n_seeds)),
+        "data fingerprint": summary.get("data", {}).get("fingerprint"),
+        "commit of the code": summary.get("commit") or "unknown",
+        "Python": summary.get("python", ""),
+        "platform": summary.get("platform", ""),
+    }
+    rows = [[name, Literal(str(value))] for name, value in facts.items()]
+    versions = [[name, Literal(v)] for name, v in summary.get("versions", {}).items()]
+    times = [
+        [row["notebook"], row["seconds"] or math.nan, row["peak_mb"] or math.nan]
+        for row in summary.get("notebooks", [])
+    ]
+    blocks: list[Block] = [
+        Table("facts", ("what", "value"), rows),
+        Table("versions", ("package", "version"), versions),
+        Table("times", ("notebook", "seconds", "peak memory (MiB)"), times, digits=0),
+    ]
+    return [Section("environment", blocks)]
