@@ -15,7 +15,8 @@ from tools.report.prompts import Answer
 from tools.report.references import PAPERS, handout_links
 from tools.report.words import Words, escaped
 
-TEXT_WIDTH, MOST_HEIGHT = 17.0, 15.0  # of a page's text and of a figure, in cm
+TEXT_WIDTH = 17.0  # of a page, in cm
+MOST_HEIGHT, MOST_HEIGHT_UPRIGHT = 13.0, 18.0  # of a figure, and of one much higher than wide
 SMALLER = 0.75  # figures are drawn for the screen
 PICTURES = "figures"  # the folder beside the Markdown that its pictures lie in
 NO_PREFIX = ("rules",)  # labels that are no name of a sub-question
@@ -49,7 +50,8 @@ class Writer:
         for chapter in chapters:
             parts.append(f"# {self.words.chapter(chapter.name)}")
             for section in chapter.sections:
-                parts += self._section(section)
+                if section.blocks or section.notebook:
+                    parts += self._section(section)
         parts += self._references(title)
         return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
@@ -105,8 +107,9 @@ class Writer:
         """A figure with its caption, alt text, and the width that its own size asks for."""
         name = f"{figure.notebook}_{figure.name}.png"
         self.pictures[name], self.vectors[name] = figure.picture, figure.vector
-        height = MOST_HEIGHT / figure.height
-        width = min(SMALLER * figure.width, TEXT_WIDTH, height * figure.width)
+        upright = figure.height > 1.2 * figure.width
+        most = (MOST_HEIGHT_UPRIGHT if upright else MOST_HEIGHT) / figure.height
+        width = min(SMALLER * figure.width, TEXT_WIDTH, most * figure.width)
         caption = self.words.figure(figure.notebook, figure.name)
         alt = figure.alt
         if self.words.language != "en":  # the notebooks describe their figures in English
@@ -133,7 +136,7 @@ class Writer:
         answers = self.answers.get(label, ())
         if not answers:
             return
-        yield f"**{self.words.phrase('interpretation')}**"
+        yield f"#### {self.words.phrase('interpretation')}"
         for answer in answers:
             text = prompts.as_markdown(answer)
             for name, path in prompts.pictures_of(answer):
@@ -148,7 +151,7 @@ class Writer:
         """The kit's own answers to a label, marked as such."""
         texts = kit_answers(self.lab, section.notebook, section.name)
         if texts:
-            said = f"**{self.words.phrase('kit_says')}**"
+            said = f"#### {self.words.phrase('kit_says')}"
             yield "\n\n".join(["::: {.kit lang=en}", said, *texts, ":::"])
 
     def _references(self, title: Title) -> Iterator[str]:

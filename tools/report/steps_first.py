@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tools.notebooks import ROOT
-from tools.report.blocks import Block, Code, Measure, Section, Sentence, Table
+from tools.report.blocks import Block, Code, Section, Sentence, Table
 from tools.report.source import Run, excerpt, number
 
 SETUP, LOOK, CLASSES = "00_setup", "01_visualization", "04_histograms"

@@ -13,7 +13,10 @@ from helpers.settings import LabError
 
 FOLDER = Path(__file__).parent / "pandoc"
 # The members' text may hold anything: nothing in it is taken for another format's commands.
-READER = "markdown-raw_html-raw_tex-raw_attribute-citations-example_lists"
+READER = (
+    "markdown-raw_html-raw_tex-raw_attribute-citations-example_lists"
+    "+lists_without_preceding_blankline"  # as on GitHub and in notebooks
+)
 OPTIONS = [f"--lua-filter={FOLDER / 'filter.lua'}", "--columns=10000", "--wrap=preserve"]
 
 
