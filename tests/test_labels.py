@@ -9,9 +9,7 @@ import csv
 import re
 import statistics
 from functools import cache
-from io import StringIO
 from pathlib import Path
-from tokenize import COMMENT, generate_tokens
 
 import jupytext
 import nbformat
@@ -21,6 +19,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from helpers.settings import load_profile
 from tools import pages
+from tools.commented import uncommented
 from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,7 +189,7 @@ def test_no_notebook_has_a_branch_for_quick_runs(notebook: str) -> None:
         assert not re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", cell.source)
 
 
-MEDIAN_LINES, LINES_WITHOUT_COMMENT = 12, 5
+MEDIAN_LINES = 12
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
@@ -200,18 +199,12 @@ def test_half_of_the_code_cells_have_at_most_twelve_lines(notebook: str) -> None
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_every_longer_code_cell_says_what_it_is_for(notebook: str) -> None:
-    """In a comment of its own, or in the docstring of what it defines."""
-    for cell in code_cells(notebook):
-        source = re.sub(r"^%.*", "", cell.source, flags=re.MULTILINE)
-        words = [t.string for t in generate_tokens(StringIO(source).readline) if t.type == COMMENT]
-        said = [word for word in words if not re.match(r"# ?(fmt|noqa|type):?", word)]
-        defined = [node for node in ast.parse(source).body if isinstance(node, DEFINITIONS)]
-        documented = defined and all(ast.get_docstring(node) for node in defined)
-        if len(source.split("\n")) > LINES_WITHOUT_COMMENT:
-            assert said or documented, f"no comment: {source.splitlines()[0]}"
-        for node in defined:
-            assert ast.get_docstring(node), f"no docstring: {node.name}"
+def test_the_code_is_commented(notebook: str) -> None:
+    assert uncommented(ROOT / "py" / f"{notebook}.py", f"py/{notebook}.py") == []
+    for cell in code_cells(notebook):  # in a notebook, for the private ones too
+        for node in ast.parse(re.sub(r"^%.*", "", cell.source, flags=re.MULTILINE)).body:
+            if isinstance(node, DEFINITIONS):
+                assert ast.get_docstring(node), f"no docstring: {node.name}"
 
 
 # ---- the glossary ------------------------------------------------------------------------------

@@ -28,6 +28,9 @@ examples:
   ./run_all.sh lab                     JupyterLab, to read and to try things
   ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
   ./run_all.sh report --members "Name One, 03112345"     the report, as PDF, Word and Markdown
+  ./run_all.sh hand-in --members "Name One, 03112345"    the zip that is handed in
+  ./run_all.sh kaggle-push             runs the notebooks on Kaggle's GPU
+  ./run_all.sh submit                  sends solution.txt to the Kaggle competition
 
 Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
 results.csv, summary.json, the executed notebooks, figures and checkpoints.
@@ -39,6 +42,9 @@ exit codes: 0 all done, 1 a notebook failed, 2 wrong use, 130 interrupted
 COMMANDS = {
     "bench": "benchmarks.speed",
     "report": "tools.report.command",
+    "hand-in": "tools.hand_in",
+    "kaggle-push": "tools.kaggle_push",
+    "submit": "tools.submit",
 }
 
 
@@ -46,14 +52,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="./run_all.sh",
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
-        "       ./run_all.sh bench | report [--help]",
+        "       ./run_all.sh bench | report | hand-in | kaggle-push | submit [--help]",
         description="Run the notebooks of the lab and show what came out.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--data", metavar="DIR|demo", help="the data folder, or the demo set that the kit makes")
+    add(
+        "--data",
+        metavar="DIR|demo|kaggle",
+        help="the data folder, the demo set that the kit makes, or the lab's data from Kaggle",
+    )
     add(
         "--profile",
         metavar="NAME|FILE",

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from helpers.settings import LabError, write_atomically
+from tools.notebooks import Lab
 from tools.plan import Plan
 from tools.processes import threads_available
-from tools.run_folder import SUMMARY, Paths
+from tools.run_folder import SUMMARY, TASKS, Paths
 
 WAITING, RUNNING = "waiting", "running"
 DONE, UP_TO_DATE, FAILED, SKIPPED, TIMEOUT = "done", "up to date", "failed", "skipped", "timeout"
@@ -80,6 +81,37 @@ def record_digest(folder: Path) -> str:
                 content = hashlib.file_digest(file, "sha256").digest()
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
     return digest.hexdigest()
+
+
+def stale_results(run: Path, lab: Lab) -> list[str]:
+    """Why some of a run's results are not those of the code as it is now, a line per notebook.
+
+    Asks what the runner noted when a notebook had run; the data need not be there.
+    """
+    noted = {name: _noted(run, name) for name in lab.names}
+    found = []
+    for notebook in lab.notebooks:
+        name, values = notebook.name, noted[notebook.name]
+        paths = Paths(run, name)
+        changed = [
+            need
+            for need in notebook.needs
+            if values.get(f"_result:{need}", {}).get("execution") != noted[need].get("execution")
+        ]
+        if not paths.executed.is_file():
+            found.append(f"{name} failed" if paths.failed.is_file() else f"{name} did not run")
+        elif values.get("inputs", {}).get("code") != lab.code_digest(name):
+            found.append(f"{name}: its results are older than its code")
+        elif values.get("record") != record_digest(paths.record):
+            found.append(f"{name}: its stored results were changed after it had run")
+        elif changed:
+            found.append(f"{name}: its results are older than those of {', '.join(changed)}")
+    return found
+
+
+def _noted(run: Path, name: str) -> dict[str, Any]:
+    """What the runner noted about the last success of a notebook; empty where there was none."""
+    return read_json(run / TASKS).get(name, {}).get("_values_", {})
 
 
 def join_results(run: Path, names: Iterable[str]) -> str:
