@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from helpers import settings
 from helpers.settings import write_atomically
 from tools.check_environment import read_project
 from tools.members import parse_members
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     members = parse_members(options.members)
     begin = time.monotonic()
     run = open_run(options.run)
-    own = settings.project_root() / prompts.FOLDER
+    own = prompts.my_report()
     made = prompts.make_missing(own, words)
     writer = Writer(words, prompts.written(own), options.with_kit_text)
     version = read_project()["version"]
@@ -76,9 +75,8 @@ def _parser() -> Parser:
 
 def _write(folder: Path, markdown: str, writer: Writer, title: Title) -> None:
     """Write PDF, Word and Markdown with its pictures. First everything is made, then written."""
-    vectors = {f"{PICTURES}/{name}": path for name, path in writer.vectors.items()}
     pictures = {f"{PICTURES}/{name}": path for name, path in writer.pictures.items()}
-    pdf = typeset.to_pdf(markdown, vectors, _meta(writer.words, title))
+    pdf = typeset.to_pdf(*_for_print(markdown, writer), _meta(writer.words, title))
     docx = typeset.to_docx(markdown, pictures)
     for name, path in pictures.items():
         write_atomically(folder / name, path.read_bytes())
@@ -87,6 +85,17 @@ def _write(folder: Path, markdown: str, writer: Writer, title: Title) -> None:
     write_atomically(folder / "report.md", markdown)
     write_atomically(folder / "report.docx", docx)
     write_atomically(folder / "report.pdf", pdf)
+
+
+def _for_print(markdown: str, writer: Writer) -> tuple[str, dict[str, Path]]:
+    """The text with the figures as they are printed, and these by their names in it."""
+    vectors = {}
+    for name, path in writer.vectors.items():
+        shown = f"{PICTURES}/{name}"
+        vector = str(Path(shown).with_suffix(path.suffix))
+        markdown = markdown.replace(f"]({shown})", f"]({vector})")
+        vectors[vector] = path
+    return markdown, vectors
 
 
 def _meta(words: Words, title: Title) -> dict[str, object]:

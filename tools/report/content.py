@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.report import steps_first, steps_last
+from tools.report import ends, steps_first, steps_last
 from tools.report.blocks import Chapter, Section
 from tools.report.source import Run, step_of
 
@@ -30,6 +30,6 @@ def chapters(run: Run) -> list[Chapter]:
     found = [Chapter(name, own) for name, own in steps.items()]
     return [
         *found,
-        Chapter("across", steps_last.across(run)),
-        Chapter("environment", steps_last.environment(run)),
+        Chapter("across", ends.across(run)),
+        Chapter("environment", ends.environment(run)),
     ]

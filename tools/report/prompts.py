@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.settings import LabError, write_atomically
+from helpers.settings import LabError, project_root, write_atomically
 from tools.report.source import picture_size, step_of
 from tools.report.words import Words
 
@@ -46,6 +46,11 @@ class Answer:
     def text(self) -> str:
         """What the members wrote, without comments."""
         return _COMMENT.sub("", "\n".join(line.text for line in self.lines)).strip()
+
+
+def my_report() -> Path:
+    """The folder of what the members write, beside `runs/`."""
+    return project_root() / FOLDER
 
 
 def file_of(folder: Path, step: str) -> Path:

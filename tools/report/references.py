@@ -41,5 +41,7 @@ def handout_links(path: Path = LINKS) -> Iterator[tuple[str, str]]:
     rows = [line for line in text.partition(_BEGIN)[2].splitlines() if line.startswith("| [")]
     for row in rows:
         # The first cell holds the links, the second one says what they are.
-        for title, address, name in _LINK.findall(row.split(" | ")[0]):
-            yield title, address or addresses[name]
+        links = _LINK.findall(row.split(" | ")[0])
+        for number, (title, address, name) in enumerate(links):
+            whole = f"{links[0][0]}, {title}" if number else title
+            yield whole, address or addresses[name]

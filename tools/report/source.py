@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from helpers import runs
-from helpers.settings import LabError, runs_dir
+from helpers.settings import LabError
 from tools.labels import read_labels
 from tools.notebooks import NOTEBOOKS
 from tools.report.blocks import Difference, Figure, Measure
 from tools.results import BAD, read_json
-from tools.run_folder import SUMMARY, Paths
+from tools.run_folder import SUMMARY, Paths, command_of, find_run
 
 CM_PER_INCH = 2.54
 
@@ -87,8 +87,8 @@ class Run:
         size = picture_size(picture)
         if not alt or size is None:
             raise LabError(
-                f"{picture}: the figure is missing or damaged; run "
-                f"./run_all.sh --name {self.name} --only {notebook[:2]} --force again"
+                f"{picture}: the figure is missing or damaged; make it again with "
+                f"{command_of(self.folder)} --only {notebook[:2]} --force"
             )
         width, height = (CM_PER_INCH * pixels / runs.FIGURE_DPI for pixels in size)
         vector = vector if vector.is_file() else picture  # runs of an older kit have no PDF
@@ -101,20 +101,19 @@ def open_run(name: str | None) -> Run:
     Raises LabError when there is none, a notebook failed or was not run, or a figure that
     docs/labels.csv names is missing.
     """
-    folder = runs_dir() / name if name else runs.newest_run()
-    if folder is None or not folder.is_dir():
-        raise LabError(f"{runs_dir()}: no run {name or ''} there; run ./run_all.sh first")
-    again = f"run ./run_all.sh --name {folder.name} first"
-    if not (folder / SUMMARY).is_file():
-        raise LabError(f"{folder}: no finished run (it has no {SUMMARY}); {again}")
+    folder = find_run(name)
     run = Run(folder)
+    again = f"then run {command_of(folder)}"
     failed = [row["notebook"] for row in run.summary.get("notebooks", []) if row["status"] in BAD]
     if failed:
         raise LabError(f"{folder}: a run with failures ({', '.join(failed)}); mend them, {again}")
     names = [notebook.name for notebook in NOTEBOOKS]
     absent = [n for n in names if not Paths(folder, n).executed.is_file()]
     if absent:
-        raise LabError(f"{folder}: no finished run ({', '.join(absent)} not executed); {again}")
+        raise LabError(
+            f"{folder}: no finished run ({', '.join(absent)} not executed); "
+            f"run {command_of(folder)}"
+        )
     for label in read_labels():
         for figure in label.figures:
             run.figure(label.notebook, figure)
