@@ -126,7 +126,7 @@ class Writer:
             for column in range(len(table.columns))
         ]
         heads = [words.term(name) if name else "" for name in table.columns]
-        lines = [heads, ["--:" if right else "---" for right in numeric]]
+        lines = [heads, ["--:" if right else ":--" for right in numeric]]
         lines += [[words.cell(value, table.digits) for value in row] for row in table.rows]
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"{text}\n\n: {words.table(table.key, dict(table.values))}"
