@@ -19,6 +19,11 @@ class Measure:
     high: float = math.nan
     reason: str = ""
 
+    @property
+    def rank(self) -> float:
+        """What sorts the best first, and what is undefined last."""
+        return math.inf if math.isnan(self.value) else -self.value
+
 
 @dataclass(frozen=True)
 class PValue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tools.report.blocks import Block, Literal, Measure, Section, Sentence, Table
 from tools.report.source import Run
@@ -12,19 +13,19 @@ from tools.report.steps_last import CNN, HELD_OUT, MEAN, MULTITASK, REGRESSION, 
 
 def across(run: Run) -> list[Section]:
     """The comparison across steps: every model's scores, and every stored comparison."""
-    genre = [
+    genre: list[list[Any]] = [
         [r["notebook"][:2], r["model"], r["test_set"], *_both(run, r)]
         for notebook in (METRICS, CNN)
         for r in run.rows_of(notebook, "accuracy")
         if "(crossed)" not in r["model"] and not (notebook == CNN and _known(r["model"]))
     ]
-    genre.sort(key=lambda row: -row[3].value)
-    affect = [
+    genre.sort(key=lambda row: row[3].rank)
+    affect: list[list[Any]] = [
         [r["notebook"][:2], r["model"], run.measure(r["notebook"], r["model"], HELD_OUT, MEAN)]
         for notebook in (REGRESSION, TRANSFER, MULTITASK)
         for r in run.rows_of(notebook, MEAN)
     ]
-    affect.sort(key=lambda row: -row[2].value)
+    affect.sort(key=lambda row: row[2].rank)
     columns = ("notebook", "model", "test set", "accuracy", "macro F1")
     blocks: list[Block] = [
         Table("all_genre", columns, genre, digits=2),

@@ -39,8 +39,8 @@ class Run:
         for notebook in NOTEBOOKS:
             for row in self.table(notebook.name, "comparisons"):
                 names = (row["notebook"], row["first"], row["second"], row["what"])
-                numbers = [number(row[c]) for c in ("difference", "low", "high")]
-                difference = Measure(*numbers, reason=row["undefined"])
+                value, low, high = (number(row[c]) for c in ("difference", "low", "high"))
+                difference = Measure(value, low, high, row["undefined"])
                 rest = number(row["p"]), number(row["p_holm"]), int(row["n_compared"])
                 found.append(Difference(*names, difference, *rest))
         return found
@@ -54,7 +54,7 @@ class Run:
         wanted = (notebook, model, test_set, metric)
         for row in self.results:
             if tuple(row[c] for c in ("notebook", "model", "test_set", "metric")) == wanted:
-                return Measure(*(number(row[c]) for c in ("value", "low", "high")))
+                return Measure(number(row["value"]), number(row["low"]), number(row["high"]))
         return Measure(math.nan)
 
     def rows_of(self, notebook: str, metric: str) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from tools.notebooks import ROOT
 from tools.report.blocks import Block, Code, Section, Sentence, Table
@@ -39,7 +40,7 @@ def overfit_sentence(values: dict) -> list[Block]:
 def setup(run: Run) -> list[Section]:
     """Step 0: the rules, and the data that the run had."""
     folders = run.table(SETUP, "folders")
-    rows = [
+    rows: list[list[Any]] = [
         [
             row["folder"],
             row["split"],
@@ -53,7 +54,7 @@ def setup(run: Run) -> list[Section]:
     data = run.summary.get("data", {})
     kind = "data_demo" if data.get("demo") else "data_given"
     # The beat-synchronous folders hold the same clips once more.
-    n_clips = sum(row[2] for row in rows if not str(row[0]).endswith("_beat"))
+    n_clips = sum(row[2] for row in rows if not row[0].endswith("_beat"))
     values = {"clips": n_clips, "fingerprint": str(data.get("fingerprint"))}
     return [
         Section("rules", [Sentence("rules")], SETUP),
@@ -133,12 +134,12 @@ def classes(run: Run) -> list[Section]:
     ]
     levels = values.get("level_and_length", {})
     padded = {"own": levels.get("own frames"), "padded": levels.get("padded")}
-    counts = [
+    counts: list[list[Any]] = [
         [row["class"], int(row["train clips"]), int(row["test clips"])]
         for row in run.table(CLASSES, "class_counts")
     ]
     trained = {row[0]: row[1] for row in counts}
-    largest, smallest = max(trained, key=trained.get), min(trained, key=trained.get)
+    largest, smallest = max(trained, key=trained.__getitem__), min(trained, key=trained.__getitem__)
     unequal = {
         "largest": largest,
         "n_largest": trained[largest],
@@ -239,7 +240,7 @@ def metrics(run: Run) -> list[Section]:
         {name: run.measure(METRICS, name, tests[name], metric) for name in tests}
         for metric in ("accuracy", "macro F1")
     )
-    ordered = sorted(tests, key=lambda name: -accuracy[name].value)
+    ordered = sorted(tests, key=lambda name: accuracy[name].rank)
     reports = {name: _report(run, f"report_{name}") for name in tests}
     majority = accuracy["majority_full"]
     above = [n for n in LSTMS if accuracy[n].low > accuracy[f"majority_{n.split('_')[-1]}"].value]

@@ -94,11 +94,11 @@ def regression(run: Run) -> list[Section]:
         return min(number(row["val_loss"]) for row in losses)
 
     def of_axis(label: str, axis: str) -> Section:
-        losses = {"axis": axis, "lstm": lowest("LSTM", axis), "cnn": lowest("CNN", axis)}
+        losses = {"lstm": lowest("LSTM", axis), "cnn": lowest("CNN", axis)}
         constant = values.get(f"constant_loss_{axis}", math.nan)
-        best = min(losses["lstm"], losses["cnn"])
-        verdict = "axis_better" if best < constant else "axis_not_better"
-        told = losses | {"constant": constant}
+        better = min(losses.values()) < constant
+        verdict = "axis_better" if better else "axis_not_better"
+        told = {"axis": axis, "constant": constant, **losses}
         key = "axis_loss" if math.isnan(constant) else verdict
         figures = [run.figure(REGRESSION, f"{kind}_{axis}") for kind in ("curves", "scatter")]
         return Section(label, [Sentence(key, told), *figures], REGRESSION)
@@ -204,13 +204,16 @@ def multitask(run: Run) -> list[Section]:
         told |= {"low": left[by_loss[0]], "high": left[by_loss[-1]]}
         hardest = [Sentence("hardest", told)]
     costs = [
-        [row["model"], *(float(row[c]) for c in ("parameters", "epochs", "seconds"))]
+        [
+            row["model"],
+            *(int(float(row[c])) for c in ("parameters", "epochs")),
+            float(row["seconds"]),
+        ]
         for row in run.table(MULTITASK, "costs")
     ]
-    cost_rows = [[name, int(n), int(epochs), seconds] for name, n, epochs, seconds in costs]
     cost_columns = ("model", "parameters", "epochs", "seconds")
     losses = [Table("constant_losses", ("axis", *columns), constant)] if constant else []
-    price = [Table("costs", cost_columns, cost_rows, digits=1)] if costs else []
+    price = [Table("costs", cost_columns, costs, digits=1)] if costs else []
     return [
         Section("10α", [], MULTITASK),
         Section("10β", [Formula(WEIGHTED_LOSS), code(MODELS, "MultitaskLoss"), *losses], MULTITASK),
