@@ -134,6 +134,16 @@ def test_a_comment_is_no_answer_and_code_is_no_heading(folder: Path) -> None:
     assert [line.partition("section ")[2][:2] for line in found[1:]] == ["9γ", "9δ", "9ε"]
 
 
+def test_headings_of_the_members_belong_to_their_answer(folder: Path) -> None:
+    path = folder / "step_09.md"
+    path.write_text("# Step 9\n\nLost.\n\n## 9α · x\n\nOne.\n\n## Discussion\n\nTwo.\n")
+    (answer,) = prompts.written(folder)["9α"]
+    assert prompts.as_markdown(answer) == "One.\n\n#### Discussion\n\nTwo."
+    assert f"{path}:1: the text above the first section is left out" in "".join(
+        prompts.unanswered(folder)
+    )
+
+
 def test_who_takes_the_prompts_away_and_writes_has_answered(folder: Path) -> None:
     text = "".join(f"## 9{letter} · x\n\nAn answer.\n\n" for letter in "αβγδε")
     (folder / "step_09.md").write_text(text)

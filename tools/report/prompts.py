@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.settings import LabError, project_root, write_atomically
+from tools.labels import read_labels
 from tools.report.source import picture_size, step_of
 from tools.report.words import Words
 
@@ -90,8 +91,8 @@ def _empty_file(step: str, labels: list[str], words: Words) -> str:
 def read_answers(folder: Path) -> list[Answer]:
     """Every prompt of the members' files with what stands below it.
 
-    Text under a heading with a label but above its first prompt is an answer, too. Raises LabError
-    for a file that is no UTF-8 text.
+    Text under a heading with a label but above its first prompt is an answer, too; what stands
+    above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
     answers = []
     for path in sorted(folder.glob("step_*.md")):
@@ -104,21 +105,22 @@ def _answers_in(path: Path) -> list[Answer]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise LabError(f"{path}: cannot be read as UTF-8 text; save the file as UTF-8") from None
-    answers: list[Answer] = []
-    here: Answer | None = None
+    known = {label.name for label in read_labels()}
+    here = Answer(path, 1, "", "")  # what stands above the first section
+    answers = [here]
     lines = text.splitlines()
     for number, (line, fence) in enumerate(zip(lines, _fences(lines), strict=True), 1):
         heading, prompt = _HEADING.match(line), _PROMPT.match(line)
-        if heading and not fence:
-            here = Answer(path, number, heading[1].strip(), "")
+        if heading and not fence and heading[1] in known:
+            here = Answer(path, number, heading[1], "")
             answers.append(here)
-        elif prompt and not fence and here is not None:
+        elif prompt and not fence and here.label:
             here = Answer(path, number, here.label, prompt[1].strip())
             answers.append(here)
-        elif here is not None:
+        elif here.label or not line.startswith("# "):  # the file's title
             here.lines.append(Line(number, line))
     # A heading alone says nothing once it has prompts below it.
-    labels = {answer.label for answer in answers if answer.prompt}
+    labels = {answer.label for answer in answers if answer.prompt or not answer.label}
     return [a for a in answers if a.prompt or a.text or a.label not in labels]
 
 
@@ -152,6 +154,8 @@ def unanswered(folder: Path) -> list[str]:
 
 
 def _unanswered_in(path: Path, labels: list[str], answers: list[Answer]) -> Iterator[str]:
+    if any((a.file, a.label) == (path, "") for a in answers):
+        yield f"{path}:1: the text above the first section is left out; put it below a prompt"
     for label in labels:
         own = [a for a in answers if (a.file, a.label) == (path, label)]
         if not own:
@@ -166,7 +170,7 @@ def written(folder: Path) -> dict[str, list[Answer]]:
     """What the members wrote, by label; prompts without an answer are left out."""
     by_label: dict[str, list[Answer]] = {}
     for answer in read_answers(folder):
-        if answer.text:
+        if answer.text and answer.label:
             by_label.setdefault(answer.label, []).append(answer)
     return by_label
 
@@ -179,7 +183,7 @@ def as_markdown(answer: Answer) -> str:
         line if fence else re.sub(r"^#{1,3} ", "#### ", line)
         for line, fence in zip(lines, fences, strict=True)
     ]
-    return "\n".join([*small, *fences[-1:]])
+    return "\n".join([*small, *filter(None, fences[-1:])])
 
 
 def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
