@@ -148,7 +148,7 @@ def test_a_comparison_says_what_its_numbers_say(run: Path) -> None:
 def test_greek_has_its_own_names_decimal_comma_and_reasons(run: Path) -> None:
     main([*MEMBERS, "--lang", "el"])
     text = markdown_of(run)
-    assert "υψηλότερη τιμή κατά 0,020 (διάστημα εμπιστοσύνης 95 %" in text
+    assert "υψηλότερη τιμή κατά 0,020 (διάστημα εμπιστοσύνης 95\N{NO-BREAK SPACE}%" in text
     assert "η σύγκριση δεν ορίζεται (όλες οι προβλέψεις είναι ίσες)" in text
     assert "0,600 \\[0,500; 0,700\\]" in text and "118.410 εκπαιδευόμενες" in text
     assert "ενέργεια (energy): CNN για τρεις άξονες" in text

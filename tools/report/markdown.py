@@ -99,7 +99,8 @@ class Writer:
                 yield self._table(block)
             elif isinstance(block, Code):
                 source = self.words.phrase("from_file").format(source=block.source)
-                yield f"{source}\n\n```{block.language}\n{block.text}\n```"
+                code = f"```{block.language}\n{block.text}\n```"
+                yield f"::: excerpt\n{source}\n\n{code}\n:::"
             elif isinstance(block, Formula):
                 yield f"$$\n{block.latex}\n$$"
 

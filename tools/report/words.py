@@ -125,7 +125,8 @@ class Words:
         return f"\\< {self.number(0.001, '.3f')}"
 
     def _filled(self, template: str, values: Any) -> str:
-        return template.format_map({name: _Value(self, value) for name, value in values.items()})
+        text = template.format_map({name: _Value(self, value) for name, value in values.items()})
+        return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 class _Value:

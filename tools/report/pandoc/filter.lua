@@ -24,17 +24,23 @@ function Link(link)
   return link.content
 end
 
--- The kit's own text is set apart.
-function Div(div)
-  if not div.classes:includes("kit") then
-    return nil
-  end
-  if not typst then
-    return pandoc.BlockQuote(div.content)
-  end
-  local lang = quoted(div.attributes.lang or "en")
-  local blocks = pandoc.Blocks({ pandoc.RawBlock("typst", "#kit[#set text(lang: " .. lang .. ")") })
-  blocks:extend(div.content)
+-- The blocks as the body of a function of the template.
+local function call(name, lang, content)
+  local begin = "#" .. name .. "[#set text(lang: " .. quoted(lang) .. ")"
+  local blocks = pandoc.Blocks({ pandoc.RawBlock("typst", begin) })
+  blocks:extend(content)
   blocks:insert(pandoc.RawBlock("typst", "]"))
   return blocks
+end
+
+-- The kit's own text is set apart; an excerpt stays on one page with the line that names its file.
+function Div(div)
+  if div.classes:includes("kit") then
+    return typst and call("kit", div.attributes.lang, div.content) or
+      pandoc.BlockQuote(div.content)
+  end
+  if div.classes:includes("excerpt") then
+    return typst and call("excerpt", "en", div.content) or div.content
+  end
+  return nil
 end
