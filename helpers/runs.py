@@ -46,6 +46,7 @@ COMPARISON_COLUMNS = (
 )  # fmt: skip
 HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 FIGURE_DPI = 110
+PRINT_DPI = 200  # of what is rasterised in a figure's PDF: spectrograms
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,14 @@ class Record:
         return path
 
     def show(self, figure: Figure, name: str, display_id: str | None = None) -> None:
-        """Store a figure as PNG, and show it with its alt text (the figure's label).
+        """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
         `replace_shown` can put another figure in the place of one with a `display_id`. Raises
         LabError for a figure without alt text.
         """
+        print_form = _for_print(figure)
         png, alt = _rendered(figure, name)
+        write_atomically(self.folder / "figures" / f"{name}.pdf", print_form)
         write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
@@ -520,6 +523,16 @@ def _rendered(figure: Figure, name: str) -> tuple[bytes, str]:
     figure.savefig(buffer, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
     plt.close(figure)
     return buffer.getvalue(), alt
+
+
+def _for_print(figure: Figure) -> bytes:
+    """A figure as PDF: text stays text (type 42), lines stay lines; undated, so that reruns agree."""
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    with plt.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format="pdf", dpi=PRINT_DPI, metadata={"CreationDate": None})
+    return buffer.getvalue()
 
 
 def _display_png(png: bytes, alt: str, name: str, display_id: str | None) -> None:

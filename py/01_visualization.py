@@ -322,7 +322,7 @@ reach = {"output at the last step": gradient_per_frame(mel[one], "last"),
          "mean of all outputs": gradient_per_frame(mel[one], "mean")}  # fmt: skip
 drawn = plots.gradient_reach(reach, "The last step hears the end of the clip only")
 record.show(drawn, "gradient_reach")
-enough = {name: (values >= 0.01).sum() for name, values in reach.items()}
+enough = {name: int((values >= 0.01).sum()) for name, values in reach.items()}
 runs.tell(
     f"With the output at the last step, {enough['output at the last step']} of {n_full} frames get "
     "at least 1 % of the largest gradient; with the mean over all steps, "
@@ -549,5 +549,6 @@ runs.show_table(pd.Series(larger).to_frame("pairs (%)"), digits=0)
 # %%
 ratio = full_time / beat_time
 record.save_values(clips=ids, time_steps={"full": n_full, "beat": n_beat}, lstm_time_ratio=ratio)
+record.save_values(frames_reached=enough, chroma_time_ratio=full_time / chroma_time)
 record.save_table("two_clips", numbers.reset_index(names="number"))
 record.finish(key_metric=f"LSTM step at T = {n_full}: {ratio:.1f} times that at T = {n_beat}")

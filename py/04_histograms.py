@@ -213,6 +213,7 @@ runs.tell(
     "- Rank correlation of a clip's mean level with its number of frames: "
     f"{before} over its own frames, **{after} with the padding**."
 )
+record.save_values(level_and_length={"own frames": before.value, "padded": after.value})
 
 # %% [markdown]
 # The nearer the second number is to -1 or 1, the more the level of a padded clip says how long the clip is, instead of how loud. A network

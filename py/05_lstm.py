@@ -176,6 +176,7 @@ runs.tell(
     f" {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
     f"{len(overfit.train_loss)} passes over {len(few_loader)} batches."
 )
+record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 
 # %% [markdown]
 # ## Training one LSTM
@@ -292,6 +293,7 @@ for name, folder in (("SVM, full", lab_data.GENRE), ("SVM, beat", lab_data.GENRE
     guessed = baselines.svm_predictions(statistics[0], labels, statistics[1])
     baseline[name] = (guessed == datasets.labels_of(splits.val).numpy()).mean()
 baseline["majority"] = (baselines.majority_predictions(labels, len(true)) == true).mean()
+record.save_values(baseline_accuracy=baseline, n_validation=len(true))
 runs.tell("Baselines, accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in baseline.items()) + ".")
 
 # %% [markdown]

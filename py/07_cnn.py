@@ -136,6 +136,7 @@ for _ in range(digits_epochs):
 digit_layers.eval()
 with torch.no_grad():
     recognised = digit_layers(pixels[test_part]).argmax(1) == digit_labels[test_part]
+record.save_values(digits_accuracy=recognised.float().mean().item(), digits_epochs=digits_epochs)
 runs.tell(
     f"After {digits_epochs} epochs the small CNN recognises {recognised.float().mean():.1%} of the"
     " unseen digits."
@@ -208,7 +209,10 @@ shapes = {"input": [1, clip.shape[1], clip.shape[0]]}
 shapes |= {
     f"after block {number + 1}": list(image.shape[1:]) for number, (image, _) in enumerate(stages)
 }
-runs.show_table(pd.DataFrame(shapes, index=["channels", "frequency", "time"]).T)
+sizes = pd.DataFrame(shapes, index=["channels", "frequency", "time"]).T
+record.save_table("sizes", sizes.reset_index(names="stage"))
+record.save_values(n_parameters=models.n_parameters(model))
+runs.show_table(sizes)
 print(f"{models.n_parameters(model):,} trained values")
 
 # %% [markdown]
@@ -277,6 +281,7 @@ runs.tell(
     f"The training loss fell from {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
     f"{len(overfit.train_loss)} passes."
 )
+record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 
 # %% [markdown]
 # ## 7ε · CNN on genre with mel spectrograms
@@ -533,7 +538,8 @@ print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.
 
 # %%
 # For whoever wants to look at single clips.
-record.save_values(n_seeds=n_seeds)
+record.save_values(n_seeds=n_seeds, kept_epoch=history.best_epoch, n_epochs=len(history.val_loss))
+record.save_values(n_train=len(splits.train), n_everything=len(everything))
 for name, predicted in predictions.items():
     record.save_predictions(f"test_{name}", test.ids, predicted, ["class"])
 record.finish(

@@ -246,6 +246,7 @@ def show_axis(axis):
     title = f"{axis} of the validation clips"
     record.show(plots.predicted_against_true(panels, title), f"scatter_{axis}")
     constant = ((true - by_part["train"][axis].mean()) ** 2).mean()
+    record.save_values(**{f"constant_loss_{axis}": constant})
     losses = ", ".join(f"{kind} {min(history.val_loss):.4f}" for kind, history in curves.items())
     runs.tell(
         f"Mean squared error for {axis} on validation: {losses}; "
@@ -301,7 +302,7 @@ for (kind, part, number), values in trios.items():
 predictions = {(kind, part): trios[kind, part, 0] for kind, part, _ in trios}
 curves = [h.table().assign(model=kind, axis=axis) for (kind, axis), h in histories.items()]
 record.save_table("histories", pd.concat(curves))
-record.save_values(lstm_folder=folders["LSTM"], n_seeds=n_seeds)
+record.save_values(lstm_folder=folders["LSTM"], lstm=best_lstm["name"], n_seeds=n_seeds)
 
 # %% [markdown]
 # ## 8ε · The metric: the mean Spearman correlation of the three axes
@@ -351,7 +352,7 @@ on_validation = {
 best = evaluation.highest(on_validation)
 told = ", ".join(f"{kind} {score}" for kind, score in on_validation.items())
 runs.tell(f"Mean Spearman on **validation**: {told}. Chosen: **{best}**.")
-record.save_values(best=best)
+record.save_values(best=best, on_validation={k: score.value for k, score in on_validation.items()})
 
 # %% [markdown]
 # Beside the networks stands a humble **SVR**: per mel band the mean, the deviation and the mean step between frames of a

@@ -111,6 +111,8 @@ cnn_f1 = f1_score(true, logits.argmax(1), average="macro")
 lstms = record.load_table("05_lstm", "validation")
 guess = baselines.majority_predictions(datasets.labels_of(genre_splits.train).numpy(), len(true))
 guess_f1 = f1_score(true, guess, average="macro")
+lstm_f1 = lstms["macro F1"].max()
+record.save_values(genre_f1={"CNN": cnn_f1, "LSTM": lstm_f1, "majority": guess_f1})
 runs.tell(
     f"Macro F1 on the genre validation part: CNN {cnn_f1:.3f}, best LSTM of step 5 "
     f"({lstms.loc[lstms['macro F1'].idxmax(), 'model']}) {lstms['macro F1'].max():.3f}, most "
@@ -132,6 +134,7 @@ runs.tell(
 # %%
 loss = training.default_loss(genre.model)
 val_loss = training.evaluate_loss(genre.model, val_genre_loader, loss, compute)
+record.save_values(genre_epoch=genre.epoch, genre_val_loss=val_loss)
 runs.tell(f"Kept: epoch {genre.epoch} ({genre.note}); its loss, computed anew: {val_loss:.3f}.")
 
 # %% [markdown]
@@ -223,7 +226,8 @@ record.save_checkpoint(
     f"transfer_{axis}", model, step8.spec, feature=genre.feature, scaler=splits.scaler,
     axes=[axis], epoch=history.best_epoch, note="from genre; lowest validation loss",
 )  # fmt: skip
-record.save_values(axis=axis)
+record.save_values(axis=axis, kept_epoch=history.best_epoch, n_epochs=len(history.val_loss))
+record.save_values(n_head_epochs=len(head_history.val_loss), lowest_val_loss=min(history.val_loss))
 stage = "head alone" if history.best_epoch <= len(head_history.val_loss) else "all weights"
 runs.tell(f"Kept: epoch {history.best_epoch} of {len(history.val_loss)} (stage: {stage}).")
 
@@ -278,6 +282,7 @@ record.show(plots.learning_curves(race, f"Training for {axis}"), "learning_curve
 # The first epoch at or below step 8's lowest loss.
 reached = [number for number, loss in enumerate(history.val_loss, 1) if loss <= target]
 speed = f"reached this loss in epoch {reached[0]}" if reached else "did not reach this loss"
+record.save_values(step8_val_loss=target, epoch_of_step8_loss=reached[0] if reached else None)
 runs.tell(
     f"Step 8 had its lowest validation loss, {target:.4f}, in epoch {from_scratch.best_epoch} of "
     f"{len(from_scratch.val_loss)}; the transferred network {speed} of {len(history.val_loss)} "

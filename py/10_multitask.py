@@ -125,6 +125,7 @@ def losses_table(outputs, targets):
 
 constant = losses_table(train_values.mean(0).expand_as(train_values), train_values)
 runs.show_table(constant)
+record.save_table("constant_losses", constant.reset_index(names="axis"))
 ratio = constant["loss"].max() / constant["loss"].min()
 shares = {"plain sum": constant["share"], "weighted": constant["weighted share"]}
 title = "How much of the loss each axis has, for the constant mean"
@@ -197,6 +198,7 @@ for part, subset, loader in (
 trained = losses_table(train_values.new_tensor(predicted["validation"]), true["validation"])
 runs.show_table(trained)
 left = trained["weighted loss"]
+record.save_values(weighted_loss=left.to_dict(), kept_epoch=history.best_epoch)
 runs.tell(
     f"Hardest on validation: {left.idxmax()} (weighted loss {left.max():.2f}; about 1 is what the "
     f"constant mean has), easiest: {left.idxmin()} ({left.min():.2f})."
@@ -263,6 +265,7 @@ costs = {
     "multitask CNN": [n_shared, len(history.seconds), sum(history.seconds)],
 }
 costs = pd.DataFrame.from_dict(costs, orient="index", columns=["parameters", "epochs", "seconds"])
+record.save_table("costs", costs.reset_index(names="model"))
 runs.show_table(costs, digits=1)
 saved = costs["parameters"].iloc[0] / n_shared
 faster = costs["seconds"].iloc[0] / costs["seconds"].iloc[1]

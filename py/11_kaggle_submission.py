@@ -115,6 +115,7 @@ candidates = {name: score for name, score in validation.items() if "reference" n
 chosen = evaluation.highest(candidates)
 title = f"Mean Spearman on {len(ids['validation'])} validation clips: what chooses"
 record.show(plots.score_plot(validation, title, "mean Spearman"), "choice")
+record.save_values(on_validation={name: score.value for name, score in validation.items()})
 runs.tell(f"Chosen on validation: **{chosen}**, {validation[chosen]}.")
 if validation["SVR, for reference"].value > validation[chosen].value:
     runs.tell("The SVR on band statistics is above it there: the network is not worth its GPU yet.")
@@ -220,6 +221,7 @@ n_heldout, n_test = len(ids["heldout"]), len(test_ids)
 wider = math.sqrt(1 + n_heldout / n_test)
 low = expected.value - wider * (expected.value - expected.low)
 high = expected.value + wider * (expected.high - expected.value)
+record.save_values(margin=[low, high], n_heldout=n_heldout)
 runs.tell(f"Expected mean Spearman: **{expected}**, from {n_heldout} held-out clips.")
 if expected.defined:
     runs.tell(
@@ -252,6 +254,7 @@ if score_file.is_file():
         kaggle_score = float(text)
     except ValueError:
         raise settings.LabError(f"{score_file}:1: {text!r} is no number; write 0.7199") from None
+    record.save_values(kaggle_score=kaggle_score)
     runs.tell(judge(kaggle_score, "Kaggle's score"))
 else:
     runs.tell(

@@ -445,6 +445,9 @@ def test_a_figure_is_stored_with_its_alt_text(
     with Image.open(record.folder / "figures" / "curves.png") as picture:
         assert picture.text["Description"] == "A line that rises."
         assert picture.width > 300
+    printed = (record.folder / "figures" / "curves.pdf").read_bytes()
+    assert printed.startswith(b"%PDF-") and b"/CreationDate" not in printed
+    assert b"/FontFile2" in printed, "text stays text"
     stored = json.loads((record.folder / "figures.json").read_text())
     assert stored == {"curves": "A line that rises."}
     assert not plt.fignum_exists(figure.number)  # closed: many figures would fill the memory

@@ -20,6 +20,9 @@ from helpers.submission import HEADER, check_solution
 from tests.browser import faults_of_page
 from tools import labels
 from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.report.blocks import Sentence, Table
+from tools.report.content import chapters
+from tools.report.source import open_run
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
@@ -136,7 +139,8 @@ def test_scripts_leave_figures_with_alt_texts(scripts: Done) -> None:
         folder = scripts.run / "records" / name
         told = json.loads((folder / "figures.json").read_text())
         assert told and all(told.values())
-        assert {path.stem for path in (folder / "figures").glob("*.png")} == set(told)
+        for kind in ("png", "pdf"):
+            assert {path.stem for path in (folder / "figures").glob(f"*.{kind}")} == set(told)
 
 
 def test_nothing_half_written_is_left(scripts: Done) -> None:
@@ -257,6 +261,27 @@ def test_a_browser_shows_every_page_whole_and_is_sent_nowhere(lab: Done, browser
     assert {page.name: faults_of_page(browser, page) for page in pages} == {
         page.name: [] for page in pages
     }
+
+
+def test_the_report_finds_everything_that_it_tells_in_the_records(
+    lab: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICLAB_HOME", str(lab.home))
+    blocks = [
+        block
+        for chapter in chapters(open_run("smoke"))
+        for section in chapter.sections
+        for block in section.blocks
+    ]
+    told = {block.key for block in blocks if isinstance(block, Sentence | Table)}
+    # What is left out where a run has not stored it.
+    wanted = "gradient_reach chroma_time padding baselines digits cnn_size sizes cnn_trained "
+    wanted += "chosen_with_scores genre_f1 genre_kept constant_losses hardest costs "
+    wanted += "submitted_with_score clear_count differences"
+    assert set(wanted.split()) <= told
+    for one_of in ("overfit_", "axis_", "tuned_", "race_", "compare_"):
+        assert any(key.startswith(one_of) for key in told), one_of
+    assert "axis_loss" not in told
 
 
 def test_scripts_and_the_runner_agree(scripts: Done, lab: Done) -> None:

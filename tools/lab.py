@@ -27,6 +27,7 @@ examples:
   ./run_all.sh --data ~/data --name real
   ./run_all.sh lab                     JupyterLab, to read and to try things
   ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
+  ./run_all.sh report --members "Name One, 03112345"     the report, as PDF, Word and Markdown
   ./run_all.sh hand-in --members "Name One, 03112345"    the zip that is handed in
   ./run_all.sh kaggle-push             runs the notebooks on Kaggle's GPU
   ./run_all.sh submit                  sends solution.txt to the Kaggle competition
@@ -40,6 +41,7 @@ exit codes: 0 all done, 1 a notebook failed, 2 wrong use, 130 interrupted
 # Each in a module of its own: a function `main` that takes the rest of the command line.
 COMMANDS = {
     "bench": "benchmarks.speed",
+    "report": "tools.report.command",
     "hand-in": "tools.hand_in",
     "kaggle-push": "tools.kaggle_push",
     "submit": "tools.submit",
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="./run_all.sh",
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
-        "       ./run_all.sh bench | hand-in | kaggle-push | submit [--help]",
+        "       ./run_all.sh bench | report | hand-in | kaggle-push | submit [--help]",
         description="Run the notebooks of the lab and show what came out.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
