@@ -526,7 +526,7 @@ def _rendered(figure: Figure, name: str) -> tuple[bytes, str]:
 
 
 def _for_print(figure: Figure) -> bytes:
-    """A figure as PDF: text stays text (type 42), lines stay lines; undated, so that reruns agree."""
+    """A figure as PDF: text stays text (type 42) and lines lines; undated, so that reruns agree."""
     import matplotlib.pyplot as plt
 
     buffer = io.BytesIO()
