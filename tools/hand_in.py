@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+import textwrap
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -233,6 +234,12 @@ def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
     """How to run the code, what the report's results were made with, and the kit's licence."""
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    made_with = textwrap.fill(
+        f'The results of the report: run "{run.name}", profile {summary["profile"]}, data with the '
+        f"fingerprint {summary['data']['fingerprint']}, device {summary['device']}, Python "
+        f"{summary['python']}, {versions}.",
+        width=88,
+    )
     scripts = "\n".join(f"    python py/{name}.py" for name in lab.names)
     return f"""Music classification from spectrograms: report and code
 
@@ -253,9 +260,7 @@ The first one says which packages are missing. Without MUSICLAB_DATA it builds a
 synthesised music. Results go to runs/interactive/ below this folder; a later script reads what
 earlier ones left there.
 
-The results of the report: run "{run.name}", profile {summary["profile"]}, data with the
-fingerprint {summary["data"]["fingerprint"]}, device {summary["device"]}, Python
-{summary["python"]}, {versions}.
+{made_with}
 
 The code is based on the course kit "musiclab", which the report cites; its licence:
 

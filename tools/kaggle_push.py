@@ -114,7 +114,7 @@ def with_parameters(notebook: str, parameters: dict[str, Any], profile: str) -> 
     tags = [cell["metadata"].get("tags", []) for cell in content["cells"]]
     number = next(n for n, names in enumerate(tags) if PARAMETERS_TAG in names)
     lines = [f"# The profile {profile!r}.", *(f"{k} = {v!r}" for k, v in parameters.items())]
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code",
         "execution_count": None,
         "id": "profile",
@@ -166,8 +166,8 @@ def push_helpers(client: Any, folder: Path, ref: str) -> None:
         try:
             client.dataset_status(ref)
         except HTTPError as error:
-            if error.response.status_code in (403, 404):  # Kaggle hides what is not there
-                return False
+            if error.response is not None and error.response.status_code in (403, 404):
+                return False  # Kaggle hides what is not there
             raise
         return True
 

@@ -98,8 +98,8 @@ def expectation(run: Path) -> Expectation:
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if (row["test_set"], row["metric"]) == (HELD_OUT, "mean Spearman"):
-                numbers = (float(row[name] or "nan") for name in ("value", "low", "high"))
-                score = Score(*numbers, reason="see notebook 11")
+                value, low, high = (float(row[name] or "nan") for name in ("value", "low", "high"))
+                score = Score(value, low, high, "see notebook 11")
                 return Expectation(row["model"], score, int(row["n"]))
     raise LabError(f"{path}: has no row {HELD_OUT!r}; run notebook 11 again")
 
