@@ -32,6 +32,7 @@ from benchmarks.speed_table import (
     write_results,
 )
 from helpers.settings import LabError, did_you_mean, pick_device
+from tools.options import Parser
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,15 +93,8 @@ def measure(groups: Sequence[Group], context: Context) -> tuple[list[Row], list[
     return rows, failed
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise LabError(f"{message}; ./run_all.sh bench --help shows what there is")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="./run_all.sh bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

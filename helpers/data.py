@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.settings import LabError, cache_dir, did_you_mean, skip_bad
+from helpers.settings import KAGGLE_INPUT, LabError, cache_dir, did_you_mean, skip_bad
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,6 @@ CLASS_MAPPING: dict[str, str | None] = {
 GENRES = tuple(CLASS_MAPPING)
 
 N_ROWS = 140  # rows of a stored array: 128 mel bands in dB, then 12 chroma classes
-KAGGLE_INPUT = Path("/kaggle/input")
 SEARCH_DEPTH = 5  # folders below /kaggle/input: datasets/<owner>/<slug>/data/<marker>
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
 _GZIP_AT_MOST = 1100  # gzip makes nothing smaller than 1/1032 of its size
@@ -146,11 +145,16 @@ def _sub_folders(folder: Path) -> list[Path]:
 def data_name(folder: Path) -> str:
     """A short name for a data folder, for titles and run names: `demo`, or what the user called it.
 
-    Uploads end in a folder `data` that says nothing; its parent's name is taken then.
+    Uploads end in a folder `data` that says nothing, and kagglehub keeps them in one per version;
+    the name of the parent is taken then.
     """
     if folder.resolve() == (cache_dir() / "demo" / "data").resolve():
         return "demo"
-    return folder.parent.name if folder.name == "data" and folder.parent.name else folder.name
+    if folder.name == "data" and folder.parent.name:
+        folder = folder.parent
+    if folder.parent.name == "versions" and folder.name.isdecimal():
+        folder = folder.parents[1]
+    return folder.name
 
 
 # ---- label files -------------------------------------------------------------------------------

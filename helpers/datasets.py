@@ -524,6 +524,8 @@ class BatchCutter(Dataset):
         self.starts = torch.from_numpy(self.base.store.starts[self.clips])
         self.lengths = torch.from_numpy(self.base.store.lengths[self.clips])
         self.labels = self.base.labels[torch.from_numpy(self.clips)]
+        longest = int(self.lengths.max()) if len(self.clips) else 0
+        self.scratch = torch.empty(longest, self.frames.shape[1])  # one clip, on its way
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -571,20 +573,22 @@ class BatchCutter(Dataset):
         """Fill x [B, T, F] with clips: scaled, and 0 behind each one's frames."""
         if len(x) == 1:  # a long clip: one stretch, nothing to gather
             start, length = int(starts[0]), int(lengths[0])
-            real = x[0, :length]
-            real.copy_(self.frames[start : start + length, self.rows])
-            self._scale(real)
+            # All rows at once, into the same memory for every clip: both are faster.
+            whole = self.scratch[:length].copy_(self.frames[start : start + length])
+            self._scale(whole[:, self.rows], x[0, :length])
             x[0, length:] = 0
         else:
-            x.copy_(cut_clips(self.frames, starts, x.shape[1])[:, :, self.rows])
-            self._scale(x)
+            clips = cut_clips(self.frames, starts, x.shape[1])
+            self._scale(clips[:, :, self.rows].float(), x)
             hide_padding(x, lengths)
 
-    def _scale(self, frames: torch.Tensor) -> None:
-        """Scale frames [..., F] in place."""
-        if self.base.scaler is not None:
-            mean, deviation = self.base.scaler.tensors(self.device)
-            frames.sub_(mean).div_(deviation)
+    def _scale(self, frames: torch.Tensor, out: torch.Tensor) -> None:
+        """Scale frames [..., F] into `out`, of the same shape."""
+        if self.base.scaler is None:
+            out.copy_(frames)
+            return
+        mean, deviation = self.base.scaler.tensors(self.device)
+        torch.sub(frames, mean, out=out).div_(deviation)
 
 
 def make_loader(

@@ -106,6 +106,11 @@ def demo_dir() -> Path:
     return _set_folder(None) / "data"
 
 
+def is_demo(data: Path) -> bool:
+    """Whether a data folder is the demo set's: clip ids mean something in their own set only."""
+    return data.resolve() == demo_dir().resolve()
+
+
 def audio_path(clip_id: int | str, folder: Path | None = None) -> Path | None:
     """The audio file of a demo clip, or None: only a few clips keep theirs (`audio_clips`)."""
     path = _set_folder(folder) / "audio" / f"{clip_id}.flac"

@@ -7,9 +7,9 @@ constant predictions) is "undefined" with its reason, never NaN passed off as a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 N_RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)  # percentiles: a 95 % interval
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,20 @@ def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
         rows, orient="index", columns=["precision", "recall", "f1", "clips"]
     )
     return table.astype({"clips": int})
+
+
+def precision_recall(
+    belongs: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of one class when every clip from a score on is called it (step 6).
+
+    belongs bool [n], scores [n], thresholds [R] -> two arrays [R]. NaN where undefined: precision
+    where no clip is called the class, recall where none belongs to it.
+    """
+    called = scores >= thresholds[:, None]
+    hits = (called & belongs).sum(1)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return hits / called.sum(1), hits / belongs.sum()
 
 
 def confusion_counts(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
@@ -173,27 +188,26 @@ def _resampled_confusions(
 
 def spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Score:
     """Spearman's rank correlation of two [n] arrays, once over all clips, with its interval."""
-    from scipy.stats import spearmanr
-
-    true, predicted = _same_length(true, predicted)
-    reason = _why_undefined(true, predicted)
-    if reason:
-        return Score(math.nan, reason=reason)
-    value = float(spearmanr(true, predicted).statistic)
-    return Score(value, *_interval(_resampled_spearman(true, predicted, seed)))
+    return mean_spearman(*(_as_columns(v) for v in _same_length(true, predicted)), seed)
 
 
 def mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Score:
     """The handout's metric (step 8ε): the mean over the axes of [n, A] arrays, with interval."""
-    true, predicted = _same_length(true, predicted)
-    axes = [spearman(true[:, i], predicted[:, i], seed) for i in range(true.shape[1])]
-    undefined = [score.reason for score in axes if not score.defined]
-    if undefined:
-        return Score(math.nan, reason=undefined[0])
-    resampled = [
-        _resampled_spearman(true[:, i], predicted[:, i], seed) for i in range(true.shape[1])
-    ]
-    return Score(float(np.mean([s.value for s in axes])), *_interval(np.mean(resampled, axis=0)))
+    value, resampled = _mean_spearman(*_same_length(true, predicted), seed)
+    return replace(value, **dict(zip(("low", "high"), _interval(resampled), strict=True)))
+
+
+def _mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int) -> tuple[Score, np.ndarray]:
+    """The mean over the axes of [n, A] arrays, and that of each resample [R]; none if undefined."""
+    from scipy.stats import spearmanr
+
+    axes = list(zip(true.T, predicted.T, strict=True))
+    for axis in axes:
+        reason = _why_undefined(*axis)
+        if reason:
+            return Score(math.nan, reason=reason), np.empty(0)
+    resampled = np.mean([_resampled_spearman(*axis, seed) for axis in axes], axis=0)
+    return Score(float(np.mean([spearmanr(*axis).statistic for axis in axes]))), resampled
 
 
 def affect_scores(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> dict[str, Score]:
@@ -231,81 +245,135 @@ def _why_undefined(true: np.ndarray, predicted: np.ndarray) -> str:
 # ---- paired comparisons ------------------------------------------------------------------------
 
 
+# One training's predictions, or a list: those of several trainings with different seeds.
+Predictions = np.ndarray | Sequence[np.ndarray]
+SIGNIFICANCE = 0.05
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A paired difference, first minus second, on the same clips."""
 
     difference: Score
-    p_value: float
+    p_value: float  # of this comparison alone
+    n_compared: int = 1  # how many comparisons it is one of
+    adjusted: float | None = None  # the p-value after Holm's correction for all of these
+    n_trainings: tuple[int, int] = (1, 1)  # with different seeds, of either side
 
     @property
     def clear(self) -> bool:
-        """True when the interval of the difference leaves out 0."""
+        """True when the interval leaves out 0 and the (adjusted) p-value is below 0.05."""
         low, high = self.difference.low, self.difference.high
-        return self.difference.defined and (low > 0 or high < 0)
+        p_value = self.p_value if self.adjusted is None else self.adjusted
+        return self.difference.defined and (low > 0 or high < 0) and p_value < SIGNIFICANCE
 
     def sentence(self, first: str, second: str, what: str) -> str:
         """What the comparison says, in words that hold for these numbers."""
         if not self.difference.defined:
             return f"{first} and {second} cannot be compared: {self.difference.reason}."
-        verdict = "within" if not self.clear else "outside"
         sign = "above" if self.difference.value >= 0 else "below"
-        gap = abs(self.difference.value)
-        interval = f"95 % interval of the difference {self.difference.low:+.3f} to "
-        interval += f"{self.difference.high:+.3f}"
-        chance = "so it may be chance"
-        if self.clear:
-            chance = "so it is unlikely to be chance for these two trained models"
+        told = f"95 % interval of the difference {self.difference.low:+.3f} to "
+        told += f"{self.difference.high:+.3f}; p {_p_text(self.p_value)}"
+        if self.adjusted is not None and self.n_compared > 1:
+            told += f", p {_p_text(self.adjusted)} after Holm's correction for {self.n_compared}"
+        trained = "these two trained models"
+        if max(self.n_trainings) > 1:
+            trained = f"the mean over {self.n_trainings[0]} and {self.n_trainings[1]} trainings"
+        verdict = f"unlikely to be chance, for {trained}" if self.clear else "it may be chance"
         return (
-            f"{first} is {gap:.3f} {sign} {second} in {what} ({interval}): the difference is "
-            f"{verdict} what resampling the clips gives by itself (p = {self.p_value:.3f}), "
-            f"{chance}."
+            f"{first} is {abs(self.difference.value):.3f} {sign} {second} in {what} ({told}): "
+            f"{verdict}."
         )
 
 
+def _p_text(p_value: float) -> str:
+    return f"= {p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
+
+
+def holm(comparisons: Mapping[Key, Comparison]) -> dict[Key, Comparison]:
+    """The same comparisons with p-values corrected for being several (Holm 1979).
+
+    Of twenty comparisons of equally good models one is expected to look clear by chance. The
+    smallest p-value is multiplied by their number, the next one by one less, and so on, never
+    falling below the one before. Undefined comparisons do not count.
+    """
+    tested = [key for key, result in comparisons.items() if math.isfinite(result.p_value)]
+    corrected = dict(comparisons)
+    before = 0.0
+    for rank, key in enumerate(sorted(tested, key=lambda key: comparisons[key].p_value)):
+        before = min(1.0, max(before, (len(tested) - rank) * comparisons[key].p_value))
+        corrected[key] = replace(comparisons[key], n_compared=len(tested), adjusted=before)
+    return corrected
+
+
 def compare_accuracy(
-    true: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int = 0
+    true: np.ndarray, first: Predictions, second: Predictions, seed: int = 0
 ) -> Comparison:
-    """Compare two classifiers' predictions [n] on the same clips; paired permutation test."""
+    """Compare two classifiers' predictions [n] on the same clips; paired permutation test.
+
+    With lists of predictions, the mean accuracy over each side's trainings.
+    """
     from scipy.stats import permutation_test
 
-    true, first = _same_length(true, first)
-    true, second = _same_length(true, second)
-    if len(true) < 2:
-        return Comparison(Score(math.nan, reason="1 clip is too few for a comparison"), math.nan)
-    a, b = (first == true).astype(float), (second == true).astype(float)
-    gains = (a - b)[_resamples(len(true), seed)].mean(1)
+    firsts, seconds = _trainings(first), _trainings(second)
+    a, b = (_share_of_hits(true, trainings) for trainings in (firsts, seconds))
+    trainings = len(firsts), len(seconds)
+    if len(a) < 2:
+        reason = "1 clip is too few for a comparison"
+        return Comparison(Score(math.nan, reason=reason), math.nan, n_trainings=trainings)
+    gains = (a - b)[_resamples(len(a), seed)].mean(1)
     test = permutation_test(
         (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples",
         vectorized=True, n_resamples=N_RESAMPLES, rng=np.random.default_rng(seed),
     )  # fmt: skip
-    return Comparison(Score(float((a - b).mean()), *_interval(gains)), float(test.pvalue))
+    difference = Score(float((a - b).mean()), *_interval(gains))
+    return Comparison(difference, float(test.pvalue), n_trainings=trainings)
+
+
+def _trainings(predictions: Predictions) -> list[np.ndarray]:
+    """The predictions of each training, one or several."""
+    return [predictions] if isinstance(predictions, np.ndarray) else list(predictions)
+
+
+def _share_of_hits(true: np.ndarray, trainings: list[np.ndarray]) -> np.ndarray:
+    """The share of the trainings that name each clip's class, [n]."""
+    return np.mean([np.equal(*_same_length(true, predicted)) for predicted in trainings], axis=0)
 
 
 def compare_spearman(
-    true: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int = 0
+    true: np.ndarray, first: Predictions, second: Predictions, seed: int = 0
 ) -> Comparison:
     """Compare two models' predictions ([n] or [n, A], then the mean over axes) by Spearman.
 
-    The p-value is the bootstrap's: twice the smaller share of resamples on one side of 0.
+    With lists of predictions, the mean over each side's trainings. The p-value is the bootstrap's:
+    twice the smaller share of resamples on one side of 0.
     """
-    true, first = _same_length(*(_as_columns(values) for values in (true, first)))
-    true, second = _same_length(true, _as_columns(second))
-    scores = [mean_spearman(true, values, seed) for values in (first, second)]
-    for score in scores:
+    firsts, seconds = _trainings(first), _trainings(second)
+    trainings = len(firsts), len(seconds)
+    sides = [_spearman_of(true, predictions, seed) for predictions in (firsts, seconds)]
+    for score, _ in sides:
         if not score.defined:
-            return Comparison(score, math.nan)
-    gains = np.mean(
-        [
-            _resampled_spearman(true[:, i], first[:, i], seed)
-            - _resampled_spearman(true[:, i], second[:, i], seed)
-            for i in range(true.shape[1])
-        ],
-        axis=0,
-    )
-    p_value = min(1.0, 2 * min((gains <= 0).mean(), (gains >= 0).mean()))
-    difference = Score(scores[0].value - scores[1].value, *_interval(gains))
-    return Comparison(difference, float(p_value))
+            return Comparison(score, math.nan, n_trainings=trainings)
+    gains = sides[0][1] - sides[1][1]
+    # One resample more on either side: so few of them cannot tell that it never happens.
+    fewer = min((gains <= 0).sum(), (gains >= 0).sum())
+    p_value = min(1.0, 2 * (fewer + 1) / (len(gains) + 1))
+    difference = Score(sides[0][0].value - sides[1][0].value, *_interval(gains))
+    return Comparison(difference, float(p_value), n_trainings=trainings)
+
+
+def _spearman_of(
+    true: np.ndarray, trainings: list[np.ndarray], seed: int
+) -> tuple[Score, np.ndarray]:
+    """The mean Spearman over axes and trainings, and that of each resample, [R]."""
+    of_all = []
+    for predicted in trainings:
+        columns = _same_length(_as_columns(true), _as_columns(predicted))
+        of_all.append(_mean_spearman(*columns, seed))
+        if not of_all[-1][0].defined:
+            return of_all[-1]
+    value = float(np.mean([score.value for score, _ in of_all]))
+    return Score(value), np.mean([resampled for _, resampled in of_all], axis=0)
 
 
 def _as_columns(values: np.ndarray) -> np.ndarray:

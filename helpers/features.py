@@ -109,6 +109,23 @@ def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     )
 
 
+def estimate_beats(mel_db: np.ndarray) -> np.ndarray:
+    """Beat times in seconds, float64 [B'], estimated from a full mel spectrogram [128, T] in dB.
+
+    For clips whose audio is not at hand. The tracker is that of `extract`, but it hears the whole
+    mix: the percussive part cannot be taken out of decibels. So the beats may differ from those of
+    the beat-synchronous folder.
+    """
+    import librosa
+
+    onsets = librosa.onset.onset_strength(
+        S=np.asarray(mel_db, dtype=np.float32), sr=SAMPLE_RATE, hop_length=HOP_LENGTH,
+        aggregate=np.median,
+    )  # fmt: skip
+    frames = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH)
+    return frame_times(mel_db.shape[1])[frames[1]]
+
+
 def percussive_mask(magnitude: np.ndarray) -> np.ndarray:
     """Soft mask of the percussive part of a magnitude spectrogram, float32 [bins, frames] in 0..1.
 
@@ -121,6 +138,21 @@ def percussive_mask(magnitude: np.ndarray) -> np.ndarray:
     harmonic = _row_medians(magnitude)
     percussive = _row_medians(magnitude.T).T
     return librosa.util.softmask(percussive, harmonic, power=2.0, split_zeros=True)
+
+
+def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
+    """Sound whose mel spectrogram is about this one, float32 [samples], of its first seconds.
+
+    `mel` is [128, T] in dB. It holds neither phases nor the single frequencies inside a band, so
+    both are guessed (Griffin and Lim 1984); the same spectrogram always gives the same sound.
+    """
+    import librosa
+
+    n_frames = 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH)
+    power = librosa.db_to_power(np.asarray(mel, dtype=np.float32)[:, :n_frames])
+    magnitude = librosa.feature.inverse.mel_to_stft(power, sr=SAMPLE_RATE, n_fft=N_FFT)
+    audio = librosa.griffinlim(magnitude, hop_length=HOP_LENGTH, random_state=0)
+    return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness
 
 
 def _checked(audio: np.ndarray, sr: int) -> np.ndarray:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from helpers.evaluation import Score
+    from helpers.evaluation import Comparison, Score
     from helpers.training import History
 
 # Okabe & Ito 2008, black last because lines of text are black too.
@@ -81,6 +81,32 @@ def spectrograms(
         ax.set(title=title, xlabel=unit)
         ax.label_outer()
     figure.colorbar(picture, ax=axes, label="level (dB)" if kind == "mel" else "strength (0-1)")
+    return figure
+
+
+def beats_on_spectrogram(
+    mel_db: np.ndarray, beats: np.ndarray, title: str, source: str, seconds: float = 10.0
+) -> Figure:
+    """The first seconds of a full mel spectrogram [128, T], with its beats [B'] as lines (2β).
+
+    `source` says where the beat times come from; it stands in the figure.
+    """
+    shown = mel_db[:, : int(seconds * SAMPLE_RATE / HOP_LENGTH)]
+    inside = beats[beats <= seconds]
+    alt = (
+        f"{title}: mel spectrogram of the first {seconds:g} s with {len(inside)} beats as vertical "
+        f"lines ({source})."
+    )
+    figure, axes = _figure(1, 1, 9, 3.2, alt)
+    ax = axes[0, 0]
+    picture = _draw_clip(ax, shown, "mel", beat_synchronous=False)
+    for number, time in enumerate(inside):
+        ax.axvline(time, color="white", linewidth=1.2, linestyle=(0, (4, 2)))
+        ax.annotate(str(number), (time, 1.0), xycoords=("data", "axes fraction"),
+                    xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+    ax.set_title(f"{title} (numbers: beats; {source})", pad=14)
+    ax.set_xlabel("time (s)")
+    figure.colorbar(picture, ax=ax, label="dB")
     return figure
 
 
@@ -233,10 +259,19 @@ def _draw_history(ax: Axes, name: str, history: History) -> None:
         ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":")
         ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
                     va="top", fontsize=8, color="0.3")  # fmt: skip
+    _mark_stages(ax, history)
     ax.set(title=name, xlabel="epoch", ylabel="loss")
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
+
+
+def _mark_stages(ax: Axes, history: History) -> None:
+    """A line between two stages of a training, as where frozen weights begin to learn (step 9δ)."""
+    for last in history.stage_ends:
+        ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
+        ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
+                    xytext=(0, 3), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
 
 
 def validation_race(histories: Mapping[str, History], target: float, title: str) -> Figure:
@@ -254,6 +289,7 @@ def validation_race(histories: Mapping[str, History], target: float, title: str)
         ax.plot(range(1, len(history.val_loss) + 1), history.val_loss, label=name, markersize=4,
                 color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
                 linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+        _mark_stages(ax, history)
     ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
     highest = max(target, *(max(history.val_loss) for history in histories.values()))
     ax.set(title=title, xlabel="epoch", ylabel="validation loss", ylim=(0, 1.1 * highest))
@@ -304,7 +340,7 @@ def score_plot(
     for row, (name, score) in enumerate(scores.items()):
         style = kinds.index(name.split(": ")[-1])
         if not score.defined:
-            ax.text(0.5, row, f"undefined: {score.reason}", fontsize=8, va="center")
+            _say_undefined(ax, row, score)
             continue
         colour = COLOURS[style % 6]
         if np.isfinite(score.low):
@@ -318,6 +354,53 @@ def score_plot(
     ax.set_yticks(range(len(scores)), list(scores))
     ax.set_ylim(len(scores) - 0.4, -0.8)
     ax.set(title=title, xlabel=xlabel)
+    return figure
+
+
+def _say_undefined(ax: Axes, row: int, score: Score) -> None:
+    """Write the reason into the row, in the middle of whatever the other rows span."""
+    text = ax.text(
+        0.5, row, f"undefined: {score.reason}", transform=ax.get_yaxis_transform(),
+        fontsize=8, ha="center", va="center",
+    )  # fmt: skip
+    text.set_in_layout(False)
+
+
+def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> Figure:
+    """Forest plot of paired differences in `what`: a row per pair (first, second).
+
+    A dot and its 95 % interval, filled where the difference is clear; 0 is a dotted line. The title
+    counts the clear ones.
+    """
+    names = [f"{first} minus {second}" for first, second in comparisons]
+    results = list(comparisons.values())
+    above, below = (
+        sum(result.clear and sign * result.difference.value > 0 for result in results)
+        for sign in (1, -1)
+    )
+    title = f"{above} clearly above, {below} clearly below, {len(results) - above - below} open"
+    told = "; ".join(
+        f"{name} {result.difference}{', clear' if result.clear else ''}"
+        for name, result in zip(names, results, strict=True)
+    )
+    figure, axes = _figure(1, 1, 8, 1.1 + 0.36 * len(names), f"{title}. {told}.")
+    ax = axes[0, 0]
+    ax.axvline(0, color="0.4", linestyle=":", label="no difference")
+    for row, result in enumerate(results):
+        score = result.difference
+        if not score.defined:
+            _say_undefined(ax, row, score)
+            continue
+        colour = COLOURS[0] if result.clear else "0.5"
+        ax.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
+        ax.plot(score.value, row, marker="o", markersize=7, color=colour,
+                markerfacecolor=colour if result.clear else "white")  # fmt: skip
+        label = ax.annotate(f"{score.value:+.3f}", (score.value, row), xytext=(0, 6),
+                            textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.8)
+    ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
     return figure
 
 
@@ -339,6 +422,67 @@ def class_f1(table: pd.DataFrame, title: str) -> Figure:
     ax.invert_yaxis()
     ax.set(title=title, xlabel="F1 on test", xlim=(-0.02, 1.02))
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def threshold_choice(
+    thresholds: np.ndarray, precision: np.ndarray, recall: np.ndarray, chosen: int, share: float,
+    title: str,
+) -> Figure:  # fmt: skip
+    """Precision and recall over the threshold, and against each other, with one choice marked.
+
+    Arrays [R], NaN where undefined; `chosen` is a place in them; `share` is the share of the class
+    among the clips, the precision of guessing.
+    """
+    told = title.replace("\n", "; ")
+    figure, axes = _figure(1, 2, 9, 3.4, f"{told}. Guessing has precision {share:.2f}.")
+    over, against = axes[0]
+    for number, (name, values) in enumerate({"precision": precision, "recall": recall}.items()):
+        style = {"color": COLOURS[number], "marker": MARKERS[number]}
+        over.plot(thresholds, values, label=name, linestyle=("-", "--")[number], markevery=10,
+                  markersize=4, **style)  # fmt: skip
+        over.plot(thresholds[chosen], values[chosen], markersize=9, **style)
+    over.axvline(thresholds[chosen], color="0.4", linewidth=1, linestyle=":")
+    against.plot(recall, precision, color=COLOURS[2])
+    against.plot(recall[chosen], precision[chosen], color=COLOURS[3], marker="D", markersize=9)
+    against.axhline(share, color="0.4", linewidth=1, linestyle=":", label=f"guessing ({share:.2f})")
+    over.set(xlabel="threshold", ylabel="share", xlim=(-0.02, 1.02))
+    against.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02))
+    for ax in axes[0]:
+        ax.set_ylim(-0.02, 1.05)
+        ax.legend(fontsize=8)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def clip_and_neighbours(
+    clip: np.ndarray, scores: Mapping[str, float], neighbours: Mapping[str, np.ndarray], title: str
+) -> Figure:
+    """A clip, a model's probabilities for it, and the clips that are most like it to the model.
+
+    `clip` and the neighbours' values are mel spectrograms [128, T] in dB, under their titles.
+    """
+    told = ", ".join(f"{name} {score:.0%}" for name, score in scores.items())
+    near = "; ".join(neighbours).replace("\n", ", ") or "none"
+    figure = plt.figure(figsize=(11, 5.8 if neighbours else 3.0), layout="constrained")
+    figure.set_label(f"{title}. Probabilities: {told}. Nearest clips: {near}.")
+    parts = figure.subfigures(2 if neighbours else 1, 1, squeeze=False)[:, 0]
+    ax, bars = parts[0].subplots(1, 2)
+    picture = _draw_clip(ax, clip, "mel", beat_synchronous=False)
+    ax.set(title="the clip", xlabel="time (s)")
+    parts[0].colorbar(picture, ax=ax, label="level (dB)")
+    drawn = bars.barh(list(scores), list(scores.values()), color=COLOURS[0])
+    bars.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
+    bars.invert_yaxis()
+    bars.set(title="what the model says", xlabel="probability", xlim=(0, 1.1))
+    if neighbours:
+        row = parts[1].subplots(1, len(neighbours), sharey=True, squeeze=False)[0]
+        for ax, (name, array) in zip(row, neighbours.items(), strict=True):
+            _draw_clip(ax, array, "mel", beat_synchronous=False)
+            ax.set_title(name, fontsize=9)
+            ax.set(xlabel="time (s)")
+            ax.label_outer()
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -422,6 +566,29 @@ def images(panels: Mapping[str, np.ndarray], title: str, alt: str) -> Figure:
         ax.set_title(name, fontsize=8)
         ax.axis("off")
     figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
+    """Shares of a whole, 0..1, side by side: one group of bars per row, one colour per column."""
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"{row} {value:.0%}" for row, value in column.items())
+        for name, column in columns.items()
+    )
+    rows = [str(row) for row in next(iter(columns.values())).index]
+    figure, axes = _figure(1, 1, 7, 1.2 + 0.5 * len(rows), f"{title}. {told}.")
+    ax, height = axes[0, 0], 0.8 / len(columns)
+    for number, (name, column) in enumerate(columns.items()):
+        places = np.arange(len(rows)) + (number - (len(columns) - 1) / 2) * height
+        drawn = ax.barh(
+            places, 100 * column.to_numpy(), height, label=name, color=COLOURS[number],
+            hatch=("", "//", "..")[number % 3], edgecolor="white",
+        )  # fmt: skip
+        ax.bar_label(drawn, fmt="%.0f", padding=3, fontsize=9)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.invert_yaxis()
+    ax.set(title=title, xlabel=xlabel)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.data import AXES, KAGGLE_INPUT, data_fingerprint
+from helpers.data import AXES, data_fingerprint
 from helpers.datasets import FEATURE_ROWS, BandScaler
-from helpers.evaluation import Score, affect_scores
+from helpers.evaluation import Comparison, Score, affect_scores
 from helpers.models import build_model
-from helpers.settings import LabError, remove_leftovers, runs_dir, write_atomically
+from helpers.settings import (
+    KAGGLE_INPUT,
+    LabError,
+    remove_leftovers,
+    runs_dir,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +40,13 @@ INTERACTIVE_RUN = "interactive"
 RESULT_COLUMNS = (
     "notebook", "model", "feature", "test_set", "metric", "value", "low", "high", "seed", "n",
 )  # fmt: skip
+COMPARISON_COLUMNS = (
+    "notebook", "first", "second", "what", "difference", "low", "high", "p", "p_holm",
+    "n_compared", "undefined",
+)  # fmt: skip
 HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 FIGURE_DPI = 110
+PRINT_DPI = 200  # of what is rasterised in a figure's PDF: spectrograms
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ class Record:
         self.notebook, self.data, self.seed, self.folder = notebook, data, seed, folder
         self.fingerprint = data_fingerprint(data)
         self._results: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._comparisons: dict[tuple[str, ...], dict[str, Any]] = {}
         self._figures: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         about = {
@@ -94,6 +106,18 @@ class Record:
             self.add_scores(model, feature, test_set, {"Spearman": scores[axis]}, len(true))
         self.add_scores(model, feature, HELD_OUT, {"mean Spearman": scores["mean"]}, len(true))
         return scores
+
+    def add_comparisons(self, comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
+        """Add a row per pair (first, second) that was compared in `what` to comparisons.csv."""
+        import pandas as pd
+
+        for (first, second), result in comparisons.items():
+            score = result.difference
+            values = (score.value, score.low, score.high, result.p_value, result.adjusted)
+            row = (self.notebook, first, second, what, *values, result.n_compared, score.reason)
+            self._comparisons[first, second, what] = dict(zip(COMPARISON_COLUMNS, row, strict=True))
+        table = pd.DataFrame(list(self._comparisons.values()), columns=list(COMPARISON_COLUMNS))
+        self.save_table("comparisons", table)
 
     def results(self) -> pd.DataFrame:
         """The rows added so far, with the columns of `results.csv`."""
@@ -154,23 +178,19 @@ class Record:
         write_atomically(path, save(tensors, metadata={"about": json.dumps(about)}))
         return path
 
-    def show(self, figure: Figure, name: str) -> None:
-        """Store a figure as PNG, and show it with its alt text (the figure's label).
+    def show(self, figure: Figure, name: str, display_id: str | None = None) -> None:
+        """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
-        Raises LabError for a figure without alt text.
+        `replace_shown` can put another figure in the place of one with a `display_id`. Raises
+        LabError for a figure without alt text.
         """
-        import matplotlib.pyplot as plt
-
-        alt = figure.get_label()
-        if not alt:
-            raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
-        plt.close(figure)
-        write_atomically(self.folder / "figures" / f"{name}.png", buffer.getvalue())
+        print_form = _for_print(figure)
+        png, alt = _rendered(figure, name)
+        write_atomically(self.folder / "figures" / f"{name}.pdf", print_form)
+        write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
-        _display_png(buffer.getvalue(), alt, name)
+        _display_png(png, alt, name, display_id)
 
     def finish(self, key_metric: str) -> None:
         """Close the record: one line for the runner's table, and a list of what was stored."""
@@ -268,9 +288,13 @@ class Record:
             newest = newest_run()
             places += [newest / "records" / notebook] if newest else []
         if KAGGLE_INPUT.is_dir():
-            mounted = KAGGLE_INPUT.glob(f"**/records/{notebook}")
-            places += sorted(mounted, key=lambda path: path.stat().st_mtime, reverse=True)
+            places += sorted(KAGGLE_INPUT.glob(f"**/records/{notebook}"), key=_begun, reverse=True)
         return places
+
+
+def of_seed(name: str, number: int) -> str:
+    """The name under which training `number` of a model is stored; number 0 has the plain one."""
+    return f"{name}_seed{number}" if number else name
 
 
 def open_record(notebook: str, data: Path, seed: int) -> Record:
@@ -306,10 +330,20 @@ def _move_aside(folder: Path) -> None:
 
 def _made_with(folder: Path) -> str | None:
     """The fingerprint of the data that a record was made with; None when it does not say."""
+    return _about(folder).get("data_fingerprint")
+
+
+def _begun(folder: Path) -> str:
+    """When a record was begun, as text that sorts; the times of Kaggle's mounts say nothing."""
+    return str(_about(folder).get("started", ""))
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What a record says of itself; nothing where it is damaged or missing."""
     try:
-        return json.loads((folder / "record.json").read_text())["data_fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return dict(json.loads((folder / "record.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def newest_run() -> Path | None:
@@ -422,6 +456,11 @@ def tell(text: str) -> None:
     display(Markdown(text))
 
 
+def tell_comparisons(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
+    """Show a sentence for each pair (first, second) that was compared in `what`, as a list."""
+    tell("\n".join(f"- {c.sentence(*pair, what)}" for pair, c in comparisons.items()))
+
+
 def show_table(table: pd.DataFrame, digits: int = 3) -> None:
     """Show a table with rounded numbers: HTML in a notebook, text elsewhere."""
     rounded = table.round(digits)
@@ -456,17 +495,51 @@ def play(path: Path) -> None:
     display(Audio(filename=str(path)))
 
 
+def replace_shown(figure: Figure, display_id: str) -> None:
+    """Put a figure in the place of the one that `Record.show` showed under this id.
+
+    What was stored stays. Raises LabError for a figure without alt text.
+    """
+    from IPython.display import Image, update_display
+
+    png, alt = _rendered(figure, display_id)
+    update_display(Image(data=png, format="png", alt=alt), display_id=display_id)
+
+
 def _in_notebook() -> bool:
     from IPython import get_ipython
 
     return get_ipython() is not None
 
 
-def _display_png(png: bytes, alt: str, name: str) -> None:
+def _rendered(figure: Figure, name: str) -> tuple[bytes, str]:
+    """A figure as PNG, and its alt text; the figure is closed."""
+    import matplotlib.pyplot as plt
+
+    alt = figure.get_label()
+    if not alt:
+        raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
+    plt.close(figure)
+    return buffer.getvalue(), alt
+
+
+def _for_print(figure: Figure) -> bytes:
+    """A figure as PDF: text stays text (type 42) and lines lines; undated, so that reruns agree."""
+    import matplotlib.pyplot as plt
+
+    buffer = io.BytesIO()
+    with plt.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(buffer, format="pdf", dpi=PRINT_DPI, metadata={"CreationDate": None})
+    return buffer.getvalue()
+
+
+def _display_png(png: bytes, alt: str, name: str, display_id: str | None) -> None:
     """In a notebook, show the picture with its alt text; in a script, name it."""
     if not _in_notebook():
         print(f"figure {name}: {alt}")
         return
     from IPython.display import Image, display
 
-    display(Image(data=png, format="png", alt=alt))
+    display(Image(data=png, format="png", alt=alt), display_id=display_id)

@@ -61,8 +61,8 @@ def check_solution(text: str, expected_ids: Sequence[str], where: str = "solutio
 
 
 def _check_row(where: str, name: str, values: list[str]) -> None:
-    if not name.endswith(ID_SUFFIX):
-        raise LabError(f"{where}: {name!r} must end in {ID_SUFFIX}; {_ANEW}")
+    if name != clip_id(name) + ID_SUFFIX:
+        raise LabError(f"{where}: {name!r} must be the clip's id and {ID_SUFFIX}; {_ANEW}")
     try:
         numbers = [float(value) for value in values]
     except ValueError:

@@ -36,6 +36,7 @@ class History:
     val_loss: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     best_epoch: int = 0  # counted from 1; the epoch whose weights were kept
+    stage_ends: list[int] = field(default_factory=list)  # last epochs of the stages before the last
 
     def table(self) -> pd.DataFrame:
         """One row per epoch: epoch, train_loss, val_loss (NaN without validation), seconds."""
@@ -66,6 +67,7 @@ class History:
             losses,
             self.seconds + later.seconds,
             best_epoch=losses.index(min(losses)) + 1,
+            stage_ends=[*self.stage_ends, len(self.train_loss)],
         )
 
 

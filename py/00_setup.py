@@ -17,6 +17,8 @@
 # **Needs** nothing. **Leaves** the data: the lab's own where they are found, else a demo set that is built here; and a
 # table of what was found.
 #
+# **Takes** a few seconds on the demo set with two CPU cores; the demo set is built the first time, in about two and a half minutes. With the lab's data: the label files and one array per folder are all that is read.
+#
 # **The one insight:** look at the data before you train on them; a wrong folder found now costs a minute, later a night.
 
 # %% [markdown]
@@ -67,7 +69,8 @@
 #    to bottom in the background and keeps its output. What was written to `/kaggle/working` belongs to the version, and a
 #    later kernel can take it as input: *Add Input*, then your notebook's output. This is how checkpoints travel.
 #
-# In JupyterLab or a terminal none of this is needed: `./run_all.sh lab`, or `python py/00_setup.py`.
+# In JupyterLab or a terminal none of this is needed: `./run_all.sh lab`, or `python py/00_setup.py`. And from a terminal of
+# your own `./run_all.sh kaggle-push` does all of it: private kernels with data, kit and GPU, one per notebook, run in order.
 
 # %% [markdown]
 # ## Set-up
@@ -132,6 +135,7 @@ if missing:
 print(f"all {len(PACKAGES)} packages can be imported, Python {platform.python_version()}")
 
 # %%
+# What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
 import json
@@ -167,7 +171,6 @@ settings.apply_profile(globals())
 #
 # Results depend on them: note them in your report. `pyproject.toml` says what the kit works with.
 
-
 # %%
 def wanted_versions():
     """What pyproject.toml asks for, {package: range}; empty where the kit came without it."""
@@ -199,13 +202,14 @@ runs.tell(
 # Kaggle's menu. The last lines compute something on the device, because a GPU can be seen and still be too old for the
 # installed PyTorch.
 
-
 # %%
 def size_text(n_bytes):
     """Bytes as text in MiB or GiB."""
     return f"{n_bytes / 2**20:.1f} MiB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.1f} GiB"
 
 
+# %%
+# Everything that decides how long the notebooks take.
 settings.seed_everything(seed)
 compute = settings.pick_device(device)
 machine = {
@@ -241,7 +245,6 @@ runs.tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
 # notebook runs before you have downloaded anything. It is built once; an interrupted build goes on where it stopped. **Its
 # scores say nothing about real music.**
 
-
 # %%
 def built_size():
     """The size of the demo set that is there already; 0 without one."""
@@ -261,9 +264,11 @@ def find_or_build():
     return demo.build_demo(size=max(demo_size, built_size()))
 
 
+# %%
+# From here on everything reads from `root`.
 root = find_or_build()
 record = runs.open_record(notebook, root, seed)
-is_demo = root.resolve() == demo.demo_dir().resolve()
+is_demo = demo.is_demo(root)
 size = f" (demo set, size {built_size():g})" if is_demo else ""
 runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
 
@@ -275,9 +280,8 @@ runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
 # %% [markdown]
 # ## 0 · The sub-folders
 #
-# The genre set (20 genres) and the multitask set (valence, energy, danceability) each come twice: full, with a frame every
-# 23 ms, and beat-synchronous, with a frame per beat. The multitask test clips have **no labels**: they are what step 11 predicts.
-
+# The genre set (20 genres) and the multitask set (valence, energy, danceability) each come twice: full, with a
+# [frame](../docs/glossary.md#frame) every 23 ms, and [beat-synchronous](../docs/glossary.md#beat-synchronous), with a frame per beat. The multitask test clips have **no labels**: they are what step 11 predicts.
 
 # %% tags=["solution"]
 def overview(name, split):
@@ -301,12 +305,14 @@ def overview(name, split):
     }  # fmt: skip
 
 
+# %% tags=["solution"]
 present = [name for name in lab_data.FOLDERS if (root / name).is_dir()]
 folders = pd.DataFrame([overview(name, split) for name in present for split in lab_data.SPLITS])
 record.save_table("folders", folders)
 runs.show_table(folders.set_index(["folder", "split"]).drop(columns="all frames"))
 
 # %%
+# What cannot be done without a folder.
 WITHOUT = {
     lab_data.GENRE_BEAT: "the beat-synchronous parts of steps 2 to 6 cannot be done",
     lab_data.MULTITASK: "steps 8 to 11 cannot be done",
@@ -345,7 +351,7 @@ runs.tell(
 # ## 0 · Label files and their quirks
 #
 # The names in the label files are not the names on disk, and each file errs in its own way. A loader that takes them
-# literally finds nothing. The rule that always works: **a clip's id is what stands before the first dot.**
+# literally finds nothing. The rule that always works: **a [clip](../docs/glossary.md#clip)'s id is what stands before the first dot.**
 
 # %%
 # The first line of each label file, and the name of that clip's file.
@@ -364,10 +370,9 @@ runs.show_table(examples)
 # %% [markdown]
 # ## 0 · One array of each folder
 #
-# An array has 140 rows and T columns, a column per frame. Rows 0-127 are the mel spectrogram in dB below the clip's loudest
+# An array has 140 rows and T columns, a column per frame. Rows 0-127 are the mel [spectrogram](../docs/glossary.md#spectrogram) in dB below the clip's loudest
 # value, so between -80 and **0, the loudest**; rows 128-139 are the chroma, between 0 and 1. Remember the 0 dB when it comes to padding
 # (step 4).
-
 
 # %% tags=["solution"]
 def first_array(name):
@@ -385,10 +390,12 @@ def first_array(name):
     }  # fmt: skip
 
 
+# %% tags=["solution"]
 arrays = pd.DataFrame([first_array(name) for name in present]).set_index("folder")
 runs.show_table(arrays)
 
 # %%
+# Decibels below the loudest value, strengths between 0 and 1?
 as_expected = (
     (arrays["mel lowest"] >= -80.1) & (arrays["mel highest"] <= 0.1)
     & (arrays["chroma lowest"] >= -0.01) & (arrays["chroma highest"] <= 1.01)

@@ -17,6 +17,8 @@
 # **Needs** the data only (notebook 00). **Leaves** the counts per class, the score that needs no learning at all, and the
 # statistics of the affect labels.
 #
+# **Takes** about ten seconds on the demo set with two CPU cores. With the lab's data: some ten times as long the first time, when the features are packed.
+#
 # **The one insight:** count before you train. The counts say what accuracy is worth, and they check what you were told.
 
 # %% [markdown]
@@ -38,6 +40,7 @@ except ImportError:
     sys.path.insert(0, str(hits[0]))
 
 # %%
+# What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
 from itertools import combinations
@@ -101,8 +104,8 @@ for feature in datasets.FEATURE_ROWS:
 # %% [markdown]
 # ### A batch: padding and mask
 #
-# A `DataLoader` asks for several items and joins them. Clips differ in length, so the shorter ones are padded at the end up to the longest
-# *of the batch*. A mask made from the lengths says which frames are real. `pad_batch` below is the plain way to do it. The loaders of
+# A `DataLoader` asks for several items and joins them into a [batch](../docs/glossary.md#batch). Clips differ in length, so the shorter ones are [padded](../docs/glossary.md#padding) at the end up to the longest
+# *of the batch*. A [mask](../docs/glossary.md#mask) made from the lengths says which frames are real. `pad_batch` below is the plain way to do it. The loaders of
 # this kit (`datasets.make_loader`) give the same batches, cut out of the packed features all at once, which is faster; and where they
 # shuffle, they put clips of similar length together, so that less is padding.
 
@@ -158,7 +161,7 @@ print(f"{len(few)} of {len(clips)} clips, labels {few_labels.tolist()}")
 #
 # | | the course's Dataset | ours |
 # |---|---|---|
-# | padding | 0, on raw dB, where 0 is the **loudest** value | scaled per band first; then 0 is "as usual", and it is masked |
+# | padding | 0, on raw dB, where 0 is the **loudest** value | [scaled](../docs/glossary.md#scaling) per band first; then 0 is "as usual", and it is masked |
 # | length | the longest clip **of its split**, so train and test differ in shape | the longest clip of the batch; any model takes any length |
 # | affect axis | chosen by a column number that is tested for truth: **number 0 means "genre"** | chosen by name: `axes="valence"` |
 # | class numbers | found anew from the labels of each split | from the training labels, for both splits |
@@ -210,6 +213,7 @@ runs.tell(
     "- Rank correlation of a clip's mean level with its number of frames: "
     f"{before} over its own frames, **{after} with the padding**."
 )
+record.save_values(level_and_length={"own frames": before.value, "padded": after.value})
 
 # %% [markdown]
 # The nearer the second number is to -1 or 1, the more the level of a padded clip says how long the clip is, instead of how loud. A network
@@ -231,10 +235,11 @@ except settings.LabError as error:
 # %% [markdown]
 # ## 4β · Merging and dropping genres
 #
-# The course maps the 20 genres of the label file to 10 classes: similar genres are merged, some are dropped. Here is the mapping beside
+# The course maps the 20 genres of the label file to 10 classes: similar genres are merged, some are dropped. Here is the [mapping](../docs/glossary.md#class-mapping) beside
 # the counts in the label files of this run.
 
 # %% tags=["solution"]
+# Each genre with its class and its clips in both splits.
 folder = root / lab_data.GENRE
 genres = {split: store.usable_tracks(folder, split)["genre"] for split in lab_data.SPLITS}
 counts = genres["train"].value_counts()
@@ -297,9 +302,8 @@ runs.tell(found)
 #
 # ### Are the dropped genres the hard ones?
 #
-# This is the other reason, "do not work very well", and it can be measured. An SVM on three numbers per band (its mean, deviation, and mean step from
+# This is the other reason, "do not work very well", and it can be measured. An [SVM](../docs/glossary.md#svm-and-svr) on three numbers per band (its mean, deviation, and mean step from
 # frame to frame) is trained on all 20 genres and asked about the validation part. No test clip is touched: this is a decision about the task.
-
 
 # %% tags=["solution"]
 def svm_on(class_mapping):
@@ -324,6 +328,7 @@ for name, (names, true, predicted) in tasks.items():
 runs.show_table(pd.DataFrame(rows))
 
 # %% tags=["solution"]
+# Recall of each genre when all twenty are told apart, the dropped ones marked.
 names, true, predicted = tasks["all genres"]
 is_dropped = np.array([lab_data.CLASS_MAPPING[names[number]] is None for number in true])
 found = {
@@ -383,7 +388,7 @@ runs.tell(
 # %% [markdown]
 # ### The score that needs no learning
 #
-# Who always answers the largest class gets its share right. A published accuracy means nothing before this number is known, and macro F1,
+# A [baseline](../docs/glossary.md#baseline): who always answers the largest class gets its share right. A published accuracy means nothing before this number is known, and macro F1,
 # which counts every class alike, shows at once what such an answer is worth.
 
 # %% tags=["solution"]
@@ -402,10 +407,11 @@ runs.tell(
 # %% [markdown]
 # ### Is the split stratified?
 #
-# A validation part drawn at random may have too few clips of a small class, or none. Ours draws from each class separately. The split follows from
+# A validation part drawn at random may have too few clips of a small class, or none. Ours is [stratified](../docs/glossary.md#stratified): it draws from each class separately. The split follows from
 # labels and seed only, so full and beat-synchronous folders, and all features, share it. The test folder was fixed by the course.
 
 # %% tags=["solution"]
+# Percentages, so that parts of unequal size can be compared.
 parts = {"train": splits.train, "validation": splits.val, "test": splits.test}
 n_classes = len(splits.base.classes)
 shares = pd.DataFrame({
@@ -437,6 +443,7 @@ runs.tell(
 # together? (Rank correlation, as in the metric of step 8ε.)
 
 # %%
+# The three axes as they are, on one scale of 0 to 1.
 affect = store.usable_tracks(root / lab_data.MULTITASK, "train")[list(lab_data.AXES)]
 drawn = plots.histogram(
     {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips",
@@ -471,7 +478,6 @@ runs.tell(
 #
 # Make your own Dataset: change what an item is, and keep the rest. Here the frames are replaced by their *changes* from one frame to the
 # next, and the SVM says on validation whether that helps. Then try a class mapping of yours in `svm_on`.
-
 
 # %%
 class ChangesDataset(datasets.SpectrogramDataset):

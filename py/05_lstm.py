@@ -17,6 +17,8 @@
 # **Needs** the data only (notebook 00). **Leaves** one checkpoint per feature, the validation table, and the name of
 # the best LSTM, for notebooks 06, 07 and 08.
 #
+# **Takes** about one and a half minutes on the demo set with two CPU cores. With the lab's data: eight times as many clips, and the `full` profile trains longer and three times: take a GPU.
+#
 # **The one insight:** a network that cannot learn four batches by heart has a bug; look for it before you wait for an hour.
 
 # %% [markdown]
@@ -38,6 +40,7 @@ except ImportError:
     sys.path.insert(0, str(hits[0]))
 
 # %%
+# What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
 import pandas as pd
@@ -62,6 +65,7 @@ epochs = 15  # passes over the training clips, at most
 patience = 5  # epochs without a better validation loss before training stops
 learning_rate = 0.003  # of Adam, after one epoch of warm-up
 overfit_epochs = 60  # passes over the four batches of step 5β
+n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
 
 # %%
 settings.apply_profile(globals())
@@ -77,14 +81,14 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # ## 5α · An LSTM that takes the spectrograms of step 4
 #
 # A spectrogram is a sequence of frames: at each of the T time steps the network sees F numbers (128 mel bands, 12
-# pitch classes, or all 140) and updates its memory. In lab 2 the input was another sequence; only F changes.
+# pitch classes, or all 140) and an [LSTM](../docs/glossary.md#lstm) updates its memory. In lab 2 the input was another sequence; only F changes.
 #
 # Two things need care, and both go wrong silently:
 # - **Clips have unequal lengths.** They are padded with 0 at the end so that they fit into one array `[B, T, F]`. The
 #   frames are first scaled per band with statistics of the training clips, so that 0 means "as loud as usual"; on raw
 #   dB values 0 is the *loudest* sound there is.
 # - **The padding must not count.** The backward direction reads each clip reversed *inside its own length*, and the
-#   pooling averages real frames only.
+#   [pooling](../docs/glossary.md#pooling) averages real frames only.
 
 # %%
 runs.show_source(models.LSTMBackbone)
@@ -94,7 +98,6 @@ runs.show_source(models.LSTMBackbone)
 # The course packs sequences with `pack_padded_sequence`. The class above gives the same numbers without packing, which
 # matters on a CPU: there, packed clips of about 1,290 unequal frames need many times longer per step. Does it really give
 # the same? We copy its weights into PyTorch's own bidirectional LSTM and compare on a batch of unequal lengths.
-
 
 # %%
 def packed_outputs(backbone, x, lengths):
@@ -123,7 +126,7 @@ print(f"largest difference to the packed form on real frames: {difference:.1e}")
 # ## 5β · `overfit_batch`: learn four batches by heart
 #
 # `train(..., overfit_batch=True)` trains on four batches only, without dropout, weight decay or validation. A correct
-# network and loop drive this loss to 0. If it stays up, suspect a bug (wrong axis order, labels that do not belong to
+# network and loop drive this [loss](../docs/glossary.md#loss) to 0. If it stays up, suspect a bug (wrong axis order, labels that do not belong to
 # their clips, a learning rate that is far off), not the hyperparameters. PyTorch's `Subset` makes the small set.
 
 # %%
@@ -140,7 +143,7 @@ few_loader = datasets.make_loader(few, batch_size, shuffle=True, seed=seed, devi
 
 
 # %% tags=["solution"]
-def new_lstm(splits):
+def new_lstm(splits, own_seed=seed):
     """A fresh LSTM classifier for a set of splits, and its description for the checkpoint."""
     spec = {
         "backbone": "lstm",
@@ -153,7 +156,7 @@ def new_lstm(splits):
         "head": "classifier",
         "head_options": {"n_classes": len(splits.base.classes)},
     }
-    settings.seed_everything(seed)  # the same start for every feature
+    settings.seed_everything(own_seed)  # the same start for every feature
     return models.build_model(spec), spec
 
 
@@ -164,6 +167,7 @@ overfit = training.train(
 )  # fmt: skip
 
 # %%
+# A loss near 0 says that network, labels and loop fit together.
 record.show(
     plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
 )
@@ -172,46 +176,56 @@ runs.tell(
     f" {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
     f"{len(overfit.train_loss)} passes over {len(few_loader)} batches."
 )
+record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 
 # %% [markdown]
 # ## Training one LSTM
 #
 # The same function serves every feature, so that the comparison is fair: same clips for training and validation
-# (stratified by class, fixed by the seed), same seed, same schedule. Adam; the learning rate rises during the first epoch
+# (stratified by class, fixed by the seed), same seed, same schedule. Adam; the [learning rate](../docs/glossary.md#learning-rate) rises during the first [epoch](../docs/glossary.md#epoch)
 # (without it a raw LSTM may stay at chance) and then falls slowly; the weights of the epoch with the lowest **validation**
-# loss are kept. The test set is not touched here: notebook 06 opens it.
+# loss are kept ([early stopping](../docs/glossary.md#early-stopping)), in a [checkpoint](../docs/glossary.md#checkpoint). The test set is not touched here: notebook 06 opens it.
+#
+# A single training from one [seed](../docs/glossary.md#seed) has luck in it: other first weights and another order of the batches give another score. `n_seeds`
+# above 1 trains every model several times; its scores are then means, and the first training is the one that is used later.
 
 # %% tags=["solution"]
-histories, validation = {}, []
+histories, validation = {}, []  # filled model by model
 
 
-def fit_lstm(folder, feature, name):
-    """Train on one feature of one folder, store the best epoch, note its validation scores."""
-    splits = datasets.genre_splits(root / folder, feature, seed)
-    train_loader, val_loader, _ = datasets.make_loaders(splits, batch_size, seed, device=compute)
-    model, spec = new_lstm(splits)
+def train_lstm(splits, name, feature, own_seed):
+    """Train one LSTM, store its best epoch; returns its learning curve and validation scores."""
+    loaders = datasets.make_loaders(splits, batch_size, own_seed, device=compute)
+    model, spec = new_lstm(splits, own_seed)
     history = training.train(
-        model, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
-        patience=patience, device=compute, name=name,
+        model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
+        device=compute, name=name,
     )  # fmt: skip
-    predicted = evaluation.predict(model, val_loader, compute).argmax(1)
-    true = datasets.labels_of(splits.val).numpy()
     record.save_checkpoint(
         name, model, spec, feature=feature, scaler=splits.scaler, classes=splits.base.classes,
         epoch=history.best_epoch, note="lowest validation loss",
     )  # fmt: skip
-    histories[name] = history
-    row = {"model": name, "folder": folder, "feature": feature, "loss": min(history.val_loss)}
-    row |= {
-        "accuracy": (predicted == true).mean(),
-        "macro F1": f1_score(true, predicted, average="macro"),
-    }
-    row |= {"kept epoch": history.best_epoch, "seconds": sum(history.seconds)}
+    predicted = evaluation.predict(model, loaders[1], compute).argmax(1)
+    true = datasets.labels_of(splits.val).numpy()
+    scores = {"loss": min(history.val_loss), "accuracy": (predicted == true).mean()}
+    scores["macro F1"] = f1_score(true, predicted, average="macro")
+    return history, scores
+
+
+# %% tags=["solution"]
+def fit_lstm(folder, feature, name):
+    """Train on one feature of one folder, once per seed, and note the mean validation scores."""
+    splits = datasets.genre_splits(root / folder, feature, seed)
+    trained = [train_lstm(splits, runs.of_seed(name, number), feature, seed + number)
+               for number in range(n_seeds)]  # fmt: skip
+    histories[name] = trained[0][0]
+    row = {"model": name, "folder": folder, "feature": feature}
+    row |= pd.DataFrame([scores for _, scores in trained]).mean().to_dict()
+    row |= {"kept epoch": histories[name].best_epoch, "trainings": n_seeds}
+    row |= {"seconds": sum(sum(history.seconds) for history, _ in trained)}
     validation.append(row)
-    print(
-        f"{name}: validation loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}, epoch"
-        f" {history.best_epoch}"
-    )
+    print(f"{name}: validation loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}, "
+          f"epoch {row['kept epoch']}, {n_seeds} training(s)")  # fmt: skip
 
 
 # %% [markdown]
@@ -252,8 +266,8 @@ fit_lstm(lab_data.GENRE_BEAT, "fused", "lstm_fused_beat")
 # %% [markdown]
 # ## 5 · What the validation set says
 #
-# The dotted line marks the epoch that was kept. A training loss that goes on falling while the validation loss falls no more
-# (or rises) is over-fitting: there are few clips and many weights. The epoch is chosen by the loss, which is smooth; the
+# The [validation set](../docs/glossary.md#validation-set) has chosen: the dotted line marks the epoch that was kept. A training loss that goes on falling while the validation loss falls no more
+# (or rises) is [over-fitting](../docs/glossary.md#over-fitting): there are few clips and many weights. The epoch is chosen by the loss, which is smooth; the
 # *model* that later notebooks build on is chosen by macro F1, because the classes are unequal in size. The two may disagree.
 
 # %%
@@ -266,11 +280,11 @@ runs.show_table(table.drop(columns="folder").set_index("model"))
 
 # %% [markdown]
 # Beside them, on the same validation clips: the majority class, and an SVM on the mean, deviation and mean step of each mel
-# band. And how much is one clip? On few clips a difference of a point or two is one clip more or less.
+# band.
 
 # %% tags=["solution"]
+# Both baselines learn from the LSTMs' own training clips.
 true = datasets.labels_of(beat.val).numpy()
-of = table.set_index("model")["accuracy"]
 baseline = {}
 for name, folder in (("SVM, full", lab_data.GENRE), ("SVM, beat", lab_data.GENRE_BEAT)):
     splits = datasets.genre_splits(root / folder, "mel", seed)
@@ -279,13 +293,21 @@ for name, folder in (("SVM, full", lab_data.GENRE), ("SVM, beat", lab_data.GENRE
     guessed = baselines.svm_predictions(statistics[0], labels, statistics[1])
     baseline[name] = (guessed == datasets.labels_of(splits.val).numpy()).mean()
 baseline["majority"] = (baselines.majority_predictions(labels, len(true)) == true).mean()
+record.save_values(baseline_accuracy=baseline, n_validation=len(true))
+runs.tell("Baselines, accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in baseline.items()) + ".")
+
+# %% [markdown]
+# What did each choice bring, and how many clips is that? On few clips a difference of a point or two is one clip more or less.
+
+# %% tags=["solution"]
+# Differences of accuracy between two LSTMs that differ in one thing.
+of = table.set_index("model")["accuracy"]
 gains = {
     "mel against chroma, full clips": of["lstm_mel_full"] - of["lstm_chroma_full"],
     "mel against chroma, per beat": of["lstm_mel_beat"] - of["lstm_chroma_beat"],
     "full clips against beats, mel": of["lstm_mel_full"] - of["lstm_mel_beat"],
     "both against mel alone, full clips": of["lstm_fused_full"] - of["lstm_mel_full"],
 }
-runs.tell("Baselines, accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in baseline.items()) + ".")
 runs.tell("\n".join(f"- {k}: {v:+.3f}, {round(v * len(true)):+d} clips" for k, v in gains.items()))
 easiest = max(gains, key=lambda name: abs(gains[name]))
 runs.tell(f"Of these choices the one that matters most here: {easiest}.")
@@ -300,7 +322,7 @@ def best_of(rows):
 
 best = best_of(table)
 best_full = best_of(table[table["folder"] == lab_data.GENRE])
-record.save_values(best_lstm=best, best_full_lstm=best_full)
+record.save_values(best_lstm=best, best_full_lstm=best_full, n_seeds=n_seeds)
 runs.tell(
     f"Best LSTM on **validation** (macro F1): **{best['name']}**; among those on full clips:"
     f" {best_full['name']}. Whether the gap to the next one means anything is a question for"
@@ -313,7 +335,6 @@ runs.tell(
 #
 # Subclass the backbone and change one thing. Here the pooling keeps each unit's largest value instead of its mean.
 # Replace it by an idea of yours; the beat-synchronous clips train in seconds.
-
 
 # %%
 class MyLSTM(models.LSTMBackbone):

@@ -16,6 +16,8 @@
 #
 # **Needs** the checkpoints of notebook 05. **Leaves** the test scores of every LSTM and baseline, and their predictions.
 #
+# **Takes** about ten seconds on the demo set with two CPU cores. With the lab's data: eight times as many clips.
+#
 # **The one insight:** a score without an interval and without a baseline is not a result.
 
 # %% [markdown]
@@ -37,12 +39,14 @@ except ImportError:
     sys.path.insert(0, str(hits[0]))
 
 # %%
+# What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
-from helpers import baselines, datasets, evaluation, plots, runs, settings
+from helpers import baselines, datasets, evaluation, explore, plots, runs, settings
 from helpers import data as lab_data
 
 notebook = "06_metrics"
@@ -67,12 +71,14 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # %% [markdown]
 # ## The models and their test sets
 #
-# There are two test sets, full and beat-synchronous: the same clips in two representations. Each model of step 5 is
+# There are two [test sets](../docs/glossary.md#test-set), full and beat-synchronous: the same clips in two representations. Each model of step 5 is
 # measured on the test set of its own features. (Crossing them, a model trained on full clips and fed with beats, is
-# possible because an LSTM takes any length; it is an extra, below.)
+# possible because an LSTM takes any length; it is an extra, below.) The model's answer is the class of the largest
+# [logit](../docs/glossary.md#logit).
 #
 # Beside the networks stand two baselines: always answering the most frequent training class, and an SVM on three
-# numbers per band (mean, deviation, mean absolute step). A network that does not beat the SVM is not worth its GPU.
+# numbers per mel band (mean over time, standard deviation, mean absolute change from frame to frame). A network that does not
+# clearly beat the SVM has not shown yet that it is worth its cost.
 
 # %%
 trained = record.load_table("05_lstm", "validation")
@@ -81,7 +87,7 @@ runs.show_table(trained[["model", "folder", "feature", "macro F1"]].set_index("m
 
 # %% tags=["solution"]
 def test_predictions(name, folder, feature):
-    """Class numbers that a stored LSTM gives to the test clips of one folder."""
+    """Class numbers that a stored LSTM gives to the test clips of one folder, [n]."""
     test = datasets.SpectrogramDataset(root / folder, "test", feature)
     checkpoint = record.load_checkpoint(
         "05_lstm", name, head="classifier", feature=feature, classes=test.classes
@@ -92,13 +98,19 @@ def test_predictions(name, folder, feature):
     return outputs.argmax(1)
 
 
-predictions = {
-    row.model: test_predictions(row.model, row.folder, row.feature) for row in trained.itertuples()
-}
+# Every training of every model; the scores below are those of the first one.
+n_seeds = record.load_values("05_lstm")["n_seeds"]
+of_all_seeds = {
+    row.model: [test_predictions(runs.of_seed(row.model, number), row.folder, row.feature)
+                for number in range(n_seeds)]
+    for row in trained.itertuples()
+}  # fmt: skip
+predictions = {name: outputs[0] for name, outputs in of_all_seeds.items()}
 folder_of = dict(zip(trained["model"], trained["folder"], strict=True))
 feature_of = dict(zip(trained["model"], trained["feature"], strict=True))
 sizes = sorted({len(values) for values in predictions.values()})
-print(f"{len(predictions)} models, each with a class for every one of {sizes} test clips")
+print(f"{len(predictions)} models x {n_seeds} training(s), each with a class for every one of "
+      f"{sizes} test clips")  # fmt: skip
 
 # %%
 test_sets = {lab_data.GENRE: "genre test (full)", lab_data.GENRE_BEAT: "genre test (beat)"}
@@ -124,10 +136,12 @@ print(
 # %% [markdown]
 # ## 6α · Accuracy
 #
-# The share of test clips whose class was recognised. Each value comes with a 95 % interval: the clips are drawn again
-# with replacement a thousand times (bootstrap), and the middle 95 % of the resulting scores are shown.
+# [Accuracy](../docs/glossary.md#accuracy) is the share of test clips whose class was recognised. Each value comes with a 95 % [interval](../docs/glossary.md#interval): the clips are drawn again
+# with replacement a thousand times (bootstrap), and the middle 95 % of the resulting scores are shown. It covers the choice of
+# the test clips only; training again from another seed changes a score, too.
 
 # %% tags=["solution"]
+# Value and interval of each metric, for every model and baseline.
 scores = {}
 for name, predicted in predictions.items():
     true = truth[folder_of[name]]
@@ -138,6 +152,7 @@ runs.show_table(pd.DataFrame({name: {metric: str(score) for metric, score in sco
                               for name in ordered}).T)  # fmt: skip
 
 # %%
+# Which models lie above "always the most frequent class", with their whole interval?
 majority = scores["majority_full"]["accuracy"]
 record.show(
     plots.score_plot({name: scores[name]["accuracy"] for name in ordered}, "Accuracy on test",
@@ -154,8 +169,14 @@ runs.tell(
 # %% [markdown]
 # ## 6β · Precision, recall and F1 per class
 #
-# `sklearn.metrics.classification_report` on the test set, true labels first (swapping the two arguments swaps precision
-# and recall without any error message). Classes in the order of the class list, so that names and rows belong together.
+# [Precision and recall](../docs/glossary.md#precision-and-recall), and the [F1](../docs/glossary.md#f1) of both, from `sklearn.metrics.classification_report` on the test set, true labels first (swapping the two arguments swaps precision
+# and recall without any error message). Classes in the order of the class list, so that names and rows belong together:
+#
+# `classification_report(true, predicted, labels=range(len(classes)), target_names=classes, zero_division=0)`
+#
+# With one class per clip it prints a row `accuracy` where our tables say "micro avg" (6δ says why they are the same). A class
+# that is never named has a precision of 0/0, shown as 0. And where no clip of a class is found, the interval of its F1 is
+# [0, 0]: that is no certainty, resampling cannot draw a hit from none.
 
 # %% tags=["solution"]
 reports = {
@@ -184,37 +205,56 @@ for name in others:
     runs.show_table(with_intervals(name))
 
 # %%
+# The best LSTM beside two others and the SVM; and classes that a model has given up on.
 shown = [best, *others[:2], "svm_mel_full"]
 f1_table = pd.DataFrame({name: reports[name].loc[classes, "f1"] for name in shown})
-record.show(plots.class_f1(f1_table, "F1 per class"), "f1_per_class")
-never = {
-    name: [c for i, c in enumerate(classes) if not (predictions[name] == i).any()] for name in lstms
-}
-for name, missing in never.items():
-    runs.tell(
-        f"{name} never predicts {', '.join(missing)}."
-        if missing
-        else f"{name} predicts every class at least once."
-    )
+title = "F1 per class: the LSTM that validation chose, the next two on test, and the SVM"
+record.show(plots.class_f1(f1_table, title), "f1_per_class")
+lines = []
+for name in lstms:
+    named = [c for i, c in enumerate(classes) if (predictions[name] == i).any()]
+    never = [c for c in classes if c not in named]
+    wrong = [c for c in named if reports[name].loc[c, "precision"] == 0]
+    lines.append(f"- {name}: never named: {', '.join(never) or 'no class'}; named, but always "
+                 f"wrongly: {', '.join(wrong) or 'no class'}.")  # fmt: skip
+runs.tell("\n".join(lines))
 
 # %%
+# Two models of nearly the same accuracy: where do they differ most?
+real = [name for name in ordered if not name.startswith("majority")]
+pairs = list(zip(real[:-1], real[1:], strict=True))
+close = min(pairs, key=lambda p: abs(np.subtract(*(scores[n]["accuracy"].value for n in p))))
+one, other = (reports[name].loc[classes, "f1"] for name in close)
+where = (one - other).abs().idxmax()
+runs.tell(
+    f"{close[0]} and {close[1]} have accuracies of {scores[close[0]]['accuracy'].value:.3f} and "
+    f"{scores[close[1]]['accuracy'].value:.3f}, but an F1 of {one[where]:.2f} and "
+    f"{other[where]:.2f} for {where}: who looks for {where} will not take one for the other."
+)
+
+# %% [markdown]
+# The [confusion matrix](../docs/glossary.md#confusion-matrix) shows which classes are taken for which. Each row holds the shares of
+# one true class and adds up to 1 (up to rounding); the number of its clips stands in brackets.
+
+# %%
+# Each row is a true class: where did its clips go?
 counts = evaluation.confusion_counts(truth[folder_of[best]], predictions[best], len(classes))
 record.show(
     plots.confusion_matrix(counts, classes, f"Confusion matrix of {best}"), "confusion_best_lstm"
 )
 off = counts - np.diag(np.diag(counts))
-row, column = divmod(int(off.argmax()), len(classes))
-runs.tell(
-    f"Most frequent confusion of {best}: {classes[row]} taken for {classes[column]} "
-    f"({off[row, column]} of {counts[row].sum()} clips)."
-)
+most = [
+    f"{classes[row]} taken for {classes[column]} ({off[row, column]} of {counts[row].sum()} clips)"
+    for row, column in np.argwhere(off == off.max())
+]
+runs.tell(f"Most frequent confusion of {best}: {'; '.join(most) if off.any() else 'none'}.")
 
 
 # %% [markdown]
 # ## 6γ · Macro average
 #
-# The plain mean over the classes: every class counts the same, however few clips it has.
-
+# The plain mean over the classes: every class counts the same, however few clips it has. Macro F1 is the mean of the classes'
+# F1, not the F1 of the two averages beside it.
 
 # %% tags=["solution"]
 def averages(kind):
@@ -241,23 +281,49 @@ runs.show_table(averages("micro").assign(accuracy=accuracies))
 # ## Is the network better than the baseline?
 #
 # Intervals of two models on the same clips may overlap although one is clearly better, because the same clips are hard
-# for both. So the *difference* is resampled, clip by clip (a paired comparison). The SVM has the same training clips as the
+# for both. So the interval is that of the *difference*, resampled clip by clip (a [paired comparison](../docs/glossary.md#paired-comparison)). The SVM has the same training clips as the
 # LSTMs; it always reads mel, so beside an LSTM on both features it has less to go by.
+#
+# Several comparisons at once need care: of twenty between equally good models, one is expected to have a [p-value](../docs/glossary.md#p-value) below 0.05. **Holm's
+# correction** multiplies the smallest p-value by their number, the next one by one less, and so on, never below the one before
+# nor above 1. The p-value itself comes from a permutation test: the two models' answers are swapped on random clips, a thousand
+# times; how often is the difference as large as the real one? *Clear* means here: corrected p below 0.05, and 0 outside the interval.
+#
+# What is compared is accuracy, because it is a mean over clips and can be paired clip by clip.
 
 # %% tags=["solution"]
-for name in dict.fromkeys((best, "lstm_mel_full", "lstm_mel_beat")):
+# Every LSTM against the SVM on clips of its own form; the best one against the majority as well.
+compared = {}
+for name in lstms:
     kind = "beat" if folder_of[name] == lab_data.GENRE_BEAT else "full"
-    true, rival = truth[folder_of[name]], f"svm_mel_{kind}"
-    result = evaluation.compare_accuracy(true, predictions[name], predictions[rival], seed)
-    runs.tell(f"- {result.sentence(name, rival, 'accuracy')}")
+    rivals = [f"svm_mel_{kind}"] + ([f"majority_{kind}"] if name == best else [])
+    for rival in rivals:
+        compared[name, rival] = evaluation.compare_accuracy(
+            truth[folder_of[name]], of_all_seeds[name], predictions[rival], seed
+        )
+compared = evaluation.holm(compared)
+record.show(plots.differences(compared, "accuracy"), "differences")
+record.add_comparisons(compared, "accuracy")
+runs.tell_comparisons(compared, "accuracy")
+
+# %%
+# The LSTMs and the SVM in one sentence.
+against = [result for (_, rival), result in compared.items() if rival.startswith("svm")]
+better = sum(result.clear and result.difference.value > 0 for result in against)
+worse = sum(result.clear and result.difference.value < 0 for result in against)
+runs.tell(
+    f"Of {len(against)} LSTMs {better} are clearly above the SVM, {worse} clearly below it; for "
+    f"{len(against) - better - worse} these clips cannot tell."
+)
 
 # %% [markdown]
 # ## Extra · Crossing the test sets
 #
 # A model trained on full clips reads the beat-synchronous test set, and the reverse. The numbers of a frame mean the same
-# kind of thing, but time runs about twenty times faster in one of them.
+# kind of thing, but time runs much faster in the beat-synchronous set: a frame there stands for a whole beat.
 
 # %%
+# Not done in the handout: each model on the other form of the same clips.
 full_on_beat = test_predictions("lstm_mel_full", lab_data.GENRE_BEAT, "mel")
 beat_on_full = test_predictions("lstm_mel_beat", lab_data.GENRE, "mel")
 for name, predicted, folder in (
@@ -266,9 +332,11 @@ for name, predicted, folder in (
 ):
     crossed = evaluation.classification_scores(truth[folder], predicted, len(classes), seed)
     record.add_scores(f"{name} (crossed)", "mel", test_sets[folder], crossed, len(predicted))
+    at_home = next(n for n in ("lstm_mel_full", "lstm_mel_beat") if folder_of[n] == folder)
     runs.tell(
-        f"- {name}: accuracy {scores[name]['accuracy']} on its own test set, {crossed['accuracy']}"
-        " on the other one"
+        f"- {name} on the {test_sets[folder]} clips: accuracy {crossed['accuracy']}; {at_home}, "
+        f"which was trained on such clips: {scores[at_home]['accuracy']}; always the largest "
+        f"class: {majority.value:.3f}"
     )
 
 # %% [markdown]
@@ -276,28 +344,31 @@ for name, predicted, folder in (
 #
 # **What do accuracy, precision, recall and F1 show?** Accuracy: the share of right answers over all clips. Precision of
 # a class: of the clips that were *called* this class, the share that are. Recall: of the clips that *are* this class, the
-# share that was found. F1: the harmonic mean of both, high only when both are; a model cannot buy it by naming a class
-# always (recall 1, precision low) or hardly ever (the reverse).
+# share that was found. F1: the harmonic mean of both, high only when both are; a model cannot buy it by naming a rare class
+# always (recall 1, but precision only the class's share of the clips), nor by naming it only when very sure (recall low).
 #
 # **What do micro and macro averages show?** Micro: how the model does on a clip drawn at random; large classes dominate.
 # Macro: how it does on a class drawn at random; a class of few clips counts like one of many.
 #
-# **When do accuracy and F1 differ widely, and what does it mean?** When classes are unequal in size and the model serves
-# the large ones. The majority answer is the extreme case; its numbers for this test set follow below.
+# **When do accuracy and F1 differ widely, and what does it mean?** When some classes are recognised much worse than others,
+# above all when those are small: they hardly move accuracy, while each class counts the same in macro F1. The majority answer is the
+# extreme case; its numbers for this test set follow below.
 #
-# **When do micro and macro F1 differ widely, and what does it mean?** Likewise when some classes are learned and others
-# are not: micro F1 stays with the large classes, macro F1 pays for every class that is never predicted. A macro F1 *above*
-# the micro one is rarer: small classes are then recognised better than large ones.
+# **When do micro and macro F1 differ widely, and what does it mean?** As micro F1 is accuracy here, this is the same question
+# again: macro F1 pays for every class that is not learned, micro F1 only by that class's clips. A macro F1 *above* the micro one
+# says that small classes are recognised better than large ones.
 #
 # **Where does precision matter more than recall, and the reverse? Is a good accuracy or F1 then enough?** Precision: a
 # spam filter, or a system that removes uploads for copyright; a false alarm is costly. Recall: screening for a disease, or
 # finding every use of a song; a miss is costly. F1 weighs both alike, and accuracy ignores which error was made, so neither
-# is enough: state the cost of each error, look at the precision-recall trade-off (move the threshold), or use F-beta.
+# is enough: state the cost of each error, look at the precision-recall trade-off (move the threshold), or use F-beta, in which
+# recall counts beta times as much as precision.
 #
 # **Which metric here?** Macro F1, with accuracy beside it: the classes are unequal (merging made Rock several times as large
 # as Trip-Hop in the lab's data), no genre matters more than another, and no kind of error costs more than another.
 
 # %%
+# The widest gap between the two averages, in this run.
 gap = {name: scores[name]["micro F1"].value - scores[name]["macro F1"].value for name in ordered}
 widest = max(gap, key=lambda name: abs(gap[name]))
 runs.tell(
@@ -305,17 +376,43 @@ runs.tell(
     f" {scores['majority_full']['macro F1'].value:.3f}. The widest gap between micro and macro F1"
     f" is {gap[widest]:+.3f}, for {widest}; for {best} it is {gap[best]:+.3f}."
 )
+sizes = reports[best].loc[classes, "clips"]
+told = [
+    f"{name} ({sizes[name]} clips) {reports[best].loc[name, 'f1']:.2f}"
+    for name in (sizes.idxmax(), sizes.idxmin())
+]
+runs.tell(f"F1 of {best} for the largest and the smallest class: {', '.join(told)}.")
+
+# %% [markdown]
+# ### Try it: move the threshold
+#
+# So far a clip was given the class of its largest logit. Softmax turns a clip's logits into probabilities that add up to 1; now
+# take one class alone, and call a clip by its name whenever its probability reaches a threshold. In JupyterLab, choose the class and move the threshold (elsewhere one choice is shown).
+# The clips are those of *validation*: a threshold is a choice too, and nothing is chosen on test.
+#
+# *Try* to find every clip of a class, and count the others that come along; then to be nearly always right when you say
+# its name, and count what you miss. *Look for* a class whose right-hand curve stays high, and one that falls near the
+# dotted line, which is guessing, already at low recall. Why can recall only fall as the threshold rises, while precision goes up and down?
+
+# %%
+# The best LSTM's probabilities for the validation clips, scaled as in its training.
+checkpoint = record.load_checkpoint("05_lstm", best, head="classifier", classes=classes)
+splits = datasets.genre_splits(root / folder_of[best], checkpoint.feature, seed)
+splits.base.scaler = checkpoint.scaler
+loader = datasets.make_loader(splits.val, batch_size, device=compute)
+probabilities = softmax(evaluation.predict(checkpoint.model, loader, compute), axis=1)
+explore.threshold(record, datasets.labels_of(splits.val).numpy(), probabilities, classes)
 
 # %% [markdown]
 # ## Change this and run again
 #
-# Compare any two models of this notebook on the same clips.
+# Compare any two models that read the same folder, on the same clips: to look, not to choose.
 
 # %%
 first, second = "lstm_fused_full", "lstm_mel_full"
-result = evaluation.compare_accuracy(
-    truth[lab_data.GENRE], predictions[first], predictions[second], seed
-)
+assert folder_of[first] == folder_of[second], "choose two models of the same folder"
+true = truth[folder_of[first]]
+result = evaluation.compare_accuracy(true, predictions[first], predictions[second], seed)
 runs.tell(result.sentence(first, second, "accuracy"))
 
 # %% [markdown]
@@ -323,7 +420,7 @@ runs.tell(result.sentence(first, second, "accuracy"))
 #
 # - Accuracy alone hides which classes are learned; the per-class report and the confusion matrix show it.
 # - Micro averages speak of clips, macro averages of classes.
-# - On so few clips an interval is wide; only paired differences tell two good models apart.
+# - On so few clips an interval is wide. Two models are compared by their paired difference, which may still leave the matter open.
 #
 # **Check yourself**
 #
@@ -341,6 +438,7 @@ runs.tell(result.sentence(first, second, "accuracy"))
 # </details>
 
 # %%
+# For whoever wants to look at single clips.
 for name, predicted in predictions.items():
     test_ids = datasets.SpectrogramDataset(root / folder_of[name], "test", "mel").ids
     record.save_predictions(f"test_{name}", test_ids, predicted, ["class"])

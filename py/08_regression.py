@@ -17,6 +17,8 @@
 # **Needs** the results of notebooks 05 and 07. **Leaves** the affect split, a checkpoint per model and axis, and every
 # model's predictions, for notebooks 09, 10 and 11.
 #
+# **Takes** about two and a half minutes on the demo set with two CPU cores. With the lab's data: four times as many clips, and the `full` profile trains longer and three times: take a GPU.
+#
 # **The one insight:** the network barely changes; what decides is which clips you judge it on, and with which number.
 
 # %% [markdown]
@@ -38,6 +40,7 @@ except ImportError:
     sys.path.insert(0, str(hits[0]))
 
 # %%
+# What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
 import warnings
@@ -66,6 +69,7 @@ cnn_learning_rate = 0.001  # of Adam, after `cnn_warmup_epochs` epochs of warm-u
 cnn_warmup_epochs = 3  # its head weighs a thousand features: small steps first
 crop_frames = 256  # the CNN trains on random windows of this many frames, and predicts whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands while the CNN trains
+n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
 
 # %%
 settings.apply_profile(globals())
@@ -88,6 +92,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # - **held-out** (15 %): is reported. Nothing is chosen on it, or it would turn into a second validation part.
 
 # %%
+# Made once here, and stored for the notebooks that follow.
 parts = datasets.affect_parts(root / lab_data.MULTITASK, seed)
 record.save_table("affect_split", parts)
 tracks = parts.merge(store.usable_tracks(root / lab_data.MULTITASK, "train"), on="id")
@@ -106,7 +111,7 @@ record.show(figure, "axes")
 # %% [markdown]
 # ## 8α · The LSTM and the CNN become regressors
 #
-# The backbone turns a clip into one vector, whatever the task. Two things are exchanged: the **head**, from one score
+# The [backbone](../docs/glossary.md#backbone-and-head) turns a clip into one vector, whatever the task. Two things are exchanged: the **head**, from one score
 # per class to one number, and the **loss**, from cross-entropy to the mean squared error. The weights start afresh:
 # starting from the genre weights is a question of its own, for notebook 09.
 
@@ -122,6 +127,7 @@ runs.show_source(training.default_loss)
 # what makes it smallest is to predict the mean for every clip.
 
 # %%
+# Three perfect predictions, once in the right shape and once as a column.
 true = torch.tensor([0.1, 0.4, 0.9])
 perfect = true.clone()
 with warnings.catch_warnings(record=True) as caught:
@@ -140,6 +146,7 @@ print(f"PyTorch only warns: {str(caught[0].message).split('. ')[0]}")
 # this upload has no `multitask_dataset_beat`, the best LSTM on full clips is taken.
 
 # %% tags=["solution"]
+# Which LSTM, and which folder it reads.
 stored = record.load_values("05_lstm")
 best_lstm = stored["best_lstm"]
 on_beats = best_lstm["folder"] == lab_data.GENRE_BEAT
@@ -190,27 +197,37 @@ options = {
     },
 }
 augment = {"LSTM": {}, "CNN": {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands}}
-histories = {}
-outputs = {(kind, part): {} for kind in specs for part in ("validation", "heldout")}
 
 
-def fit(kind, axis):
-    """Train a fresh LSTM or CNN for one axis; store its best epoch and its predictions."""
+def train_regressor(kind, axis, number):
+    """Training `number` of an LSTM or CNN: its curve, and its two predictions."""
     splits = datasets.affect_splits(root / folders[kind], features[kind], axis, parts)
-    loaders = datasets.make_loaders(splits, batch_size, seed, **augment[kind], device=compute)
-    settings.seed_everything(seed)  # the same start for every axis
+    own_seed = seed + number
+    loaders = datasets.make_loaders(splits, batch_size, own_seed, **augment[kind], device=compute)
+    settings.seed_everything(own_seed)  # the same start for every axis
     model = models.build_model(specs[kind])
     history = training.train(
         model, *loaders[:2], **options[kind], patience=patience, device=compute,
         name=f"{kind}, {axis}",
     )  # fmt: skip
     record.save_checkpoint(
-        f"{kind.lower()}_{axis}", model, specs[kind], feature=features[kind],
+        runs.of_seed(f"{kind.lower()}_{axis}", number), model, specs[kind], feature=features[kind],
         scaler=splits.scaler, axes=[axis], epoch=history.best_epoch, note="lowest validation loss",
     )  # fmt: skip
-    histories[kind, axis] = history
-    for part, loader in zip(("validation", "heldout"), loaders[1:], strict=True):
-        outputs[kind, part][axis] = evaluation.predict(model, loader, compute)
+    return history, [evaluation.predict(model, loader, compute) for loader in loaders[1:]]
+
+
+# %% tags=["solution"]
+histories, outputs = {}, {}  # outputs: (kind, part, number of the training) -> axis -> values
+
+
+def fit(kind, axis):
+    """Train for one axis, once per seed; the first training's learning curve is kept."""
+    for number in range(n_seeds):
+        history, predicted = train_regressor(kind, axis, number)
+        histories.setdefault((kind, axis), history)
+        for part, values in zip(("validation", "heldout"), predicted, strict=True):
+            outputs.setdefault((kind, part, number), {})[axis] = values
 
 
 # %%
@@ -224,11 +241,12 @@ def show_axis(axis):
     record.show(plots.learning_curves(curves, f"Training for {axis}"), f"curves_{axis}")
     true, panels = by_part["val"][axis].to_numpy(), {}
     for kind in specs:
-        predicted = outputs[kind, "validation"][axis]
+        predicted = outputs[kind, "validation", 0][axis]
         panels[kind] = (true, predicted, evaluation.spearman(true, predicted, seed))
     title = f"{axis} of the validation clips"
     record.show(plots.predicted_against_true(panels, title), f"scatter_{axis}")
     constant = ((true - by_part["train"][axis].mean()) ** 2).mean()
+    record.save_values(**{f"constant_loss_{axis}": constant})
     losses = ", ".join(f"{kind} {min(history.val_loss):.4f}" for kind, history in curves.items())
     runs.tell(
         f"Mean squared error for {axis} on validation: {losses}; "
@@ -277,20 +295,19 @@ show_axis("danceability")
 # %%
 # Kept for notebooks 09 to 11: every prediction and every learning curve.
 axes = list(lab_data.AXES)
-predictions = {
-    key: pd.DataFrame(columns, index=ids[key[1]])[axes].to_numpy()
-    for key, columns in outputs.items()
-}
-for (kind, part), values in predictions.items():
-    record.save_predictions(f"{kind.lower()}_{part}", ids[part], values, axes)
+trios = {key: pd.DataFrame(columns)[axes].to_numpy() for key, columns in outputs.items()}
+for (kind, part, number), values in trios.items():
+    name = runs.of_seed(f"{kind.lower()}_{part}", number)
+    record.save_predictions(name, ids[part], values, axes)
+predictions = {(kind, part): trios[kind, part, 0] for kind, part, _ in trios}
 curves = [h.table().assign(model=kind, axis=axis) for (kind, axis), h in histories.items()]
 record.save_table("histories", pd.concat(curves))
-record.save_values(lstm_folder=folders["LSTM"])
+record.save_values(lstm_folder=folders["LSTM"], lstm=best_lstm["name"], n_seeds=n_seeds)
 
 # %% [markdown]
 # ## 8ε · The metric: the mean Spearman correlation of the three axes
 #
-# Spearman's correlation compares two **rankings**: does the model put the clips into the right order, from least to most
+# [Spearman](../docs/glossary.md#spearman-correlation)'s correlation compares two **rankings**: does the model put the clips into the right order, from least to most
 # danceable? It is 1 for the right order, 0 for a random one, -1 for the reverse. The lab's score is its mean over the
 # three axes.
 #
@@ -300,6 +317,7 @@ record.save_values(lstm_folder=folders["LSTM"])
 # fair beside them, and no order at all.
 
 # %%
+# The CNN's validation predictions of energy, bent and moved, and one constant.
 true = {"validation": by_part["val"], "heldout": by_part["held-out"]}
 true = {part: clips[axes].to_numpy() for part, clips in true.items()}
 target, predicted = true["validation"][:, 1], predictions["CNN", "validation"][:, 1]
@@ -326,6 +344,7 @@ runs.show_table(pd.DataFrame.from_dict(rows, orient="index"))
 # flatters on average; the held-out clips chose nothing. What did the validation part choose?
 
 # %% tags=["solution"]
+# Chosen by validation, before any held-out score is computed.
 on_validation = {
     kind: evaluation.mean_spearman(true["validation"], predictions[kind, "validation"], seed)
     for kind in specs
@@ -333,13 +352,14 @@ on_validation = {
 best = evaluation.highest(on_validation)
 told = ", ".join(f"{kind} {score}" for kind, score in on_validation.items())
 runs.tell(f"Mean Spearman on **validation**: {told}. Chosen: **{best}**.")
-record.save_values(best=best)
+record.save_values(best=best, on_validation={k: score.value for k, score in on_validation.items()})
 
 # %% [markdown]
 # Beside the networks stands a humble **SVR**: per mel band the mean, the deviation and the mean step between frames of a
 # whole clip, and a support vector regressor with one fixed setting. It is fitted on the train part, like them.
 
 # %%
+# Three numbers per band and clip; one regressor for each axis.
 splits = datasets.affect_splits(root / lab_data.MULTITASK, "mel", axes, parts)
 clips = {"train": splits.train, "validation": splits.val, "heldout": splits.test}
 statistics = {part: baselines.band_statistics(clips[part]) for part in clips}
@@ -363,6 +383,7 @@ title = f"Spearman on {len(ids['heldout'])} held-out clips"
 record.show(plots.score_plot(rows, title, "Spearman", 0.0, "no order at all"), "spearman")
 
 # %%
+# Clip by clip: the nearer to a rising line, the better the order.
 heldout = {kind: predictions[kind, "heldout"] for kind in names}
 panels = {
     axis: (true["heldout"][:, i], heldout[best][:, i], scores[best][axis])
@@ -376,10 +397,18 @@ record.show(plots.predicted_against_true(panels, f"{best} on held-out clips"), "
 # resamples the clips and looks at the difference of the two models each time.
 
 # %% tags=["solution"]
-pairs = [("LSTM", "CNN"), (best, "SVR")]
-for first, second in pairs:
-    compared = evaluation.compare_spearman(true["heldout"], heldout[first], heldout[second], seed)
-    runs.tell(compared.sentence(first, second, "mean Spearman on held-out clips"))
+# The mean over the trainings of each network, where there are several.
+for kind in specs:
+    heldout[kind] = [trios[kind, "heldout", number] for number in range(n_seeds)]
+compared = evaluation.holm({
+    (first, second): evaluation.compare_spearman(
+        true["heldout"], heldout[first], heldout[second], seed
+    )
+    for first, second in (("LSTM", "CNN"), ("LSTM", "SVR"), ("CNN", "SVR"))
+})  # fmt: skip
+record.show(plots.differences(compared, "mean Spearman"), "differences")
+record.add_comparisons(compared, "mean Spearman on held-out clips")
+runs.tell_comparisons(compared, "mean Spearman on held-out clips")
 
 
 # %% [markdown]
@@ -387,7 +416,6 @@ for first, second in pairs:
 #
 # The score is a correlation, so why not train on one? Spearman itself has no gradient (ranks jump), Pearson's correlation
 # inside a batch does. Replace this loss by an idea of yours: absolute error, Huber, a mixture.
-
 
 # %%
 class MyLoss(nn.MSELoss):
@@ -409,7 +437,7 @@ training.train(mine, *loaders[:2], **options["LSTM"], patience=patience, loss=My
                device=compute, name="my loss")  # fmt: skip
 labels = by_part["val"][axis].to_numpy()
 score = evaluation.spearman(labels, evaluation.predict(mine, loaders[1], compute), seed)
-squared = evaluation.spearman(labels, outputs["LSTM", "validation"][axis], seed)
+squared = evaluation.spearman(labels, outputs["LSTM", "validation", 0][axis], seed)
 print(f"Spearman for {axis} on validation: my loss {score}, squared error {squared}")
 
 # %% [markdown]

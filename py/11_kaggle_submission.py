@@ -16,6 +16,8 @@
 #
 # **Needs** the results of notebooks 08, 09 and 10. **Leaves** `solution.txt` in the run's folder. Step 11 is optional.
 #
+# **Takes** about ten seconds on the demo set with two CPU cores. With the lab's data: four times as many clips to predict.
+#
 # **The one insight:** write down what you expect, with its margin, *before* you look at the leaderboard.
 
 # %% [markdown]
@@ -37,6 +39,7 @@ except ImportError:
     sys.path.insert(0, str(hits[0]))
 
 # %%
+# What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
 import math
@@ -103,6 +106,7 @@ def stored_predictions(part):
 
 
 # %% tags=["solution"]
+# The lab's metric on the validation clips chooses; the SVR is no candidate.
 validation = {
     name: evaluation.mean_spearman(true["validation"], values, seed)
     for name, values in stored_predictions("validation").items()
@@ -111,6 +115,7 @@ candidates = {name: score for name, score in validation.items() if "reference" n
 chosen = evaluation.highest(candidates)
 title = f"Mean Spearman on {len(ids['validation'])} validation clips: what chooses"
 record.show(plots.score_plot(validation, title, "mean Spearman"), "choice")
+record.save_values(on_validation={name: score.value for name, score in validation.items()})
 runs.tell(f"Chosen on validation: **{chosen}**, {validation[chosen]}.")
 if validation["SVR, for reference"].value > validation[chosen].value:
     runs.tell("The SVR on band statistics is above it there: the network is not worth its GPU yet.")
@@ -188,12 +193,11 @@ runs.tell(f"`runs/{run_folder.name}/solution.txt`: a header and {n_rows} rows, o
 # ## 11γ · Submit it
 #
 # In the browser: open the competition of your year (`data_links.md` has the links), join it, *Submit Prediction*, upload
-# `solution.txt`, describe it in a line that names the run. On the command line, with Kaggle's own tool and your API token:
+# `solution.txt`, describe it in a line that names the run. On the command line, with an API token of your own:
 #
 # ```
-# pip install kaggle
-# kaggle competitions submit multitask-affective-music-lab-2022 -f solution.txt -m "multitask CNN, seed 0"
-# kaggle competitions submissions multitask-affective-music-lab-2022
+# ./run_all.sh submit --dry-run    # checks the file and shows what is expected
+# ./run_all.sh submit              # sends it, waits for the score, and stores it for 11δ
 # ```
 #
 # The leaderboard shows your best score. Submit what your validation part chose, once; trying many files and keeping the
@@ -217,6 +221,7 @@ n_heldout, n_test = len(ids["heldout"]), len(test_ids)
 wider = math.sqrt(1 + n_heldout / n_test)
 low = expected.value - wider * (expected.value - expected.low)
 high = expected.value + wider * (expected.high - expected.value)
+record.save_values(margin=[low, high], n_heldout=n_heldout)
 runs.tell(f"Expected mean Spearman: **{expected}**, from {n_heldout} held-out clips.")
 if expected.defined:
     runs.tell(
@@ -237,10 +242,11 @@ def judge(score, where):
 
 
 # %% [markdown]
-# **Your score.** Write the number of the leaderboard into a text file `kaggle_score.txt` in the run's folder, and run this
-# notebook again.
+# **Your score.** `./run_all.sh submit` stores it in the text file `kaggle_score.txt` in the run's folder; if you submitted in
+# the browser, write the number there yourself. Then run this notebook again.
 
 # %% tags=["solution"]
+# A number in a file, so that it stays when the notebook runs again.
 score_file = run_folder / "kaggle_score.txt"
 if score_file.is_file():
     text = score_file.read_text().strip()
@@ -248,6 +254,7 @@ if score_file.is_file():
         kaggle_score = float(text)
     except ValueError:
         raise settings.LabError(f"{score_file}:1: {text!r} is no number; write 0.7199") from None
+    record.save_values(kaggle_score=kaggle_score)
     runs.tell(judge(kaggle_score, "Kaggle's score"))
 else:
     runs.tell(
@@ -262,6 +269,7 @@ else:
 # score, and it must not change any choice above.
 
 # %% tags=["solution"]
+# Scored as Kaggle would: the file that was written is read back, and set beside the answers.
 names = ("multitask_test_answers.csv", "multitask_test_answers.txt")
 found = [place / name for place in (root.parent, root) for name in names]
 found = [file for file in found if file.is_file()]
@@ -281,6 +289,7 @@ else:
     runs.tell("No withheld answers beside these data: only Kaggle can score `solution.txt`.")
 
 # %%
+# What was expected, and what is known by now.
 scores = {f"expected ({n_heldout} held-out clips)": expected}
 if score_file.is_file():
     scores["Kaggle"] = evaluation.Score(kaggle_score)
@@ -294,7 +303,6 @@ record.show(plots.score_plot(scores, "Expected and reached", "mean Spearman"), "
 #
 # Spearman looks at ranks only, so models can be averaged by rank, whatever their scales. Does a mixture of all candidates do
 # better on validation than the chosen one? If so, and only then, it may be next time's entry.
-
 
 # %%
 def mixture(predictions):

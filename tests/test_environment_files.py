@@ -39,9 +39,11 @@ def locked() -> list[Requirement]:
 
 
 def conda_requirements() -> dict[str, str]:
-    """conda name -> range of environment.yml."""
+    """conda's name, or PyPI's of what conda has not -> range of environment.yml."""
     content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    (from_pip,) = (entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
     lines = [line for line in content["dependencies"] if isinstance(line, str)]
+    lines += [line for line in from_pip if not line.startswith("-")]
     return dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in lines)
 
 
@@ -88,7 +90,8 @@ def test_environment_yml_has_the_same_names_and_ranges() -> None:
 def test_environment_yml_makes_the_kit_itself_importable() -> None:
     content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert content["channels"] == ["conda-forge"]
-    assert {"pip": ["--editable ."]} in content["dependencies"]
+    (from_pip,) = (entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
+    assert from_pip[-1] == "--editable ."
     python = conda_requirements()["python"].lstrip("=")
     assert check_environment.read_project()["requires-python"] == ">=3.11,<3.14"
     assert Version("3.11") <= Version(python) < Version("3.14")

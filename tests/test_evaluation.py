@@ -6,13 +6,14 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 from sklearn import metrics
 
-from helpers import evaluation, models
+from helpers import evaluation, models, plots
 from helpers.data import AXES
 from helpers.evaluation import Score
 from helpers.settings import LabError
@@ -123,6 +124,21 @@ def test_f1_of_each_class_with_its_interval() -> None:
         60,
     )
     np.testing.assert_allclose([scores["Rock"].low, scores["Rock"].high], looped)
+
+
+def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s() -> None:
+    rng = np.random.default_rng(0)
+    belongs, scores = rng.random(40) < 0.3, rng.random(40).round(2)
+    precision, recall, thresholds = metrics.precision_recall_curve(belongs, scores)
+    own = evaluation.precision_recall(belongs, scores, thresholds)
+    np.testing.assert_allclose(own[0], precision[:-1])  # the last is a convention, at no threshold
+    np.testing.assert_allclose(own[1], recall[:-1])
+
+
+def test_precision_without_a_call_and_recall_without_a_clip_are_undefined() -> None:
+    nobody, scores = np.zeros(3, bool), np.array([0.1, 0.2, 0.3])
+    precision, recall = evaluation.precision_recall(nobody, scores, np.array([0.2, 0.5]))
+    assert precision[0] == 0 and np.isnan(precision[1]) and np.isnan(recall).all()
 
 
 def test_the_majority_answer_has_a_fair_accuracy_and_a_poor_macro_f1() -> None:
@@ -298,14 +314,118 @@ def test_a_comparison_with_an_undefined_score_says_so() -> None:
     ("score", "words"),
     [
         (Score(0.031, 0.01, 0.05), ("CNN is 0.031 above SVM in accuracy", "unlikely to be chance")),
-        (Score(-0.031, -0.05, -0.01), ("CNN is 0.031 below SVM", "is outside what resampling")),
-        (Score(0.031, -0.01, 0.07), ("-0.010 to +0.070", "is within what", "it may be chance")),
+        (Score(-0.031, -0.05, -0.01), ("CNN is 0.031 below SVM", "unlikely to be chance")),
+        (Score(0.031, -0.01, 0.07), ("-0.010 to +0.070", "it may be chance")),
         (Score(0.0, 0.0, 0.0), ("it may be chance",)),
     ],
 )
 def test_sentences_hold_for_their_numbers(score: Score, words: tuple[str, ...]) -> None:
-    sentence = evaluation.Comparison(score, 0.5).sentence("CNN", "SVM", "accuracy")
+    sentence = evaluation.Comparison(score, 0.01).sentence("CNN", "SVM", "accuracy")
     assert all(word in sentence for word in words), sentence
+    assert "p = 0.010" in sentence and "Holm" not in sentence
+
+
+def test_a_difference_is_clear_only_if_interval_and_p_value_agree() -> None:
+    assert evaluation.Comparison(Score(0.1, 0.02, 0.2), 0.04).clear
+    assert not evaluation.Comparison(Score(0.1, 0.02, 0.2), 0.06).clear
+    assert not evaluation.Comparison(Score(0.1, 0.02, 0.2), 0.04, 3, adjusted=0.12).clear
+    assert not evaluation.Comparison(Score(0.1, -0.02, 0.2), 0.04).clear
+
+
+def test_holm_corrects_as_in_a_worked_example() -> None:
+    """Holm 1979: times 4, 3, 2, 1 in rising order, never below the one before, at most 1."""
+    score = Score(0.1, 0.05, 0.15)
+    p_values = {"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.005}
+    compared = {name: evaluation.Comparison(score, p) for name, p in p_values.items()}
+    undefined = evaluation.Comparison(Score(math.nan, reason="equal"), math.nan)
+    corrected = evaluation.holm({**compared, "e": undefined})
+    assert list(corrected) == ["a", "b", "c", "d", "e"]
+    adjusted = [corrected[name].adjusted for name in "abcd"]
+    np.testing.assert_allclose(adjusted, [0.06, 0.03, 0.06, 0.02])
+    assert corrected["e"] is undefined
+    assert corrected["d"].clear and not corrected["a"].clear
+    words = "p = 0.040, p = 0.060 after Holm's correction for 4): it may be chance"
+    assert words in corrected["a"].sentence("CNN", "SVM", "accuracy")
+
+
+def test_one_comparison_needs_no_correction() -> None:
+    (only,) = evaluation.holm({"a": evaluation.Comparison(Score(0.1, 0.05, 0.2), 0.04)}).values()
+    assert only.clear and "Holm" not in only.sentence("CNN", "SVM", "accuracy")
+
+
+def test_several_trainings_count_with_their_mean() -> None:
+    true = np.arange(40) % 4
+    right, wrong = true, (true + 1) % 4
+    half = np.where(np.arange(40) < 20, true, wrong)
+    result = evaluation.compare_accuracy(true, [right, half], [half, wrong])
+    assert result.difference.value == pytest.approx(0.75 - 0.25)
+    assert "the mean over 2 and 2 trainings" in result.sentence("a", "b", "accuracy")
+    single = evaluation.compare_accuracy(true, [right], half)
+    assert single == evaluation.compare_accuracy(true, right, half)
+
+    targets, good = values(n=80)
+    noise = np.random.default_rng(2).uniform(size=targets.shape)
+    result = evaluation.compare_spearman(targets, [good, noise], noise)
+    one, other = (evaluation.mean_spearman(targets, v).value for v in (good, noise))
+    assert result.difference.value == pytest.approx((one + other) / 2 - other)
+    assert result.n_trainings == (2, 1)
+
+
+# ---- hardly any data ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "undefined"),
+    [
+        ([0, 0, 1, 1], [0, 0, 1, 1], ["Rock"]),  # a class without a test clip
+        ([0, 1, 2], [0, 0, 0], []),  # one clip per class
+        ([0, 1], [0, 0], ["Rock"]),  # two clips only
+        ([1], [0], ["Blues", "Rock"]),
+    ],
+)
+def test_hardly_any_clips_give_a_value_or_a_reason(
+    true: list[int], predicted: list[int], undefined: list[str]
+) -> None:
+    classes = ["Blues", "Pop", "Rock"]
+    arrays = np.array(true), np.array(predicted)
+    scores = evaluation.classification_scores(*arrays, len(classes))
+    assert all(score.defined and "nan" not in str(score) for score in scores.values())
+    per_class = evaluation.f1_scores(*arrays, classes)
+    assert [name for name, score in per_class.items() if not score.defined] == undefined
+    for name in undefined:
+        assert str(per_class[name]) == f"undefined (no test clip of {name})"
+    told = [str(score) for score in (*scores.values(), *per_class.values())]
+    assert not any("nan" in text.lower() for text in told)
+    table = evaluation.report_table(*arrays, classes)
+    assert not table.isna().any(axis=None)
+    figures = [
+        plots.confusion_matrix(evaluation.confusion_counts(*arrays, 3), classes, "Confusions"),
+        plots.score_plot(per_class, "F1", "F1"),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        assert "nan" not in figure.get_label().lower()
+        plt.close(figure)
+
+
+def test_two_clips_or_constant_predictions_leave_affect_undefined() -> None:
+    true, _ = values(n=2)
+    scores = evaluation.affect_scores(true, true)
+    assert {str(score) for score in scores.values()} == {
+        "undefined (2 clips are too few for a rank correlation)"
+    }
+    result = evaluation.compare_spearman(true, true, 1 - true)
+    figures = [
+        plots.score_plot(scores, "Spearman", "Spearman", 0.0),
+        plots.differences({("a", "b"): result}, "Spearman"),
+        plots.predicted_against_true(
+            {"energy": (true[:, 1], true[:, 1], scores["energy"])}, "Two clips"
+        ),
+    ]
+    for figure in figures:
+        figure.draw_without_rendering()
+        assert "nan" not in figure.get_label().lower(), figure.get_label()
+        plt.close(figure)
 
 
 # ---- predictions -------------------------------------------------------------------------------

@@ -141,6 +141,16 @@ def test_load_audio_mixes_resamples_and_cuts(tmp_path: Path):
     assert len(features.load_audio(path, offset=1.0)) == 2 * 22050
 
 
+def test_approximate_audio_has_about_the_mel_spectrogram_it_is_made_from(extracted):
+    mel = extracted.full[: features.N_MELS]
+    sound = features.approximate_audio(mel, seconds=1.5)
+    assert sound.dtype == np.float32 and len(sound) == pytest.approx(1.5 * 22050, abs=512)
+    assert np.abs(sound).max() == pytest.approx(0.9)
+    again = librosa.power_to_db(librosa.feature.melspectrogram(y=sound, sr=22050), ref=np.max)
+    assert np.corrcoef(again.ravel(), mel[:, : again.shape[1]].ravel())[0, 1] > 0.9
+    np.testing.assert_array_equal(features.approximate_audio(mel, seconds=1.5), sound)
+
+
 @pytest.mark.parametrize("offset", [2.5, 3.0, 60.0])
 def test_load_audio_names_a_file_that_ends_too_early(tmp_path: Path, offset: float):
     path = tmp_path / "short.wav"

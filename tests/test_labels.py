@@ -7,14 +7,19 @@ from __future__ import annotations
 import ast
 import csv
 import re
+import statistics
 from functools import cache
 from pathlib import Path
 
 import jupytext
+import nbformat
 import pytest
 from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from helpers.settings import load_profile
+from tools import pages
+from tools.commented import uncommented
 from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +30,7 @@ HANDOUT = (
     "11α, 11β, 11γ, 11δ, hand-in"
 ).split(", ")
 MOST_LINES, WIDEST = 40, 120
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 
 with (ROOT / "docs" / "labels.csv").open(encoding="utf-8", newline="") as _file:
     ROWS = list(csv.DictReader(_file))
@@ -161,7 +167,13 @@ def test_code_cells_can_be_read_at_a_glance(notebook: str) -> None:
 def test_every_notebook_opens_and_closes_as_the_others(notebook: str) -> None:
     prose = [cell.source for cell in cells(notebook) if cell.cell_type == "markdown"]
     assert re.match(rf"# {notebook[:2]} · ", prose[0])
-    for part in ("**What you will learn**", "**Needs**", "**Leaves**", "**The one insight"):
+    for part in (
+        "**What you will learn**",
+        "**Needs**",
+        "**Leaves**",
+        "**Takes**",
+        "**The one insight",
+    ):
         assert part in "\n".join(prose[:3]), f"{part} is missing in the opening"
     text = "\n".join(prose)
     assert "What we learned" in text and "<details>" in text
@@ -181,3 +193,55 @@ def test_solutions_are_marked(notebook: str) -> None:
 def test_no_notebook_has_a_branch_for_quick_runs(notebook: str) -> None:
     for cell in code_cells(notebook):
         assert not re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", cell.source)
+
+
+MEDIAN_LINES = 12
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_half_of_the_code_cells_have_at_most_twelve_lines(notebook: str) -> None:
+    sizes = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+    assert statistics.median(sizes) <= MEDIAN_LINES, sizes
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_the_code_is_commented(notebook: str) -> None:
+    assert uncommented(ROOT / "py" / f"{notebook}.py", f"py/{notebook}.py") == []
+    for cell in code_cells(notebook):  # in a notebook, for the private ones too
+        for node in ast.parse(re.sub(r"^%.*", "", cell.source, flags=re.MULTILINE)).body:
+            if isinstance(node, DEFINITIONS):
+                assert ast.get_docstring(node), f"no docstring: {node.name}"
+
+
+# ---- the glossary ------------------------------------------------------------------------------
+
+GLOSSARY_LINK = re.compile(r"\]\(\.\./docs/glossary\.md#([^)]+)\)")
+
+
+def glossary() -> list[str]:
+    """The anchors of its entries, as GitHub makes them."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    return [name.lower().replace(" ", "-") for name in re.findall(r"^### (.+)$", text, re.M)]
+
+
+def glossary_links(notebook: str) -> list[str]:
+    prose = (cell.source for cell in cells(notebook) if cell.cell_type == "markdown")
+    return [anchor for text in prose for anchor in GLOSSARY_LINK.findall(text)]
+
+
+def test_every_word_of_the_glossary_is_linked_where_it_comes_up_first() -> None:
+    entries = glossary()
+    assert len(set(entries)) == len(entries)
+    linked = [anchor for notebook in NOTEBOOKS for anchor in glossary_links(notebook)]
+    assert sorted(linked) == sorted(entries), "each once, and nothing else"
+
+
+def test_the_links_of_a_page_lead_into_the_glossary_s_page(tmp_path: Path) -> None:
+    page = pages.write_glossary(tmp_path).read_text(encoding="utf-8")
+    for anchor in glossary():
+        assert f'id="{anchor}"' in page
+    link = "[mel band](../docs/glossary.md#mel-band)"
+    notebook = new_notebook(cells=[new_markdown_cell(f"# A title\n{link}")])
+    nbformat.write(notebook, tmp_path / "x.ipynb")
+    pages.write_page(tmp_path / "x.ipynb", tmp_path / "x.html")
+    assert 'href="glossary.html#mel-band"' in (tmp_path / "x.html").read_text(encoding="utf-8")

@@ -152,7 +152,7 @@ def test_the_index_links_what_there_is(tmp_path: Path) -> None:
     content = pages.write_index(tmp_path, summary).read_text(encoding="utf-8")
     tags = Tags(content)
     links = [attributes.get("href") for attributes in tags.named("a")]
-    assert links == ["05_lstm.html", "../results.csv", "../summary.json"]
+    assert links == ["05_lstm.html", "../results.csv", "../summary.json", "glossary.html"]
     assert "accuracy of the LSTM: 0.41 &amp; more" in content
     assert "&lt;Error&gt;" in content and "needs 06_metrics" in content
     assert not tags.named("script")

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from helpers import plots
-from helpers.evaluation import Score
+from helpers.evaluation import Comparison, Score
 from helpers.training import History
 
 RNG = np.random.default_rng(0)
@@ -58,8 +58,41 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         np.array([[5, 1, 0], [0, 0, 0], [2, 2, 4]]), CLASSES, "Confusions"
     ),
     "score_plot": lambda: plots.score_plot(SCORES, "Scores", "accuracy", 0.18),
+    "differences": lambda: plots.differences(
+        {
+            ("LSTM", "SVM"): Comparison(Score(0.1, 0.02, 0.18), 0.01),
+            ("CNN", "SVM"): Comparison(Score(-0.01, -0.1, 0.08), 0.8),
+            ("CNN", "constant"): Comparison(Score(math.nan, reason="equal"), math.nan),
+        },
+        "accuracy",
+    ),
+    "shares": lambda: plots.shares(
+        {
+            "plain": pd.Series({"valence": 0.6, "energy": 0.4}),
+            "weighted": pd.Series({"valence": 0.5, "energy": 0.5}),
+        },
+        "Shares",
+        "share (%)",
+    ),
+    "beats_on_spectrogram": lambda: plots.beats_on_spectrogram(
+        MEL, np.array([0.1, 0.3, 40.0]), "7: Rock", "stored", seconds=0.6
+    ),
     "class_f1": lambda: plots.class_f1(
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
+    ),
+    "threshold_choice": lambda: plots.threshold_choice(
+        np.linspace(0, 1, 5),
+        np.array([0.3, 0.5, 0.9, 1.0, np.nan]),
+        np.linspace(1, 0, 5),
+        2,
+        0.3,
+        "Rock from 0.50 on: precision 0.90",
+    ),
+    "threshold_choice of what is undefined": lambda: plots.threshold_choice(
+        np.linspace(0, 1, 5), np.full(5, np.nan), np.full(5, np.nan), 2, 0.0, "No clip of Rock"
+    ),
+    "clip_and_neighbours": lambda: plots.clip_and_neighbours(
+        MEL, {"Blues": 0.2, "Rock (true)": 0.8}, {"Rock (clip 7)\ncosine 0.9": MEL}, "A clip"
     ),
     "predicted_against_true": lambda: plots.predicted_against_true(
         {"valence": (UNIT[:, 0], UNIT[:, 1], SCORES["LSTM"]), "energy": (*UNIT.T, SCORES["none"])},

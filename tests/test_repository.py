@@ -37,6 +37,7 @@ ORDER = (
     "evaluation",
     "runs",
     "plots",
+    "explore",
     "submission",
 )
 
@@ -149,7 +150,7 @@ def test_nothing_is_left_unfinished() -> None:
 def test_what_is_written_at_run_time_is_ignored() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("no git checkout")
-    names = [".venv/x", ".cache/x", "runs/x", "data/x", "helpers/__pycache__/x.pyc"]
+    names = [".venv/x", ".cache/x", "runs/x", "data/x", "my_report/x", "helpers/__pycache__/x.pyc"]
     done = subprocess.run(
         ["git", "check-ignore", *names], cwd=ROOT, capture_output=True, text=True, check=False
     )

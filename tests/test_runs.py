@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from PIL import Image
 from helpers import data as lab_data
 from helpers import models, runs
 from helpers.datasets import BandScaler
-from helpers.evaluation import Score
+from helpers.evaluation import Comparison, Score
 from helpers.settings import LabError
 
 SPEC = {
@@ -256,6 +257,25 @@ def test_on_kaggle_another_kernel_s_output_is_found(
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), before)
 
 
+def test_of_two_kernels_outputs_the_one_that_was_made_last_wins(
+    home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the records say: when a folder was mounted tells nothing."""
+    monkeypatch.setattr(runs, "KAGGLE_INPUT", tmp_path / "kaggle")
+    stored = {}
+    for number, (kernel, year) in enumerate((("b-new", 2026), ("c-old", 2024), ("a-old", 2025))):
+        path, stored[kernel] = store_model(runs.open_record("05_lstm", data, 0), seed=number)
+        about = path.parents[1] / "record.json"
+        text = re.sub(r'"started": "\d{4}', f'"started": "{year}', about.read_text())
+        about.write_text(text)
+        mounted = tmp_path / "kaggle" / kernel / "runs" / "interactive" / "records"
+        mounted.mkdir(parents=True)
+        path.parents[1].rename(mounted / "05_lstm")
+    reader = runs.open_record("06_metrics", data, 0)
+    found = predictions(reader.load_checkpoint("05_lstm", "lstm"))
+    np.testing.assert_array_equal(found, stored["b-new"])
+
+
 # ---- results -----------------------------------------------------------------------------------
 
 SCORES = {"accuracy": Score(0.5, 0.4, 0.6), "macro F1": Score(0.3, 0.2, 0.4)}
@@ -294,6 +314,27 @@ def test_an_undefined_score_is_stored_as_an_empty_value(home: Path, data: Path) 
     record = runs.open_record("08_regression", data, 0)
     record.add_scores("x", "mel", "held-out", {"Spearman": Score(math.nan, reason="equal")}, 9)
     assert ",Spearman,,,,0,9" in (record.folder / "results.csv").read_text()
+
+
+def test_comparisons_are_told_and_stored_as_rows(
+    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = runs.open_record("07_cnn", data, 0)
+    undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
+    clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
+    compared = {("CNN", "SVM"): clear, ("CNN", "constant"): undefined}
+    for _ in range(2):  # a cell that is run again adds nothing
+        record.add_comparisons(compared, "accuracy")
+    table = record.load_table("07_cnn", "comparisons")
+    assert tuple(table.columns) == runs.COMPARISON_COLUMNS and len(table) == 2
+    assert table.loc[0, ["difference", "low", "high", "p", "p_holm"]].tolist() == [
+        0.1, 0.05, 0.15, 0.004, 0.008,
+    ]  # fmt: skip
+    assert table.loc[1, "undefined"] == "all predictions are equal"
+    runs.tell_comparisons(compared, "accuracy")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("- CNN is 0.100 above SVM in accuracy (95 % interval")
+    assert second == "- CNN and constant cannot be compared: all predictions are equal."
 
 
 def test_the_results_of_a_run_are_joined(
@@ -374,6 +415,25 @@ def test_a_figure_without_alt_text_is_refused(home: Path, data: Path) -> None:
     assert not (record.folder / "figures").exists()
 
 
+def test_a_figure_may_take_the_place_of_one_that_is_shown_and_not_of_the_stored_one(
+    home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, str] = {}
+    monkeypatch.setattr(runs, "_in_notebook", lambda: True)
+    for name in ("display", "update_display"):
+        show = lambda image, display_id: shown.update({display_id: image.alt})  # noqa: E731
+        monkeypatch.setattr(f"IPython.display.{name}", show)
+    record = runs.open_record("05_lstm", data, 0)
+    record.show(plt.figure(label="One."), "curves", display_id="here")
+    before = (record.folder / "figures" / "curves.png").read_bytes()
+    runs.replace_shown(plt.figure(label="Another."), "here")
+    assert shown == {"here": "Another."}
+    assert (record.folder / "figures" / "curves.png").read_bytes() == before
+    with pytest.raises(LabError, match="has no alt text"):
+        runs.replace_shown(plt.figure(), "here")
+    plt.close("all")
+
+
 def test_a_figure_is_stored_with_its_alt_text(
     home: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,6 +445,9 @@ def test_a_figure_is_stored_with_its_alt_text(
     with Image.open(record.folder / "figures" / "curves.png") as picture:
         assert picture.text["Description"] == "A line that rises."
         assert picture.width > 300
+    printed = (record.folder / "figures" / "curves.pdf").read_bytes()
+    assert printed.startswith(b"%PDF-") and b"/CreationDate" not in printed
+    assert b"/FontFile2" in printed, "text stays text"
     stored = json.loads((record.folder / "figures.json").read_text())
     assert stored == {"curves": "A line that rises."}
     assert not plt.fignum_exists(figure.number)  # closed: many figures would fill the memory

@@ -209,6 +209,21 @@ def test_without_a_home_the_checkout_is_used(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.project_root() == ROOT
 
 
+def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout, working = tmp_path / "input" / "kit", tmp_path / "working"
+    for folder in (checkout / "helpers", checkout / "notebooks", working):
+        folder.mkdir(parents=True)
+    (checkout / "run_all.sh").touch()
+    monkeypatch.delenv("MUSICLAB_HOME")
+    monkeypatch.setattr(settings, "__file__", str(checkout / "helpers" / "settings.py"))
+    assert settings.project_root() == checkout, "anywhere else"
+    monkeypatch.setattr(settings, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(settings, "KAGGLE_WORKING", working)
+    assert settings.project_root() == working
+
+
 def test_a_home_that_cannot_be_made_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,13 +10,19 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import runs
 from helpers.data import MULTITASK, read_tracks
 from helpers.submission import HEADER, check_solution
+from tests.browser import faults_of_page
+from tools import labels
 from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.report.blocks import Sentence, Table
+from tools.report.content import chapters
+from tools.report.source import open_run
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
@@ -133,7 +139,8 @@ def test_scripts_leave_figures_with_alt_texts(scripts: Done) -> None:
         folder = scripts.run / "records" / name
         told = json.loads((folder / "figures.json").read_text())
         assert told and all(told.values())
-        assert {path.stem for path in (folder / "figures").glob("*.png")} == set(told)
+        for kind in ("png", "pdf"):
+            assert {path.stem for path in (folder / "figures").glob(f"*.{kind}")} == set(told)
 
 
 def test_nothing_half_written_is_left(scripts: Done) -> None:
@@ -201,6 +208,38 @@ def test_the_runner_executes_all_ten_notebooks(lab: Done) -> None:
         assert name in process.stdout
 
 
+def test_every_label_is_answered_in_the_executed_notebooks(lab: Done, tmp_path: Path) -> None:
+    run = lab.home / "runs" / "smoke"
+    assert list(labels.missing(run)) == []
+
+    broken = shutil.copytree(run, tmp_path / "broken")
+    (broken / "records" / "07_cnn" / "figures" / "four_operations.png").unlink()
+    path = broken / "notebooks" / "05_lstm.ipynb"
+    path.write_text(path.read_text(encoding="utf-8").replace("## 5γ · ", "## "), encoding="utf-8")
+    (broken / "notebooks" / "10_multitask.ipynb").unlink()
+    assert list(labels.missing(broken)) == [
+        "5γ (05_lstm): no heading",
+        "7γ (07_cnn): no figure four_operations",
+        "10_multitask: not executed in broken",
+    ]
+
+
+def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
+    """The smoke profile trains everything twice."""
+    records = lab.home / "runs" / "smoke" / "records"
+    for notebook, name in (
+        ("05_lstm", "lstm_mel_full"), ("07_cnn", "cnn_mel_refit"), ("08_regression", "cnn_energy"),
+    ):  # fmt: skip
+        first, second = (
+            (records / notebook / "checkpoints" / f"{n}.safetensors").read_bytes()
+            for n in (name, runs.of_seed(name, 1))
+        )
+        assert first != second, f"{name}: two seeds, the same weights"
+    for notebook in ("07_cnn", "08_regression", "09_transfer", "10_multitask"):
+        path = lab.home / "runs" / "smoke" / "notebooks" / f"{notebook}.ipynb"
+        assert "mean over 2 and" in path.read_text(encoding="utf-8"), notebook
+
+
 def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
     run = lab.home / "runs" / "smoke"
     check_results(run)
@@ -214,6 +253,35 @@ def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
         assert rows[name]["peak_mb"] < 3 * 1024
     latest = lab.home / "runs" / "latest"
     assert latest.resolve().name == "smoke" or latest.read_text().strip() == "smoke"
+
+
+def test_a_browser_shows_every_page_whole_and_is_sent_nowhere(lab: Done, browser: Any) -> None:
+    pages = sorted((lab.home / "runs" / "smoke" / "pages").glob("*.html"))
+    assert len(pages) > len(NOTEBOOKS)
+    assert {page.name: faults_of_page(browser, page) for page in pages} == {
+        page.name: [] for page in pages
+    }
+
+
+def test_the_report_finds_everything_that_it_tells_in_the_records(
+    lab: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSICLAB_HOME", str(lab.home))
+    blocks = [
+        block
+        for chapter in chapters(open_run("smoke"))
+        for section in chapter.sections
+        for block in section.blocks
+    ]
+    told = {block.key for block in blocks if isinstance(block, Sentence | Table)}
+    # What is left out where a run has not stored it.
+    wanted = "gradient_reach chroma_time padding baselines digits cnn_size sizes cnn_trained "
+    wanted += "chosen_with_scores genre_f1 genre_kept constant_losses hardest costs "
+    wanted += "submitted_with_score clear_count differences"
+    assert set(wanted.split()) <= told
+    for one_of in ("overfit_", "axis_", "tuned_", "race_", "compare_"):
+        assert any(key.startswith(one_of) for key in told), one_of
+    assert "axis_loss" not in told
 
 
 def test_scripts_and_the_runner_agree(scripts: Done, lab: Done) -> None:

@@ -60,12 +60,16 @@ def test_wrong_predictions_write_nothing(
         ([HEADER, ROW], "1 test clips are missing and 0 rows belong to no test clip"),
         ([HEADER, ROW, OTHER, OTHER.replace("739", "740")], "0 test clips .* 1 rows belong to no"),
         ([HEADER, ROW, OTHER, ROW], ":4: clip 123212738 stands there twice"),
-        ([HEADER, ROW, "123212739,0.5,0.5,0.5"], ":3: '123212739' must end in .fused.full.npy.gz"),
+        (
+            [HEADER, ROW, "123212739,0.5,0.5,0.5"],
+            ":3: '123212739' must be the clip's id and .fused",
+        ),
+        ([HEADER, ROW, OTHER.replace(".fused", ".x.fused")], ":3: '123212739.x.fused.*' must be"),
         ([HEADER, ROW, OTHER.replace("0.500", "high", 1)], ":3: a value is not a number"),
         ([HEADER, ROW, OTHER.replace("0.500", "nan", 1)], ":3: expected 3 values in 0..1"),
         ([HEADER, ROW, OTHER.replace("0.500", "1.5", 1)], ":3: expected 3 values in 0..1"),
         ([HEADER, ROW, OTHER + ",0.5"], ":3: expected 3 values in 0..1"),
-        ([HEADER, ROW, "", OTHER], ":3: '' must end in"),
+        ([HEADER, ROW, "", OTHER], ":3: '' must be the clip's id"),
     ],
 )
 def test_a_bad_submission_is_named_with_its_line(lines: list[str], message: str) -> None:

@@ -313,6 +313,7 @@ def test_two_trainings_join_into_one_history() -> None:
     first = training.History("a", [3, 2], [3, 1.5], [1, 1], best_epoch=2)
     second = training.History("b", [2, 1, 1], [2, 1, 4], [1, 1, 1], best_epoch=2)
     joined = first.then(second)
+    assert joined.stage_ends == [len(first.train_loss)] and first.stage_ends == []
     assert (joined.name, joined.best_epoch) == ("a", 4)
     assert joined.val_loss == [3, 1.5, 2, 1, 4]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import signal
 import sys
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from helpers import settings
-from helpers.settings import LabError, did_you_mean, profile_names
+from helpers.settings import LabError, profile_names
 from tools.notebooks import Lab, script_contents
+from tools.options import Parser
 from tools.plan import GIB_PER_JOB, Plan, make_plan
 from tools.run_folder import opened, remove_old_runs, write_kernel_spec
 
@@ -25,6 +27,10 @@ examples:
   ./run_all.sh --data ~/data --name real
   ./run_all.sh lab                     JupyterLab, to read and to try things
   ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
+  ./run_all.sh report --members "Name One, 03112345"     the report, as PDF, Word and Markdown
+  ./run_all.sh hand-in --members "Name One, 03112345"    the zip that is handed in
+  ./run_all.sh kaggle-push             runs the notebooks on Kaggle's GPU
+  ./run_all.sh submit                  sends solution.txt to the Kaggle competition
 
 Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
 results.csv, summary.json, the executed notebooks, figures and checkpoints.
@@ -32,28 +38,32 @@ exit codes: 0 all done, 1 a notebook failed, 2 wrong use, 130 interrupted
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        known = [option for action in self._actions for option in action.option_strings]
-        words = message.partition("unrecognized arguments: ")[2].split()
-        hint = did_you_mean(words[0], known) if words else ""
-        raise LabError(f"{message}{hint}; ./run_all.sh --help shows what there is")
+# Each in a module of its own: a function `main` that takes the rest of the command line.
+COMMANDS = {
+    "bench": "benchmarks.speed",
+    "report": "tools.report.command",
+    "hand-in": "tools.hand_in",
+    "kaggle-push": "tools.kaggle_push",
+    "submit": "tools.submit",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="./run_all.sh",
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
-        "       ./run_all.sh bench [options of the benchmark]",
+        "       ./run_all.sh bench | report | hand-in | kaggle-push | submit [--help]",
         description="Run the notebooks of the lab and show what came out.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--data", metavar="DIR|demo", help="the data folder, or the demo set that the kit makes")
+    add(
+        "--data",
+        metavar="DIR|demo|kaggle",
+        help="the data folder, the demo set that the kit makes, or the lab's data from Kaggle",
+    )
     add(
         "--profile",
         metavar="NAME|FILE",
@@ -95,10 +105,8 @@ def main(argv: Sequence[str] | None = None, lab: Lab | None = None) -> int:
     try:
         if arguments[:1] == ["lab"]:
             return _open_jupyter_lab(lab, arguments[1:])
-        if arguments[:1] == ["bench"]:
-            from benchmarks.speed import main as measure_speed
-
-            return measure_speed(arguments[1:])
+        if arguments and arguments[0] in COMMANDS:
+            return importlib.import_module(COMMANDS[arguments[0]]).main(arguments[1:])
         options = _parser().parse_args(arguments)
         keep = _number_to_keep(options.keep)
         if options.skip_bad:
@@ -145,6 +153,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
         if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
             del rows[DEMO_TASK]
         summary = write_results(plan, rows, time.monotonic() - begin)
+        pages.write_glossary(plan.folder / "pages")
         index = pages.write_index(plan.folder, summary)
     display.print_table(console, rows.values())
     console.print(

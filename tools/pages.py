@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import html
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ TOOLS = Path(__file__).resolve().parent
 TEMPLATE = TOOLS / "page_template"
 # A page depends on these besides its notebook.
 SOURCES = (Path(__file__).resolve(), *sorted(TEMPLATE.iterdir()))
+GLOSSARY = TOOLS.parent / "docs" / "glossary.md"
+GLOSSARY_PAGE = "glossary.html"
 # The browser itself enforces that a page loads nothing and runs nothing.
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 NO_ALT = "figure without a description"
@@ -42,9 +45,25 @@ def write_page(notebook: Path, page: Path) -> None:
         ),
         page.stem,
     )
+    write_atomically(page, _rendered(node, title))
+
+
+def write_glossary(folder: Path) -> Path:
+    """Write the glossary's page, to which the pages of the notebooks in `folder` link."""
+    import nbformat
+
+    text = GLOSSARY.read_text(encoding="utf-8")
+    cell = nbformat.v4.new_markdown_cell(text)
+    page = folder / GLOSSARY_PAGE
+    write_atomically(page, _rendered(nbformat.v4.new_notebook(cells=[cell]), "Glossary"))
+    return page
+
+
+def _rendered(node: Any, title: str) -> str:
+    """A notebook as the HTML of its page."""
     resources = {"page": {"title": title, "policy": POLICY, "style": _style()}}
     content, _ = _exporter().from_notebook_node(node, resources)
-    write_atomically(page, content)
+    return content
 
 
 def write_index(run: Path, summary: dict[str, Any]) -> Path:
@@ -117,9 +136,16 @@ def _exporter() -> HTMLExporter:
         def latex_environment(self, name: str, body: str) -> str:
             return formula(f"\\begin{{{name}}}{body}\\end{{{name}}}", block=True)
 
+        def heading(self, text: str, level: int, **attributes: Any) -> str:
+            """With an anchor in small letters, as GitHub makes them."""
+            plain = re.sub(r"<[^>]+>|[^\w\s-]", "", html.unescape(text)).strip().lower()
+            anchor = re.sub(r"\s", "-", plain)
+            return f'<h{level} id="{anchor}">{text}</h{level}>\n'
+
     def markdown(source: str) -> str:
         renderer = Renderer(escape=False)
-        return nothing_remote(MarkdownWithMath(renderer=renderer).render(source))
+        page = nothing_remote(MarkdownWithMath(renderer=renderer).render(source))
+        return page.replace('href="../docs/glossary.md', f'href="{GLOSSARY_PAGE}')
 
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,

@@ -19,7 +19,7 @@ from tools.notebooks import Lab, script_contents
 from tools.processes import cores_available, memory_available, threads_available
 from tools.run_folder import Paths
 
-DEMO = "demo"
+DEMO, KAGGLE = "demo", "kaggle"
 DEMO_PROFILE, GPU_PROFILE = "demo", "full"
 GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
@@ -217,6 +217,10 @@ def _find_data(data: str) -> tuple[Path, bool]:
     demo = (settings.cache_dir() / "demo" / "data").resolve()
     if data == DEMO:
         return demo, True
+    if data == KAGGLE:
+        from tools.kaggle_data import fetch_data
+
+        return fetch_data().resolve(), False
     try:
         folder = find_data(data).resolve()
     except LabError:

@@ -8,6 +8,7 @@ import importlib.metadata
 import io
 import json
 import platform
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -124,6 +125,7 @@ def summary(plan: Plan, rows: Iterable[Row], seconds: float) -> dict[str, Any]:
         "left_out": left_out(plan),
         "seeds": {name: values.get("seed") for name, values in parameters.items()},
         "parameters": parameters,
+        "commit": code_commit(plan.lab.root),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": package_versions(),
@@ -141,6 +143,23 @@ def left_out(plan: Plan) -> list[str]:
         return store.left_out(plan.data)
     except LabError as error:  # nothing is left to learn from: the notebooks said so, too
         return [str(error)]
+
+
+def code_commit(root: Path) -> str:
+    """The commit of a checkout, with `+` where files differ from it; empty outside of git."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        changed = bool(commit) and bool(git("status", "--porcelain", "--untracked-files=no"))
+    except OSError:  # git is not installed
+        return ""
+    return commit + "+" * changed
 
 
 def package_versions() -> dict[str, str]:

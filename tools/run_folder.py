@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from helpers import settings
-from helpers.settings import LabError
+from helpers.settings import LabError, did_you_mean, profile_names
 
 LOCK, TASKS, SUMMARY = ".lock", "tasks.json", "summary.json"
 INTERACTIVE = "interactive"  # where notebooks outside of a run store; helpers/runs.py
@@ -132,6 +133,35 @@ def _remove_leftovers(folder: Path) -> None:
     for pattern in ("**/.*.part", "notebooks/*.partial.ipynb", "progress/*.json"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
+
+
+def find_run(name: str | None = None) -> Path:
+    """The folder of a finished run: the one named, else the one that `runs/latest` points at.
+
+    Raises LabError where there is none, and for a name that no finished run has.
+    """
+    runs = settings.project_root() / "runs"
+    finished = sorted(path.parent.name for path in runs.glob(f"*/{SUMMARY}"))
+    wanted = _latest(runs) if name in (None, "latest") else name
+    if not finished or not wanted:
+        raise LabError(f"{runs}: no finished run; make one with ./run_all.sh")
+    if wanted not in finished:
+        known = [other for other in finished if other != "latest"]
+        raise LabError(
+            f"{runs / wanted}: no finished run{did_you_mean(wanted, known)}; finished are: "
+            f"{', '.join(known)}"
+        )
+    return runs / wanted
+
+
+def command_of(run: Path) -> str:
+    """The command that brings a finished run up to date, as its summary says it was made."""
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    data = "demo" if summary["data"]["demo"] else shlex.quote(summary["data"]["folder"])
+    profile = summary["profile"]
+    return f"./run_all.sh --name {run.name} --data {data}" + (
+        f" --profile {profile}" if profile in profile_names() else ""
+    )
 
 
 def remove_old_runs(current: Path, keep: int) -> list[str]:

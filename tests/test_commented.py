@@ -1,0 +1,68 @@
+"""The rule that code is commented: what it lets pass, and how it names what it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.commented import uncommented
+
+ROOT = Path(__file__).resolve().parents[1]
+LONG = "\n".join(f"a{number} = {number}" for number in range(6))
+
+
+def said(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "some.py"
+    path.write_text(text, encoding="utf-8")
+    return uncommented(path, "py/some.py")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# %%\n" + LONG.replace("\na5 = 5", ""),
+        f"# %%\n# What these are for.\n{LONG}",
+        f'# %%\ndef f():\n    """Does it."""\n    return 1\n\n{LONG}',
+        f"# %% [markdown]\n# Prose\n#\n{LONG.replace('a', '# a')}",
+        "def _private():\n    return 1\n",
+        "# Adds up.\ndef f(a, b):\n    return a + b\n",
+        "class A:\n    '''A thing.'''\n    def _own(self):\n        return 1\n",
+        "",
+    ],
+)
+def test_what_is_commented_passes(tmp_path: Path, text: str) -> None:
+    assert said(tmp_path, text) == []
+
+
+@pytest.mark.parametrize(
+    "comment", ["", "# %load_ext autoreload\n", "# noqa\n", "# fmt: skip\n", "# ----\n"]
+)
+def test_a_long_cell_without_words_is_named_with_its_line(tmp_path: Path, comment: str) -> None:
+    text = f"# %%\n# Said here.\nx = 1\n\n# %%\n{comment}{LONG}\n\n\n# %% [markdown]\n# Prose\n"
+    n_lines = 7 if comment else 6
+    assert said(tmp_path, text) == [
+        f"py/some.py:6: a code cell of {n_lines} lines without a comment; say what it is for"
+    ]
+
+
+def test_what_is_public_and_says_nothing_is_named(tmp_path: Path) -> None:
+    text = (
+        "def f():\n    return 1\n\n\nclass A:\n    'A thing.'\n\n    def g(self):\n        pass\n"
+    )
+    assert said(tmp_path, text) == [
+        "py/some.py:1: f has no docstring or comment; add a line",
+        "py/some.py:8: g has no docstring or comment; add a line",
+    ]
+
+
+def test_what_is_no_python_is_one_line(tmp_path: Path) -> None:
+    (line,) = said(tmp_path, "# %%\nx = (\n")
+    assert line.startswith("py/some.py:2: no valid Python")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "helpers").glob("*.py")), ids=lambda path: path.stem
+)
+def test_helpers_are_commented(path: Path) -> None:
+    assert uncommented(path, f"helpers/{path.name}") == []

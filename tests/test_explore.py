@@ -1,0 +1,318 @@
+"""The explorers: with controls a choice changes the picture; without, one fixed choice is shown."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers import demo, explore, plots, runs
+from helpers.data import GENRE
+from helpers.datasets import genre_splits
+from helpers.models import Classifier, CNNBackbone
+from helpers.runs import Record
+from helpers.settings import LabError, seed_everything
+
+CLASSES = ["Blues", "Pop", "Rock"]
+TRUE = np.array([0, 0, 1, 1, 1, 1])  # no clip of Rock
+PROBABILITIES = np.array(
+    [[0.8, 0.1, 0.1], [0.4, 0.5, 0.1], [0.1, 0.9, 0.0],
+     [0.2, 0.7, 0.1], [0.3, 0.4, 0.3], [0.6, 0.4, 0.0]]
+)  # fmt: skip
+
+
+def small_cnn() -> Classifier:
+    seed_everything(0)
+    return Classifier(CNNBackbone(128, (2, 2, 2, 4)), n_classes=3)
+
+
+EXPLORERS: dict[str, Callable[[Record], None]] = {
+    "explore_clips": explore.two_clips,
+    "explore_threshold": lambda record: explore.threshold(record, TRUE, PROBABILITIES, CLASSES),
+    "explore_neighbours": lambda record: explore.neighbours(
+        record, small_cnn(), genre_splits(record.data / GENRE, "mel", 0).train
+    ),
+}
+each = pytest.mark.parametrize("name", EXPLORERS)
+
+
+class Screen:
+    """What a notebook shows: widgets, and pictures that may be replaced."""
+
+    def __init__(self) -> None:
+        self.widgets: list[Any] = []
+        self.pictures: list[Any] = []
+
+    def display(self, thing: Any, display_id: str | None = None) -> None:
+        (self.pictures if hasattr(thing, "alt") else self.widgets).append(thing)
+        self.display_id = display_id
+
+    def update_display(self, thing: Any, display_id: str) -> None:
+        assert display_id == self.display_id, "another picture would be replaced"
+        self.pictures.append(thing)
+
+    def all(self) -> Iterator[Any]:
+        """Every widget that is shown now."""
+        waiting = list(self.widgets)
+        while waiting:
+            widget = waiting.pop(0)
+            waiting += getattr(widget, "children", ())
+            yield widget
+
+    def find(self, description: str) -> Any:
+        """The control with this description."""
+        (found,) = (w for w in self.all() if getattr(w, "description", None) == description)
+        return found
+
+    def kinds(self) -> list[str]:
+        return [type(widget).__name__ for widget in self.all()]
+
+    def labels(self) -> list[str]:
+        return [widget.value for widget in self.all() if type(widget).__name__ == "Label"]
+
+
+@pytest.fixture
+def record(mini_data: Path, home: Path) -> Record:
+    return runs.open_record("01_visualization", mini_data, 0)
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """As in JupyterLab: there can be controls."""
+    screen = Screen()
+    monkeypatch.setattr(explore, "_advice", str)
+    monkeypatch.setattr(runs, "_in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", screen.display)
+    monkeypatch.setattr("IPython.display.update_display", screen.update_display)
+    return screen
+
+
+def stored(record: Record, name: str) -> bytes:
+    return (record.folder / "figures" / f"{name}.png").read_bytes()
+
+
+# ---- without controls --------------------------------------------------------------------------
+
+
+@each
+def test_without_jupyter_one_fixed_choice_is_shown(
+    record: Record, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    EXPLORERS[name](record)
+    printed = capsys.readouterr().out
+    assert f"figure {name}: " in printed and "./run_all.sh lab" in printed
+    assert stored(record, name).startswith(b"\x89PNG")
+
+
+def test_the_fixed_choice_is_always_the_same(record: Record) -> None:
+    explore.two_clips(record)
+    before = stored(record, "explore_clips")
+    explore.two_clips(record)
+    assert stored(record, "explore_clips") == before
+
+
+@pytest.mark.parametrize(
+    ("headless", "kernel", "installed", "advice"),
+    [
+        ("1", True, True, "JupyterLab"),  # run by the runner
+        ("0", False, True, "JupyterLab"),  # a terminal's IPython
+        ("0", True, False, "pip install ipywidgets"),
+        ("0", True, True, ""),
+    ],
+)
+def test_controls_are_left_out_where_they_cannot_be_shown(
+    monkeypatch: pytest.MonkeyPatch, headless: str, kernel: bool, installed: bool, advice: str
+) -> None:
+    monkeypatch.setenv("MUSICLAB_HEADLESS", headless)
+    shell = SimpleNamespace(kernel=object() if kernel else None)
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    if not installed:
+        monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert advice in explore._advice()
+    assert bool(explore._advice()) == bool(advice)
+
+
+def test_without_ipywidgets_the_figure_is_shown_all_the_same(
+    record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUSICLAB_HEADLESS", "0")
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setattr(runs, "_in_notebook", lambda: False)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    EXPLORERS["explore_threshold"](record)
+    assert "figure explore_threshold: Pop from 0.50 on" in capsys.readouterr().out
+
+
+# ---- with controls -----------------------------------------------------------------------------
+
+
+@each
+def test_the_page_begins_with_the_fixed_choice(record: Record, screen: Screen, name: str) -> None:
+    EXPLORERS[name](record)
+    (picture,) = screen.pictures
+    assert picture.data == stored(record, name) and picture.alt
+
+
+@each
+def test_every_control_says_what_it_is_for(record: Record, screen: Screen, name: str) -> None:
+    EXPLORERS[name](record)
+    kinds = ("Dropdown", "FloatSlider", "Button")
+    told = [widget.description for widget in screen.all() if type(widget).__name__ in kinds]
+    assert len(told) >= 2 and all(told) and len(set(told)) == len(told)
+
+
+CHANGES = [
+    ("explore_clips", "first genre", "Hip-Hop", "Hip-Hop (clip "),
+    ("explore_clips", "picture", "beat chroma", "chromagram, frequency up, beat number"),
+    ("explore_threshold", "threshold", 0.65, "Pop from 0.65 on: precision 1.00, recall 0.50"),
+    ("explore_threshold", "class (clips)", 0, "Blues from 0.50 on: precision 0.50, recall 0.50"),
+]
+
+
+@pytest.mark.parametrize(("name", "control", "value", "told"), CHANGES)
+def test_a_choice_draws_another_picture_once(
+    record: Record, screen: Screen, name: str, control: str, value: object, told: str
+) -> None:
+    EXPLORERS[name](record)
+    fixed = stored(record, name)
+    screen.find(control).value = value
+    before, after = screen.pictures
+    assert told in after.alt and told not in before.alt
+    assert after.data != before.data
+    assert stored(record, name) == fixed, "the run keeps the fixed choice"
+
+
+def test_another_clip_has_other_neighbours(record: Record, screen: Screen) -> None:
+    EXPLORERS["explore_neighbours"](record)
+    clip = screen.find("clip")
+    clip.value = next(value for _, value in clip.options if value != clip.value)
+    before, after = screen.pictures
+    assert after.alt.split(" is taken for ")[0] != before.alt.split(" is taken for ")[0]
+    assert after.data != before.data
+
+
+def test_a_slider_that_moves_draws_when_it_is_let_go(record: Record, screen: Screen) -> None:
+    EXPLORERS["explore_threshold"](record)
+    assert screen.find("threshold").continuous_update is False
+
+
+def test_an_error_is_shown_and_the_next_choice_works(
+    record: Record, screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    shell = SimpleNamespace(kernel=None, showtraceback=lambda error, **_: seen.append(error[1]))
+    monkeypatch.setattr("ipywidgets.widgets.widget_output.get_ipython", lambda: shell)
+    data = shutil.copytree(record.data, tmp_path / "data")
+    explore.two_clips(runs.open_record("01_visualization", data, 0))
+    clip = screen.find("first clip")
+    good, bad = (value for _, value in clip.options[:2])
+    for path in data.glob(f"{GENRE}/train/{bad}.*"):
+        path.write_bytes(b"no array")
+    clip.value = bad
+    (error,) = seen
+    assert isinstance(error, LabError) and f"{bad}.fused" in str(error)
+    assert len(screen.pictures) == 1
+    clip.value = good
+    assert len(screen.pictures) == 2
+
+
+# ---- hearing -----------------------------------------------------------------------------------
+
+
+def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(
+    record: Record, screen: Screen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[np.ndarray] = []
+
+    def sound(mel: np.ndarray) -> np.ndarray:
+        made.append(mel)
+        return np.sin(np.arange(22050)).astype(np.float32)
+
+    monkeypatch.setattr(explore, "approximate_audio", sound)
+    explore.two_clips(record)
+    assert all(label.endswith(explore.APPROXIMATE) for label in screen.labels())
+    assert made == [] and "Audio" not in screen.kinds()
+    first, _ = (w for w in screen.all() if type(w).__name__ == "Button")
+    first.click()
+    (mel,) = made
+    assert mel.shape[0] == 128 and screen.kinds().count("Audio") == 1
+    (player,) = (w for w in screen.all() if type(w).__name__ == "Audio")
+    (tmp_path / "x.wav").write_bytes(bytes(player.value))
+    assert soundfile.info(tmp_path / "x.wav").duration == 1.0
+    screen.find("first genre").value = "Psych-Rock"
+    assert "Audio" not in screen.kinds(), "another clip, no sound yet"
+
+
+def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(
+    mini_data: Path, home: Path, screen: Screen
+) -> None:
+    folder = home / ".cache" / "demo"
+    folder.mkdir(parents=True)
+    (folder / "data").symlink_to(mini_data)
+    record = runs.open_record("01_visualization", demo.demo_dir(), 0)
+    tracks = explore._TrainingClips(mini_data).full
+    clip = tracks.index[tracks["genre"] == "Classical"][-1]
+    (folder / "audio").mkdir()
+    soundfile.write(folder / "audio" / f"{clip}.flac", np.zeros(2205), 22050)
+    explore.two_clips(record)
+    assert screen.find("first clip").options[0] == (f"{clip} (with audio)", clip)
+    assert screen.labels()[0] == f"Classical (clip {clip})"
+    assert screen.kinds().count("Audio") == 1 and screen.kinds().count("Button") == 1
+
+
+def test_ids_of_the_demo_set_mean_nothing_in_other_data(mini_data: Path, home: Path) -> None:
+    audio = home / ".cache" / "demo" / "audio"
+    audio.mkdir(parents=True)
+    (audio / "1000.flac").write_bytes(b"")
+    assert explore._TrainingClips(mini_data).audible == []
+
+
+# ---- what the pictures say ---------------------------------------------------------------------
+
+
+def test_what_is_undefined_is_said(record: Record, screen: Screen) -> None:
+    EXPLORERS["explore_threshold"](record)
+    screen.find("threshold").value = 1.0
+    assert "precision undefined (no clip is called so), recall 0.00" in screen.pictures[-1].alt
+    screen.find("class (clips)").value = 2
+    assert "recall undefined (no clip belongs to it)" in screen.pictures[-1].alt
+
+
+def test_a_clip_is_not_its_own_neighbour(mini_data: Path, home: Path) -> None:
+    train = genre_splits(mini_data / GENRE, "mel", 0).train
+    seen = explore._SeenByModel(small_cnn(), train, 4, "cpu")
+    for clip in range(len(train)):
+        near = seen.nearest(clip)
+        assert clip not in near and len(set(near)) == explore.N_NEIGHBOURS
+        likeness = seen.likeness[clip, near]
+        assert (np.diff(likeness) <= 1e-6).all() and likeness.max() <= 1 + 1e-5
+
+
+def test_the_first_clip_shown_is_the_most_confident_error(mini_data: Path, home: Path) -> None:
+    train = genre_splits(mini_data / GENRE, "mel", 0).train
+    seen = explore._SeenByModel(small_cnn(), train, 4, "cpu")
+    clip = seen.most_confident_error()
+    assert seen.answers[clip] != seen.labels[clip]
+    menu = dict((value, text) for text, value in seen.clips_of(seen.labels[clip]))
+    assert menu[clip].endswith(f"(taken for {seen.answers[clip]})")
+    seen.answers = list(seen.labels)
+    assert seen.most_confident_error() == 0, "no error: the first clip"
+
+
+def test_a_single_clip_has_no_neighbours_and_is_drawn() -> None:
+    figure = plots.clip_and_neighbours(np.zeros((128, 20)), {"Rock": 1.0}, {}, "A clip alone")
+    assert "Nearest clips: none." in figure.get_label()
+
+
+def test_wrong_choices_are_one_line(record: Record) -> None:
+    with pytest.raises(LabError, match="no training clip of genre 'Clasical' .did you mean"):
+        explore.two_clips(record, ["Clasical", "Hip-Hop"])
+    with pytest.raises(LabError, match="do not belong to 6 clips and 2 classes"):
+        explore.threshold(record, TRUE, PROBABILITIES, CLASSES[:2])

@@ -1,0 +1,342 @@
+"""The zip that is handed in: what is in it, that its code runs, and every rule that stops it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from helpers.settings import LabError
+from tests.small_lab import SmallLab
+from tools import hand_in, pairs
+from tools.members import Member
+from tools.notebooks import Lab, Notebook
+from tools.results import record_digest
+from tools.staleness import stale_results
+
+MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
+TWO = [Member("Μαρία Παπαδοπούλου", "03112345"), Member("Name Two", "03154321")]
+ZIP = "patrec1_03112345_03154321.zip"
+XMP = "<dc:creator><rdf:Seq><rdf:li>{}</rdf:li></rdf:Seq></dc:creator>"
+SCRIPT = "# %% [markdown]\n# # Title\n\n# %%\n# Says hello.\nprint({!r})\n"
+
+
+def pdf(authors: str, tool: str = "Typst 0.15.0") -> bytes:
+    """As much of a PDF as the checks look at."""
+    about = f"{XMP.format(authors)}<xmp:CreatorTool>{tool}</xmp:CreatorTool>"
+    return b"%PDF-1.7\n" + about.encode() + b"\n%%EOF\n"
+
+
+class Small:
+    """A lab of two notebooks with a finished run and everything that a hand-in needs."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.run = root, root / "runs" / "demo"
+        self.report = self.run / "report" / "report.pdf"
+        self.lab = Lab(root, (Notebook("05_a"), Notebook("06_b", ("05_a",))))
+        for name in self.lab.names:
+            self.write(f"py/{name}.py", SCRIPT.format(name))
+        self.write("helpers/__init__.py", '"""The helpers."""\n')
+        self.write("helpers/profiles/demo.yaml", "all: {seed: 0}\n")
+        self.write("LICENSE", "MIT License\n")
+        self.write("my_report/05.md", "What we saw.\n")
+        pairs.sync(root)
+        self.finish_run()
+        self.report.parent.mkdir()
+        self.report.write_bytes(pdf("Μαρία Παπαδοπούλου, Name Two"))
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def finish_run(self) -> None:
+        """What the runner leaves behind."""
+        about = {"demo": True, "folder": "/data", "fingerprint": "7582cc0c8f65"}
+        summary = {"data": about, "profile": "demo", "device": "auto", "python": "3.11.7"}
+        self.write("runs/demo/summary.json", json.dumps(summary | {"versions": {"torch": "2.13"}}))
+        (self.run.parent / "latest").symlink_to("demo")
+        tasks = {}
+        for number, name in enumerate(self.lab.names):
+            self.write(f"runs/demo/notebooks/{name}.ipynb", "{}")
+            record = self.write(f"runs/demo/records/{name}/values.json", "{}").parent
+            values = {"execution": number, "record": record_digest(record)}
+            values["inputs"] = {"code": self.lab.code_digest(name)}
+            tasks[name] = {"_values_:": values}
+        tasks["06_b"]["_values_:"]["_result:05_a"] = {"execution": 0}
+        self.write("runs/demo/tasks.json", json.dumps(tasks))
+
+    def hand_in(self, *options: str) -> int:
+        return hand_in.main(["--members", *MEMBERS, *options], self.lab)
+
+    @property
+    def zips(self) -> list[str]:
+        return [path.name for path in self.run.glob("*.zip")]
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
+    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
+    answered = types.ModuleType("tools.report.prompts")
+    answered.unanswered = lambda folder: []
+    monkeypatch.setitem(sys.modules, "tools.report", types.ModuleType("tools.report"))
+    monkeypatch.setitem(sys.modules, "tools.report.prompts", answered)
+    return Small(tmp_path)
+
+
+def refused(small: Small, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+    """The broken rules that are told when nothing is packed."""
+    assert small.hand_in(*options) == hand_in.EXIT_REFUSED
+    assert small.zips == []
+    first, *problems = capsys.readouterr().err.splitlines()
+    assert first == f"not packed; {len(problems)} to mend:"
+    return [problem.removeprefix("  ") for problem in problems]
+
+
+# ---- what is packed ----------------------------------------------------------------------------
+
+
+def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small: Small) -> None:
+    small.write("py/__pycache__/05_a.cpython-311.pyc", "")
+    small.write("helpers/notes.md", "mine")
+    small.write("runs/demo/pages/05_a.html", "<html>")
+    assert small.hand_in() == hand_in.EXIT_DONE
+    assert small.zips == [ZIP]
+    with zipfile.ZipFile(small.run / ZIP) as archive:
+        assert archive.namelist() == [
+            "README.txt", "helpers/__init__.py", "helpers/profiles/demo.yaml", "py/05_a.py",
+            "py/06_b.py", "report.pdf",
+        ]  # fmt: skip
+        assert archive.read("report.pdf") == small.report.read_bytes()
+        note = archive.read("README.txt").decode()
+    for word in (
+        "Μαρία Παπαδοπούλου (03112345); Name Two (03154321)",
+        "7582cc0c8f65",
+        "torch 2.13",
+    ):
+        assert word in note
+    assert note.index("python py/05_a.py") < note.index("python py/06_b.py")
+    assert note.endswith("MIT License\n")
+
+
+def test_the_same_files_give_the_same_zip(small: Small) -> None:
+    assert small.hand_in() == hand_in.EXIT_DONE
+    first = (small.run / ZIP).read_bytes()
+    for path in (small.root / "py").iterdir():
+        os.utime(path, (0, 0))
+    assert small.hand_in() == hand_in.EXIT_DONE
+    assert (small.run / ZIP).read_bytes() == first
+
+
+def test_one_member_alone_and_a_report_of_one_s_own(small: Small, tmp_path: Path) -> None:
+    own = tmp_path / "Αναφορά.pdf"
+    own.write_bytes(pdf("the account's name", "Microsoft Word"))
+    small.report.unlink()
+    arguments = ["--members", "Name One, 03112345", "--run", "demo", "--report", str(own)]
+    assert hand_in.main(arguments, small.lab) == hand_in.EXIT_DONE
+    assert small.zips == ["patrec1_03112345.zip"]
+
+
+def test_the_code_in_the_zip_runs_by_itself(small: Small, mini_data: Path, tmp_path: Path) -> None:
+    """In an empty folder and an environment where no `helpers` can be imported."""
+    contents = hand_in.contents_of(Lab(), small.run, small.report, TWO)
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(io.BytesIO(hand_in.pack(contents))) as archive:
+        archive.extractall(unpacked)
+    assert len(hand_in.pack(contents)) < 2**20
+
+    # Without `site` no .pth file is read, so what is installed as editable is not there; the
+    # packages are, by PYTHONPATH.
+    python = [sys.executable, "-S", "-c"]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MUSICLAB_", "PYTHON"))}
+    env = kept | {
+        "PYTHONPATH": os.pathsep.join({sysconfig.get_path(n) for n in ("purelib", "platlib")}),
+        "MUSICLAB_DATA": str(mini_data),
+        "MUSICLAB_PROFILE": "smoke",
+    }
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*python, code], cwd=folder, env=env, capture_output=True, text=True, timeout=240
+        )
+
+    assert "No module named 'helpers'" in run("import helpers", elsewhere).stderr
+    script = unpacked / "py" / "04_histograms.py"
+    done = run(
+        f"import runpy, sys; runpy.run_path({str(script)!r}, run_name='__main__'); "
+        "print('taken:', sys.modules['helpers'].__file__)",
+        elsewhere,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"taken: {unpacked / 'helpers' / '__init__.py'}" in done.stdout
+    record = elsewhere / "runs" / "interactive" / "records" / "04_histograms"
+    assert "key_metric" in json.loads((record / "values.json").read_text())
+
+
+# ---- what stops it -----------------------------------------------------------------------------
+
+
+def test_all_broken_rules_are_told_at_once(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small.report.unlink()
+    small.write("py/05_a.py", "# %%\n" + "\n".join(f"a{n} = {n}" for n in range(6)) + "\n")
+    small.write("helpers/own.py", "def f():\n    return 1\n")
+    small.write("py/try.ipynb", "{}")
+    assert hand_in.main(["--members", "Name One, el12345"], small.lab) == hand_in.EXIT_REFUSED
+    lines = capsys.readouterr().err.splitlines()
+    for words in (
+        "the number 'el12345' must be 4 to 12 digits",
+        "report.pdf: there is no report; make it with ./run_all.sh report",
+        "py/05_a.py:2: a code cell of 6 lines without a comment",
+        "helpers/own.py:1: f has no docstring or comment",
+        "py/try.ipynb: a notebook is refused in the zip",
+        "py/05_a.py and notebooks/05_a.ipynb differ",
+    ):
+        assert sum(words in line for line in lines) == 1, words
+    assert small.zips == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("report.ipynb", b'{"cells": []}', "a notebook is refused as a report; give a PDF"),
+        ("report.HTML", b"<html>", "HTML is refused as a report; give a PDF"),
+        ("report.pdf", b"<!DOCTYPE html>", "no PDF, whatever its name says"),
+        ("report.pdf", pdf("x")[:60], "the PDF is cut short; make it again"),
+    ],
+)
+def test_what_is_no_report_in_pdf_is_refused(
+    small: Small, capsys: pytest.CaptureFixture[str], name: str, content: bytes, problem: str
+) -> None:
+    (small.root / name).write_bytes(content)
+    (said,) = refused(small, capsys, "--report", str(small.root / name))
+    assert said.startswith(f"{small.root / name}: ") and problem in said
+
+
+@pytest.mark.parametrize("authors", ["Name Two", "Μαρία Παπαδοπούλου, Name Two, Name Three"])
+def test_a_report_of_other_members_is_refused(
+    small: Small, capsys: pytest.CaptureFixture[str], authors: str
+) -> None:
+    small.report.write_bytes(pdf(authors))
+    (said,) = refused(small, capsys)
+    assert f"is by {authors}, not by Μαρία Παπαδοπούλου and Name Two" in said
+
+
+def test_a_report_with_another_number_is_refused(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "author:\n- Μαρία Παπαδοπούλου (03112345)\n- Name Two (03154320)\n"
+    small.write("runs/demo/report/report.md", text)
+    (said,) = refused(small, capsys)
+    assert "does not name Name Two with the number 03154321 on its first page" in said
+
+
+def test_an_answer_that_came_after_the_report_is_noticed(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = small.report.stat().st_mtime + 5
+    os.utime(small.root / "my_report" / "05.md", (later, later))
+    (said,) = refused(small, capsys)
+    assert said.endswith("is older than 05.md; make it again with ./run_all.sh report")
+
+
+def test_unanswered_prompts_are_listed(
+    small: Small, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = ["my_report/05.md:3: what do you see?", "my_report/06.md:1: which one?"]
+    monkeypatch.setattr(sys.modules["tools.report.prompts"], "unanswered", lambda folder: prompts)
+    assert refused(small, capsys) == [f"{prompt}: not answered" for prompt in prompts]
+
+
+def test_without_a_folder_of_answers_it_says_what_makes_it(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small.root / "my_report" / "05.md").unlink()
+    (small.root / "my_report").rmdir()
+    (said,) = refused(small, capsys)
+    assert "my_report: your own text is missing; ./run_all.sh report makes the files" in said
+
+
+def test_results_older_than_the_code_are_refused(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small.write("py/05_a.py", SCRIPT.format("another"))
+    pairs.sync(small.root)
+    small.write("helpers/__init__.py", '"""Other helpers, which no notebook imports."""\n')
+    assert refused(small, capsys) == [
+        "05_a: its results are older than its code; bring all up to date with ./run_all.sh "
+        "--name demo --data demo --profile demo"
+    ]
+
+
+def test_what_the_runner_has_just_made_is_not_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With notes that the runner itself has written."""
+    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
+    made = SmallLab.made(tmp_path)
+    assert made.run("--only", "05", "06") == 0
+    unrun = "00_begin did not run"
+    assert stale_results(made.folder, made.lab) == [unrun]
+    made.write("06_judge", "leave('06_judge', 0.75)")
+    assert stale_results(made.folder, made.lab) == [
+        unrun, "06_judge: its results are older than its code",
+    ]  # fmt: skip
+    made.write("06_judge", "leave('06_judge', 0.5)")
+    assert made.run("--only", "05", "--force") == 0
+    assert stale_results(made.folder, made.lab) == [
+        unrun, "06_judge: its results are older than those of 05_train",
+    ]  # fmt: skip
+    (made.folder / "tasks.json").write_text("{")
+    with pytest.raises(LabError, match="tasks.json: no valid JSON"):
+        stale_results(made.folder, made.lab)
+
+
+def test_results_of_an_older_need_a_failure_and_a_changed_record_are_refused(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = small.run / "tasks.json"
+    tasks.write_text(
+        tasks.read_text().replace('{"execution": 0, "record"', '{"execution": 7, "record"')
+    )
+    assert refused(small, capsys)[0].startswith("06_b: its results are older than those of 05_a;")
+    small.write("runs/demo/records/06_b/values.json", "{ }")
+    assert "06_b: its stored results were changed after it had run" in refused(small, capsys)[0]
+    executed = small.run / "notebooks" / "06_b.ipynb"
+    executed.rename(executed.with_name("06_b.failed.ipynb"))
+    assert refused(small, capsys)[0].startswith("06_b failed; bring all up to date with")
+
+
+def test_too_large_a_zip_is_refused_and_the_one_before_stays(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert small.hand_in() == hand_in.EXIT_DONE
+    before = (small.run / ZIP).read_bytes()
+    small.report.write_bytes(
+        pdf("Μαρία Παπαδοπούλου, Name Two")[:9] + os.urandom(26 * 2**20) + b"%%EOF"
+    )
+    assert small.hand_in() == hand_in.EXIT_REFUSED
+    assert "the zip would have 26.0 MiB, more than 25" in capsys.readouterr().err
+    assert (small.run / ZIP).read_bytes() == before
+
+
+def test_a_run_that_is_not_there_is_one_line(small: Small) -> None:
+    with pytest.raises(LabError, match=r"dem: no finished run \(did you mean 'demo'\?\)"):
+        small.hand_in("--run", "dem")
+    with pytest.raises(LabError, match="no finished run"):
+        small.hand_in("--run", "../demo")
+    (small.run / "summary.json").unlink()
+    with pytest.raises(LabError, match="no finished run; make one with ./run_all.sh"):
+        small.hand_in()

@@ -1,0 +1,49 @@
+"""The members on the command line: who may stand there, and what is said of a slip."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.settings import LabError
+from tools.members import Member, parse_members
+
+
+def test_one_or_two_members_in_any_alphabet() -> None:
+    assert parse_members(["Name One, 03112345"]) == [Member("Name One", "03112345")]
+    greek = parse_members(["Μαρία Παπαδοπούλου,03112345", "  Jane  O'Neil-Δήμου , 03154321 "])
+    assert greek == [
+        Member("Μαρία Παπαδοπούλου", "03112345"),
+        Member("Jane O'Neil-Δήμου", "03154321"),
+    ]
+
+
+def test_an_accent_typed_apart_from_its_letter_is_the_same_name() -> None:
+    (composed,) = parse_members(["Μαρι\u0301α, 03112345"])
+    assert composed.name == "Μαρ\u03afα"
+
+
+def test_a_name_may_hold_a_comma() -> None:
+    assert parse_members(["Smith, Jane, 03112345"]) == [Member("Smith, Jane", "03112345")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no members named"),
+        (["A, 03112345", "B, 03112346", "C, 03112347"], "3 members named; a team has one or two"),
+        (["Name One"], "'Name One': no number after a comma"),
+        (["Name One,"], "no number after a comma"),
+        (["Name One 03112345"], "no number after a comma"),
+        ([", 03112345"], "no name before the comma"),
+        (["03112345, 03112345"], "no name before the comma"),
+        (["Name One, el12345"], "Name One: the number 'el12345' must be 4 to 12 digits"),
+        (["Name One, 031 12345"], "the number '031 12345' must be 4 to 12 digits"),
+        (["Name One, ٠٣١١٢٣٤٥"], "must be 4 to 12 digits"),
+        (["A\nB, 03112345", "Name\x1bTwo, 03154321"], "cannot be printed"),
+        (["Name One, 03112345", "Name Two, 03112345"], "both members have the number 03112345"),
+    ],
+)
+def test_a_slip_is_one_line_that_says_what_to_do(words: list[str], message: str) -> None:
+    with pytest.raises(LabError, match=message) as caught:
+        parse_members(words)
+    assert "\n" not in str(caught.value)

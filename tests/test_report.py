@@ -1,0 +1,312 @@
+"""The report: what it says, where it says it, and what it does with a run that is not whole."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from helpers.settings import LabError
+from tests.fake_run import write_run, write_summary
+from tools.labels import read_labels
+from tools.report import prompts, typeset
+from tools.report.command import main
+from tools.report.markdown import kit_answers
+from tools.report.words import Words
+
+MEMBERS = ["--members", "Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
+OWN = (
+    "We think that the beats are what matters: rhythm is what is left, and #1 of_all is 50 $ @home."
+)
+
+
+@pytest.fixture
+def run(home: Path) -> Path:
+    """A finished run, whose home holds the members' files, too."""
+    return write_run(home)
+
+
+def answer(home: Path, label: str, text: str, language: str = "en") -> None:
+    """Write a text below the last prompt of a label."""
+    folder = home / "my_report"
+    prompts.make_missing(folder, Words(language))
+    path = next(p for p in folder.iterdir() if f"\n## {label} · " in p.read_text())
+    before, mark, after = path.read_text().partition(f"\n## {label} · ")
+    own, heading, rest = after.partition("\n## ")
+    path.write_text(before + mark + own + f"\n{text}\n" + heading + rest)
+
+
+def pdf_of(run: Path) -> PdfReader:
+    return PdfReader(io.BytesIO((run / "report" / "report.pdf").read_bytes()))
+
+
+def text_of(pdf: PdfReader) -> str:
+    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pdf.pages))
+
+
+def markdown_of(run: Path) -> str:
+    return (run / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def alternative_texts(pdf: PdfReader) -> list[str]:
+    """The descriptions of figures in the PDF's structure."""
+    found, waiting = [], [pdf.trailer["/Root"]["/StructTreeRoot"]]
+    while waiting:
+        node = waiting.pop().get_object()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            found += [str(node["/Alt"])] if "/Alt" in node else []
+            waiting += [node["/K"]] if "/K" in node else []
+    return found
+
+
+def fonts(pdf: PdfReader) -> dict[str, bool]:
+    """Every font of the PDF, also of its figures, and whether its file is inside."""
+    found = {}
+    for thing in map(pdf.get_object, range(1, len(pdf.xref_objStm) + max(pdf.xref[0]) + 1)):
+        if isinstance(thing, dict) and thing.get("/Type") == "/FontDescriptor":
+            files = [f"/FontFile{n}" for n in ("", "2", "3")]
+            found[str(thing["/FontName"])] = any(file in thing for file in files)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("language", "heading", "sentence"),
+    [
+        ("en", "5γ · LSTM on mel spectrograms", "macro F1 0.500"),
+        ("el", "5γ · LSTM σε φασματογράμματα mel", "macro F1 0,500"),
+    ],
+)
+def test_the_pdf_has_members_headings_figures_with_words_and_its_fonts(
+    run: Path, home: Path, language: str, heading: str, sentence: str
+) -> None:
+    answer(home, "5γ", OWN)
+    assert main([*MEMBERS, "--lang", language]) == 0
+    pdf = pdf_of(run)
+    first, whole = pdf.pages[0].extract_text(), text_of(pdf)
+    assert "Μαρία Παπαδοπούλου" in first and "03112345" in first and "03154321" in first
+    assert heading in whole and sentence in whole
+    assert OWN in whole, "what the members wrote is shown as it was written"
+    assert all(page.extract_text().split() for page in pdf.pages), "no page is empty"
+    figures = {(label.notebook, figure) for label in read_labels() for figure in label.figures}
+    told = alternative_texts(pdf)
+    assert len(told) == len(figures) and all("what is to be seen" in text for text in told)
+    embedded = fonts(pdf)
+    assert any("DejaVuSans" in name for name in embedded), "the figures' text is text"
+    assert all(embedded.values())
+    assert pdf.metadata.author == "Μαρία Παπαδοπούλου, Name Two"
+    assert pdf.metadata.title == Words(language).phrase("title")
+    assert pdf.trailer["/Root"]["/Lang"].startswith(language)
+    marks = [mark.title for mark in pdf.outline if not isinstance(mark, list)]
+    assert Words(language).chapter("5") in marks
+    assert "5γ" in (docx := docx_text(run)) and "Μαρία Παπαδοπούλου" in docx
+
+
+def docx_text(run: Path) -> str:
+    with zipfile.ZipFile(run / "report" / "report.docx") as file:
+        assert any(name.endswith(".png") for name in file.namelist())
+        return re.sub(r"<[^>]+>", "", file.read("word/document.xml").decode("utf-8"))
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out pandoc and Typst, for tests of what the Markdown says."""
+    monkeypatch.setattr(typeset, "to_pdf", lambda *words: b"%PDF-")
+    monkeypatch.setattr(typeset, "to_docx", lambda *words: b"")
+
+
+@pytest.mark.usefixtures("fast")
+def test_every_label_has_a_section_and_every_figure_of_it_a_caption(run: Path) -> None:
+    main(MEMBERS)
+    text = markdown_of(run)
+    for label in read_labels():
+        name = label.name.split()[0]
+        assert label.name == "rules" or f"\n## {name} · " in text, label.name
+        assert all(f"{label.notebook}_{figure}.png)" in text for figure in label.figures)
+    for name in re.findall(r"\]\((figures/[^)]+)\)", text):
+        assert (run / "report" / name).is_file()
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_comparison_says_what_its_numbers_say(run: Path) -> None:
+    main(MEMBERS)
+    text = markdown_of(run)
+    assert "lstm_fused_full is 0.020 above lstm_mel_full in accuracy" in text
+    assert "0.002 after Holm's correction for 2): unlikely to be chance" in text
+    assert "CNN from genre is 0.030 below CNN of step 8" in text
+    assert "energy: multitask and one CNN do not differ" in text
+    assert "LSTM and CNN cannot be compared in mean Spearman on held-out clips: all pred" in text
+    assert "1 of 5 paired comparisons are clear" in text
+
+
+@pytest.mark.usefixtures("fast")
+def test_greek_has_its_own_names_decimal_comma_and_reasons(run: Path) -> None:
+    main([*MEMBERS, "--lang", "el"])
+    text = markdown_of(run)
+    assert "υψηλότερη τιμή κατά 0,020 (διάστημα εμπιστοσύνης 95\N{NO-BREAK SPACE}%" in text
+    assert "η σύγκριση δεν ορίζεται (όλες οι προβλέψεις είναι ίσες)" in text
+    assert "0,600 \\[0,500; 0,700\\]" in text and "118.410 εκπαιδευόμενες" in text
+    assert "ενέργεια (energy): CNN για τρεις άξονες" in text
+    sentences = [line for line in text.splitlines() if line and line[0] not in "|!:`$-*#<"]
+    english = [line for line in sentences if re.match(r"[A-Z][a-z]+ [a-z]+ ", line)]
+    assert [line for line in english if "http" not in line] == []
+
+
+@pytest.mark.usefixtures("fast")
+def test_an_older_run_without_the_newer_numbers_lacks_their_sentences_only(run: Path) -> None:
+    (run / "records" / "05_lstm" / "values.json").write_text(
+        '{"best_lstm": {"name": "lstm_mel_full"}, "best_full_lstm": {"name": "lstm_mel_full"}}'
+    )
+    (run / "records" / "07_cnn" / "comparisons.csv").unlink()
+    main(MEMBERS)
+    text = markdown_of(run)
+    assert "fell from 2.30 to 0.0100" in text, "7δ has its own"
+    assert "SVM on per-band statistics 0.6" not in text and "## 5β" in text
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run: Path) -> None:
+    main(MEMBERS)
+    assert "Text of the kit" not in markdown_of(run)
+    main([*MEMBERS, "--with-kit-text"])
+    text = markdown_of(run)
+    section = text.partition("## 9α · ")[2].partition("\n## ")[0]
+    assert "::: {.kit lang=en}\n\n#### Text of the kit, not of the members" in section
+    assert "Yosinski" in section and section.rstrip().endswith(":::")
+
+
+@pytest.mark.parametrize("label", ["2α", "4β", "6 questions", "7γ", "9α", "10α"])
+def test_the_kit_has_an_answer_to_what_the_handout_asks(label: str) -> None:
+    from tools.notebooks import Lab
+
+    notebook = next(row.notebook for row in read_labels() if row.name == label)
+    texts = " ".join(kit_answers(Lab(), notebook, label))
+    assert len(texts.split()) > 40 and "## " not in texts
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no members named"),
+        (["--members", "A B, 0311x345"], "must be 4 to 12 digits"),
+        ([*MEMBERS, "--lang", "gr"], "unknown language 'gr'; known: el, en"),
+        ([*MEMBERS, "--run", "none"], "none: no finished run"),
+        ([*MEMBERS, "--lnag", "el"], "--lang"),
+    ],
+)
+def test_wrong_use_is_one_line(run: Path, words: list[str], message: str) -> None:
+    with pytest.raises(LabError, match=re.escape(message)) as caught:
+        main(words)
+    assert "\n" not in str(caught.value)
+    assert not (run / "report").exists() and not (run.parents[1] / "my_report").exists()
+
+
+def test_a_run_with_failures_or_without_a_notebook_has_no_report(run: Path) -> None:
+    write_summary(run, status="failed")
+    with pytest.raises(LabError, match=r"a run with failures \(07_cnn\); mend them, then run"):
+        main(MEMBERS)
+    write_summary(run)
+    (run / "notebooks" / "06_metrics.ipynb").unlink()
+    with pytest.raises(LabError, match=r"06_metrics not executed\); run ./run_all.sh --name demo"):
+        main(MEMBERS)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n cut short"])
+def test_a_missing_or_damaged_figure_is_named_and_the_report_stays(
+    run: Path, content: bytes | None
+) -> None:
+    old = run / "report" / "report.pdf"
+    old.parent.mkdir()
+    old.write_bytes(b"%PDF- the one before")
+    picture = run / "records" / "09_transfer" / "figures" / "heldout.png"
+    picture.unlink() if content is None else picture.write_bytes(content)
+    with pytest.raises(LabError, match=r"heldout.png: the figure is missing or damaged; .*only 09"):
+        main(MEMBERS)
+    assert old.read_bytes() == b"%PDF- the one before" and len([*old.parent.iterdir()]) == 1
+
+
+def test_a_missing_package_is_named_and_the_report_stays(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package, name in (("typst", "typst"), ("pypandoc", "pypandoc_binary")):
+        monkeypatch.setitem(__import__("sys").modules, package, None)
+        with pytest.raises(LabError, match=f"{name} is missing; install it: pip install {name}"):
+            main(MEMBERS)
+    assert not (run / "report").exists()
+
+
+def test_what_cannot_be_set_is_one_line_and_the_report_stays(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*words: object) -> str:
+        return "#import nothing"
+
+    monkeypatch.setattr(typeset, "_pandoc", broken)
+    with pytest.raises(LabError, match="cannot be set as PDF") as caught:
+        main(MEMBERS)
+    assert "\n" not in str(caught.value) and not (run / "report").exists()
+
+
+HOSTILE = """```python
+## 5β · no heading, and the fence is never closed
+#set page(fill: red)
+<b>raw</b> `=typst` \\input{file} [a link](#nowhere) [another](other.md) @citation {{ }} $x_1^2$"""
+
+
+def test_whatever_the_members_write_the_rest_stays_as_it_is(run: Path, home: Path) -> None:
+    answer(home, "5α", HOSTILE)
+    answer(home, "5δ", "# A heading\n" + HOSTILE.partition("\n")[2] + "\n- a list\n- goes on")
+    answer(home, "8β", '`#read("/etc/hosts")`{=typst}\n\n```{=typst}\n#panic()\n```')
+    main(MEMBERS)
+    whole = text_of(pdf_of(run))
+    for said in (
+        "no heading, and the fence",
+        "5β · Learning four batches",
+        "<b>raw</b>",
+        "#panic()",
+    ):
+        assert said in whole
+    assert "localhost" not in whole
+
+
+def test_pictures_of_the_members_are_shown(run: Path, home: Path) -> None:
+    answer(home, "7α", "![Activations of ConvNetJS](convnetjs.png)")
+    source = run / "records" / "07_cnn" / "figures" / "accuracy.png"
+    (home / "my_report" / "convnetjs.png").write_bytes(source.read_bytes())
+    main(MEMBERS)
+    pdf = pdf_of(run)
+    assert "Activations of ConvNetJS" in alternative_texts(pdf)
+    assert (run / "report" / "figures" / "my_convnetjs.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("![x](gone.png)", r"step_07.md:\d+: the picture gone.png is not there"),
+        ("![x](https://example.org/x.png)", "is on the network; save it"),
+        ("![x](step_07.md)", "step_07.md is no picture that can be shown"),
+    ],
+)
+def test_a_picture_that_cannot_be_shown_is_named(
+    run: Path, home: Path, text: str, message: str
+) -> None:
+    answer(home, "7α", text)
+    with pytest.raises(LabError, match=message):
+        main(MEMBERS)
+    assert not (run / "report").exists()
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_report_says_what_is_not_answered_and_is_made_all_the_same(
+    run: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*MEMBERS, "--output", str(home / "elsewhere")])
+    said = capsys.readouterr().out
+    total = len(prompts.unanswered(home / "my_report"))
+    assert f"{total} prompts without an answer" in said and "step_00.md:" in said
+    assert (home / "elsewhere" / "report.pdf").is_file() and not (run / "report").exists()
