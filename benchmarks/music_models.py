@@ -20,8 +20,8 @@ from benchmarks.music_references import PUBLIC_CNN, PUBLIC_LSTM, PublicRecipe
 from benchmarks.music_runs import Model, Outputs
 from benchmarks.music_table import BEST_SINGLE, Comparison, Ensemble
 
-LSTM_BEAT = Recipe("lstm", "beat", label_smoothing=0.1)
-LSTM_FULL = replace(LSTM_BEAT, form="full", stack=8)
+LSTM_BEAT = Recipe("lstm", "beat", dropout=0.2, label_smoothing=0.1)
+LSTM_FULL = replace(LSTM_BEAT, form="full", stack=16, crop_frames=430, masked_bands=16)
 CNN = Recipe(
     "cnn", learning_rate=2e-3, label_smoothing=0.1, crop_frames=256, masked_bands=8, averaging=0.98
 )

@@ -158,7 +158,8 @@ def train(
     history.best_epoch = len(history.train_loss)
     if val_loader is not None:
         history.best_epoch = keeper.restore()
-    model.load_state_dict(judged.state_dict())
+    if averaged:
+        model.load_state_dict(judged.state_dict())
     return history
 
 
