@@ -57,6 +57,8 @@ class Context:
     ) -> Worker:
         """A process for one side. `plain` ones have PyTorch's own settings, not the kit's."""
         environment = worker_environment(self.scratch, one_thread)
+        if plain:
+            environment["MUSICLAB_KEEP_MEMORY"] = "0"  # memory as PyTorch alone has it
         first = "torch" if plain and not one_thread else None
         return Worker(factory, options, environment, first)
 

@@ -37,9 +37,11 @@ def _keep_freed_memory() -> None:
 
     By default glibc gives large arrays back to the system at once, and each step gets its memory
     anew, page by page and filled with zeros: a step then takes up to twice as long. Left alone
-    where the user has set malloc up by environment variables, and on other systems.
+    with `MUSICLAB_KEEP_MEMORY=0`, where the user has set malloc up by its own environment
+    variables, and on other systems.
     """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+    set_up = any(name.startswith("MALLOC_") for name in os.environ)
+    if sys.platform != "linux" or set_up or os.environ.get("MUSICLAB_KEEP_MEMORY") == "0":
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -349,3 +349,28 @@ def test_a_notebook_shows_a_mistake_as_one_line() -> None:
         shell.run_cell("from helpers.settings import LabError\nraise LabError('file:3: mend it')")
     assert "LabError: file:3: mend it" in shown.stdout
     assert "Traceback" not in shown.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about glibc's malloc")
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [("MUSICLAB_KEEP_MEMORY", "0", False), ("MALLOC_ARENA_MAX", "2", False), ("X", "0", True)],
+)
+def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(
+    name: str, value: str, kept: bool
+) -> None:
+    """Of 400 MB in arrays, written to and freed, next to nothing or nearly all is still held."""
+    code = (
+        "import helpers.settings, numpy as np, psutil\n"
+        "held = lambda: psutil.Process().memory_info().rss\n"
+        "before = held()\n"
+        "arrays = [np.ones(5_000_000) for _ in range(10)]\n"
+        "del arrays\n"
+        "print(held() - before)"
+    )
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "MUSICLAB_"))}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env={**clean, name: value}, cwd=ROOT, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (int(answer.stdout) > 200e6) == kept
