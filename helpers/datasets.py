@@ -20,6 +20,7 @@ from helpers.data import (
 )
 from helpers.settings import LabError
 from helpers.store import open_clips, usable_tracks
+from helpers.two_threads import at_the_same_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -524,8 +525,6 @@ class BatchCutter(Dataset):
         self.starts = torch.from_numpy(self.base.store.starts[self.clips])
         self.lengths = torch.from_numpy(self.base.store.lengths[self.clips])
         self.labels = self.base.labels[torch.from_numpy(self.clips)]
-        longest = int(self.lengths.max()) if len(self.clips) else 0
-        self.scratch = torch.empty(longest, self.frames.shape[1])  # one clip, on its way
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -558,29 +557,36 @@ class BatchCutter(Dataset):
         starts, lengths = self.starts[chosen], self.lengths[chosen]
         if self.crop_frames:
             starts, lengths = random_windows(starts, lengths, self.crop_frames, self.generator)
-        n_frames, at_a_time = int(lengths.max()), len(chosen)
-        if self.device.type == "cpu":
-            # As many clips at a time as stay in the processor's cache from one step to the next.
-            at_a_time = max(1, CACHED_FRAMES // n_frames)
+        n_frames = int(lengths.max())
         starts, lengths = starts.to(self.device), lengths.to(self.device)
         x = torch.empty((len(chosen), n_frames, self.base.n_features), device=self.device)
-        for part in range(0, len(chosen), at_a_time):
-            some = slice(part, part + at_a_time)
-            self._fill(x[some], starts[some], lengths[some])
+        if self.device.type == "cpu" and n_frames > CACHED_FRAMES // 2:
+            halves = [slice(first, None, 2) for first in range(min(2, len(chosen)))]
+            at_the_same_time(
+                lambda half: self._unpack(x[half], starts[half], lengths[half]), halves
+            )
+        else:
+            # As many clips at a time as stay in the processor's cache from one step to the next.
+            at_a_time = CACHED_FRAMES // n_frames if self.device.type == "cpu" else len(chosen)
+            for part in range(0, len(chosen), at_a_time):
+                some = slice(part, part + at_a_time)
+                self._gather(x[some], starts[some], lengths[some])
         return x, self.labels[chosen].to(self.device), lengths
 
-    def _fill(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Fill x [B, T, F] with clips: scaled, and 0 behind each one's frames."""
-        if len(x) == 1:  # a long clip: one stretch, nothing to gather
-            start, length = int(starts[0]), int(lengths[0])
-            # All rows at once, into the same memory for every clip: both are faster.
-            whole = self.scratch[:length].copy_(self.frames[start : start + length])
-            self._scale(whole[:, self.rows], x[0, :length])
-            x[0, length:] = 0
-        else:
-            clips = cut_clips(self.frames, starts, x.shape[1])
-            self._scale(clips[:, :, self.rows].float(), x)
-            hide_padding(x, lengths)
+    def _unpack(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Fill x [B, T, F] with long clips, one after the other: scaled, 0 behind the frames."""
+        # All rows at once, into the same memory for every clip: both are faster.
+        scratch = torch.empty(x.shape[1], self.frames.shape[1])
+        for clip, start, length in zip(x, starts.tolist(), lengths.tolist(), strict=True):
+            whole = scratch[:length].copy_(self.frames[start : start + length])
+            self._scale(whole[:, self.rows], clip[:length])
+            clip[length:] = 0
+
+    def _gather(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Fill x [B, T, F] with clips, all at once: scaled, and 0 behind each one's frames."""
+        clips = cut_clips(self.frames, starts, x.shape[1])
+        self._scale(clips[:, :, self.rows].float(), x)
+        hide_padding(x, lengths)
 
     def _scale(self, frames: torch.Tensor, out: torch.Tensor) -> None:
         """Scale frames [..., F] into `out`, of the same shape."""

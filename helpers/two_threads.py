@@ -1,4 +1,4 @@
-"""Two LSTMs on a CPU at the same time, each in a thread of its own.
+"""Two things on a CPU at the same time, each in a thread of its own: LSTMs above all.
 
 An LSTM's steps follow one another and each is small. Several threads on the same step wait for each
 other at every one of them, gain little, and lose many times that when another program is busy. Two
@@ -55,7 +55,7 @@ class _TwoLSTMs(torch.autograd.Function):
             with torch.set_grad_enabled(any(needed)), autocast:
                 return _output(*part)
 
-        ctx.parts, ctx.outputs = parts, _at_the_same_time(output, parts)
+        ctx.parts, ctx.outputs = parts, at_the_same_time(output, parts)
         return tuple(output.detach() for output in ctx.outputs)
 
     @staticmethod
@@ -75,7 +75,7 @@ class _TwoLSTMs(torch.autograd.Function):
             return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
         of_inputs, of_weights = [], []
-        for first, *rest in _at_the_same_time(gradients_of, range(len(outputs))):
+        for first, *rest in at_the_same_time(gradients_of, range(len(outputs))):
             of_inputs.append(first)
             of_weights += rest
         return (None, *of_inputs, *of_weights)
@@ -89,7 +89,7 @@ def _output(x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
     return torch.lstm(x, (start, start), weights, True, 1, 0.0, for_gradients, False, True)[0]
 
 
-def _at_the_same_time(function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:
+def at_the_same_time(function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:
     """The function of each item: of the first one in this thread, of the others beside it."""
     others = [_second_thread(os.getpid()).submit(function, item) for item in items[1:]]
     try:
