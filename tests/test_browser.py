@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,18 +162,24 @@ def told_by(runtime: Path) -> dict[str, Any]:
 def opened(browser: Any, address: str) -> Any:
     """The notebook in JupyterLab, all its cells run by the menu."""
     browser.get(f"{address}doc/tree/notebooks/{NOTEBOOK}.ipynb?token={TOKEN}")
-    click(browser, "//div[contains(@class, 'lm-MenuBar-itemLabel')][text()='Run']")
-    click(browser, "//div[contains(@class, 'lm-Menu-itemLabel')][text()='Run All Cells']")
+    run_all_cells(browser)
     wait_until(lambda: len(pictures(browser)) == 3 and is_ready(browser), 180)
     return browser
 
 
-def click(browser: Any, path: str) -> None:
-    """Click what an XPath finds, as soon as it is there and nothing covers it."""
+def run_all_cells(browser: Any) -> None:
+    """Choose it from the menu, again and again until it works.
+
+    While JupyterLab is still loading, an open menu may lack the entry, or be closed again.
+    """
     from selenium.webdriver.support.ui import WebDriverWait
 
     def done(_: Any) -> bool:
-        browser.find_element("xpath", path).click()
+        browser.find_element("css selector", ".jp-Notebook .jp-CodeCell")
+        for kind, label in (("MenuBar", "Run"), ("Menu", "Run All Cells")):
+            path = f"//div[contains(@class, 'lm-{kind}-itemLabel')][text()='{label}']"
+            browser.find_element("xpath", path).click()
+            time.sleep(0.5)
         return True
 
     WebDriverWait(browser, 120, ignored_exceptions=[Exception]).until(done)
