@@ -276,10 +276,14 @@ class Comparison:
         told += f"{self.difference.high:+.3f}; p {_p_text(self.p_value)}"
         if self.adjusted is not None and self.n_compared > 1:
             told += f", p {_p_text(self.adjusted)} after Holm's correction for {self.n_compared}"
-        trained = "these two trained models"
-        if max(self.n_trainings) > 1:
-            trained = f"the mean over {self.n_trainings[0]} and {self.n_trainings[1]} trainings"
-        verdict = f"unlikely to be chance, for {trained}" if self.clear else "it may be chance"
+        several = max(self.n_trainings) > 1
+        if several:
+            told += f"; the mean over {self.n_trainings[0]} and {self.n_trainings[1]} trainings"
+        verdict = "it may be chance"
+        if self.clear:
+            verdict = "unlikely to be chance" + (
+                "" if several else ", for these two trained models"
+            )
         return (
             f"{first} is {abs(self.difference.value):.3f} {sign} {second} in {what} ({told}): "
             f"{verdict}."
