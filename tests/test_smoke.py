@@ -235,9 +235,14 @@ def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
             for n in (name, runs.of_seed(name, 1))
         )
         assert first != second, f"{name}: two seeds, the same weights"
-    for notebook in ("07_cnn", "08_regression", "09_transfer", "10_multitask"):
+    # On the mini data the affect comparisons are undefined: two held-out clips.
+    for notebook, told in (
+        ("06_metrics", "mean over 2 and 1"), ("07_cnn", "mean over 2 and 2"),
+        ("09_transfer", "2 fine-tuning(s), seeds 0 to 1"),
+        ("10_multitask", "2 training(s), seeds 0 to 1"),
+    ):  # fmt: skip
         path = lab.home / "runs" / "smoke" / "notebooks" / f"{notebook}.ipynb"
-        assert "mean over 2 and" in path.read_text(encoding="utf-8"), notebook
+        assert told in path.read_text(encoding="utf-8"), notebook
 
 
 def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
