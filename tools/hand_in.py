@@ -17,6 +17,7 @@ from helpers.settings import LabError, project_root, write_atomically
 from tools import pairs
 from tools.commented import uncommented
 from tools.members import Member, parse_members
+from tools.members import add_option as add_members
 from tools.notebooks import Lab
 from tools.options import Parser
 from tools.run_folder import SUMMARY, Paths, command_of, find_run
@@ -70,13 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "patrec1_<id1>[_<id2>].zip in the run's folder.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--members",
-        metavar='"NAME, NUMBER"',
-        nargs="+",
-        default=[],
-        help='one or two, each in quotes: "Name One, 03112345" "Name Two, 03154321"',
-    )
+    add_members(parser)
     parser.add_argument("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
     parser.add_argument(
         "--report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -20,6 +21,17 @@ class Member:
 
     name: str
     number: str
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--members` to a command; what it takes is for `parse_members`."""
+    parser.add_argument(
+        "--members",
+        metavar='"NAME, NUMBER"',
+        nargs="+",
+        default=[],
+        help='one or two, each in quotes: "Name One, 03112345" "Name Two, 03154321"',
+    )
 
 
 def parse_members(words: Sequence[str]) -> list[Member]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from helpers.settings import write_atomically
 from tools.check_environment import read_project
+from tools.members import add_option as add_members
 from tools.members import parse_members
 from tools.options import Parser
 from tools.report import prompts, typeset
@@ -49,14 +50,8 @@ def _parser() -> Parser:
         "sentences under the handout's labels, and what you wrote into my_report/.",
         allow_abbrev=False,
     )
+    add_members(parser)
     add = parser.add_argument
-    add(
-        "--members",
-        metavar='"NAME, NUMBER"',
-        nargs="+",
-        default=[],
-        help='one or two, each in quotes: "Name One, 03112345" "Name Two, 03154321"',
-    )
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
     add("--lang", metavar="|".join(languages()), default="en", help="language (default: en)")
     add(
