@@ -229,7 +229,7 @@ where = (one - other).abs().idxmax()
 runs.tell(
     f"{close[0]} and {close[1]} have accuracies of {scores[close[0]]['accuracy'].value:.3f} and "
     f"{scores[close[1]]['accuracy'].value:.3f}, but an F1 of {one[where]:.2f} and "
-    f"{other[where]:.2f} for {where}: who looks for {where} will not take one for the other."
+    f"{other[where]:.2f} for {where}. Accuracy does not tell which classes it comes from."
 )
 
 # %% [markdown]
