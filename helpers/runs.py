@@ -251,18 +251,21 @@ class Record:
         except KeyError as error:
             raise LabError(f"{path}: {error.args[0]}; run notebook {notebook} again") from error
 
-    def load_values(self, notebook: str) -> dict[str, Any]:
-        """The small results of another notebook, by name.
+    def load_value(self, notebook: str, name: str) -> Any:
+        """One of the small results of another notebook.
 
-        Raises LabError when there are none, or the file is damaged.
+        Raises LabError when it stored none of that name, or the file is damaged.
         """
         path = self.find(notebook, "values.json")
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            values = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise LabError(
                 f"{path}: no whole JSON ({error}); run notebook {notebook} again"
             ) from error
+        if name not in values:
+            raise LabError(f"{path}: has no {name!r}; run notebook {notebook} again")
+        return values[name]
 
     def find(self, notebook: str, name: str) -> Path:
         """Where another notebook's stored file lies: this run, the newest, or Kaggle's inputs.

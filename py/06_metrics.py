@@ -99,7 +99,7 @@ def test_predictions(name, folder, feature):
 
 
 # Every training of every model; the scores below are those of the first one.
-n_seeds = record.load_values("05_lstm")["n_seeds"]
+n_seeds = record.load_value("05_lstm", "n_seeds")
 of_all_seeds = {
     row.model: [test_predictions(runs.of_seed(row.model, number), row.folder, row.feature)
                 for number in range(n_seeds)]
@@ -185,7 +185,7 @@ reports = {
 }
 for name, report in reports.items():
     record.save_table(f"report_{name}", report.reset_index(names="class"))
-best = record.load_values("05_lstm")["best_lstm"]["name"]
+best = record.load_value("05_lstm", "best_lstm")["name"]
 
 
 def with_intervals(name):

@@ -378,7 +378,7 @@ record.show(
 # The LSTM of step 5γ, as often as it was trained there.
 true = test.labels.numpy()
 of_all_seeds["lstm_mel_full"] = []
-for number in range(record.load_values("05_lstm")["n_seeds"]):
+for number in range(record.load_value("05_lstm", "n_seeds")):
     lstm = record.load_checkpoint(
         "05_lstm", runs.of_seed("lstm_mel_full", number), head="classifier", feature="mel",
         classes=classes,

@@ -147,11 +147,10 @@ print(f"PyTorch only warns: {str(caught[0].message).split('. ')[0]}")
 
 # %% tags=["solution"]
 # Which LSTM, and which folder it reads.
-stored = record.load_values("05_lstm")
-best_lstm = stored["best_lstm"]
+best_lstm = record.load_value("05_lstm", "best_lstm")
 on_beats = best_lstm["folder"] == lab_data.GENRE_BEAT
 if on_beats and not (root / lab_data.MULTITASK_BEAT).is_dir():
-    best_lstm, on_beats = stored["best_full_lstm"], False
+    best_lstm, on_beats = record.load_value("05_lstm", "best_full_lstm"), False
 sources = {
     "LSTM": record.load_checkpoint("05_lstm", best_lstm["name"], head="classifier"),
     "CNN": record.load_checkpoint("07_cnn", "cnn_mel_best", head="classifier"),

@@ -310,7 +310,7 @@ record.show(plots.predicted_against_true(panels, f"{axis}, held-out clips"), "he
 # %% tags=["solution"]
 # Paired differences; of each network the mean over its trainings, where there are several.
 transferred = [predicted["CNN from genre"], *again]
-step8_seeds = range(record.load_values("08_regression")["n_seeds"])
+step8_seeds = range(record.load_value("08_regression", "n_seeds"))
 rivals = {
     "CNN of step 8": [
         record.load_predictions("08_regression", runs.of_seed("cnn_heldout", n), ids, [axis])[:, 0]

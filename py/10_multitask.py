@@ -240,7 +240,7 @@ record.show(plots.predicted_against_true(panels, "Multitask CNN on held-out clip
 shared = [heldout["multitask"], *again]
 separate = [
     record.load_predictions("08_regression", runs.of_seed("cnn_heldout", n), ids["heldout"], axes)
-    for n in range(record.load_values("08_regression")["n_seeds"])
+    for n in range(record.load_value("08_regression", "n_seeds"))
 ]
 compared = {
     (f"{axis}: multitask", "one CNN"): evaluation.compare_spearman(

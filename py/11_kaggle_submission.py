@@ -85,7 +85,7 @@ ids = {
     "heldout": parts.loc[parts["part"] == "held-out", "id"].tolist(),
 }
 true = {part: tracks.loc[names, axes].to_numpy() for part, names in ids.items()}
-moved = record.load_values("09_transfer")["axis"]
+moved = record.load_value("09_transfer", "axis")
 combined = f"CNNs, {moved} from genre (step 9)"
 
 
@@ -125,7 +125,7 @@ if validation["SVR, for reference"].value > validation[chosen].value:
 # same test clips under the same ids.
 
 # %% tags=["solution"]
-lstm_folder = record.load_values("08_regression")["lstm_folder"]
+lstm_folder = record.load_value("08_regression", "lstm_folder")
 cnns = {axis: ("08_regression", f"cnn_{axis}", lab_data.MULTITASK) for axis in axes}
 replaced = {**cnns, moved: ("09_transfer", f"transfer_{moved}", lab_data.MULTITASK)}
 models_of = {

@@ -347,7 +347,7 @@ def test_the_results_of_a_run_are_joined(
     joined = pd.read_csv(home / "runs" / "interactive" / "results.csv")
     assert joined["notebook"].tolist() == ["06_metrics"] * 2 + ["07_cnn"] * 2
     assert len(record.load_table("06_metrics", "results")) == 2
-    assert record.load_values("07_cnn") == {"key_metric": "accuracy 0.50"}
+    assert record.load_value("07_cnn", "key_metric") == "accuracy 0.50"
     assert "results.csv" in capsys.readouterr().out
 
 
@@ -360,7 +360,10 @@ def test_values_add_up(home: Path, data: Path) -> None:
     record = runs.open_record("05_lstm", data, 0)
     record.save_values(best_lstm={"name": "a"})
     record.save_values(count=3)
-    assert record.load_values("05_lstm") == {"best_lstm": {"name": "a"}, "count": 3}
+    assert record.load_value("05_lstm", "best_lstm") == {"name": "a"}
+    assert record.load_value("05_lstm", "count") == 3
+    with pytest.raises(LabError, match="values.json: has no 'n_seeds'; run notebook 05_lstm again"):
+        record.load_value("05_lstm", "n_seeds")
 
 
 def test_tables_keep_clip_ids_as_text(home: Path, data: Path) -> None:
@@ -400,7 +403,7 @@ def test_damaged_values_are_named(home: Path, data: Path, content: bytes) -> Non
     record = runs.open_record("05_lstm", data, 0)
     (record.folder / "values.json").write_bytes(content)
     with pytest.raises(LabError, match="values.json: no whole JSON .*run notebook 05_lstm again"):
-        record.load_values("05_lstm")
+        record.load_value("05_lstm", "best_lstm")
 
 
 # ---- figures and words -------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def make_pattern(mini_data: Path, root: Path) -> Place:
             f"model,folder,feature,loss,accuracy,macro F1\n{MODEL},{GENRE_BEAT},chroma,1,0.5,0.5\n"
         )
         record.add_scores("m", "chroma", "test", {"accuracy": Score(0.5, 0.4, 0.6)}, 9)
-        record.save_values(best_lstm={"name": MODEL})
+        record.save_values(best_lstm={"name": MODEL}, n_seeds=1)
         runs.collect_results(place.home / "runs" / runs.INTERACTIVE_RUN)
     shutil.copytree(place.home / "runs" / runs.INTERACTIVE_RUN, place.home / "runs" / "t")
     return place
@@ -782,7 +782,8 @@ CHECKPOINT_ROWS = [
         "['Classical', 'Hip-Hop', 'Rock']; run notebook 05_lstm again"),
     Row("stored values are cut short",
         lambda place: put(place.record / "values.json", b'{"best_lstm": {'),
-        library(lambda place: runs.open_record("06", place.data, 0).load_values("05_lstm")),
+        library(lambda place: runs.open_record("06", place.data, 0)
+                .load_value("05_lstm", "best_lstm")),
         f"{RECORD}/values.json: no whole JSON (*); run notebook "
         "05_lstm again"),
     Row("a stored table is damaged",
