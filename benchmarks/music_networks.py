@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 
 from benchmarks.music_clips import Clips, Collection, Fold
 from benchmarks.music_runs import Outputs, digest_of
+from benchmarks.music_scores import ensemble_of
 from helpers.data import AXES
 from helpers.datasets import BandScaler, SpectrogramDataset, make_loader
 from helpers.evaluation import predict
@@ -35,6 +36,7 @@ from helpers.store import FeatureStore
 from helpers.training import train
 
 N_TEST_CROPS = 6
+SEED_STEP = 100  # between the members of an ensemble: no repeat shares a seed with another
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ class Recipe:
     weight_decay: float = 1e-4
     batch_size: int = 32
     averaging: float = 0.0  # of the weights, see helpers.training.train
+    mixup: float = 0.0  # the same
     crop_frames: int = 0  # length of the random windows in training; 0: whole clips
     masked_bands: int = 0  # SpecAugment
     test_crops: bool = False  # average over windows of the same length, instead of whole clips
     seed: int = 0  # added to the repeat's
+    members: int = 1  # networks of other seeds whose probabilities are averaged
     # genre
     label_smoothing: float = 0.0
     # affect
@@ -119,6 +123,7 @@ def _fit(
         warmup_epochs=recipe.warmup * recipe.epochs,
         loss=loss,
         averaging=recipe.averaging,
+        mixup=recipe.mixup,
     )
 
 
@@ -164,6 +169,15 @@ def genre_network(collection: Collection, fold: Fold, recipe: Recipe, folder: Pa
         weights = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
         write_atomically(path, safetensors.torch.save(weights))
     return {"genre": _outputs(model, dataset, tested, recipe)}
+
+
+def genre_ensemble(collection: Collection, fold: Fold, recipe: Recipe, folder: Path) -> Outputs:
+    """Class probabilities {"genre": [n, classes]}, averaged over networks of different seeds."""
+    members = [
+        genre_network(collection, fold, replace(recipe, members=1, seed=recipe.seed + seed), folder)
+        for seed in range(0, recipe.members * SEED_STEP, SEED_STEP)
+    ]
+    return {"genre": ensemble_of([outputs["genre"] for outputs in members], "genre")}
 
 
 def _weights_path(collection: Collection, fold: Fold, recipe: Recipe, folder: Path) -> Path:

@@ -102,8 +102,15 @@ def at_the_same_time(function: Callable[[Any], Result], items: Sequence[Any]) ->
 @cache
 def _second_thread(process: int) -> ThreadPoolExecutor:
     """A thread that takes one core. A forked process has none of its parent's threads."""
-    thread = ThreadPoolExecutor(1, "second LSTM", initializer=torch.set_num_threads, initargs=(1,))
+    thread = ThreadPoolExecutor(1, "second thread", initializer=_take_one_core)
     before = torch.get_num_threads()
     thread.submit(int).result()
     torch.set_num_threads(before)  # part of the setting is common to all threads
     return thread
+
+
+def _take_one_core() -> None:
+    torch.set_num_threads(1)
+    # A thread takes the number that is common to all when it first asks for it: now, and not when
+    # the common one has been set back.
+    torch.get_num_threads()

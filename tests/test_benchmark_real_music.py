@@ -23,6 +23,7 @@ from benchmarks.music_clips import (
     strata_of,
 )
 from benchmarks.music_models import KitModel, as_model
+from benchmarks.music_networks import SEED_STEP, genre_ensemble, genre_network
 from benchmarks.music_references import PublicCNN, PublicRecipe, public_network
 from benchmarks.music_runs import make_plan, outcome_path, read_outcome
 from benchmarks.music_scores import Resamples, ensemble_of, over_repeats, score_of
@@ -131,7 +132,18 @@ def _poisoned(collection: Collection, songs: set[str], tested: frozenset[str]) -
 
 
 @pytest.mark.parametrize(
-    "name", ["majority", "svm", "svr", "public_lstm", "cnn", "multitask", "transfer", "together"]
+    "name",
+    [
+        "majority",
+        "svm",
+        "svr",
+        "public_lstm",
+        "lstm_beat_seeds",
+        "cnn",
+        "multitask",
+        "transfer",
+        "together",
+    ],
 )
 def test_nothing_that_is_fitted_sees_a_tested_song(
     name: str, collection: Collection, tiny_models: tuple[KitModel, ...], tmp_path: Path
@@ -159,6 +171,20 @@ def _options(data: Path, answers: Path, output: Path, *more: str) -> list[str]:
         "--data", str(data), "--answers", str(answers), "--output", str(output),
         "--folds", "3", "--repeats", "2", *more,
     ]  # fmt: skip
+
+
+def test_seeds_are_averaged_and_the_first_is_the_single_network(
+    collection: Collection, tmp_path: Path
+) -> None:
+    recipe = replace(music_models.LSTM_BEAT, **TINY)
+    fold = make_folds(strata_of(collection), 5, 1)[0]
+    singles = [
+        genre_network(collection, fold, replace(recipe, seed=seed), tmp_path)["genre"]
+        for seed in (0, SEED_STEP)
+    ]
+    both = genre_ensemble(collection, fold, replace(recipe, members=2), tmp_path)["genre"]
+    assert not np.allclose(*singles)
+    np.testing.assert_allclose(both, ensemble_of(singles, "genre"), atol=1e-6)
 
 
 def test_a_run_leaves_tables_and_a_plot(

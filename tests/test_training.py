@@ -184,6 +184,62 @@ def test_averaging_validates_what_it_ends_with() -> None:
     assert loss == pytest.approx(min(history.val_loss), abs=1e-6)
 
 
+class Listener(nn.Module):
+    """A model and its loss in one, which notes what it is shown and asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.ones(()))
+        self.shown: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.asked: list[torch.Tensor] = []
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        self.shown.append((x.clone(), lengths.clone()))
+        return self.value * torch.ones(len(x))
+
+    def answer(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.asked.append(targets.clone())
+        return (outputs * targets * torch.arange(len(targets))).mean()
+
+
+class Asking(nn.Module):
+    """The loss that asks a Listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self.ask = listener.answer
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return self.ask(outputs, targets)
+
+
+def test_mixup_shows_mixtures_and_asks_for_both_labels() -> None:
+    seed_everything(0)
+    listener, data = Listener(), clips(1, size=8, kind="value")
+    history = train(listener, data, epochs=1, loss=Asking(listener), mixup=0.8)
+    (x, y, lengths), (mixed, longer) = data[0], listener.shown[0]
+    own, others = listener.asked
+    partners = torch.tensor([y.tolist().index(value) for value in others.tolist()])
+    share = ((mixed - x[partners]) / (x - x[partners]))[partners != torch.arange(8)][:, 0].median()
+    assert torch.equal(own, y) and sorted(partners.tolist()) == list(range(8))
+    assert 0.5 <= share < 1
+    assert torch.allclose(mixed, share * x + (1 - share) * x[partners], atol=1e-5)
+    assert torch.equal(longer, torch.maximum(lengths, lengths[partners]))
+    places = torch.arange(8)
+    expected = (share * y * places + (1 - share) * others * places).mean()
+    assert history.train_loss[0] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_mixup_leaves_validation_and_the_overfit_mode_alone() -> None:
+    data = clips(1, size=8, kind="value")
+    listener = Listener()
+    train(listener, data, data, epochs=1, loss=Asking(listener), mixup=0.8)
+    assert torch.equal(listener.shown[-1][0], data[0][0])
+    listener = Listener()
+    train(listener, data, epochs=1, loss=Asking(listener), mixup=0.8, overfit_batch=True)
+    assert torch.equal(listener.shown[0][0], data[0][0]) and len(listener.asked) == 1
+
+
 # ---- modes, seeds, schedule --------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import two_threads
 from helpers.two_threads import run_lstms
 
 N_CLIPS, N_FRAMES, N_FEATURES, HIDDEN = 3, 11, 5, 4
@@ -93,6 +94,19 @@ def test_the_threads_of_everything_else_stay_as_they_were(
     other.start()
     other.join()
     assert seen == [before]
+
+
+def test_the_second_thread_takes_one_core_whatever_it_does_first() -> None:
+    """Loaders use it before `train` asks for one thread; LSTMs would be three times slower."""
+    two_threads._second_thread.cache_clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        two_threads.at_the_same_time(lambda _: torch.ones(200_000).add_(1).sum(), [0, 1])
+        torch.set_num_threads(1)
+        assert two_threads.at_the_same_time(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_mistake_in_the_second_lstm_is_raised_here(
