@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ SETTINGS = {"MUSICLAB_HEADLESS": "1", "MUSICLAB_HOME": str(SHARED_HOME)}
 for _name in [name for name in os.environ if name.startswith("MUSICLAB_")]:
     del os.environ[_name]
 os.environ.update(SETTINGS, MPLBACKEND="Agg", OMP_NUM_THREADS="2")
+
+
+# Started in the background of a script, a program ignores Ctrl-C and so do its children; the tests
+# of Ctrl-C need children as if started by hand.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
