@@ -91,6 +91,13 @@ def _backbone(recipe: Recipe, n_features: int) -> nn.Module:
     )
 
 
+def _fresh_backbone(fold: Fold, recipe: Recipe, n_features: int) -> tuple[int, nn.Module]:
+    """The seed of this training, and a backbone that begins from it."""
+    seed = fold.seed + recipe.seed
+    seed_everything(seed)
+    return seed, _backbone(recipe, n_features)
+
+
 def _dataset(clips: Clips, fitted: np.ndarray, recipe: Recipe) -> SpectrogramDataset:
     dataset = clips.dataset(recipe.feature)
     if recipe.scaled:
@@ -158,9 +165,7 @@ def genre_network(collection: Collection, fold: Fold, recipe: Recipe, folder: Pa
     clips = collection.get("genre", recipe.form)
     fitted, tested = fold.parts(clips)
     dataset = _dataset(clips, fitted, recipe)
-    seed = fold.seed + recipe.seed
-    seed_everything(seed)
-    backbone = _backbone(recipe, dataset.n_features)
+    seed, backbone = _fresh_backbone(fold, recipe, dataset.n_features)
     model = Classifier(backbone, len(clips.classes))
     smoothed = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     _fit(model, dataset, fitted, recipe, seed, smoothed)
@@ -190,9 +195,8 @@ def affect_network(collection: Collection, fold: Fold, recipe: Recipe, folder: P
     clips = collection.get("affect", recipe.form)
     fitted, tested = fold.parts(clips)
     dataset = _dataset(clips, fitted, recipe)
-    seed = fold.seed + recipe.seed
-    seed_everything(seed)
-    model = MultitaskRegressor(_backbone(recipe, dataset.n_features), len(AXES))
+    seed, backbone = _fresh_backbone(fold, recipe, dataset.n_features)
+    model = MultitaskRegressor(backbone, len(AXES))
     _fit(model, dataset, fitted, recipe, seed, AffectLoss(model, recipe, clips.targets[fitted]))
     return {"affect": _outputs(model, dataset, tested, recipe)}
 
@@ -240,9 +244,8 @@ def transferred(collection: Collection, fold: Fold, recipe: Recipe, folder: Path
         genre_network(collection, fold, of_genre, folder)
     dataset = clips.dataset(recipe.feature)
     dataset.scaler = _dataset(genre, fold.parts(genre)[0], recipe).scaler
-    seed = fold.seed + recipe.seed
-    seed_everything(seed)
-    model = MultitaskRegressor(_backbone(recipe, dataset.n_features), len(AXES))
+    seed, backbone = _fresh_backbone(fold, recipe, dataset.n_features)
+    model = MultitaskRegressor(backbone, len(AXES))
     model.backbone.load_state_dict(safetensors.torch.load(path.read_bytes()))
     loss = AffectLoss(model, recipe, clips.targets[fitted])
     for trainable, epochs, rate in (
@@ -322,9 +325,8 @@ def together(collection: Collection, fold: Fold, recipe: Recipe, folder: Path) -
     all_fitted = np.concatenate([fitted, fitted_affect + n_genre])
     if recipe.scaled:
         dataset.scaler = BandScaler.fit(Subset(dataset, all_fitted.tolist()))
-    seed = fold.seed + recipe.seed
-    seed_everything(seed)
-    model = TwoTasks(_backbone(recipe, dataset.n_features), n_classes)
+    seed, backbone = _fresh_backbone(fold, recipe, dataset.n_features)
+    model = TwoTasks(backbone, n_classes)
     loss = TwoTaskLoss(recipe, n_classes, AffectLoss(model, recipe, affect.targets[fitted_affect]))
     _fit(model, dataset, all_fitted, recipe, seed, loss)
     return {
