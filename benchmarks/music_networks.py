@@ -23,6 +23,7 @@ from benchmarks.music_scores import ensemble_of
 from helpers.data import AXES
 from helpers.datasets import BandScaler, SpectrogramDataset, make_loader
 from helpers.evaluation import predict
+from helpers.features import N_MELS
 from helpers.models import (
     Classifier,
     CNNBackbone,
@@ -51,6 +52,7 @@ class Recipe:
     hidden_size: int = 64  # LSTM: units per direction
     pooling: str = "mean"  # LSTM: mean, last, mean_max or attention
     stack: int = 1  # LSTM: frames per step
+    cepstrum: bool = False  # LSTM: read the mel bands as cepstral coefficients
     dropout: float = 0.3
     # training
     epochs: int = 30
@@ -88,6 +90,7 @@ def _backbone(recipe: Recipe, n_features: int) -> nn.Module:
         dropout=recipe.dropout,
         pooling=recipe.pooling,
         stack=recipe.stack,
+        cepstral_bands=N_MELS if recipe.cepstrum else 0,
     )
 
 

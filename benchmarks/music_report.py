@@ -88,12 +88,13 @@ def _comparisons(table: pd.DataFrame) -> str:
 
 def _ablations(table: pd.DataFrame) -> str:
     lines = [
-        "| ablation (repeat 1) | metric | value | against the default (95 % interval) |",
-        "|---|---|--:|--:|",
+        "| ablation (repeat 1) | metric | value | difference (95 % interval) | seeds |",
+        "|---|---|--:|--:|--:|",
     ]
     for row in table.itertuples():
         lines.append(
-            f"| {row.default}: {row.change} | {row.metric} | {row.value:.3f} | {_difference(row)} |"
+            f"| {row.default}: {row.change} | {row.metric} | {row.value:.3f} | "
+            f"{_difference(row)} | {row.seeds} |"
         )
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,16 @@ class Comparison:
             "not below": difference.high >= 0,
         }[self.sense]
         return "yes" if holds else "no"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A change of a model's recipe: its trainings, each from a seed, and those without it."""
+
+    default: str
+    title: str
+    names: tuple[str, ...]
+    default_names: tuple[str, ...]
 
 
 BEST_SINGLE = "the best single model"
@@ -252,33 +262,43 @@ def _second(results: Results, comparison: Comparison) -> str:
     return best_single(singles) if singles else ""
 
 
-def ablation_table(results: Results, default_of: Mapping[str, str]) -> pd.DataFrame:
+def ablation_table(results: Results, ablations: Sequence[Ablation]) -> pd.DataFrame:
     """A row per ablation, on the repeat that chooses: its value and its gain over the default.
 
-    `default_of` says whose recipe an ablation changes.
+    Values are means over the trainings of each, one for each of `seeds`.
     """
     import pandas as pd
 
     rows = []
-    for name, default in default_of.items():
-        for task in results.models[name].tasks:
-            there = [CHOSEN_ON in results.whole(task, one) for one in (name, default)]
-            if not all(there):
-                continue
+    for one in ablations:
+        for task in results.models[one.default].tasks:
             metric = MAIN_METRIC[task]
-            gain = results.difference(task, name, default, (CHOSEN_ON,))[metric]
-            value = results.metrics(task, name, (CHOSEN_ON,))[metric][0]
+            own = _mean_over(results, task, metric, one.names)
+            default = _mean_over(results, task, metric, one.default_names)
+            if own is None or default is None:
+                continue
+            gain = score_of(own - default)
             rows.append(
                 {
                     "task": task,
-                    "default": results.title(default),
-                    "change": results.title(name),
+                    "default": results.title(one.default),
+                    "change": one.title,
                     "metric": metric,
-                    "value": float(value),
+                    "value": float(own[0]),
+                    "of_default": float(default[0]),
                     "difference": gain.value,
                     "low": gain.low,
                     "high": gain.high,
-                    "processor_seconds": round(mean_seconds(results.plan, name)[1], 1),
+                    "seeds": len(one.names),
+                    "processor_seconds": round(mean_seconds(results.plan, one.names[0])[1], 1),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _mean_over(results: Results, task: str, metric: str, names: Sequence[str]) -> np.ndarray | None:
+    """A metric of the repeat that chooses, averaged over trainings; None while one is missing."""
+    if any(CHOSEN_ON not in results.whole(task, name) for name in names):
+        return None
+    values = [results.metrics(task, name, (CHOSEN_ON,))[metric] for name in names]
+    return np.mean(values, axis=0)

@@ -12,6 +12,7 @@ after an interruption. `--quick` measures the main models on repeat 1 only. Tabl
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -72,6 +73,8 @@ def _positive(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("MUSICLAB_HEADLESS", "1")  # no progress bars in a file
     try:
         return _run(_parser().parse_args(sys.argv[1:] if argv is None else list(argv)))
     except LabError as error:
@@ -179,7 +182,7 @@ def make_tables(
     n_folds: int,
 ) -> dict[str, pd.DataFrame]:
     """The tables by the end of their file names: scores, comparisons, ablations."""
-    from benchmarks.music_models import COMPARISONS, ENSEMBLES, as_model
+    from benchmarks.music_models import COMPARISONS, ENSEMBLES, ablation_rows, as_model
     from benchmarks.music_table import Results, ablation_table, comparison_table, score_table
 
     results = Results(main_plan, collection, models, ENSEMBLES)
@@ -190,7 +193,7 @@ def make_tables(
     return {
         "": scores,
         "_comparisons": comparison_table(results, COMPARISONS),
-        "_ablations": ablation_table(trials, {one.name: one.changes for one in extras}),
+        "_ablations": ablation_table(trials, ablation_rows(extras)),
     }
 
 

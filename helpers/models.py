@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.fft import dct
 from torch import nn
 
 from helpers.settings import LabError
@@ -47,6 +49,15 @@ def stack_frames(
     return x.reshape(n_clips, -1, n_frames * n_features), -(-lengths // n_frames)
 
 
+def cosine_matrix(n_bands: int) -> torch.Tensor:
+    """The orthonormal cosine transform (DCT-II) over bands, [n_bands, n_bands].
+
+    `frames @ cosine_matrix(n)` turns mel bands into cepstral coefficients, as MFCCs are made of
+    them (Davis and Mermelstein 1980), but keeps them all: a rotation, which loses nothing.
+    """
+    return torch.from_numpy(dct(np.eye(n_bands), norm="ortho", axis=1)).float()
+
+
 class LSTMBackbone(nn.Module):
     """A stack of (bidirectional) LSTM layers and a pooling over each clip's real frames.
 
@@ -54,7 +65,9 @@ class LSTMBackbone(nn.Module):
     which on a CPU takes about half a minute per batch of full clips: the backward direction runs
     on sequences that are reversed inside their own length, so neither direction sees padding
     before it has passed the clip's real frames, and the pooling leaves the padding out. With
-    `stack`, each step reads so many frames at once: 1,290 steps are many for an LSTM.
+    `stack`, each step reads so many frames at once: 1,290 steps are many for an LSTM. With
+    `cepstral_bands`, the first so many bands, the mel ones, are read as cepstral coefficients:
+    neighbouring bands tell nearly the same, their coefficients do not.
     """
 
     def __init__(
@@ -66,10 +79,16 @@ class LSTMBackbone(nn.Module):
         dropout: float = 0.2,
         pooling: str = "mean",
         stack: int = 1,
+        cepstral_bands: int = 0,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
             raise LabError(f"unknown pooling {pooling!r}; known: {', '.join(POOLINGS)}")
+        if not 0 <= cepstral_bands <= n_features:
+            raise LabError(f"cepstral_bands {cepstral_bands} of frames with {n_features} values")
+        # No part of the checkpoint: it follows from the number of bands.
+        cosines = cosine_matrix(cepstral_bands) if cepstral_bands else None
+        self.register_buffer("cosines", cosines, persistent=False)
         self.bidirectional, self.pooling, self.stack = bidirectional, pooling, stack
         n_directions = 2 if bidirectional else 1
         width = n_directions * hidden_size
@@ -86,9 +105,19 @@ class LSTMBackbone(nn.Module):
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """x [B, T, F], lengths [B] -> [B, out_features]."""
+        if self.cosines is not None:
+            x = self._with_coefficients(x)
         if self.stack > 1:
             x, lengths = stack_frames(x, lengths, self.stack)
         return self.dropout(self.pool(self.steps(x, lengths), lengths))
+
+    def _with_coefficients(self, x: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F] with its first bands as cepstral coefficients; 0 stays 0."""
+        n_bands = len(self.cosines)
+        # In float32: the high coefficients are small differences of large numbers.
+        with torch.autocast(x.device.type, enabled=False):
+            coefficients = x[..., :n_bands].float() @ self.cosines
+        return torch.cat([coefficients, x[..., n_bands:]], dim=-1)
 
     def steps(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The last layer's output at every frame, [B, T, directions * hidden]."""

@@ -326,7 +326,14 @@ def test_models_are_what_the_table_promises() -> None:
     extras = music_models.ablations()
     assert all(one.changes in names for one in extras)
     defaults = {one.name: one.recipe for one in music_models.KIT_MODELS}
-    assert all(one.recipe != defaults[one.changes] for one in extras)
+    assert len({one.name for one in extras}) == len(extras)
+    changed = [one for one in extras if one.title != music_models.UNCHANGED]
+    assert all(replace(one.recipe, seed=0) != defaults[one.changes] for one in changed)
+    same = [one for one in extras if one.title == music_models.UNCHANGED]
+    assert all(replace(one.recipe, seed=0) == defaults[one.changes] for one in same)
+    rows = music_models.ablation_rows(extras)
+    assert sum(len(row.names) for row in rows) == len(changed)
+    assert all(len(row.names) == len(row.default_names) for row in rows)
     known = {*names, *(one.name for one in music_models.ENSEMBLES), music_models.BEST_SINGLE}
     assert all({one.first, one.second} <= known for one in music_models.COMPARISONS)
     assert set(music_models.QUICK) <= set(names)

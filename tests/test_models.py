@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 
+import librosa
 import pytest
 import torch
 from torch import nn
@@ -132,6 +133,29 @@ def test_stacked_frames_keep_every_real_frame_in_order() -> None:
     assert (stacked[1].reshape(9, 5)[7:] == 0).all() and (stacked[0, 2] == 0).all()
 
 
+def test_cepstral_coefficients_are_librosa_s_mfccs() -> None:
+    frames = torch.randn(7, 128, generator=torch.Generator().manual_seed(0))
+    mfccs = librosa.feature.mfcc(S=frames.numpy().T, n_mfcc=128, norm="ortho").T
+    ours = frames @ models.cosine_matrix(128)
+    torch.testing.assert_close(ours, torch.from_numpy(mfccs), rtol=1e-4, atol=1e-4)
+
+
+def test_an_lstm_reads_the_first_bands_as_coefficients_and_the_others_as_they_are() -> None:
+    torch.manual_seed(0)
+    backbone = models.LSTMBackbone(7, 3, dropout=0.0, cepstral_bands=5)
+    plain = models.LSTMBackbone(7, 3, dropout=0.0)
+    plain.load_state_dict(backbone.state_dict())  # the transform is no part of a checkpoint
+    x = batch(n_features=7)
+    turned = torch.cat([x[..., :5] @ models.cosine_matrix(5), x[..., 5:]], dim=-1)
+    torch.testing.assert_close(backbone(x, LENGTHS), plain(turned, LENGTHS))
+
+
+@pytest.mark.parametrize("n_bands", [-1, 8])
+def test_coefficients_of_bands_that_are_not_there_are_refused(n_bands: int) -> None:
+    with pytest.raises(LabError, match=f"cepstral_bands {n_bands} of frames with 7 values"):
+        models.LSTMBackbone(7, 3, cepstral_bands=n_bands)
+
+
 # ---- padding changes nothing -------------------------------------------------------------------
 
 
@@ -148,6 +172,7 @@ def every_model(n_features: int) -> dict[str, nn.Module]:
     }
     backbones |= {
         "lstm stack 3": models.LSTMBackbone(n_features, 6, stack=3),
+        "lstm cepstrum": models.LSTMBackbone(n_features, 6, cepstral_bands=n_features),
         "cnn": models.CNNBackbone(n_features, (3, 4, 5, 6)),
         "cnn kernel 5": models.CNNBackbone(n_features, (3, 4, 5, 6), kernel=5),
     }
@@ -177,7 +202,14 @@ def test_a_prediction_does_not_depend_on_the_batch_or_its_padding(name: str) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["lstm mean 2 True", "lstm last 1 True", "lstm attention 1 False", "lstm stack 3"]
+    "name",
+    [
+        "lstm mean 2 True",
+        "lstm last 1 True",
+        "lstm attention 1 False",
+        "lstm stack 3",
+        "lstm cepstrum",
+    ],
 )
 def test_an_lstm_never_looks_at_what_stands_in_the_padding(name: str) -> None:
     model = every_model(32)[name].eval()
