@@ -49,6 +49,7 @@ from sklearn.metrics import f1_score
 
 from helpers import baselines, datasets, evaluation, models, plots, runs, settings, training
 from helpers import data as lab_data
+from helpers.features import N_MELS
 
 notebook = "05_lstm"
 plots.use_style()
@@ -61,9 +62,14 @@ batch_size = 32  # clips per step
 hidden_size = 64  # units per direction
 n_layers = 1
 pooling = "mean"  # how frames become one vector per clip: mean, last, mean_max or attention
-epochs = 15  # passes over the training clips, at most
-patience = 5  # epochs without a better validation loss before training stops
+stack = 16  # frames of a full clip that are read as one step; beats are read one by one
+cepstrum = True  # read the mel bands as cepstral coefficients
+epochs = 30  # passes over the training clips, at most
+patience = 8  # epochs without a better validation loss before training stops
 learning_rate = 0.003  # of Adam, after one epoch of warm-up
+weight_decay = 0.001  # pulls the weights towards 0
+mixup = 0.3  # train on mixtures of two clips: the parameter of their Beta distribution; 0: none
+averaging = 0.98  # judge and keep a moving average of the weights; 0: the weights themselves
 overfit_epochs = 60  # passes over the four batches of step 5β
 n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
 
@@ -89,6 +95,11 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 #   dB values 0 is the *loudest* sound there is.
 # - **The padding must not count.** The backward direction reads each clip reversed *inside its own length*, and the
 #   [pooling](../docs/glossary.md#pooling) averages real frames only.
+#
+# Two choices make it easier for the network. Neighbouring mel bands rise and fall together; turned into
+# [cepstral coefficients](../docs/glossary.md#cepstrum), as MFCCs are, the same numbers tell different things: the first ones the broad shape of
+# the spectrum, the last ones its finest structure. And of a full clip, 16 frames are joined into one step (a third of
+# a second): an LSTM that has to remember a thousand steps forgets most of them.
 
 # %%
 runs.show_source(models.LSTMBackbone)
@@ -152,6 +163,8 @@ def new_lstm(splits, own_seed=seed):
             "hidden_size": hidden_size,
             "n_layers": n_layers,
             "pooling": pooling,
+            "stack": stack if splits.base.folder.name == lab_data.GENRE else 1,
+            "cepstral_bands": N_MELS if cepstrum and splits.base.feature != "chroma" else 0,
         },
         "head": "classifier",
         "head_options": {"n_classes": len(splits.base.classes)},
@@ -186,11 +199,22 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # (without it a raw LSTM may stay at chance) and then falls slowly; the weights of the epoch with the lowest **validation**
 # loss are kept ([early stopping](../docs/glossary.md#early-stopping)), in a [checkpoint](../docs/glossary.md#checkpoint). The test set is not touched here: notebook 06 opens it.
 #
+# Few clips are soon known by heart. Against that the network is trained on [mixtures](../docs/glossary.md#mixup) of two clips, its weights are pulled
+# towards 0, and what is validated and kept is a [moving average of the weights](../docs/glossary.md#weight-averaging).
+#
+# | choice | made by |
+# |---|---|
+# | an LSTM; mel, chroma and both; full clips and beats; learning four batches by heart first | the handout |
+# | Adam, warm-up, a validation set that stops the training | convention |
+# | scaling per band, cepstral coefficients, joined frames, the mean as pooling, mixtures, decay, averaged weights | [this kit's benchmark](../README.md#how-good-on-real-music) on real music |
+#
 # A single training from one [seed](../docs/glossary.md#seed) has luck in it: other first weights and another order of the batches give another score. `n_seeds`
 # above 1 trains every model several times; its scores are then means, and the first training is the one that is used later.
 
 # %% tags=["solution"]
 histories, validation = {}, []  # filled model by model
+options = {"epochs": epochs, "learning_rate": learning_rate, "weight_decay": weight_decay}
+options |= {"mixup": mixup, "averaging": averaging}
 
 
 def train_lstm(splits, name, feature, own_seed):
@@ -198,9 +222,8 @@ def train_lstm(splits, name, feature, own_seed):
     loaders = datasets.make_loaders(splits, batch_size, own_seed, device=compute)
     model, spec = new_lstm(splits, own_seed)
     history = training.train(
-        model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
-        device=compute, name=name,
-    )  # fmt: skip
+        model, *loaders[:2], **options, patience=patience, device=compute, name=name
+    )
     record.save_checkpoint(
         name, model, spec, feature=feature, scaler=splits.scaler, classes=splits.base.classes,
         epoch=history.best_epoch, note="lowest validation loss",
@@ -231,7 +254,7 @@ def fit_lstm(folder, feature, name):
 # %% [markdown]
 # ## 5γ · LSTM on mel spectrograms
 #
-# The full clips: about 1,290 frames of 23 ms each. The whole 30 seconds go in, not the first few.
+# The full clips: about 1,290 frames of 23 ms each, read in steps of 16. The whole 30 seconds go in, not the first few.
 
 # %% tags=["solution"]
 fit_lstm(lab_data.GENRE, "mel", "lstm_mel_full")
@@ -239,7 +262,7 @@ fit_lstm(lab_data.GENRE, "mel", "lstm_mel_full")
 # %% [markdown]
 # ## 5δ · LSTM on beat-synchronous mel spectrograms
 #
-# One frame per beat: some sixty steps instead of 1,290, each of them already an average over a musical unit.
+# One frame per beat: some sixty frames instead of 1,290, each of them already an average over a musical unit.
 
 # %% tags=["solution"]
 fit_lstm(lab_data.GENRE_BEAT, "mel", "lstm_mel_beat")
@@ -267,7 +290,8 @@ fit_lstm(lab_data.GENRE_BEAT, "fused", "lstm_fused_beat")
 # ## 5 · What the validation set says
 #
 # The [validation set](../docs/glossary.md#validation-set) has chosen: the dotted line marks the epoch that was kept. A training loss that goes on falling while the validation loss falls no more
-# (or rises) is [over-fitting](../docs/glossary.md#over-fitting): there are few clips and many weights. The epoch is chosen by the loss, which is smooth; the
+# (or rises) is [over-fitting](../docs/glossary.md#over-fitting): there are few clips and many weights. (With `mixup` the training loss is that of mixtures, which are harder: it
+# may lie above the other.) The epoch is chosen by the loss, which is smooth; the
 # *model* that later notebooks build on is chosen by macro F1, because the classes are unequal in size. The two may disagree.
 
 # %%
@@ -346,11 +370,12 @@ class MyLSTM(models.LSTMBackbone):
         return steps.masked_fill(~real, float("-inf")).amax(1)
 
 
+_, spec = new_lstm(beat)
 settings.seed_everything(seed)
-mine = models.Classifier(MyLSTM(beat.base.n_features, hidden_size), len(beat.base.classes))
+mine = models.Classifier(MyLSTM(**spec["backbone_options"]), len(beat.base.classes))
 train_loader, val_loader, _ = datasets.make_loaders(beat, batch_size, seed, device=compute)
-trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
-                       patience=patience, device=compute, name="my LSTM")  # fmt: skip
+trial = training.train(mine, train_loader, val_loader, **options, patience=patience,
+                       device=compute, name="my LSTM")  # fmt: skip
 print(
     f"my LSTM: validation loss {min(trial.val_loss):.3f}; lstm_mel_beat:"
     f" {min(histories['lstm_mel_beat'].val_loss):.3f}"

@@ -67,6 +67,7 @@ patience = 8  # epochs without a better validation loss before training stops
 lstm_learning_rate = 0.003  # of Adam, after one epoch of warm-up
 cnn_learning_rate = 0.001  # of Adam, after `cnn_warmup_epochs` epochs of warm-up
 cnn_warmup_epochs = 3  # its head weighs a thousand features: small steps first
+averaging = 0.98  # judge and keep a moving average of the weights; 0: the weights themselves
 crop_frames = 256  # the CNN trains on random windows of this many frames, and predicts whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands while the CNN trains
 n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
@@ -207,7 +208,7 @@ def train_regressor(kind, axis, number):
     model = models.build_model(specs[kind])
     history = training.train(
         model, *loaders[:2], **options[kind], patience=patience, device=compute,
-        name=f"{kind}, {axis}",
+        averaging=averaging, name=f"{kind}, {axis}",
     )  # fmt: skip
     record.save_checkpoint(
         runs.of_seed(f"{kind.lower()}_{axis}", number), model, specs[kind], feature=features[kind],
@@ -433,7 +434,7 @@ loaders = datasets.make_loaders(splits, batch_size, seed, device=compute)
 settings.seed_everything(seed)
 mine = models.build_model(specs["LSTM"])
 training.train(mine, *loaders[:2], **options["LSTM"], patience=patience, loss=MyLoss(),
-               device=compute, name="my loss")  # fmt: skip
+               averaging=averaging, device=compute, name="my loss")  # fmt: skip
 labels = by_part["val"][axis].to_numpy()
 score = evaluation.spearman(labels, evaluation.predict(mine, loaders[1], compute), seed)
 squared = evaluation.spearman(labels, outputs["LSTM", "validation", 0][axis], seed)
