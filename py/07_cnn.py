@@ -294,7 +294,7 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # 2. Fit a new network on train + validation for just that many epochs, without stopping early. This one is reported.
 #
 # In training each clip is a random window, another one every epoch, and some bands are hidden ([SpecAugment](../docs/glossary.md#specaugment)): cheap variety for a small
-# set. Validation and test see whole clips. What is validated and kept is a [moving average of the weights](../docs/glossary.md#weight-averaging).
+# set. Validation and test see whole clips. What is validated and kept is a moving average of the weights, as in step 5.
 #
 # | choice | made by |
 # |---|---|
