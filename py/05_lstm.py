@@ -205,7 +205,7 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # |---|---|
 # | an LSTM; mel, chroma and both; full clips and beats; learning four batches by heart first | the handout |
 # | Adam, warm-up, a validation set that stops the training | convention |
-# | scaling per band, cepstral coefficients, joined frames, the mean as pooling, mixtures, averaged weights | [this kit's benchmark](../README.md#how-good-on-real-music) on real music |
+# | scaling per band, cepstral coefficients, joined frames, the mean as pooling, mixtures, averaged weights | this kit's benchmark on real music (README: *How good, on real music*) |
 #
 # A single training from one [seed](../docs/glossary.md#seed) has luck in it: other first weights and another order of the batches give another score. `n_seeds`
 # above 1 trains every model several times; its scores are then means, and the first training is the one that is used later.

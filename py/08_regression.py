@@ -186,6 +186,12 @@ runs.tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folders['LST
 #
 # Of each model the epoch with the lowest **validation** loss is kept, and with it the predictions for validation and
 # held-out clips, so that later notebooks compare on the same clips.
+#
+# | choice | made by |
+# |---|---|
+# | the LSTM and the CNN of steps 5 and 7 with one output, one axis at a time; Spearman on clips held out | the handout |
+# | squared errors, Adam, warm-up, a validation part that stops the training | convention |
+# | scaling per band, windows of 6 s and SpecAugment for the CNN, averaged weights | this kit's benchmark on real music (README: *How good, on real music*) |
 
 # %% tags=["solution"]
 options = {

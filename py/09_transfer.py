@@ -190,6 +190,12 @@ print(f"strict=False: {copied} of {len(after)} tensors copied, no error; its ans
 # first weights, they are large; they could spoil the backbone. (Our head begins with tiny weights, so it matters less here: set
 # `head_epochs = 1` and compare.) Freezing takes `requires_grad_(False)` *and* care with batch normalisation, whose running mean and variance move
 # in training mode without any gradient; `train` keeps those of frozen layers still.
+#
+# | choice | made by |
+# |---|---|
+# | from the genre CNN of step 7, a few epochs, one axis, compared with step 8 | the handout |
+# | first the head, then everything; a small learning rate | convention |
+# | windows, SpecAugment, averaged weights, as in step 7 | this kit's benchmark on real music (README: *How good, on real music*), which also tries the head alone and everything at once |
 
 # %% tags=["solution"]
 # Stage 1: only the head's weights may move.

@@ -103,6 +103,12 @@ runs.show_source(models.MultitaskLoss)
 # values are spread widely brings a larger loss, and larger gradients, than a narrow one. With the weight 1 / variance (on
 # the training part) each axis's loss is 1 for the constant mean, whatever its spread, and the three are of one order of
 # magnitude. There is a second reading: such a loss is 1 - R2, the share of the variance that is *not* explained.
+#
+# | choice | made by |
+# |---|---|
+# | one CNN for three axes, the sum of their losses, weights that put them on equal terms | the handout |
+# | 1 / variance as weights | this kit; its benchmark on real music (README: *How good, on real music*) compares them with equal and with learned weights |
+# | windows, SpecAugment, averaged weights, as in step 8 | the same benchmark |
 
 # %% tags=["solution"]
 # Weights from the training part alone, as for everything that is fitted.

@@ -74,7 +74,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 #
 # Candidates are the three LSTMs and the three CNNs of step 8, the CNNs with one axis taken from step 9, the multitask
 # CNN of step 10, and an [ensemble](../docs/glossary.md#ensemble): half of it the mean of the CNNs, half the SVR, which errs on other clips than they do
-# ([this kit's benchmark](../README.md#how-good-on-real-music) on real music chose this mixture). The **validation** part chooses, by the lab's metric.
+# (this kit's benchmark on real music chose this mixture: README, *How good, on real music*). The **validation** part chooses, by the lab's metric.
 # The held-out part must not: the best of several noisy scores is too high on average, and then nothing honest would be
 # left to expect. The SVR alone is shown for reference.
 
