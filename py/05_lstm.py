@@ -289,8 +289,8 @@ fit_lstm(lab_data.GENRE_BEAT, "fused", "lstm_fused_beat")
 # ## 5 · What the validation set says
 #
 # The [validation set](../docs/glossary.md#validation-set) has chosen: the dotted line marks the epoch that was kept. A training loss that goes on falling while the validation loss falls no more
-# (or rises) is [over-fitting](../docs/glossary.md#over-fitting): there are few clips and many weights. (With `mixup` the training loss is that of mixtures, which are harder: it
-# may lie above the other.) The epoch is chosen by the loss, which is smooth; the
+# (or rises) is [over-fitting](../docs/glossary.md#over-fitting): there are few clips and many weights. (With `mixup` the training loss is that of mixtures: it
+# jumps with the mixtures that were drawn, and may even lie above the other.) The epoch is chosen by the loss, which is smooth; the
 # *model* that later notebooks build on is chosen by macro F1, because the classes are unequal in size. The two may disagree.
 
 # %%
