@@ -68,7 +68,6 @@ epochs = 30  # passes over the training clips, at most
 patience = 8  # epochs without a better validation loss before training stops
 learning_rate = 0.003  # of Adam, after one epoch of warm-up
 mixup = 0.3  # train on mixtures of two clips: the parameter of their Beta distribution; 0: none
-averaging = 0.98  # judge and keep a moving average of the weights; 0: the weights themselves
 overfit_epochs = 60  # passes over the four batches of step 5β
 n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
 
@@ -198,22 +197,20 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # (without it a raw LSTM may stay at chance) and then falls slowly; the weights of the epoch with the lowest **validation**
 # loss are kept ([early stopping](../docs/glossary.md#early-stopping)), in a [checkpoint](../docs/glossary.md#checkpoint). The test set is not touched here: notebook 06 opens it.
 #
-# Few clips are soon known by heart. Against that the network is trained on [mixtures](../docs/glossary.md#mixup) of two clips. What is validated
-# and kept is a [moving average of the weights](../docs/glossary.md#weight-averaging).
+# Few clips are soon known by heart. Against that the network is trained on [mixtures](../docs/glossary.md#mixup) of two clips.
 #
 # | choice | made by |
 # |---|---|
 # | an LSTM; mel, chroma and both; full clips and beats; learning four batches by heart first | the handout |
 # | Adam, warm-up, a validation set that stops the training | convention |
-# | scaling per band, cepstral coefficients, joined frames, the mean as pooling, mixtures, averaged weights | this kit's benchmark on real music (README: *How good, on real music*) |
+# | scaling per band, cepstral coefficients, joined frames, the mean as pooling, mixtures | this kit's benchmark on real music (README: *How good, on real music*) |
 #
 # A single training from one [seed](../docs/glossary.md#seed) has luck in it: other first weights and another order of the batches give another score. `n_seeds`
 # above 1 trains every model several times; its scores are then means, and the first training is the one that is used later.
 
 # %% tags=["solution"]
 histories, validation = {}, []  # filled model by model
-options = {"epochs": epochs, "learning_rate": learning_rate}
-options |= {"mixup": mixup, "averaging": averaging}
+options = {"epochs": epochs, "learning_rate": learning_rate, "mixup": mixup}
 
 
 def train_lstm(splits, name, feature, own_seed):

@@ -79,7 +79,6 @@ max_masked_bands = 8  # training hides up to this many mel bands at a time (Spec
 epochs = 18  # passes over the training clips, at most
 patience = 6  # epochs without a better validation loss before training stops
 learning_rate = 0.002  # of Adam, after one epoch of warm-up
-averaging = 0.98  # judge and keep a moving average of the weights; 0: the weights themselves
 overfit_epochs = 30  # passes over the four batches of step 7δ
 digits_epochs = 8  # passes over the digits of step 7α
 n_seeds = 1  # trainings of each CNN, each from another seed; the first one is used later
@@ -294,13 +293,13 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # 2. Fit a new network on train + validation for just that many epochs, without stopping early. This one is reported.
 #
 # In training each clip is a random window, another one every epoch, and some bands are hidden ([SpecAugment](../docs/glossary.md#specaugment)): cheap variety for a small
-# set. Validation and test see whole clips. What is validated and kept is a moving average of the weights, as in step 5.
+# set. Validation and test see whole clips.
 #
 # | choice | made by |
 # |---|---|
 # | four blocks of convolution, batch norm, ReLU and max pooling; train + validation for the final network | the handout |
 # | filters of 3 x 3, 16 to 128 channels, Adam, warm-up, a validation set that chooses the number of epochs | convention |
-# | scaling per band, windows of 6 s, SpecAugment, averaged weights | this kit's benchmark on real music (README: *How good, on real music*) |
+# | scaling per band, windows of 6 s, SpecAugment | this kit's benchmark on real music (README: *How good, on real music*) |
 
 # %% tags=["solution"]
 augmentation = {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands}
@@ -313,7 +312,7 @@ def fit_on_train_part(number):
     )
     model, spec = new_cnn(len(classes), seed + number)
     history = training.train(
-        model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, averaging=averaging,
+        model, *loaders[:2], epochs=epochs, learning_rate=learning_rate,
         patience=patience, device=compute, name=f"CNN {number + 1}, train part",
     )  # fmt: skip
     record.save_checkpoint(
@@ -349,7 +348,7 @@ def fit_on_everything(number):
     model, spec = new_cnn(len(classes), own_seed)
     history = training.train(
         model, loader, epochs=epochs, stop_after=n_epochs, learning_rate=learning_rate,
-        averaging=averaging, device=compute, name=f"CNN {number + 1}, train + validation",
+        device=compute, name=f"CNN {number + 1}, train + validation",
     )  # fmt: skip
     record.save_checkpoint(
         runs.of_seed("cnn_mel_refit", number), model, spec, feature="mel",
@@ -515,7 +514,7 @@ settings.seed_everything(seed)
 mine = models.Classifier(MyCNN(128, channels, kernel), len(classes))
 trial = training.train(
     mine, train_loader, val_loader, epochs=trial_epochs, learning_rate=learning_rate,
-    averaging=averaging, device=compute, name="my CNN",
+    device=compute, name="my CNN",
 )  # fmt: skip
 print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.val_loss):.3f}; "
       f"the CNN above after as many: {min(history.val_loss[:trial_epochs]):.3f}")  # fmt: skip

@@ -67,7 +67,6 @@ patience = 8  # epochs without a better validation loss before training stops
 lstm_learning_rate = 0.003  # of Adam, after one epoch of warm-up
 cnn_learning_rate = 0.001  # of Adam, after `cnn_warmup_epochs` epochs of warm-up
 cnn_warmup_epochs = 3  # its head weighs a thousand features: small steps first
-averaging = 0.98  # judge and keep a moving average of the weights; 0: the weights themselves
 crop_frames = 256  # the CNN trains on random windows of this many frames, and predicts whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands while the CNN trains
 n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
@@ -191,7 +190,7 @@ runs.tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folders['LST
 # |---|---|
 # | the LSTM and the CNN of steps 5 and 7 with one output, one axis at a time; Spearman on clips held out | the handout |
 # | squared errors, Adam, warm-up, a validation part that stops the training | convention |
-# | scaling per band, windows of 6 s and SpecAugment for the CNN, averaged weights | this kit's benchmark on real music (README: *How good, on real music*) |
+# | scaling per band, windows of 6 s and SpecAugment for the CNN | this kit's benchmark on real music (README: *How good, on real music*) |
 
 # %% tags=["solution"]
 options = {
@@ -214,7 +213,7 @@ def train_regressor(kind, axis, number):
     model = models.build_model(specs[kind])
     history = training.train(
         model, *loaders[:2], **options[kind], patience=patience, device=compute,
-        averaging=averaging, name=f"{kind}, {axis}",
+        name=f"{kind}, {axis}",
     )  # fmt: skip
     record.save_checkpoint(
         runs.of_seed(f"{kind.lower()}_{axis}", number), model, specs[kind], feature=features[kind],
@@ -440,7 +439,7 @@ loaders = datasets.make_loaders(splits, batch_size, seed, device=compute)
 settings.seed_everything(seed)
 mine = models.build_model(specs["LSTM"])
 training.train(mine, *loaders[:2], **options["LSTM"], patience=patience, loss=MyLoss(),
-               averaging=averaging, device=compute, name="my loss")  # fmt: skip
+               device=compute, name="my loss")  # fmt: skip
 labels = by_part["val"][axis].to_numpy()
 score = evaluation.spearman(labels, evaluation.predict(mine, loaders[1], compute), seed)
 squared = evaluation.spearman(labels, outputs["LSTM", "validation", 0][axis], seed)

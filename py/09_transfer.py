@@ -64,7 +64,6 @@ head_learning_rate = 0.003  # of Adam at its highest, for the head alone
 learning_rate = 0.0005  # of Adam at its highest, for all weights: small, to keep what was learned
 crop_frames = 256  # training windows, in frames; predictions use whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
-averaging = 0.98  # judge and keep a moving average of the weights; 0: the weights themselves
 n_seeds = 1  # fine-tunings, each from another seed; the first one is shown and used later
 
 # %%
@@ -195,7 +194,7 @@ print(f"strict=False: {copied} of {len(after)} tensors copied, no error; its ans
 # |---|---|
 # | from the genre CNN of step 7, a few epochs, one axis, compared with step 8 | the handout |
 # | first the head, then everything; a small learning rate | convention |
-# | windows, SpecAugment, averaged weights, as in step 7 | this kit's benchmark on real music (README: *How good, on real music*), which also tries the head alone and everything at once |
+# | windows and SpecAugment, as in step 7 | this kit's benchmark on real music (README: *How good, on real music*), which also tries the head alone and everything at once |
 
 # %% tags=["solution"]
 # Stage 1: only the head's weights may move.
@@ -206,7 +205,7 @@ train_loader, val_loader, heldout_loader = datasets.make_loaders(
 model.backbone.requires_grad_(False)
 head_history = training.train(
     model, train_loader, val_loader, epochs=head_epochs, learning_rate=head_learning_rate,
-    averaging=averaging, device=compute, name=f"transfer, {axis}",
+    device=compute, name=f"transfer, {axis}",
 )  # fmt: skip
 
 # %%
@@ -224,7 +223,7 @@ weights_after_head = {name: tensor.clone() for name, tensor in model.state_dict(
 model.backbone.requires_grad_(True)
 all_history = training.train(
     model, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
-    averaging=averaging, patience=patience, device=compute, name=f"transfer, {axis}",
+    patience=patience, device=compute, name=f"transfer, {axis}",
 )  # fmt: skip
 history = head_history.then(all_history)
 if history.best_epoch <= len(head_history.val_loss):  # fine-tuning made nothing better
@@ -250,7 +249,6 @@ def fine_tune_again(number):
     other.backbone.load_state_dict(genre.model.backbone.state_dict(), strict=True)
     other.backbone.requires_grad_(False)
     options = {"patience": patience, "device": compute, "name": f"transfer {number + 1}, {axis}"}
-    options |= {"averaging": averaging}
     first = training.train(
         other, *loaders[:2], epochs=head_epochs, learning_rate=head_learning_rate, **options
     )
@@ -393,8 +391,7 @@ settings.seed_everything(seed)
 mine = MyTransfer(models.CNNBackbone(**step8.spec["backbone_options"]))
 mine.start_from(genre.model.backbone)
 trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,
-                       averaging=averaging, patience=patience, device=compute,
-                       name="my transfer")  # fmt: skip
+                       patience=patience, device=compute, name="my transfer")  # fmt: skip
 print(
     f"{mine.frozen_blocks} blocks frozen: {models.n_parameters(mine)} trained parameters, "
     f"validation loss {min(trial.val_loss):.4f}; above: {lowest:.4f}, with a stage for the head "

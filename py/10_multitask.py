@@ -62,7 +62,6 @@ learning_rate = 0.001  # of Adam, after `warmup_epochs` epochs of warm-up
 warmup_epochs = 3  # the head weighs a thousand features: small steps first
 crop_frames = 256  # training windows, in frames; predictions use whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
-averaging = 0.98  # judge and keep a moving average of the weights; 0: the weights themselves
 n_seeds = 1  # trainings, each from another seed; the first one is shown and used later
 
 # %%
@@ -108,7 +107,7 @@ runs.show_source(models.MultitaskLoss)
 # |---|---|
 # | one CNN for three axes, the sum of their losses, weights that put them on equal terms | the handout |
 # | 1 / variance as weights | this kit; its benchmark on real music (README: *How good, on real music*) compares them with equal and with learned weights |
-# | windows, SpecAugment, averaged weights, as in step 8 | the same benchmark |
+# | windows and SpecAugment, as in step 8 | the same benchmark |
 
 # %% tags=["solution"]
 # Weights from the training part alone, as for everything that is fitted.
@@ -160,8 +159,7 @@ settings.seed_everything(seed)
 model = models.build_model(spec)
 history = training.train(
     model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
-    warmup_epochs=warmup_epochs, averaging=averaging, loss=weighted, device=compute,
-    name="multitask CNN",
+    warmup_epochs=warmup_epochs, loss=weighted, device=compute, name="multitask CNN",
 )  # fmt: skip
 path = record.save_checkpoint(  # notebook 11 may choose it
     "multitask", model, spec, feature="mel", scaler=splits.scaler, axes=axes,
@@ -181,8 +179,7 @@ def train_again(number):
     other = models.build_model(spec)
     training.train(
         other, *others[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
-        warmup_epochs=warmup_epochs, averaging=averaging, loss=weighted, device=compute,
-        name=f"multitask {number + 1}",
+        warmup_epochs=warmup_epochs, loss=weighted, device=compute, name=f"multitask {number + 1}",
     )  # fmt: skip
     return evaluation.predict(other, others[2], compute)
 
@@ -304,8 +301,7 @@ settings.seed_everything(seed)
 mine = models.build_model(spec)
 training.train(
     mine, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
-    warmup_epochs=warmup_epochs, averaging=averaging, loss=MyLoss(1 / spread),
-    device=compute, name="my loss",
+    warmup_epochs=warmup_epochs, loss=MyLoss(1 / spread), device=compute, name="my loss",
 )  # fmt: skip
 trials = {"my loss": evaluation.predict(mine, loaders[1], compute)}
 trials["squared error"] = predicted["validation"]
