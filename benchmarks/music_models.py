@@ -67,7 +67,6 @@ QUICK = ("majority", "svm", "svr", "public_lstm", "public_cnn", "public_cnn_affe
          "lstm_beat_seeds", "cnn", "multitask", "transfer")  # fmt: skip
 
 ENSEMBLES = (
-    Ensemble("cnn_and_lstms", "ensemble: CNN and 5 LSTMs", "genre", ("cnn", "lstm_beat_seeds")),
     Ensemble("ensemble", "ensemble: multitask, transfer, together", "affect",
              ("multitask", "transfer", "together")),
     Ensemble("ensemble_svr", "ensemble: these and the SVR", "affect", ("ensemble", "svr")),
@@ -176,15 +175,6 @@ CHANGES: dict[str, list[tuple[str, dict[str, object]]]] = {
         ("whole clips in training", {"crop_frames": 0}),
         ("mel bands, no cepstrum", {"cepstrum": False}),
     ],
-    "cnn": [
-        ("mixup", {"mixup": 0.3}),
-        ("no scaling per band", {"scaled": False}),
-        ("windows averaged at test", {"test_crops": True}),
-        ("no label smoothing", {"label_smoothing": 0.0}),
-        ("no SpecAugment", {"masked_bands": 0}),
-        ("no averaging of weights", {"averaging": 0.0}),
-        ("windows of 10 s", {"crop_frames": 430}),
-    ],
     "multitask": [
         ("mixup", {"mixup": 0.3}),
         ("concordance beside squared errors", {"concordance": 1.0}),
@@ -194,6 +184,15 @@ CHANGES: dict[str, list[tuple[str, dict[str, object]]]] = {
     "transfer": [
         ("the head alone", {"tuning_epochs": 0}),
         ("everything at once", {"head_epochs": 0}),
+    ],
+    "cnn": [
+        ("mixup", {"mixup": 0.3}),
+        ("no scaling per band", {"scaled": False}),
+        ("windows averaged at test", {"test_crops": True}),
+        ("no label smoothing", {"label_smoothing": 0.0}),
+        ("no SpecAugment", {"masked_bands": 0}),
+        ("no averaging of weights", {"averaging": 0.0}),
+        ("windows of 10 s", {"crop_frames": 430}),
     ],
 }
 
