@@ -52,16 +52,16 @@ class KitModel:
 
 
 KIT_MODELS = (
-    KitModel("lstm_beat", "LSTM, beats", "genre", LSTM_BEAT, 2.5),
+    KitModel("lstm_beat", "LSTM, beats", "genre", LSTM_BEAT, 3),
     KitModel("lstm_beat_seeds", "LSTM, beats, 5 seeds averaged", "genre ensemble",
-             replace(LSTM_BEAT, members=5), 12),
+             replace(LSTM_BEAT, members=5), 16),
     KitModel("lstm_beat_fused", "LSTM, beats, mel + chroma", "genre",
-             replace(LSTM_BEAT, feature="fused"), 3),
-    KitModel("lstm_full", "LSTM, full clips", "genre", LSTM_FULL, 12),
-    KitModel("cnn", "CNN", "genre", CNN, 21),
-    KitModel("multitask", "multitask CNN", "affect", CNN, 21),
-    KitModel("transfer", "transfer from genre, CNN", "transfer", CNN, 21),
-    KitModel("together", "genre and affect together, CNN", "together", CNN, 42),
+             replace(LSTM_BEAT, feature="fused"), 4),
+    KitModel("lstm_full", "LSTM, full clips", "genre", LSTM_FULL, 14),
+    KitModel("cnn", "CNN", "genre", CNN, 27),
+    KitModel("multitask", "multitask CNN", "affect", CNN, 27),
+    KitModel("transfer", "transfer from genre, CNN", "transfer", CNN, 23),
+    KitModel("together", "genre and affect together, CNN", "together", CNN, 55),
 )  # fmt: skip
 QUICK = ("majority", "svm", "svr", "public_lstm", "public_cnn", "public_cnn_affect", "lstm_beat",
          "lstm_beat_seeds", "cnn", "multitask", "transfer")  # fmt: skip

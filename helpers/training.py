@@ -107,7 +107,8 @@ def train(
 
     With `averaging`, for example 0.98, a moving average of the weights over about
     1 / (1 - averaging) steps is what is validated and what `model` ends with (Polyak and Juditsky
-    1992): the steps of small batches scatter around something better.
+    1992): the steps of small batches scatter around something better. It needs epochs of more steps
+    than that, or a schedule that runs to its end: else validation stops a model that lags behind.
 
     With `mixup`, for example 0.3, the network learns on mixtures of two clips of a batch, weighted
     by draws of Beta(mixup, mixup), and answers for both labels (Zhang et al. 2018, arXiv

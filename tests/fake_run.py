@@ -138,7 +138,16 @@ def write_summary(run: Path, status: str = "done") -> None:
         "data": {"folder": "data", "demo": True, "fingerprint": "abc123"},
         "profile": "demo",
         "seeds": {notebook.name: 0 for notebook in NOTEBOOKS},
-        "parameters": {"05_lstm": {"hidden_size": 64, "n_layers": 1, "pooling": "mean"}},
+        "parameters": {
+            "05_lstm": {
+                "hidden_size": 64,
+                "n_layers": 1,
+                "pooling": "mean",
+                "stack": 16,
+                "cepstrum": True,
+                "mixup": 0.3,
+            }
+        },
         "commit": "0123456789ab",
         "python": "3.11.7",
         "platform": "Linux",

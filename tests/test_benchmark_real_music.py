@@ -25,13 +25,16 @@ from benchmarks.music_clips import (
 from benchmarks.music_models import KitModel, as_model
 from benchmarks.music_networks import SEED_STEP, genre_ensemble, genre_network
 from benchmarks.music_references import PublicCNN, PublicRecipe, public_network
+from benchmarks.music_report import as_markdown, read_tables
 from benchmarks.music_runs import make_plan, outcome_path, read_outcome
 from benchmarks.music_scores import Resamples, ensemble_of, over_repeats, score_of
 from benchmarks.music_table import Comparison
+from benchmarks.real_music import RESULTS
 from helpers.data import AXES, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
 from helpers.evaluation import Score
 from helpers.settings import LabError
 
+ROOT = Path(__file__).parents[1]
 TINY = {"epochs": 1, "hidden_size": 4, "crop_frames": 32, "head_epochs": 1, "tuning_epochs": 1}
 
 
@@ -419,3 +422,25 @@ def test_what_is_required_of_a_difference(
     sense: str, value: float, interval: tuple[float, float, float], reached: str
 ) -> None:
     assert Comparison("genre", "a", "b", sense, value).reached(Score(*interval)) == reached
+
+
+# ---- the stored tables -------------------------------------------------------------------------
+
+
+def test_the_readme_shows_the_stored_tables() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = as_markdown(read_tables(RESULTS, "real_music"))
+    absent = [line for line in shown.splitlines() if line not in readme]
+    assert not absent, "python -m benchmarks.real_music --markdown prints what belongs there"
+
+
+def test_the_stored_tables_are_those_of_the_present_models() -> None:
+    tables = read_tables(RESULTS, "real_music")
+    names = {model.name for model in music_models.all_models()}
+    names |= {one.name for one in music_models.ENSEMBLES}
+    assert set(tables[""]["model"]) == names
+    rows = music_models.ablation_rows(music_models.ablations())
+    titles = {one.name: one.title for one in music_models.KIT_MODELS}
+    changes = {(titles[row.default], row.title) for row in rows}
+    stored = tables["_ablations"]
+    assert set(zip(stored["default"], stored["change"], strict=True)) == changes

@@ -18,6 +18,11 @@ PAPERS = (
     "<https://doi.org/10.1162/neco.1997.9.8.1735>",
     "S. Ioffe, C. Szegedy: Batch normalization: accelerating deep network training by reducing "
     "internal covariate shift. *ICML* 2015. <https://arxiv.org/abs/1502.03167>",
+    "S. Davis, P. Mermelstein: Comparison of parametric representations for monosyllabic word "
+    "recognition in continuously spoken sentences. *IEEE Transactions on Acoustics, Speech, and "
+    "Signal Processing* 28(4), 1980. <https://doi.org/10.1109/TASSP.1980.1163420>",
+    "H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz: mixup: beyond empirical risk minimization. "
+    "*ICLR* 2018. <https://arxiv.org/abs/1710.09412>",
     "S. Holm: A simple sequentially rejective multiple test procedure. *Scandinavian Journal of "
     "Statistics* 6(2), 1979. <https://www.jstor.org/stable/4615733>",
     "M. Defferrard, K. Benzi, P. Vandergheynst, X. Bresson: FMA: a dataset for music analysis. "

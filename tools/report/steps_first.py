@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from tools.notebooks import ROOT
@@ -185,6 +186,18 @@ def classes(run: Run) -> list[Section]:
     ]
 
 
+def _reading(options: Mapping[str, Any]) -> list[Sentence]:
+    """What the LSTM reads in one step, and on what it is trained, where a run says so."""
+    told = []
+    if options.get("stack", 1) > 1:
+        told.append(Sentence("lstm_stack", {"stack": options["stack"]}))
+    if options.get("cepstrum"):
+        told.append(Sentence("lstm_cepstrum", {}))
+    if options.get("mixup"):
+        told.append(Sentence("lstm_mixup", {"mixup": options["mixup"]}))
+    return told
+
+
 def lstm(run: Run) -> list[Section]:
     """Step 5: the LSTM, learning four batches by heart, one network per feature."""
     values, rows = run.values(LSTM), {row["model"]: row for row in run.table(LSTM, "validation")}
@@ -198,7 +211,15 @@ def lstm(run: Run) -> list[Section]:
         return Sentence("validated", told)
 
     sections = [
-        Section("5α", [Sentence("lstm_form", about), code(MODELS, "LSTMBackbone", "steps")], LSTM),
+        Section(
+            "5α",
+            [
+                Sentence("lstm_form", about),
+                *_reading(options),
+                code(MODELS, "LSTMBackbone", "steps"),
+            ],
+            LSTM,
+        ),
         Section("5β", [*overfit_sentence(values), run.figure(LSTM, "overfit_batch")], LSTM),
     ]
     for label, names in LSTM_LABELS.items():
