@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH, N_COLOURS = 110, 48
 TABLES = ("", "_comparisons", "_ablations")  # the ends of the files' names
+_AS_TEXT = {"each": str, "repeats": str}
 _HEADINGS = {
     "genre": "genre: accuracy",
     "affect": "valence, energy, danceability: mean Spearman",
@@ -49,16 +50,16 @@ def _scores(scores: pd.DataFrame, task: str) -> str:
     repeats = ", ".join(dict.fromkeys(own["repeats"].astype(str)))
     chosen = MAIN_METRIC[task]
     lines = [
-        f"| {task} | {' | '.join(metrics)} | repeat 1, {chosen} | s per training |",
+        f"| {task} | {' | '.join(metrics)} | each repeat, {chosen} | s per training |",
         f"|---|{'--:|' * (len(metrics) + 2)}",
     ]
     for name in dict.fromkeys(own["model"]):
         rows = own[own["model"] == name].set_index("metric")
         cells = [_interval(rows.loc[metric], metric == chosen) for metric in metrics]
         seconds = rows["processor_seconds"].iloc[0]
-        first = _number(rows.loc[chosen, "first"])
+        each = rows.loc[chosen, "each"]
         shown = "" if np.isnan(seconds) else f"{seconds:.0f}" if seconds >= 1 else f"{seconds:.1f}"
-        lines.append(f"| {rows['title'].iloc[0]} | {' | '.join(cells)} | {first} | {shown} |")
+        lines.append(f"| {rows['title'].iloc[0]} | {' | '.join(cells)} | {each} | {shown} |")
     lines += ["", f"Repeats {repeats}; {own['clips'].iloc[0]} clips; brackets: 95 % intervals."]
     return "\n".join(lines)
 
@@ -184,7 +185,8 @@ def read_tables(folder: Path, stem: str) -> dict[str, pd.DataFrame]:
     tables = {}
     for end in TABLES:
         path = folder / f"{stem}{end}.csv"
-        tables[end] = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+        known = path.is_file()
+        tables[end] = pd.read_csv(path, dtype=_AS_TEXT) if known else pd.DataFrame()
     if tables[""].empty:
         raise LabError(f"{folder / stem}.csv: no table there; run the benchmark first")
     return tables

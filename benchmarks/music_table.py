@@ -177,8 +177,8 @@ class Results:
 def score_table(results: Results) -> pd.DataFrame:
     """A row per model and metric.
 
-    Columns: task, model, title, metric, first (on the repeat that chose), value, low, high, repeats
-    (that value is over), clips, seconds and processor_seconds of one training.
+    Columns: task, model, title, metric, each (repeat from the first on, which chose), value, low,
+    high, repeats (that value is over), clips, seconds and processor_seconds of one training.
     """
     import pandas as pd
 
@@ -186,8 +186,7 @@ def score_table(results: Results) -> pd.DataFrame:
     for task, metrics in METRICS.items():
         for name in results.names(task):
             reported = results.reported(task, name)
-            first = CHOSEN_ON in results.whole(task, name)
-            chosen = results.metrics(task, name, (CHOSEN_ON,)) if first else {}
+            singles = [results.metrics(task, name, (r,)) for r in results.whole(task, name)]
             values = results.metrics(task, name, reported)
             seconds, of_processor = mean_seconds(results.plan, name)
             for metric in metrics:
@@ -198,7 +197,7 @@ def score_table(results: Results) -> pd.DataFrame:
                         "model": name,
                         "title": results.title(name),
                         "metric": metric,
-                        "first": float(chosen[metric][0]) if first else np.nan,
+                        "each": ", ".join(f"{one[metric][0]:.3f}" for one in singles),
                         "value": score.value,
                         "low": score.low,
                         "high": score.high,
