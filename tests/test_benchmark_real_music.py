@@ -413,6 +413,7 @@ def test_an_ensemble_averages_probabilities_or_values() -> None:
         ("above", 0.0, (0.05, -0.01, 0.09), "no"),
         ("at least", 0.12, (0.13, -0.01, 0.3), "yes"),
         ("at least", 0.12, (0.11, 0.1, 0.2), "no"),
+        ("aim", 0.04, (0.038, 0.01, 0.06), "no"),
         ("not below", 0.0, (-0.02, -0.05, 0.01), "yes"),
         ("not below", 0.0, (-0.06, -0.09, -0.01), "no"),
         ("", 0.0, (0.0, 0.0, 0.0), ""),
@@ -422,6 +423,18 @@ def test_what_is_required_of_a_difference(
     sense: str, value: float, interval: tuple[float, float, float], reached: str
 ) -> None:
     assert Comparison("genre", "a", "b", sense, value).reached(Score(*interval)) == reached
+
+
+@pytest.mark.parametrize(
+    ("sense", "code"), [("at least", real_music.NOT_MET), ("aim", real_music.MET)]
+)
+def test_what_is_missed_is_a_failure_where_it_was_required(
+    sense: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"first": "a", "second": "b", "reached": "no"}
+    row["required"] = Comparison("genre", "a", "b", sense, 0.1).required
+    assert real_music._verdict({"_comparisons": pd.DataFrame([row])}, []) == code
+    assert ("not reached: a - b" in capsys.readouterr().out) == (code == real_music.NOT_MET)
 
 
 # ---- the stored tables -------------------------------------------------------------------------
