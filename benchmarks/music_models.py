@@ -189,8 +189,6 @@ CHANGES: dict[str, list[tuple[str, dict[str, object]]]] = {
         ("windows averaged at test", {"test_crops": True}),
         ("no label smoothing", {"label_smoothing": 0.0}),
         ("no SpecAugment", {"masked_bands": 0}),
-        ("no averaging of weights", {"averaging": 0.0}),
-        ("windows of 10 s", {"crop_frames": 430}),
     ],
 }
 

@@ -190,7 +190,7 @@ runs.tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folders['LST
 # |---|---|
 # | the LSTM and the CNN of steps 5 and 7 with one output, one axis at a time; Spearman on clips held out | the handout |
 # | squared errors, Adam, warm-up, a validation part that stops the training | convention |
-# | scaling per band, windows of 6 s and SpecAugment for the CNN | this kit's benchmark on real music (README: *How good, on real music*) |
+# | scaling per band, windows of 6 s and SpecAugment for the CNN, no mixtures | this kit; its benchmark on real music (README: *How good, on real music*) measures mixtures and other losses |
 
 # %% tags=["solution"]
 options = {

@@ -194,7 +194,7 @@ print(f"strict=False: {copied} of {len(after)} tensors copied, no error; its ans
 # |---|---|
 # | from the genre CNN of step 7, a few epochs, one axis, compared with step 8 | the handout |
 # | first the head, then everything; a small learning rate | convention |
-# | windows and SpecAugment, as in step 7 | this kit's benchmark on real music (README: *How good, on real music*), which also tries the head alone and everything at once |
+# | windows and SpecAugment, as in step 7 | this kit; its benchmark on real music (README: *How good, on real music*) also tries the head alone, and everything at once |
 
 # %% tags=["solution"]
 # Stage 1: only the head's weights may move.

@@ -107,7 +107,7 @@ runs.show_source(models.MultitaskLoss)
 # |---|---|
 # | one CNN for three axes, the sum of their losses, weights that put them on equal terms | the handout |
 # | 1 / variance as weights | this kit; its benchmark on real music (README: *How good, on real music*) compares them with equal and with learned weights |
-# | windows and SpecAugment, as in step 8 | the same benchmark |
+# | windows and SpecAugment, as in step 8 | this kit |
 
 # %% tags=["solution"]
 # Weights from the training part alone, as for everything that is fitted.
