@@ -169,7 +169,7 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, stem: str) ->
     for end in TABLES:
         if len(tables[end]):
             path = folder / f"{stem}{end}.csv"
-            write_atomically(path, tables[end].to_csv(index=False, float_format="%.4g"))
+            write_atomically(path, tables[end].to_csv(index=False, float_format="%.6g"))
             written.append(path)
     if len(tables[""]):
         path = folder / f"{stem}.png"
