@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from helpers import datasets, evaluation, models, runs, training
 from helpers.data import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, find_data
@@ -794,6 +795,13 @@ CHECKPOINT_ROWS = [
         "05_lstm again"),
 ]  # fmt: skip
 
+
+def epochs_of_demo() -> int:
+    """What the message for a wrong `epochs` offers: the number that the demo profile has."""
+    text = (ROOT / "helpers" / "profiles" / "demo.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)["05_lstm"]["epochs"]
+
+
 PROFILES = "known: demo, full, smoke, or give the path of a .yaml file of your own"
 
 USE_ROWS = [
@@ -812,7 +820,7 @@ USE_ROWS = [
         f"known: {NOTEBOOKS}, all, runner", code=2),
     Row("a profile with a wrong type", profile("05_lstm:\n  hidden_size: 8\n  epochs: many\n"),
         command(*MINE), "mine.yaml:3: 05_lstm.epochs is 'many' (str) but must be int; write for "
-        "example 15", code=2),
+        f"example {epochs_of_demo()}", code=2),
     Row("a profile with a wrong time limit", profile("runner: {timeout_minutes: soon}"),
         command(*MINE), "mine.yaml:1: timeout_minutes is 'soon' but must be a number above 0; "
         "write for example 60", code=2),
