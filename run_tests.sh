@@ -3,6 +3,7 @@
 #   ./run_tests.sh                    all of them
 #   ./run_tests.sh -m "not smoke"     without the notebooks, the longest part
 #   ./run_tests.sh -k demo            those with "demo" in their name
+#   ./run_tests.sh -n 0               one after the other, as a debugger or `print` wants it
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 begun=$(date +%s)
@@ -10,6 +11,7 @@ setup_extra=test
 source tools/setup.sh
 
 status=0
-"$PYTHON" -m pytest "$@" || status=$?
+# By file, because the tests of a file share what is slow to make; at most four, for the memory.
+"$PYTHON" -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile "$@" || status=$?
 echo "run_tests.sh: $(($(date +%s) - begun)) s with the set-up, exit $status"
 exit "$status"
