@@ -298,6 +298,25 @@ def validation_race(histories: Mapping[str, History], target: float, title: str)
     return figure
 
 
+def correlations(panels: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Correlation matrices [F, F] side by side; a panel's name says what its rows are."""
+    told = "; ".join(
+        f"{name}: {np.abs(matrix[~np.eye(len(matrix), dtype=bool)]).mean():.2f}"
+        for name, matrix in panels.items()
+    )
+    figure, axes = _figure(
+        1, len(panels), 3.4 * len(panels) + 0.6, 3.4,
+        f"{title}. Mean size of the correlation of two different ones: {told}.",
+    )  # fmt: skip
+    for ax, (name, matrix) in zip(axes[0], panels.items(), strict=True):
+        picture = ax.imshow(matrix, cmap="PuOr", vmin=-1, vmax=1, origin="lower")
+        ax.set(title=name, xlabel="number, lowest first", ylabel="number, lowest first")
+        ax.label_outer()
+    figure.colorbar(picture, ax=axes, label="correlation")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
 # ---- evaluation --------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ except ImportError:
 # What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
+import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import f1_score
@@ -100,6 +101,21 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # a second): an LSTM that has to remember a thousand steps forgets most of them.
 
 # %%
+# All frames of the training clips, one per beat and scaled: [frames, 128].
+beat = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)
+bands = torch.cat([frames for frames, _, _ in beat.train])
+coefficients = bands @ models.cosine_matrix(N_MELS)
+shared = {"mel bands": np.corrcoef(bands.T), "cepstral coefficients": np.corrcoef(coefficients.T)}
+record.show(plots.correlations(shared, "What two numbers of a frame have in common"), "cepstrum")
+different = ~np.eye(N_MELS, dtype=bool)
+size = {name: np.abs(matrix[different]).mean() for name, matrix in shared.items()}
+runs.tell("Mean size of the correlation: " + ", ".join(f"{k} {v:.2f}" for k, v in size.items()))
+
+# %% [markdown]
+# Violet: two bands that nearly always say the same. As coefficients most pairs say different things, and nothing is
+# lost: the transform is a rotation.
+
+# %%
 runs.show_source(models.LSTMBackbone)
 
 
@@ -142,7 +158,6 @@ print(f"largest difference to the packed form on real frames: {difference:.1e}")
 runs.show_source(training.train)
 
 # %%
-beat = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)
 # Picked at random: the clips are sorted by genre, and the first ones would be of a few classes only.
 order = torch.randperm(len(beat.train), generator=torch.Generator().manual_seed(seed))
 few = torch.utils.data.Subset(beat.train, order[: 4 * batch_size].tolist())

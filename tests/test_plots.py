@@ -51,6 +51,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     ),
     "learning_curves": lambda: plots.learning_curves({"LSTM": HISTORY, "few": OVERFIT}),
     "learning_curves of six": lambda: plots.learning_curves({f"m{i}": HISTORY for i in range(6)}),
+    "correlations": lambda: plots.correlations(
+        {"mel bands": np.full((8, 8), 0.9), "coefficients": np.eye(8)}, "Correlations"
+    ),
     "validation_race": lambda: plots.validation_race(
         {"transfer": HISTORY, "from scratch": HISTORY}, 1.2, "Who is faster?"
     ),
