@@ -5,7 +5,7 @@ Colours are colour-blind safe (Okabe-Ito; cividis for maps) and survive grey pri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -345,23 +345,24 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str) -> 
 
 def score_plot(
     scores: Mapping[str, Score], title: str, xlabel: str, reference: float | None = None,
-    reference_name: str = "majority class",
+    reference_name: str = "majority class", baselines: Collection[str] = (),
 ) -> Figure:  # fmt: skip
     """One row per name: the value as a dot and its 95 % interval as a line.
 
-    `reference` draws a vertical line (a baseline, or 0 for differences).
+    Rows such as "energy: CNN" take colour and marker from what stands behind the colon; others are
+    all alike, but for `baselines`, which are grey. `reference` draws a vertical line (a baseline,
+    or 0 for differences).
     """
     told = "; ".join(f"{name} {score}" for name, score in scores.items())
     figure, axes = _figure(1, 1, 7.5, 1.0 + 0.34 * len(scores), f"{title}. {told}.")
     ax = axes[0, 0]
-    # Rows such as "energy: CNN" take colour and marker from what stands behind the colon.
-    kinds = list(dict.fromkeys(name.split(": ")[-1] for name in scores))
+    kinds = list(dict.fromkeys(name.partition(": ")[2] for name in scores))
     for row, (name, score) in enumerate(scores.items()):
-        style = kinds.index(name.split(": ")[-1])
+        style = kinds.index(name.partition(": ")[2])
         if not score.defined:
             _say_undefined(ax, row, score)
             continue
-        colour = COLOURS[style % 6]
+        colour = "0.45" if name in baselines else COLOURS[style % 6]
         if np.isfinite(score.low):
             ax.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
         ax.plot(score.value, row, marker=MARKERS[style % len(MARKERS)], color=colour, markersize=7)
@@ -369,6 +370,9 @@ def score_plot(
                     textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
     if reference is not None:
         ax.axvline(reference, color="0.4", linestyle=":", label=f"{reference_name}")
+    if baselines:
+        ax.plot([], [], marker=MARKERS[0], color="0.45", label="baseline")
+    if reference is not None or baselines:
         ax.legend(fontsize=8, loc="best")
     ax.set_yticks(range(len(scores)), list(scores))
     ax.set_ylim(len(scores) - 0.4, -0.8)

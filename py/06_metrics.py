@@ -154,12 +154,11 @@ runs.show_table(pd.DataFrame({name: {metric: str(score) for metric, score in sco
 # %%
 # Which models lie above "always the most frequent class", with their whole interval?
 majority = scores["majority_full"]["accuracy"]
-record.show(
-    plots.score_plot({name: scores[name]["accuracy"] for name in ordered}, "Accuracy on test",
-                     "accuracy", reference=majority.value, reference_name="majority class"),
-    "accuracy",
-)  # fmt: skip
 lstms = [name for name in ordered if name.startswith("lstm")]
+accuracies = {name: scores[name]["accuracy"] for name in ordered}
+drawn = plots.score_plot(accuracies, "Accuracy on test", "accuracy", majority.value,
+                         baselines=[name for name in ordered if name not in lstms])  # fmt: skip
+record.show(drawn, "accuracy")
 above = [name for name in lstms if scores[name]["accuracy"].low > majority.value]
 runs.tell(
     f"Always answering the most frequent class reaches {majority.value:.3f}. Of {len(lstms)} LSTMs,"

@@ -417,7 +417,8 @@ runs.show_table(pd.DataFrame({name: {m: str(v) for m, v in own.items()}
 majority = scores["majority_full"]["accuracy"].value
 networks = {name: scores[name]["accuracy"] for name in scores if name != "majority_full"}
 title = "CNN, LSTM and SVM on test, 95 % intervals"
-record.show(plots.score_plot(networks, title, "accuracy", reference=majority), "accuracy")
+baseline = [name for name in networks if name.startswith("svm")]
+record.show(plots.score_plot(networks, title, "accuracy", majority, baselines=baseline), "accuracy")
 
 # %% [markdown]
 # Which of these differences are more than chance? Clip by clip on the same test clips, with Holm's correction (notebook 06)

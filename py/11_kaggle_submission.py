@@ -124,7 +124,8 @@ validation = {
 candidates = {name: score for name, score in validation.items() if "reference" not in name}
 chosen = evaluation.highest(candidates)
 title = f"Mean Spearman on {len(ids['validation'])} validation clips: what chooses"
-record.show(plots.score_plot(validation, title, "mean Spearman"), "choice")
+references = validation.keys() - candidates.keys()
+record.show(plots.score_plot(validation, title, "mean Spearman", baselines=references), "choice")
 record.save_values(on_validation={name: score.value for name, score in validation.items()})
 runs.tell(f"Chosen on validation: **{chosen}**, {validation[chosen]}.")
 if validation[svr].value > validation[chosen].value:
