@@ -68,7 +68,7 @@ cepstrum = True  # read the mel bands as cepstral coefficients
 epochs = 30  # passes over the training clips, at most
 patience = 8  # epochs without a better validation loss before training stops
 learning_rate = 0.003  # of Adam, after one epoch of warm-up
-mixup = 0.3  # train on mixtures of two clips: the parameter of their Beta distribution; 0: none
+mixup = 0.3  # train on mixtures of two clips: 0 none, 0.3 mostly slight ones, 1 all shares alike
 overfit_epochs = 60  # passes over the four batches of step 5β
 n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
 
@@ -87,18 +87,20 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 #
 # A spectrogram is a sequence of frames: at each of the T time steps the network sees F numbers (128 mel bands, 12
 # pitch classes, or all 140) and an [LSTM](../docs/glossary.md#lstm) updates its memory. In lab 2 the input was another sequence; only F changes.
+# Ours is *bidirectional*: a second LSTM reads the clip from its end, and the outputs of both stand side by side.
 #
 # Two things need care, and both go wrong silently:
 # - **Clips have unequal lengths.** They are padded with 0 at the end so that they fit into one array `[B, T, F]`. The
 #   frames are first scaled per band with statistics of the training clips, so that 0 means "as loud as usual"; on raw
 #   dB values 0 is the *loudest* sound there is.
 # - **The padding must not count.** The backward direction reads each clip reversed *inside its own length*, and the
-#   [pooling](../docs/glossary.md#pooling) averages real frames only.
+#   [pooling](../docs/glossary.md#pooling) averages real frames only. (But for the last joined step below, which is filled up
+#   with zeros, and the shorter clip of a mixture, which counts as "as loud as usual" after its end.)
 #
 # Two choices make it easier for the network. Neighbouring mel bands rise and fall together; turned into
-# [cepstral coefficients](../docs/glossary.md#cepstrum), as MFCCs are, the same numbers tell different things: the first ones the broad shape of
-# the spectrum, the last ones its finest structure. And of a full clip, 16 frames are joined into one step (a third of
-# a second): an LSTM that has to remember a thousand steps forgets most of them.
+# [cepstral coefficients](../docs/glossary.md#cepstrum), as MFCCs are, the first numbers tell the broad shape of the spectrum and the last ones its
+# finest structure. And of a full clip, 16 frames are joined into one step (a third of a second): neighbouring frames
+# repeat each other, and a sixteenth of the steps trains much faster.
 
 # %%
 # All frames of the training clips, one per beat and scaled: [frames, 128].
@@ -112,8 +114,10 @@ size = {name: np.abs(matrix[different]).mean() for name, matrix in shared.items(
 runs.tell("Mean size of the correlation: " + ", ".join(f"{k} {v:.2f}" for k, v in size.items()))
 
 # %% [markdown]
-# Violet: two bands that nearly always say the same. As coefficients most pairs say different things, and nothing is
-# lost: the transform is a rotation.
+# The darker the violet, the more two bands rise and fall together, neighbours most of all. Of the coefficients most pairs
+# are nearly uncorrelated. Nothing is lost: the transform is a rotation, which the LSTM's first matrix could even have
+# learned. What it changes is where training starts. The broad shape of the spectrum now arrives as a few large numbers
+# and the fine structure as many small ones, so the first, small random weights listen to the shape.
 
 # %%
 runs.show_source(models.LSTMBackbone)
@@ -150,9 +154,11 @@ print(f"largest difference to the packed form on real frames: {difference:.1e}")
 # %% [markdown]
 # ## 5β · `overfit_batch`: learn four batches by heart
 #
-# `train(..., overfit_batch=True)` trains on four batches only, without dropout, weight decay or validation. A correct
-# network and loop drive this [loss](../docs/glossary.md#loss) to 0. If it stays up, suspect a bug (wrong axis order, labels that do not belong to
-# their clips, a learning rate that is far off), not the hyperparameters. PyTorch's `Subset` makes the small set.
+# `train(..., overfit_batch=True)` trains on four batches only, without [dropout](../docs/glossary.md#dropout), [weight decay](../docs/glossary.md#weight-decay) or validation. A correct
+# network and loop drive this [loss](../docs/glossary.md#loss) to 0. If it stays up, suspect a bug in one of them (gradients that do not arrive, a
+# wrong axis order, a learning rate off by a factor of a hundred) before you tune anything. The reverse does not hold: *wrong*
+# labels can be learned by heart, too (Zhang et al. 2017, arXiv 1611.03530); those only a validation score finds. PyTorch's
+# `Subset` makes the small set.
 
 # %%
 runs.show_source(training.train)
@@ -182,7 +188,7 @@ def new_lstm(splits, own_seed=seed):
         "head": "classifier",
         "head_options": {"n_classes": len(splits.base.classes)},
     }
-    settings.seed_everything(own_seed)  # the same start for every feature
+    settings.seed_everything(own_seed)  # the same seed for every feature
     return models.build_model(spec), spec
 
 
@@ -193,7 +199,7 @@ overfit = training.train(
 )  # fmt: skip
 
 # %%
-# A loss near 0 says that network, labels and loop fit together.
+# A loss near 0: gradients arrive, and this network can learn these clips by heart.
 record.show(
     plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
 )
@@ -212,13 +218,15 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # (without it a raw LSTM may stay at chance) and then falls slowly; the weights of the epoch with the lowest **validation**
 # loss are kept ([early stopping](../docs/glossary.md#early-stopping)), in a [checkpoint](../docs/glossary.md#checkpoint). The test set is not touched here: notebook 06 opens it.
 #
-# Few clips are soon known by heart. Against that the network is trained on [mixtures](../docs/glossary.md#mixup) of two clips.
+# Few clips are soon known by heart. Against that the network is trained on [mixtures](../docs/glossary.md#mixup) of two clips. The shares are drawn
+# anew for each batch: often the second clip is hardly there, sometimes it has nearly half.
 #
 # | choice | made by |
 # |---|---|
 # | an LSTM; mel, chroma and both; full clips and beats; learning four batches by heart first | the handout |
-# | Adam, warm-up, a validation set that stops the training | convention |
-# | scaling per band, cepstral coefficients, joined frames, the mean as pooling, mixtures | this kit's benchmark on real music (README: *How good, on real music*) |
+# | Adam, warm-up, a validation set that stops the training, scaling per band | convention |
+# | joined frames | this kit, for speed |
+# | cepstral coefficients, the mean as pooling, mixtures | this kit's benchmark on real music, which shows a gain of each (README: *How good, on real music*) |
 #
 # A single training from one [seed](../docs/glossary.md#seed) has luck in it: other first weights and another order of the batches give another score. `n_seeds`
 # above 1 trains every model several times; its scores are then means, and the first training is the one that is used later.
@@ -290,8 +298,8 @@ fit_lstm(lab_data.GENRE_BEAT, "chroma", "lstm_chroma_beat")
 # %% [markdown]
 # ## 5ζ · LSTM on chroma and mel together
 #
-# The 12 chroma rows are appended to the 128 mel rows. Raw, mel values reach -80 and chroma stays below 1, so chroma would
-# be drowned; after scaling per band both count alike.
+# The 12 chroma rows are appended to the 128 mel rows. Raw, mel values reach -80 and chroma lies between 0 and 1, so chroma
+# would be drowned; after scaling, each row has a deviation of 1. (Of the mel rows' coefficients the first are larger again.)
 
 # %% tags=["solution"]
 fit_lstm(lab_data.GENRE, "fused", "lstm_fused_full")
@@ -335,13 +343,14 @@ runs.tell("Baselines, accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in baselin
 # What did each choice bring, and how many clips is that? On few clips a difference of a point or two is one clip more or less.
 
 # %% tags=["solution"]
-# Differences of accuracy between two LSTMs that differ in one thing.
+# Differences of accuracy. Beside the representation, the number of an LSTM's weights changes.
 of = table.set_index("model")["accuracy"]
 gains = {
     "mel against chroma, full clips": of["lstm_mel_full"] - of["lstm_chroma_full"],
     "mel against chroma, per beat": of["lstm_mel_beat"] - of["lstm_chroma_beat"],
     "full clips against beats, mel": of["lstm_mel_full"] - of["lstm_mel_beat"],
     "both against mel alone, full clips": of["lstm_fused_full"] - of["lstm_mel_full"],
+    "both against mel alone, per beat": of["lstm_fused_beat"] - of["lstm_mel_beat"],
 }
 runs.tell("\n".join(f"- {k}: {v:+.3f}, {round(v * len(true)):+d} clips" for k, v in gains.items()))
 easiest = max(gains, key=lambda name: abs(gains[name]))
