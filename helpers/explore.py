@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -293,12 +294,18 @@ class _SeenByModel:
         order = np.argsort(-self.likeness[clip], kind="stable")
         return [int(i) for i in order if i != clip][:N_NEIGHBOURS]
 
+    def mean_likeness(self) -> float:
+        """The mean cosine over all pairs of two clips: what nearness is to be compared with."""
+        different = ~np.eye(len(self.likeness), dtype=bool)
+        return float(self.likeness[different].mean()) if different.any() else math.nan
+
     def draw(self, clip: int) -> Figure:
         label, near = self.labels[clip], self.nearest(clip)
         same = sum(self.labels[i] == label for i in near)
         title = (
             f"{self._name(clip)} is taken for {self.answers[clip]}; "
-            f"{same} of its {len(near)} nearest clips are {label}"
+            f"{same} of its {len(near)} nearest clips are {label} "
+            f"(mean cosine of all pairs: {self.mean_likeness():.2f})"
         )
         scores = {
             f"{name} (true)" if name == label else name: float(probability)

@@ -19,8 +19,8 @@
 #
 # **Takes** about one and a half minutes on the demo set with two CPU cores. With the lab's data: eight times as many clips, and the `full` profile trains longer and three times: take a GPU.
 #
-# **The one insight:** a small filter that is slid over time and frequency is a strong prior for music: the same drum hit
-# means the same thing wherever it occurs.
+# **The one insight:** a small filter that is slid over the picture is a strong prior for music: a drum hit means the same
+# *whenever* it occurs. (Along frequency this holds for small shifts only, so the network keeps coarse frequency positions.)
 #
 # The handout runs this in a kernel of its own, for memory: so does the kit.
 
@@ -160,16 +160,22 @@ record.show(
 record.show(
     plots.filters(digit_layers[0].weight.detach(), "The first layer's filters"), "digit_filters"
 )
+
+# %% [markdown]
+# **What each layer does.** The first convolution answers where the picture looks like one of its filters; a filter that is
+# violet on one side and orange on the other answers to an edge. Batch norm shifts and stretches each channel (every picture
+# above has a scale of its own, so there you see no difference; the numbers below show it). ReLU keeps the positive
+# answers. Max pooling halves the picture and keeps the strongest answer of each 2 x 2 square. The second block combines such
+# answers, the linear layer weighs them for each digit; what a later channel stands for is hard to read off. 7γ says more.
+
+# %%
+spread = {name: stages[name].std((1, 2)) for name in ("1 Conv", "2 BatchNorm")}
 after_relu = [maps for name, maps in stages.items() if "ReLU" in name]
 alive = [f"{float((maps > 0).float().mean()):.0%}" for maps in after_relu]
 runs.tell(
-    "**What each layer does.** The first convolution answers where an edge of its own direction"
-    " lies (many of its filters are light on one side and dark on the other). Batch norm brings its"
-    " answers to a common scale. ReLU keeps the positive ones:"
-    f" {alive[0]} of the values survive the first one, {alive[1]} the second."
-    " Max pooling halves the picture and keeps the strongest answer of each 2 x 2 square. The"
-    " second block combines edges into strokes and corners; the linear layer weighs which strokes"
-    " belong to which digit."
+    "Deviations of the first channels: "
+    + ", ".join(f"{own.min():.2f} to {own.max():.2f} after {k}" for k, own in spread.items())
+    + f". Of the values, {alive[0]} survive the first ReLU and {alive[1]} the second."
 )
 
 # %% [markdown]
@@ -177,7 +183,8 @@ runs.tell(
 #
 # A spectrogram becomes an image of one channel, frequency up and time across. Four blocks follow, each in the order
 # **2D convolution, batch normalisation, ReLU, max pooling**. Then the time axis is averaged over the clip's real frames, so
-# clips of any length fit, and a linear layer gives one score per class.
+# clips of any length fit. Frequency is not averaged: what is left of it in each channel goes into a linear layer, which
+# gives one score per class.
 
 # %%
 runs.show_source(models.conv_block)
@@ -222,15 +229,15 @@ print(f"{models.n_parameters(model):,} trained values")
 # under it: a high value where the picture looks like the filter. The same few weights serve everywhere, so a pattern is
 # recognised wherever it occurs, with far fewer weights than a fully connected layer.
 #
-# **[Batch normalisation](../docs/glossary.md#batch-normalisation).** Each channel is shifted and scaled to mean 0 and deviation 1 over the batch, then to a learned mean
-# and deviation. Layers then see inputs of a steady scale, which allows larger learning rates. In evaluation it uses running
+# **[Batch normalisation](../docs/glossary.md#batch-normalisation).** Each channel is shifted and scaled to mean 0 and deviation 1, over all clips of the batch and all
+# places in them, then to a learned mean and deviation. Layers then see inputs of a steady scale, which allows larger learning rates. In evaluation it uses running
 # averages from training, which is why `model.eval()` must be called before validation, and `model.train()` after it, in every epoch.
 #
-# **[ReLU](../docs/glossary.md#relu).** max(0, x). Without a non-linearity, stacked convolutions would collapse into a single one. Its gradient is 1 where
-# it is active, so it does not fade through many layers.
+# **[ReLU](../docs/glossary.md#relu).** max(0, x). Without a non-linearity, stacked convolutions would collapse into a single one (but for max pooling).
+# Where it is active its gradient is 1, so ReLU does not shrink gradients as a sigmoid does.
 #
-# **Max pooling.** Only the largest value of each 2 x 2 square stays: half the size in each direction, small shifts no longer
-# matter, and the next filters see twice as far.
+# **Max pooling.** Only the largest value of each 2 x 2 square stays: half the size in each direction, small shifts
+# matter less, and the next filters see twice as far.
 
 # %% tags=["solution"]
 # One block with one filter of our own, which answers where it gets louder from left to right.
@@ -259,7 +266,7 @@ record.show(plots.images(pictures, "One filter that answers to onsets", alt), "f
 # %% [markdown]
 # ## 7δ · `overfit_batch` on the CNN
 #
-# As in 5β: four batches, no dropout, no augmentation. The loss must go to 0.
+# As in 5β: four batches, one fixed window of each clip, no dropout, nothing hidden. The loss must go to 0.
 
 # %% tags=["solution"]
 # Clips picked at random: the list is sorted by genre.
@@ -273,7 +280,7 @@ overfit = training.train(model, few_loader, epochs=overfit_epochs, learning_rate
                          overfit_batch=True, device=compute, name="CNN, four batches")  # fmt: skip
 
 # %%
-# Near 0: this network can learn by heart, so nothing is wired wrongly.
+# Near 0: gradients arrive, and this network can learn these windows by heart.
 record.show(
     plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
 )
@@ -292,8 +299,8 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # 1. Fit on the training part, keep the epoch of the lowest validation loss. (This checkpoint is the one for notebook 09.)
 # 2. Fit a new network on train + validation for just that many epochs, without stopping early. This one is reported.
 #
-# In training each clip is a random window, another one every epoch, and some bands are hidden ([SpecAugment](../docs/glossary.md#specaugment)): cheap variety for a small
-# set. Validation and test see whole clips.
+# In training each clip is a random window, another one every epoch, in which some bands and up to a tenth of the time are
+# hidden ([SpecAugment](../docs/glossary.md#specaugment)): variety for a small set. Validation and test see whole clips.
 #
 # | choice | made by |
 # |---|---|
@@ -478,9 +485,10 @@ record.show(
 # ### Try it: what is near to what
 #
 # Before its last layer, the CNN turns each clip into one vector. Two clips whose vectors point in the same direction
-# (cosine near 1) are alike *to the network*. In JupyterLab, choose a clip and see which ones are nearest to it, and what
-# the network says of it (elsewhere one choice is shown). The clips are those of validation, which the network was not
-# fitted to; the first one shown is its most confident error.
+# (cosine near 1) are alike *to the network*. No entry of these vectors is negative, so clips that are not alike have a
+# cosine well above 0, too: the mean over all pairs is the yardstick. In JupyterLab, choose a clip and see which ones are
+# nearest to it, and what the network says of it (elsewhere one choice is shown). The clips are those of validation, which
+# the network was not fitted to; the first one shown is its most confident error.
 #
 # *Try* a clip that was recognised and one that was not: the menu says what each was taken for. *Look for* what the
 # nearest clips have in common with it in the picture: the bass, the density of onsets, a loud or a quiet recording. Do
@@ -513,9 +521,9 @@ train_loader, val_loader, _ = datasets.make_loaders(
 trial_epochs = max(1, epochs // 3)
 settings.seed_everything(seed)
 mine = models.Classifier(MyCNN(128, channels, kernel), len(classes))
-trial = training.train(
-    mine, train_loader, val_loader, epochs=trial_epochs, learning_rate=learning_rate,
-    device=compute, name="my CNN",
+trial = training.train(  # on the learning rates of the CNN above, ended early
+    mine, train_loader, val_loader, epochs=epochs, stop_after=trial_epochs,
+    learning_rate=learning_rate, patience=epochs, device=compute, name="my CNN",
 )  # fmt: skip
 print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.val_loss):.3f}; "
       f"the CNN above after as many: {min(history.val_loss[:trial_epochs]):.3f}")  # fmt: skip
@@ -523,7 +531,8 @@ print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.
 # %% [markdown]
 # ## What we learned
 #
-# - Four simple blocks are enough to hear genre: edges in time are onsets, edges in frequency are tones.
+# - Four simple blocks learn genre from pictures of sound; the comparison above says how far they are above naming the
+#   largest class, and whether they are above an LSTM and an SVM.
 # - The number of epochs is chosen on validation; the final network then uses all training clips.
 # - A comparison names what differs: the clips, the features, the amount of data.
 #
