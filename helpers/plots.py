@@ -274,10 +274,13 @@ def _mark_stages(ax: Axes, history: History) -> None:
                     xytext=(0, 3), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
 
 
-def validation_race(histories: Mapping[str, History], target: float, title: str) -> Figure:
+def validation_race(
+    histories: Mapping[str, History], target: float, title: str, constant: float | None = None
+) -> Figure:
     """Validation losses of several models over the epochs on one pair of axes (step 9ε).
 
-    `target` draws a horizontal line: the loss that the others are to reach.
+    `target` draws a horizontal line: the loss that the others are to reach. `constant` draws
+    another: the loss of always predicting the mean.
     """
     told = "; ".join(
         f"{name}: lowest {min(h.val_loss):.4f} in epoch {h.best_epoch} of {len(h.val_loss)}"
@@ -291,7 +294,9 @@ def validation_race(histories: Mapping[str, History], target: float, title: str)
                 linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
         _mark_stages(ax, history)
     ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
-    highest = max(target, *(max(history.val_loss) for history in histories.values()))
+    if constant is not None:
+        ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="predicting the mean")
+    highest = max(target, constant or 0, *(max(h.val_loss) for h in histories.values()))
     ax.set(title=title, xlabel="epoch", ylabel="validation loss", ylim=(0, 1.1 * highest))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)

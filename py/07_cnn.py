@@ -169,6 +169,7 @@ record.show(
 # answers, the linear layer weighs them for each digit; what a later channel stands for is hard to read off. 7γ says more.
 
 # %%
+# How far the values of each channel spread, and how many of them are above 0.
 spread = {name: stages[name].std((1, 2)) for name in ("1 Conv", "2 BatchNorm")}
 after_relu = [maps for name, maps in stages.items() if "ReLU" in name]
 alive = [f"{float((maps > 0).float().mean()):.0%}" for maps in after_relu]

@@ -82,8 +82,8 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}   ax
 # The first layers of a deep network learn features that serve almost any task, while later layers become more and more
 # specific to the task they were trained on; copying layers therefore helps less the further apart two tasks are, and
 # freezing the copies can also hurt because it tears apart neighbouring layers that had adapted to each other. Nevertheless
-# even features from a distant task beat random ones, and a network that starts from copied weights and is then fine-tuned
-# as a whole generalises better than one trained on the target task alone.
+# even features from a distant task can be better than random ones, and starting from copied weights can make a network
+# generalise better, even after all of it was fine-tuned on the target task.
 #
 # (J. Yosinski, J. Clune, Y. Bengio, H. Lipson: *How transferable are features in deep neural networks?*, NIPS 2014.)
 
@@ -91,14 +91,14 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}   ax
 # ## 9β · Which model, and why
 #
 # The **CNN on mel spectrograms** of step 7:
-# - The paper is about such networks: a stack of convolutions from general (edges, onsets, partials) to specific. Our LSTM
-#   (one layer by default) has no such stack.
-# - Genre and affect are told from the same spectrograms with the same 128 bands; drums, brightness and density may serve both,
-#   which 9ε tests.
+# - The paper is about stacks of convolutions, from general to specific, on photographs. That the first ones of ours find
+#   onsets and partials as those find edges is an analogy. Our LSTM (one layer by default) has no such stack.
+# - Genre and affect are told from spectrograms of the same kind, with the same 128 bands; drums, brightness and density may
+#   serve both, which 9ε tests.
 # - In the lab's data about twice as many clips have a genre (after 4β) as have affect labels: what the few labels cannot
-#   teach may come from there.
+#   teach may come from there. (Where it is not so, expect less of transfer; the numbers of these data follow below.)
 # - Step 8 has the same CNN with fresh weights on the same clips. Besides the weights, the scaling, the two stages, the learning
-#   rates, the number of epochs and the patience differ.
+#   rates, the warm-up, the number of epochs and the patience differ.
 
 # %%
 # What the genre validation part said of the networks of steps 5 and 7.
@@ -109,6 +109,7 @@ val_genre_loader = datasets.make_loader(genre_splits.val, batch_size, device=com
 logits = evaluation.predict(genre.model, val_genre_loader, compute)
 cnn_f1 = f1_score(true, logits.argmax(1), average="macro")
 lstms = record.load_table("05_lstm", "validation")
+n_affect = (record.load_table("08_regression", "affect_split")["part"] == "train").sum()
 guess = baselines.majority_predictions(datasets.labels_of(genre_splits.train).numpy(), len(true))
 guess_f1 = f1_score(true, guess, average="macro")
 lstm_f1 = lstms["macro F1"].max()
@@ -116,7 +117,8 @@ record.save_values(genre_f1={"CNN": cnn_f1, "LSTM": lstm_f1, "majority": guess_f
 runs.tell(
     f"Macro F1 on the genre validation part: CNN {cnn_f1:.3f}, best LSTM of step 5 "
     f"({lstms.loc[lstms['macro F1'].idxmax(), 'model']}) {lstms['macro F1'].max():.3f}, most "
-    f"frequent class {guess_f1:.3f}. The CNN was trained on {len(genre_splits.train)} clips."
+    f"frequent class {guess_f1:.3f}. The CNN was trained on {len(genre_splits.train)} clips; with "
+    f"affect labels there are {n_affect}."
 )
 
 # %% [markdown]
@@ -164,8 +166,8 @@ print(f"{arrived} of {len(loaded)} backbone tensors are the genre CNN's; {change
 
 # %% [markdown]
 # **The silent failure.** The whole classifier's tensors are called `backbone.blocks...`, those of the backbone
-# `blocks...`. With `strict=False` not one name matches, nothing is copied and no error is raised; only the returned list of missing
-# names tells, and in the middle of a cell nobody sees it. The "transfer" is a fresh network.
+# `blocks...`: not one name matches. With `strict=True` that is an error; with `strict=False` nothing is copied and nothing is
+# said. Only the returned list of missing names tells, and in the middle of a cell nobody sees it. The "transfer" is a fresh network.
 
 # %%
 # What `strict=False` does with names that do not match: nothing.
@@ -175,7 +177,7 @@ answer = pitfall.backbone.load_state_dict(genre.model.state_dict(), strict=False
 after = pitfall.backbone.state_dict()
 copied = sum(not torch.equal(after[name], before[name]) for name in after)
 print(f"strict=False: {copied} of {len(after)} tensors copied, no error; its answer names "
-      f"{len(answer.missing_keys)} missing ones")  # fmt: skip
+      f"{len(answer.missing_keys)} missing ones (batch norm's counters are not listed)")  # fmt: skip
 
 # %% [markdown]
 # Two more things must come along or be made anew:
@@ -185,16 +187,16 @@ print(f"strict=False: {copied} of {len(after)} tensors copied, no error; its ans
 #   model. `train` makes a new one in every call, over the parameters that are not frozen, and begins a new schedule: one epoch
 #   of warm-up to the learning rate, then down to a hundredth of it.
 #
-# First the head alone learns (`head_epochs` passes): a fresh head's gradients point in random directions and, with PyTorch's usual
-# first weights, they are large; they could spoil the backbone. (Our head begins with tiny weights, so it matters less here: set
-# `head_epochs = 1` and compare.) Freezing takes `requires_grad_(False)` *and* care with batch normalisation, whose running mean and variance move
+# First the head alone learns (`head_epochs` passes): as long as its weights are random, what they pass back to the backbone is
+# noise and may spoil it. (Our head begins with tiny weights and passes back little, so it matters less here: on the benchmark's
+# songs everything at once was as good, and the head alone far worse.) Freezing takes `requires_grad_(False)` *and* care with batch normalisation, whose running mean and variance move
 # in training mode without any gradient; `train` keeps those of frozen layers still.
 #
 # | choice | made by |
 # |---|---|
 # | from the genre CNN of step 7, a few epochs, one axis, compared with step 8 | the handout |
 # | first the head, then everything; a small learning rate | convention |
-# | windows and SpecAugment, as in step 7 | this kit; its benchmark on real music (README: *How good, on real music*) also tries the head alone, and everything at once |
+# | windows and SpecAugment, as in step 7 | this kit (its benchmark on real music: README, *How good, on real music*) |
 
 # %% tags=["solution"]
 # Stage 1: only the head's weights may move.
@@ -270,7 +272,7 @@ print(f"{1 + len(again)} fine-tuning(s), seeds {seed} to {seed + len(again)}")
 #
 # **How fast?** Both curves are validation losses on the same clips. The dotted line is the lowest loss of step 8's CNN; at
 # "next stage" all weights of the transferred network begin to learn. (The training loss may lie above the validation loss: it is
-# measured on masked windows while the weights still move, the other on whole clips.)
+# measured with dropout, on masked windows, while the weights still move; the other on whole clips.)
 
 # %%
 # Step 8's learning curve for this axis, as it was stored there.
@@ -281,19 +283,27 @@ target = min(from_scratch.val_loss)
 race = {"step 8, fresh weights": from_scratch, "from genre weights": history}
 lowest = min(history.val_loss)
 title = f"{axis}: lowest validation loss {lowest:.4f} from genre weights, {target:.4f} in step 8"
-record.show(plots.validation_race(race, target, title), "validation_race")
+constant = record.load_value("08_regression", f"constant_loss_{axis}")
+record.show(plots.validation_race(race, target, title, constant), "validation_race")
 record.show(plots.learning_curves(race, f"Training for {axis}"), "learning_curves")
 
 # %% tags=["solution"]
 # The first epoch at or below step 8's lowest loss.
 reached = [number for number, loss in enumerate(history.val_loss, 1) if loss <= target]
-speed = f"reached this loss in epoch {reached[0]}" if reached else "did not reach this loss"
+n_epochs, after_head = len(history.val_loss), head_history.val_loss[-1]
+speed = f"reached it in epoch {reached[0]} of its" if reached else "did not reach it in its"
 record.save_values(step8_val_loss=target, epoch_of_step8_loss=reached[0] if reached else None)
 runs.tell(
     f"Step 8 had its lowest validation loss, {target:.4f}, in epoch {from_scratch.best_epoch} of "
-    f"{len(from_scratch.val_loss)}; the transferred network {speed} of {len(history.val_loss)} "
-    f"(lowest: {lowest:.4f}). These epochs come on top of the genre training of notebook 07."
+    f"{len(from_scratch.val_loss)}; the transferred network {speed} {n_epochs} epochs (lowest: "
+    f"{lowest:.4f}), which come on top of the genre training of notebook 07. After the head's own "
+    f"epochs its loss was {after_head:.4f}; always predicting the training mean: {constant:.4f}."
 )
+
+# %% [markdown]
+# *Look at* the step between the stages. Where the head alone has hardly passed the constant, or where the loss jumps when all
+# weights begin to learn, the backbone was released too early or in too large steps: try more `head_epochs`, or a smaller
+# `learning_rate`.
 
 # %% [markdown]
 # **How good?** On the held-out clips, which chose nothing, beside the SVR. (A linear head may leave 0..1; Spearman sees only the
@@ -341,7 +351,10 @@ if not result.difference.defined:
 elif not result.clear:
     answer = f"Not shown: Spearman differs by {gain:+.3f} on held-out clips, which may be chance."
 else:
-    answer = f"{'Yes' if gain > 0 else 'No, it harmed'}: Spearman differs by {gain:+.3f}, clearly."
+    answer = (
+        f"{'Yes' if gain > 0 else 'No'}: Spearman differs by {gain:+.3f}, more than chance explains "
+        "between these networks. Whether the weights or the rest of the recipe did it, 9β lists."
+    )
 seeds = f"{len(transferred)} fine-tuning(s) against {len(step8_seeds)} training(s) of step 8"
 runs.tell(
     f"**Did transfer help here?** {answer} The first training's lowest validation loss is "
@@ -418,7 +431,7 @@ print(
 # </details>
 #
 # <details><summary>Step 8's CNN and the transferred one differ in more than their first weights. In what?</summary>
-# In the scaler, the two-stage schedule, the learning rates and the patience. To credit the weights alone, run this notebook's
+# In the scaler, the two-stage schedule, the learning rates, the warm-up, the number of epochs and the patience. To credit the weights alone, run this notebook's
 # schedule from fresh weights: in a copy of it, leave out the lines that load the genre weights, and give the checkpoint another name.
 # </details>
 

@@ -55,7 +55,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         {"mel bands": np.full((8, 8), 0.9), "coefficients": np.eye(8)}, "Correlations"
     ),
     "validation_race": lambda: plots.validation_race(
-        {"transfer": HISTORY, "from scratch": HISTORY}, 1.2, "Who is faster?"
+        {"transfer": HISTORY, "from scratch": HISTORY}, 1.2, "Who is faster?", 2.1
     ),
     "confusion_matrix": lambda: plots.confusion_matrix(
         np.array([[5, 1, 0], [0, 0, 0], [2, 2, 4]]), CLASSES, "Confusions"
