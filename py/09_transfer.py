@@ -177,7 +177,7 @@ answer = pitfall.backbone.load_state_dict(genre.model.state_dict(), strict=False
 after = pitfall.backbone.state_dict()
 copied = sum(not torch.equal(after[name], before[name]) for name in after)
 print(f"strict=False: {copied} of {len(after)} tensors copied, no error; its answer names "
-      f"{len(answer.missing_keys)} missing ones (batch norm's counters are not listed)")  # fmt: skip
+      f"{len(answer.missing_keys)} missing ones (it leaves out batch norm's counters)")  # fmt: skip
 
 # %% [markdown]
 # Two more things must come along or be made anew:
@@ -352,8 +352,8 @@ elif not result.clear:
     answer = f"Not shown: Spearman differs by {gain:+.3f} on held-out clips, which may be chance."
 else:
     answer = (
-        f"{'Yes' if gain > 0 else 'No'}: Spearman differs by {gain:+.3f}, more than chance explains "
-        "between these networks. Whether the weights or the rest of the recipe did it, 9β lists."
+        f"{'Yes' if gain > 0 else 'No'}: Spearman differs by {gain:+.3f}, more than chance explains. "
+        "Whether the weights did it or the rest of the recipe (9β) it cannot tell."
     )
 seeds = f"{len(transferred)} fine-tuning(s) against {len(step8_seeds)} training(s) of step 8"
 runs.tell(
