@@ -352,7 +352,7 @@ elif not result.clear:
     answer = f"Not shown: Spearman differs by {gain:+.3f} on held-out clips, which may be chance."
 else:
     answer = (
-        f"{'Yes' if gain > 0 else 'No'}: Spearman differs by {gain:+.3f}, more than chance explains. "
+        f"{'Yes' if gain > 0 else 'No'}: Spearman differs by {gain:+.3f}, more than chance does. "
         "Whether the weights did it or the rest of the recipe (9β) it cannot tell."
     )
 seeds = f"{len(transferred)} fine-tuning(s) against {len(step8_seeds)} training(s) of step 8"
