@@ -8,6 +8,7 @@ made of songs, and everything that is fitted is fitted on clips of other songs t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import Subset
 
 from helpers.data import (
     AXES,
@@ -30,7 +30,7 @@ from helpers.data import (
     map_classes,
     read_affect_labels,
 )
-from helpers.datasets import BandScaler, SpectrogramDataset, stratified_split
+from helpers.datasets import SpectrogramDataset, stratified_split
 from helpers.settings import LabError
 from helpers.store import FeatureStore, open_clips
 
@@ -91,19 +91,9 @@ class Clips:
         """The clips' ids [n]."""
         return self.tracks["id"].to_numpy(dtype=str)
 
-    def of_songs(self, songs: set[str]) -> np.ndarray:
-        """The numbers of the clips of these songs, sorted."""
-        return np.flatnonzero(self.tracks["song"].isin(songs))
-
     def dataset(self, feature: str = "mel") -> SpectrogramDataset:
         """All clips as the kit's Dataset, with the targets as labels and no scaler yet."""
         return JoinedDataset(self.tracks, self.store, self.targets, feature, self.classes)
-
-    def scaled(self, feature: str, fitted_on: np.ndarray) -> SpectrogramDataset:
-        """The same, scaled per band with statistics of these clips."""
-        dataset = self.dataset(feature)
-        dataset.scaler = BandScaler.fit(Subset(dataset, fitted_on.tolist()))
-        return dataset
 
 
 class JoinedDataset(SpectrogramDataset):
@@ -184,8 +174,16 @@ def open_collection(data: Path, answers: Path | None = None) -> Collection:
     _keep_common(clips, lacks)
     if not clips:
         raise LabError(f"{data}: none of {', '.join(FOLDER_OF.values())} in it; see data_links.md")
-    fingerprint = data_fingerprint(data)
-    return Collection(clips, lacks, f"{fingerprint}{'' if withheld is None else '-answers'}")
+    return Collection(clips, lacks, f"{data_fingerprint(data)}-{_labels_digest(clips)}")
+
+
+def _labels_digest(clips: dict[tuple[str, str], Clips]) -> str:
+    """Letters that change with the clips that are used, and with any label or answer."""
+    content = hashlib.blake2b(digest_size=3)
+    for key in sorted(clips):
+        content.update(" ".join([*key, *clips[key].ids.tolist()]).encode())
+        content.update(clips[key].targets.tobytes())
+    return content.hexdigest()
 
 
 def _open_clips(
@@ -206,8 +204,12 @@ def _open_clips(
         kept = tracks[AXES[0]].notna()
         if not kept.all() and form == "full":
             lacks.append(
-                f"{folder}: {int((~kept).sum())} clips without labels are left out; give their "
-                "answers with --answers"
+                f"{folder}: {int((~kept).sum())} clips without labels are left out; "
+                + (
+                    "give their answers with --answers"
+                    if withheld is None
+                    else "the file given with --answers does not have them"
+                )
             )
     numbers = np.flatnonzero(kept)
     return Clips(task, form, tracks.iloc[numbers].reset_index(drop=True), store.select(numbers))

@@ -210,7 +210,7 @@ def ablations() -> list[KitModel]:
         for name, changes in CHANGES.items()
         for number, (title, options) in enumerate([(UNCHANGED, {}), *changes])
         for trial in range(N_SEEDS.get(name, 1))
-        if title != UNCHANGED or name in N_SEEDS
+        if title != UNCHANGED or 0 < trial < N_SEEDS.get(name, 1)  # trial 0 is the model itself
     ]
 
 
@@ -221,7 +221,7 @@ def ablation_rows(extras: Sequence[KitModel]) -> list[Ablation]:
         row = (one.changes, one.title)
         names[row] = (*names.get(row, ()), one.name)
     return [
-        Ablation(default, title, own, names.get((default, UNCHANGED), (default,)))
+        Ablation(default, title, own, (default, *names.get((default, UNCHANGED), ())))
         for (default, title), own in names.items()
         if title != UNCHANGED
     ]

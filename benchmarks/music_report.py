@@ -79,7 +79,7 @@ def _comparisons(table: pd.DataFrame) -> str:
         "| paired difference | metric | value (95 % interval) | repeats | required | reached |",
         "|---|---|--:|---|---|---|",
     ]
-    for row in table.fillna("").itertuples():
+    for row in table.fillna({"required": "", "reached": ""}).itertuples():
         lines.append(
             f"| {row.first} - {row.second} | {row.metric} | {_difference(row)} | {row.repeats} | "
             f"{row.required} | {row.reached} |"
@@ -89,7 +89,10 @@ def _comparisons(table: pd.DataFrame) -> str:
 
 def _ablations(table: pd.DataFrame) -> str:
     lines = [
-        "| ablation (repeat 1) | metric | value | difference (95 % interval) | seeds |",
+        "Repeat 1. A row of one seed holds the luck of that seed, which its interval does not "
+        "show, and of so many rows some stand out by chance.",
+        "",
+        "| ablation | metric | value | difference (95 % interval) | seeds |",
         "|---|---|--:|--:|--:|",
     ]
     for row in table.itertuples():
@@ -102,6 +105,8 @@ def _ablations(table: pd.DataFrame) -> str:
 
 def _difference(row: object) -> str:
     value, low, high = (getattr(row, name) for name in ("difference", "low", "high"))
+    if np.isnan(value):
+        return "undefined"
     return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
@@ -164,11 +169,16 @@ def _png(figure: Figure) -> bytes:
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, stem: str) -> list[Path]:
-    """Write each table that has rows as CSV, and the plot; returns the files."""
+    """Write each table that has rows as CSV, and the plot; returns the files.
+
+    A table without rows that an earlier run left goes away: the files are those of one run.
+    """
     written = []
     for end in TABLES:
-        if len(tables[end]):
-            path = folder / f"{stem}{end}.csv"
+        path = folder / f"{stem}{end}.csv"
+        if tables[end].empty:
+            path.unlink(missing_ok=True)
+        else:
             write_atomically(path, tables[end].to_csv(index=False, float_format="%.6g"))
             written.append(path)
     if len(tables[""]):

@@ -140,7 +140,7 @@ def run_plan(
 ) -> list[str]:
     """Do what is not there yet, storing each outcome; returns a line for each that broke down.
 
-    A model that breaks down with a LabError is left alone from there on; the others go on.
+    A model that breaks down is left alone from there on; the others go on.
     """
     left = [training for training in plan if not training.path.exists()]
     clock = _Clock(plan)
@@ -152,8 +152,9 @@ def run_plan(
             continue
         try:
             outcome = _train(training, collection, folder)
-        except LabError as error:
-            problems[name] = f"{name}: {error}"
+        except Exception as error:  # whatever it is, the others have hours of work before them
+            what = "" if isinstance(error, LabError) else f"{type(error).__name__}: "
+            problems[name] = f"{name}: {what}{error}"
             say(f"  {problems[name]}; the rest goes on")
             continue
         _write_outcome(training.path, outcome)

@@ -81,7 +81,9 @@ def over_repeats(resamples: Resamples, repeats: Sequence[np.ndarray]) -> dict[st
 def score_of(values: np.ndarray) -> Score:
     """The value of all clips with the interval of its resamples, from [1 + R] values."""
     if not np.isfinite(values[0]):
-        return Score(float("nan"), reason="all predictions are equal")
+        return Score(
+            float("nan"), reason="the predictions of an axis, or its labels, are all equal"
+        )
     resampled = values[1:][np.isfinite(values[1:])]
     low, high = np.percentile(resampled, INTERVAL)
     return Score(float(values[0]), float(low), float(high))

@@ -112,11 +112,17 @@ class Results:
         self._outputs: dict[tuple[str, str, int], np.ndarray | None] = {}
         self._metrics: dict[tuple[str, str, tuple[int, ...]], dict[str, np.ndarray]] = {}
 
-    def names(self, task: str) -> list[str]:
-        """The models and ensembles of a task that have at least one whole repeat."""
+    def planned(self, task: str) -> list[str]:
+        """The models of a task, and the ensembles of which all members are among them."""
         names = [name for name, model in self.models.items() if task in model.tasks]
-        names += [name for name, one in self.ensembles.items() if one.task == task]
-        return [name for name in names if self.whole(task, name)]
+        for name, one in self.ensembles.items():
+            if one.task == task and set(one.members) <= set(names):
+                names.append(name)
+        return names
+
+    def names(self, task: str) -> list[str]:
+        """Those of them that have at least one whole repeat."""
+        return [name for name in self.planned(task) if self.whole(task, name)]
 
     def title(self, name: str) -> str:
         """What a model is called in the table."""
@@ -213,26 +219,26 @@ def score_table(results: Results) -> pd.DataFrame:
 
 
 def comparison_table(results: Results, comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """A row per comparison whose models are there: difference, interval, required, reached.
+    """A row per comparison whose models are planned: difference, interval, required, reached.
 
-    Over the repeats that both models report.
+    Over the repeats that both models report. Where they share none, because one broke down or was
+    interrupted, the difference is undefined, and what is required not reached.
     """
     import pandas as pd
 
     rows = []
     for one in comparisons:
-        names = results.names(one.task)
-        second = _second(results, one)
-        if one.first not in names or second not in names:
+        planned, second = results.planned(one.task), _second(results, one)
+        if one.first not in planned or second not in planned:
             continue
         repeats = tuple(
             r for r in results.reported(one.task, one.first)
             if r in results.reported(one.task, second)
         )  # fmt: skip
-        if not repeats:
-            continue
         metric = MAIN_METRIC[one.task]
-        difference = results.difference(one.task, one.first, second, repeats)[metric]
+        difference = Score(float("nan"), reason="no repeat of both is whole")
+        if repeats:
+            difference = results.difference(one.task, one.first, second, repeats)[metric]
         rows.append(
             {
                 "task": one.task,

@@ -5,8 +5,9 @@
 Takes a folder in the lab's layout. Every song is tested once in each repeat, by models that saw
 nothing of it: no scaling, no pre-training. The recipes were chosen on repeat 1; the other repeats,
 with other folds and seeds, report. Trainings are stored one by one, and the same command goes on
-after an interruption. `--quick` measures the main models on repeat 1 only. Tables and a plot go to
-`benchmarks/results/`.
+after an interruption; after a change of the code, begin anew without `.cache/real_music`. `--quick`
+measures the main models on repeat 1 only. Tables and a plot go to `benchmarks/results/`, those of
+other data, folds or repeats to files of their own.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         help="only these models; the table is printed, not written")  # fmt: skip
     add("--ablations", action="store_true", help="the recipes with one thing changed, repeat 1")
     add("--repeats", type=_positive, default=N_REPEATS, metavar="N")
-    add("--folds", type=_positive, default=N_FOLDS, metavar="N")
+    add("--folds", type=_positive, default=N_FOLDS, metavar="N", help="2 or more")
     add("--output", type=Path, metavar="DIR",
         help="for tables and predictions (default: benchmarks/results and the cache)")  # fmt: skip
     add("--list", action="store_true", help="show the models that --only knows")
@@ -94,27 +95,31 @@ def _run(options: argparse.Namespace) -> int:
     from benchmarks.music_runs import run_plan
 
     models = pick_models(all_models(), options.only, options.quick)
+    if options.folds < 2:
+        raise LabError("--folds 1: what is tested must not be trained on; give 2 or more")
     if options.list:
         print("\n".join(f"{model.name:20} {model.title}" for model in models))
         return MET
-    data = find_data(options.data)
-    output, stem = options.output or RESULTS, stem_of(data)
+    output, n_repeats = options.output or RESULTS, 1 if options.quick else options.repeats
     if options.markdown:
-        tables = read_tables(output, stem)
-        print(as_markdown(tables), end="")
+        name = REAL if options.data == "auto" else data_name(find_data(options.data))
+        print(as_markdown(read_tables(output, stem_of(name, options.folds, n_repeats))), end="")
         return MET
+    data = find_data(options.data)
     collection = open_collection(data, options.answers)
     folder = options.output / "predictions" if options.output else cache_dir() / "real_music"
-    n_repeats = 1 if options.quick else options.repeats
     main_plan, extra_plan, extras = make_plans(
         models, collection, folder, options.folds, n_repeats, options.ablations
     )
     problems = run_plan([*main_plan, *extra_plan], collection, folder, _say)
     tables = make_tables(models, extras, main_plan, extra_plan, collection, options.folds)
-    print(as_markdown(tables), end="")
+    written: list[Path] = []
     if options.output or not options.only:
-        for path in write_tables(tables, output, stem):
-            _say(f"written: {path}")
+        stem = stem_of(data_name(data), options.folds, n_repeats)
+        written = write_tables(tables, output, stem)
+    print(as_markdown(tables), end="")
+    for path in written:
+        _say(f"written: {path}")
     return _verdict(tables, problems)
 
 
@@ -136,10 +141,12 @@ def pick_models(models: Sequence[Model], words: Sequence[str], quick: bool) -> l
     return [model for model in models if model.name in wanted]
 
 
-def stem_of(data: Path) -> str:
-    """The begin of the tables' file names: other data do not overwrite those of the real music."""
-    name = data_name(data)
-    return "real_music" if name == REAL else f"real_music-{name}"
+def stem_of(name: str, n_folds: int = N_FOLDS, n_repeats: int = N_REPEATS) -> str:
+    """The begin of the tables' file names, which tells other data and other protocols apart."""
+    parts = ["real_music"] if name == REAL else ["real_music", name]
+    if (n_folds, n_repeats) != (N_FOLDS, N_REPEATS):
+        parts.append(f"{n_folds}x{n_repeats}")
+    return "-".join(parts)
 
 
 def make_plans(

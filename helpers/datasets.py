@@ -305,6 +305,10 @@ def _similar_groups(labels: np.ndarray, group_size: int = 20) -> list[np.ndarray
 
 def _cuts(size: int, shares: np.ndarray) -> np.ndarray:
     """Where to cut `size` clips; later parts get at least one clip each where there are enough."""
+    if np.ptp(shares) == 0 and size >= len(shares):  # folds: their sizes differ by one at most
+        return np.cumsum([len(part) for part in np.array_split(range(size), len(shares))][::-1])[
+            :-1
+        ]
     counts = np.floor(size * shares + 0.5).astype(int)
     if size >= len(shares):
         counts = np.maximum(counts, 1)

@@ -259,7 +259,7 @@ high = expected.value + wider * (expected.high - expected.value)
 record.save_values(margin=[low, high], n_heldout=n_heldout)
 runs.tell(
     f"Expected mean Spearman: **{expected}**, from {n_heldout} held-out clips. On validation, "
-    f"which chose this model, it has {validation[chosen].value:.3f}; the best of several is flattered."
+    f"which chose this model, it has {validation[chosen].value:.3f}: a choice flatters."
 )
 if expected.defined:
     runs.tell(

@@ -30,7 +30,7 @@ from benchmarks.music_runs import make_plan, outcome_path, read_outcome
 from benchmarks.music_scores import Resamples, ensemble_of, over_repeats, score_of
 from benchmarks.music_table import Comparison
 from benchmarks.real_music import RESULTS
-from helpers.data import AXES, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
+from helpers.data import AXES, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, data_name
 from helpers.evaluation import Score
 from helpers.settings import LabError
 
@@ -105,6 +105,8 @@ def test_folds_follow_from_the_repeat(collection: Collection) -> None:
 
 def test_too_few_songs_are_said(collection: Collection) -> None:
     strata = {"1": "Rock", "2": "Rock", "3": "Rock", "4": "Pop"}
+    sizes = [len(fold.songs) for fold in make_folds({str(n): "Rock" for n in range(8)}, 5, 1)]
+    assert sorted(sizes) == [1, 1, 2, 2, 2]
     with pytest.raises(LabError, match="4 songs for 5 folds; give fewer with --folds"):
         make_folds(strata, 5, 1)
     assert [line.split(",")[0] for line in rare_classes(strata, 3)] == [
@@ -120,7 +122,7 @@ def _poisoned(collection: Collection, songs: set[str], tested: frozenset[str]) -
     clips = {}
     for key, own in collection.clips.items():
         frames = own.store.frames.copy()
-        for number in own.of_songs(songs):
+        for number in np.flatnonzero(own.tracks["song"].isin(songs)):
             start = own.store.starts[number]
             frames[start : start + own.store.lengths[number]] *= 0.1
         tracks = own.tracks.copy()
@@ -200,7 +202,7 @@ def test_a_run_leaves_tables_and_a_plot(
     only = ("--only", "majority", "svm", "svr", "lstm_beat", "multitask", "transfer")
     options = _options(mini_data, answers, tmp_path, *only)
     assert real_music.main(options) in (0, 1)  # whether such small models reach it does not matter
-    stem = real_music.stem_of(mini_data)
+    stem = real_music.stem_of(data_name(mini_data), 3, 2)
     table = pd.read_csv(tmp_path / f"{stem}.csv")
     assert set(table["repeats"]) == {2}  # repeat 1 chooses
     scores = table.set_index(["model", "metric"])
@@ -287,7 +289,7 @@ def test_a_folder_without_a_part_is_measured_without_it(
     output = ("--output", str(tmp_path / "out"), "--folds", "3", "--repeats", "1")
     assert real_music.main(["--data", str(data), *output, *only]) in (0, 1)
     assert said in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "out" / f"{real_music.stem_of(data)}.csv")
+    table = pd.read_csv(tmp_path / "out" / f"{real_music.stem_of(data_name(data), 3, 1)}.csv")
     assert set(table["model"]) == left
 
 
@@ -297,6 +299,7 @@ def test_wrong_words_are_answered_in_one_line(
     for words, said in (
         (("--only", "cn"), "--only cn: no such model (did you mean 'cnn'?); known: majority"),
         (("--repeats", "0"), "'0' is no number above 0"),
+        (("--folds", "1"), "--folds 1: what is tested must not be trained on; give 2 or more"),
         (("--folds", "50"), "songs for 50 folds; give fewer with --folds"),
         (("--markdown",), "no table there; run the benchmark first"),
     ):
@@ -337,6 +340,7 @@ def test_models_are_what_the_table_promises() -> None:
     rows = music_models.ablation_rows(extras)
     assert sum(len(row.names) for row in rows) == len(changed)
     assert all(len(row.names) == len(row.default_names) for row in rows)
+    assert all(row.default_names[0] in names for row in rows)
     known = {*names, *(one.name for one in music_models.ENSEMBLES), music_models.BEST_SINGLE}
     assert all({one.first, one.second} <= known for one in music_models.COMPARISONS)
     assert set(music_models.QUICK) <= set(names)
@@ -396,7 +400,10 @@ def test_repeats_are_averaged_song_by_song() -> None:
 def test_constant_predictions_have_no_rank_correlation() -> None:
     targets = np.random.default_rng(0).uniform(size=(20, 3))
     score = score_of(Resamples("affect", targets, 20).metrics(np.full((20, 3), 0.5))["mean"])
-    assert not score.defined and str(score) == "undefined (all predictions are equal)"
+    assert (
+        not score.defined
+        and str(score) == "undefined (the predictions of an axis, or its labels, are all equal)"
+    )
 
 
 def test_an_ensemble_averages_probabilities_or_values() -> None:
@@ -437,13 +444,36 @@ def test_what_is_missed_is_a_failure_where_it_was_required(
     assert ("not reached: a - b" in capsys.readouterr().out) == (code == real_music.NOT_MET)
 
 
+def test_a_difference_that_cannot_be_told_is_shown_and_not_reached(
+    mini_data: Path, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def broken(clips: Clips, fold) -> np.ndarray:  # noqa: ANN001
+        raise ValueError("one class only")
+
+    monkeypatch.setattr(music_models.references, "svm", broken)
+    required = Comparison("genre", "majority", "svm", "above")
+    monkeypatch.setattr(music_models, "COMPARISONS", (required,))
+    stem = real_music.stem_of(data_name(mini_data), 3, 2)
+    old = tmp_path / f"{stem}_ablations.csv"
+    old.touch()
+    options = _options(mini_data, answers, tmp_path, "--only", "majority", "svm")
+    assert real_music.main(options) == real_music.NOT_MET
+    told = capsys.readouterr().out
+    assert "broke down: svm: ValueError: one class only" in told
+    assert "SVM | accuracy | undefined |" in told and "not reached: reference: majority" in told
+    stored = read_tables(tmp_path, stem)
+    assert stored["_comparisons"]["difference"].isna().all()
+    assert not old.exists()  # the files are those of one run
+
+
 # ---- the stored tables -------------------------------------------------------------------------
 
 
 def test_the_readme_shows_the_stored_tables() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = as_markdown(read_tables(RESULTS, "real_music"))
-    absent = [line for line in shown.splitlines() if line not in readme]
+    shown = as_markdown(read_tables(RESULTS, "real_music")).strip().split("\n\n")
+    absent = [table for table in shown if f"\n{table}\n" not in readme]  # whole: no row too many
     assert not absent, "python -m benchmarks.real_music --markdown prints what belongs there"
 
 
