@@ -189,7 +189,7 @@ CHANGES: dict[str, list[tuple[str, dict[str, object]]]] = {
         ("windows averaged at test", {"test_crops": True}),
         ("no label smoothing", {"label_smoothing": 0.0}),
         ("no SpecAugment", {"masked_bands": 0}),
-        ("neither of the two", {"label_smoothing": 0.0, "masked_bands": 0}),
+        ("neither SpecAugment nor label smoothing", {"label_smoothing": 0.0, "masked_bands": 0}),
         ("no averaging of weights", {"averaging": 0.0}),
     ],
 }

@@ -19,7 +19,7 @@ import pytest
 from tests import browser as browsers
 from tests.small_lab import ROOT, SmallLab, kill_all, wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 NOTEBOOK = "05_train"
 PROSE = r"""# Trying things

@@ -265,6 +265,7 @@ print("STATES" + json.dumps(states))
 
 
 @pytest.mark.smoke
+@pytest.mark.timeout(900)
 def test_twenty_runs_grow_neither_disk_nor_memory(tmp_path: Path) -> None:
     """Bytes below home, temporary files, processes, threads and open files are as after the third.
 
@@ -278,7 +279,7 @@ def test_twenty_runs_grow_neither_disk_nor_memory(tmp_path: Path) -> None:
         env=os.environ | {
             "MUSICLAB_HOME": str(small.root), "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary),
         },
-        capture_output=True, timeout=290,
+        capture_output=True, timeout=800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     states = json.loads(done.stdout.rpartition("STATES")[2])
