@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHOSEN_ON = 1  # the repeat on which recipes were chosen; the others report
-AIM = "aim: "  # what is wished for, and no failure where it is missed
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Comparison:
     """A paired difference in a task's main metric, and what it must be.
 
     `sense`: "above" (its interval leaves out 0), "at least" (the difference itself reaches
-    `value`), "aim" (the same, but not required), "not below" (its interval reaches 0), or "" for
+    `value`), "not below" (its interval reaches 0), or "" for
     none. `second` may be BEST_SINGLE.
     """
 
@@ -60,7 +59,6 @@ class Comparison:
             "": "",
             "above": "interval above 0",
             "at least": f"at least {self.value:+.2f}",
-            "aim": f"{AIM}{self.value:+.2f}",
             "not below": "not below beyond its interval",
         }[self.sense]
 
@@ -71,7 +69,6 @@ class Comparison:
         holds = {
             "above": difference.low > 0,
             "at least": difference.value >= self.value,
-            "aim": difference.value >= self.value,
             "not below": difference.high >= 0,
         }[self.sense]
         return "yes" if holds else "no"

@@ -353,7 +353,7 @@ elif not result.clear:
 else:
     answer = (
         f"{'Yes' if gain > 0 else 'No'}: Spearman differs by {gain:+.3f}, more than chance does. "
-        "Whether the weights did it or the rest of the recipe (9β) it cannot tell."
+        "Whether the weights or the rest of the recipe (9β) did it, this cannot tell."
     )
 seeds = f"{len(transferred)} fine-tuning(s) against {len(step8_seeds)} training(s) of step 8"
 runs.tell(

@@ -103,10 +103,15 @@ def test_folds_follow_from_the_repeat(collection: Collection) -> None:
     assert [fold.seed for fold in make_folds(strata, 5, 3)] == [2] * 5
 
 
+def test_folds_differ_by_one_song_at_most() -> None:
+    for n_songs in (5, 8, 23, 74):
+        folds = make_folds({str(n): "Rock" for n in range(n_songs)}, 5, 1)
+        sizes = [len(fold.songs) for fold in folds]
+        assert sum(sizes) == n_songs and max(sizes) - min(sizes) <= 1
+
+
 def test_too_few_songs_are_said(collection: Collection) -> None:
     strata = {"1": "Rock", "2": "Rock", "3": "Rock", "4": "Pop"}
-    sizes = [len(fold.songs) for fold in make_folds({str(n): "Rock" for n in range(8)}, 5, 1)]
-    assert sorted(sizes) == [1, 1, 2, 2, 2]
     with pytest.raises(LabError, match="4 songs for 5 folds; give fewer with --folds"):
         make_folds(strata, 5, 1)
     assert [line.split(",")[0] for line in rare_classes(strata, 3)] == [
@@ -420,7 +425,6 @@ def test_an_ensemble_averages_probabilities_or_values() -> None:
         ("above", 0.0, (0.05, -0.01, 0.09), "no"),
         ("at least", 0.12, (0.13, -0.01, 0.3), "yes"),
         ("at least", 0.12, (0.11, 0.1, 0.2), "no"),
-        ("aim", 0.04, (0.038, 0.01, 0.06), "no"),
         ("not below", 0.0, (-0.02, -0.05, 0.01), "yes"),
         ("not below", 0.0, (-0.06, -0.09, -0.01), "no"),
         ("", 0.0, (0.0, 0.0, 0.0), ""),
@@ -432,16 +436,12 @@ def test_what_is_required_of_a_difference(
     assert Comparison("genre", "a", "b", sense, value).reached(Score(*interval)) == reached
 
 
-@pytest.mark.parametrize(
-    ("sense", "code"), [("at least", real_music.NOT_MET), ("aim", real_music.MET)]
-)
-def test_what_is_missed_is_a_failure_where_it_was_required(
-    sense: str, code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    row = {"first": "a", "second": "b", "reached": "no"}
-    row["required"] = Comparison("genre", "a", "b", sense, 0.1).required
-    assert real_music._verdict({"_comparisons": pd.DataFrame([row])}, []) == code
-    assert ("not reached: a - b" in capsys.readouterr().out) == (code == real_music.NOT_MET)
+def test_what_is_missed_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"first": "a", "second": "b", "required": "at least +0.10", "reached": "no"}
+    assert real_music._verdict({"_comparisons": pd.DataFrame([row])}, []) == real_music.NOT_MET
+    assert "not reached: a - b, at least +0.10" in capsys.readouterr().out
+    row["reached"] = "yes"
+    assert real_music._verdict({"_comparisons": pd.DataFrame([row])}, []) == real_music.MET
 
 
 def test_a_difference_that_cannot_be_told_is_shown_and_not_reached(

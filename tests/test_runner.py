@@ -139,7 +139,7 @@ def test_a_lab_error_is_shown_as_its_one_line(
 
 
 def test_a_time_limit_ends_the_kernel(small: SmallLab) -> None:
-    small.timeout_minutes = 8 / 60
+    small.timeout_minutes = 5 / 60
     code = "import subprocess, time\nsubprocess.Popen(['sleep', '600'])\ntime.sleep(600)"
     small.write("05_train", code)
     assert small.run("--only", "06") == 1
@@ -215,7 +215,7 @@ def test_side_by_side_a_failure_skips_only_what_needs_it(
 
 
 def test_side_by_side_each_has_its_own_time_limit(small: SmallLab) -> None:
-    small.timeout_minutes = 8 / 60
+    small.timeout_minutes = 5 / 60
     small.write("05_train", "import time\ntime.sleep(600)")
     assert small.run("--jobs", "2") == 1
     assert small.statuses() == {"00_begin": "done", "05_train": "timeout", "06_judge": "skipped"}
