@@ -8,7 +8,7 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 begun=$(date +%s)
 setup_extra=test
-source tools/setup.sh
+source tools/setup/setup.sh
 
 status=0
 # By file, because the tests of a file share what is slow to make; at most four, for the memory.

@@ -25,11 +25,12 @@ from helpers.baselines import (
     svm_predictions,
     svr_predictions,
 )
-from helpers.data import AXES, GENRE, MULTITASK, SPLITS, find_data, read_affect_labels
 from helpers.datasets import SpectrogramDataset
 from helpers.evaluation import Score, affect_scores, classification_scores
-from helpers.features import HOP_LENGTH, N_MELS, SAMPLE_RATE, mel_frequencies
-from helpers.settings import LabError, write_atomically
+from helpers.features import HOP_LENGTH, SAMPLE_RATE, mel_frequencies
+from helpers.folders import AXES, GENRE, MULTITASK, SPLITS, find_data, read_affect_labels
+from helpers.machinery.arrays import N_MELS
+from helpers.machinery.files import LabError, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from helpers.data import (
+from helpers.datasets import SpectrogramDataset, stratified_split
+from helpers.folders import (
     AXES,
     CLASS_MAPPING,
     GENRE,
@@ -26,13 +27,13 @@ from helpers.data import (
     MULTITASK,
     MULTITASK_BEAT,
     SPLITS,
-    data_fingerprint,
     map_classes,
+    open_clips,
     read_affect_labels,
 )
-from helpers.datasets import SpectrogramDataset, stratified_split
-from helpers.settings import LabError
-from helpers.store import FeatureStore, open_clips
+from helpers.machinery.files import LabError
+from helpers.machinery.store import FeatureStore
+from helpers.notebook.records import data_fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,10 +20,12 @@ from torch.utils.data import Subset
 from benchmarks.music_clips import Clips, Collection, Fold
 from benchmarks.music_runs import Outputs, digest_of
 from benchmarks.music_scores import ensemble_of
-from helpers.data import AXES
 from helpers.datasets import BandScaler, SpectrogramDataset, make_loader
-from helpers.evaluation import predict
-from helpers.features import N_MELS
+from helpers.folders import AXES
+from helpers.machinery.arrays import N_MELS
+from helpers.machinery.files import write_atomically
+from helpers.machinery.process import seed_everything
+from helpers.machinery.store import FeatureStore
 from helpers.models import (
     Classifier,
     CNNBackbone,
@@ -32,9 +34,7 @@ from helpers.models import (
     MultitaskLoss,
     MultitaskRegressor,
 )
-from helpers.settings import seed_everything, write_atomically
-from helpers.store import FeatureStore
-from helpers.training import train
+from helpers.training import predict, train
 
 N_TEST_CROPS = 6
 SEED_STEP = 100  # between the members of an ensemble: no repeat shares a seed with another

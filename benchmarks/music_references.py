@@ -25,8 +25,8 @@ from helpers.baselines import (
     svr_predictions,
 )
 from helpers.datasets import stratified_split
-from helpers.settings import LabError, seed_everything
-from helpers.training import autocast, threads_for
+from helpers.machinery.files import LabError
+from helpers.machinery.process import autocast, seed_everything, threads_for
 
 N_MELS = 128
 BATCH_SIZE = 32

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.music_scores import MAIN_METRIC, METRICS
-from helpers.settings import LabError, write_atomically
+from helpers.machinery.files import LabError, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.music_clips import Clips, Collection, Fold
-from helpers.settings import LabError, write_atomically
+from helpers.machinery.files import LabError, write_atomically
 
 SHORT_SECONDS = 5
 Outputs = Mapping[str, np.ndarray]  # task -> outputs for the tested clips of that task [n, ...]

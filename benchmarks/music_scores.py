@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.stats import rankdata
 
-from helpers.data import AXES
 from helpers.evaluation import (
     INTERVAL,
     N_RESAMPLES,
@@ -22,6 +21,7 @@ from helpers.evaluation import (
     accuracy_of,
     macro_f1_of,
 )
+from helpers.folders import AXES
 
 METRICS = {"genre": ("accuracy", "macro F1"), "affect": (*AXES, "mean")}
 MAIN_METRIC = {"genre": "accuracy", "affect": "mean"}

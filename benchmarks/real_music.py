@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from helpers.data import data_name, find_data
-from helpers.settings import LabError, cache_dir, did_you_mean
+from helpers.folders import data_name, find_data
+from helpers.machinery.files import LabError, cache_dir, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,7 +209,7 @@ def _protocol(collection: Collection, n_folds: int) -> str:
     import torch
 
     from benchmarks.speed_table import this_machine
-    from helpers.training import has_native_bfloat16
+    from helpers.machinery.process import has_native_bfloat16
 
     arithmetic = "bfloat16" if has_native_bfloat16(torch.device("cpu")) else "float32"
     return (

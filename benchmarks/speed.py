@@ -31,8 +31,9 @@ from benchmarks.speed_table import (
     this_machine,
     write_results,
 )
-from helpers.settings import LabError, did_you_mean, pick_device
-from tools.options import Parser
+from helpers.machinery.files import LabError, did_you_mean
+from helpers.machinery.process import pick_device
+from tools.lab.command_line import Parser
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.speed_measure import Context, Group, Turn, in_turns, ratio_of
 from benchmarks.speed_table import AT_LEAST, Limit, Row, Stat, not_measured
 from benchmarks.speed_worker import Side
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 N_DEMO_CLIPS = 2
@@ -106,9 +106,9 @@ def clip_files(folder: Path) -> list[Path]:
 
 def compose_clips(folder: Path, n_clips: int = N_DEMO_CLIPS) -> None:
     """Write the first clips of the demo set as arrays of samples, of different genres."""
-    from helpers.demo import plan_clips
-    from helpers.styles import draw_factors, rate_affect
-    from helpers.synthesis import compose_clip
+    from demo_music.build import plan_clips
+    from demo_music.styles import draw_factors, rate_affect
+    from demo_music.synthesis import compose_clip
 
     folder.mkdir(parents=True)
     of_genres = {clip.genre: clip for clip in plan_clips()}

@@ -31,8 +31,9 @@ from benchmarks.speed_models import PlainCNN, synchronise
 from benchmarks.speed_table import AT_LEAST, AT_MOST, Limit, Row, Stat, not_measured
 from benchmarks.speed_worker import Side
 from helpers import datasets, models, training
-from helpers.data import GENRE
-from helpers.settings import load_profile
+from helpers.folders import GENRE
+from helpers.machinery import batches, process
+from helpers.machinery.profiles import load_profile
 
 BATCH_SIZE, N_MELS, N_ROWS = 32, 128, 140
 CLASSES = (
@@ -230,7 +231,7 @@ class KitOpen(Side):
     def _open(self, folder: Path) -> datasets.SpectrogramDataset:
         return datasets.SpectrogramDataset(folder, "train", "mel")
 
-    def _first_batch(self, dataset: datasets.SpectrogramDataset) -> datasets.Batch:
+    def _first_batch(self, dataset: datasets.SpectrogramDataset) -> batches.Batch:
         return next(iter(datasets.make_loader(dataset, BATCH_SIZE, shuffle=True)))
 
 
@@ -274,7 +275,7 @@ class KitEpoch(Side):
     def run(self, **how: Any) -> None:
         """One epoch, as `helpers.training.train` goes through it."""
         self.model.train()
-        with training.threads_for(self.model, self.device):
+        with process.threads_for(self.model, self.device):
             for batch in self.batches:
                 self._step([part.to(self.device, non_blocking=True) for part in batch])
         synchronise(self.device)
@@ -299,7 +300,7 @@ class KitEpoch(Side):
     def _step(self, batch: Sequence[torch.Tensor]) -> None:
         x, y, lengths = batch
         self.optimizer.zero_grad()
-        with training.autocast(self.device):
+        with process.autocast(self.device):
             outputs = self.model(x, lengths)
         value = self.loss(outputs.float(), y)
         value.backward()

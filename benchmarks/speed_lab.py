@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.speed_measure import ROOT, Context, Group, scratch_folder
 from benchmarks.speed_table import AT_MOST, Limit, Row, Stat, not_measured
-from helpers.settings import LabError, runs_dir
+from helpers.machinery.files import LabError, runs_dir
 
 NAME, TITLE = "whole-lab", "The whole lab on the demo set, first time after the set-up"
 LIMIT = Limit(AT_MOST, 600, "kit")
@@ -71,7 +71,7 @@ def newest_first_run(runs: Path) -> dict[str, Any] | None:
 
 
 def _made_everything(summary: dict[str, Any]) -> bool:
-    from tools.notebooks import NOTEBOOKS
+    from tools.lab.notebooks import NOTEBOOKS
 
     status = {row["notebook"]: row["status"] for row in summary["notebooks"]}
     names = {notebook.name for notebook in NOTEBOOKS} | {"demo_set"}

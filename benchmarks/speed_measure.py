@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed_table import Row, Stat
-from helpers.settings import LabError, cache_dir
+from helpers.machinery.files import LabError, cache_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 GIBIBYTE = 2**30
@@ -99,7 +99,7 @@ def worker_environment(scratch: Path, one_thread: bool) -> dict[str, str]:
 
     The kit sets OpenMP's waiting by itself when it is imported; the plain side must not inherit it.
     """
-    from helpers.demo import ONE_THREAD
+    from demo_music.build import ONE_THREAD
 
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSICLAB_")}
     kept.pop("OMP_WAIT_POLICY", None)

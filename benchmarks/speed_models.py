@@ -30,7 +30,8 @@ from benchmarks.speed_measure import (
 )
 from benchmarks.speed_table import AT_LEAST, Limit, Row, not_measured
 from benchmarks.speed_worker import Side
-from helpers import models, training
+from helpers import models
+from helpers.machinery import process
 
 N_CLIPS, N_FEATURES, HIDDEN_SIZE, N_CLASSES = 32, 128, 128, 10
 CHANNELS, KERNEL = (16, 32, 64, 128), 3
@@ -223,9 +224,9 @@ class KitStep(Step):
         """One step; `float32` as on a processor without bfloat16."""
         x, y, lengths = self.batch
         bfloat16 = no_bfloat16() if float32 else nullcontext()
-        with bfloat16, training.threads_for(self.model, self.device):
+        with bfloat16, process.threads_for(self.model, self.device):
             self.optimizer.zero_grad()
-            with training.autocast(self.device):
+            with process.autocast(self.device):
                 outputs = self.model(x, lengths)
             self.loss(outputs.to(x.dtype), y).backward()
             self.optimizer.step()
@@ -234,7 +235,7 @@ class KitStep(Step):
 
     def facts(self) -> dict[str, Any]:
         """Whether it computes in bfloat16."""
-        return {"bfloat16": training.has_native_bfloat16(self.device)}
+        return {"bfloat16": process.has_native_bfloat16(self.device)}
 
 
 class KitLSTM(KitStep):
@@ -287,12 +288,12 @@ def _kit_cnn_name(name: str) -> str:
 @contextmanager
 def no_bfloat16() -> Iterator[None]:
     """What the kit does on a processor without bfloat16."""
-    real = training.has_native_bfloat16
-    training.has_native_bfloat16 = lambda device: False
+    real = process.has_native_bfloat16
+    process.has_native_bfloat16 = lambda device: False
     try:
         yield
     finally:
-        training.has_native_bfloat16 = real
+        process.has_native_bfloat16 = real
 
 
 def synchronise(device: torch.device) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.settings import LabError, write_atomically
+from helpers.machinery.files import LabError, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

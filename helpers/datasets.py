@@ -1,4 +1,4 @@
-"""The lab's Dataset, scaling, splits, and batches that are padded and masked."""
+"""The lab's Dataset, its scaling, splits and loaders. Used by 04 to 11; 04 looks inside."""
 
 from __future__ import annotations
 
@@ -9,27 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from helpers.data import (
-    AXES,
-    CLASS_MAPPING,
-    N_ROWS,
-    map_classes,
-    read_genre_labels,
-)
-from helpers.settings import LabError
-from helpers.store import open_clips, usable_tracks
-from helpers.two_threads import at_the_same_time
+from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips, read_labels
+from helpers.machinery.arrays import N_MELS, N_ROWS
+from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is
+from helpers.machinery.files import LabError
+from helpers.machinery.store import open_store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FEATURE_ROWS = {"mel": slice(0, 128), "chroma": slice(128, N_ROWS), "fused": slice(0, N_ROWS)}
+FEATURE_ROWS = {"mel": slice(0, N_MELS), "chroma": slice(N_MELS, N_ROWS), "fused": slice(0, N_ROWS)}
 UNLABELLED = -1
-CACHED_FRAMES = 2048  # float32 [2048, 128] is 1 MiB
-
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x [B, T, F], y, lengths [B]
 
 
 # ---- the Dataset -------------------------------------------------------------------------------
@@ -42,8 +34,7 @@ class SpectrogramDataset(Dataset):
     genre clip is its class number (int) in `classes`; with the name of one axis it is a float,
     with several a float32 vector in the order of the names. Unlabelled clips have NaN (-1 without
     axes). Frames are scaled per band once `scaler` is set, and are not padded: `pad_batch` does
-    that for a whole batch. With `max_frames` each item is cut or zero-padded to that many frames,
-    so that PyTorch's default collation works too; `length` then is the number of real frames.
+    that for a whole batch.
     """
 
     def __init__(
@@ -55,16 +46,14 @@ class SpectrogramDataset(Dataset):
         axes: str | Sequence[str] = (),
         class_mapping: dict[str, str | None] | None = CLASS_MAPPING,
         scaler: BandScaler | None = None,
-        max_frames: int | None = None,
     ) -> None:
         if feature not in FEATURE_ROWS:
             raise LabError(f"unknown feature {feature!r}; known: {', '.join(FEATURE_ROWS)}")
         self.folder, self.split, self.feature = Path(folder), split, feature
         self.axes = _axis_names(axes)
-        self.scaler, self.max_frames = scaler, max_frames
-        left_out: list[str] = []
-        tracks, store = open_clips(self.folder, split, left_out)
-        _tell_once(left_out)
+        self.scaler = scaler
+        tracks = read_clips(self.folder, split)
+        store = open_store(tracks["path"].tolist())
         self.classes: list[str] = []
         if "genre" in tracks:
             tracks, self.classes = _with_classes(tracks, self.folder, class_mapping)
@@ -79,15 +68,11 @@ class SpectrogramDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         frames = self.frames(index)
-        length = len(frames)
-        if self.max_frames is not None:
-            length = min(length, self.max_frames)
-            frames = _fit_length(frames, self.max_frames)
-        return torch.from_numpy(frames), self.labels[index], length
+        return torch.from_numpy(frames), self.labels[index], len(frames)
 
     def frames(self, index: int) -> np.ndarray:
         """One clip's frames as a float32 array [T, F], scaled if a scaler is set."""
-        frames = self.store.clip(index, FEATURE_ROWS[self.feature])
+        frames = self.store.clip(index, self.rows)
         return frames if self.scaler is None else self.scaler.transform(frames)
 
     def frames_on(self, device: torch.device) -> torch.Tensor:
@@ -113,11 +98,10 @@ class SpectrogramDataset(Dataset):
         If so, a loader may cut whole batches at once instead of asking for every item.
         """
         own = type(self)
-        unchanged = (own.__getitem__, own.frames) == (
+        return (own.__getitem__, own.frames) == (
             SpectrogramDataset.__getitem__,
             SpectrogramDataset.frames,
         )
-        return unchanged and self.max_frames is None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -125,26 +109,19 @@ class SpectrogramDataset(Dataset):
         return self.store.lengths
 
     @property
+    def rows(self) -> slice:
+        """Which of the 140 stored values of a frame the feature takes."""
+        return FEATURE_ROWS[self.feature]
+
+    @property
     def n_features(self) -> int:
         """F, the number of values per frame."""
-        rows = FEATURE_ROWS[self.feature]
-        return rows.stop - rows.start
+        return self.rows.stop - self.rows.start
 
     @property
     def ids(self) -> list[str]:
         """The clips' ids, in order."""
         return self.tracks["id"].tolist()
-
-
-_told: set[str] = set()
-
-
-def _tell_once(left_out: Sequence[str]) -> None:
-    """Print what was left out under `skip_bad`, each line once per process."""
-    new = [problem for problem in left_out if problem not in _told]
-    _told.update(new)
-    for problem in new:
-        print(f"left out (--skip-bad): {problem}")
 
 
 def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
@@ -162,16 +139,16 @@ def _with_classes(
 
     The class list comes from the training labels, so that both splits number them alike.
     """
-    mapping = {genre: genre for genre in CLASS_MAPPING} if mapping is None else mapping
+    mapping = dict(zip(GENRES, GENRES, strict=True)) if mapping is None else mapping
     genres = tracks["genre"].tolist()
-    tracks = tracks.assign(label=map_classes(genres, mapping))
+    tracks = tracks.assign(label=_classes_of(genres, mapping))
     tracks = tracks[tracks["label"].notna()]
     if tracks.empty:
         raise LabError(f"{folder}: no clip is left, the class mapping drops all genres; change it")
     split = tracks["split"].iloc[0]
     if split != "train":
-        genres = read_genre_labels(folder / "train_labels.txt")["genre"].tolist()
-    classes = sorted({name for name in map_classes(genres, mapping) if name is not None})
+        genres = read_labels(folder / "train_labels.txt", ("genre",))["genre"].tolist()
+    classes = sorted({name for name in _classes_of(genres, mapping) if name is not None})
     unseen = sorted(set(tracks["label"]) - set(classes))
     if unseen:
         raise LabError(
@@ -179,6 +156,16 @@ def _with_classes(
             "mapping"
         )
     return tracks, classes
+
+
+def _classes_of(
+    genres: Sequence[str], mapping: dict[str, str | None]
+) -> list[str | None]:
+    """Apply a class mapping (handout, step 4β); None marks the genres that are dropped."""
+    missing = sorted(set(genres) - set(mapping))
+    if missing:
+        raise LabError(f"the class mapping has no entry for {', '.join(missing)}; add it")
+    return [mapping[genre] for genre in genres]
 
 
 def _labels(
@@ -196,12 +183,6 @@ def _labels(
         return torch.full((len(tracks),), UNLABELLED)
     numbers = {name: number for number, name in enumerate(classes)}
     return torch.tensor([numbers[name] for name in tracks["label"].tolist()])
-
-
-def _fit_length(frames: np.ndarray, n_frames: int) -> np.ndarray:
-    """Cut to `n_frames`, or append frames of zeros."""
-    missing = max(0, n_frames - len(frames))
-    return np.pad(frames[:n_frames], ((0, missing), (0, 0)))
 
 
 # ---- scaling -----------------------------------------------------------------------------------
@@ -222,10 +203,9 @@ class BandScaler:
     def fit(cls, dataset: Dataset) -> BandScaler:
         """Statistics per band over all frames of a SpectrogramDataset or a `Subset` of one."""
         base, indices = unwrap(dataset)
-        rows = FEATURE_ROWS[base.feature]
         total, squares, count = 0.0, 0.0, 0
         for index in indices:
-            frames = base.store.clip(int(index), rows).astype(np.float64)
+            frames = base.store.clip(int(index), base.rows).astype(np.float64)
             total, squares = total + frames.sum(0), squares + (frames**2).sum(0)
             count += len(frames)
         mean = total / count
@@ -246,8 +226,6 @@ class BandScaler:
 
 def unwrap(dataset: Dataset) -> tuple[SpectrogramDataset, np.ndarray]:
     """The SpectrogramDataset below a loader's or nested `Subset`s, and the clips they select."""
-    if isinstance(dataset, BatchCutter):
-        return dataset.base, dataset.clips
     if isinstance(dataset, Subset):
         base, inner = unwrap(dataset.dataset)
         return base, inner[np.asarray(dataset.indices, dtype=np.int64)]
@@ -368,7 +346,7 @@ def affect_parts(folder: Path, seed: int) -> pd.DataFrame:
     70/15/15, spread evenly over the mean of the three axes. The test folder has no labels, so the
     held-out part stands in for it; nothing is ever chosen on it.
     """
-    tracks = usable_tracks(folder, "train").sort_values("id", ignore_index=True)
+    tracks = read_clips(folder, "train").sort_values("id", ignore_index=True)
     values = tracks[list(AXES)].mean(axis=1).to_numpy()
     parts = stratified_split(values, AFFECT_FRACTIONS, seed)
     table = tracks[["id"]].assign(part="")
@@ -413,194 +391,6 @@ def pad_batch(items: Sequence[tuple[torch.Tensor, torch.Tensor, int]]) -> Batch:
     return x, torch.stack([torch.as_tensor(label) for label in labels]), torch.tensor(lengths)
 
 
-def cut_clips(frames: torch.Tensor, starts: torch.Tensor, n_frames: int) -> torch.Tensor:
-    """Cut clips out of the packed frames [N, rows], all at once: x [B, n_frames, rows].
-
-    `starts` [B] says where in `frames` each clip begins. Behind a shorter clip stands whatever
-    follows it: `hide_padding` is the last step, after scaling.
-    """
-    steps = torch.arange(n_frames, device=frames.device)
-    places = (starts[:, None] + steps).clamp_(max=len(frames) - 1)
-    return frames.index_select(0, places.flatten()).view(*places.shape, -1)
-
-
-def hide_padding(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Set what stands behind each clip's frames to 0, in place: x [B, T, F] finite, lengths [B]."""
-    steps = torch.arange(x.shape[1], device=x.device)
-    # On a CPU several times as fast as `masked_fill_`, which goes over the numbers one by one.
-    return x.mul_((steps < lengths[:, None])[:, :, None])
-
-
-def random_windows(
-    starts: torch.Tensor, lengths: torch.Tensor, n_frames: int, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Augmentation: a window of `n_frames` of each clip, at a random place every time.
-
-    Starts and lengths [B] of the clips -> those of the windows; shorter clips stay whole.
-    """
-    free = (lengths - n_frames).clamp_(min=0)
-    moved = (torch.rand(len(free), generator=generator) * (free + 1)).long()
-    return starts + moved, lengths.clamp(max=n_frames)
-
-
-def spec_augment(
-    x: torch.Tensor,
-    lengths: torch.Tensor,
-    max_bands: int,
-    max_share_of_time: float,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """Augmentation: set a random band of frequencies and a random stretch of time to the mean.
-
-    Park et al. 2019 (arXiv 1904.08779), one mask each per clip; in place on x [B, T, F], where
-    scaling has made the mean 0. A clip never disappears: one band and one frame are left.
-    """
-    most = lengths.cpu()
-    in_time = _random_stretch((max_share_of_time * most).long().minimum(most - 1), most, generator)
-    bands = torch.full_like(most, x.shape[2])
-    in_bands = _random_stretch(bands.sub(1).clamp_(max=max_bands), bands, generator)
-    for axis, (first, last) in ((1, in_time), (2, in_bands)):
-        places = torch.arange(x.shape[axis], device=x.device)
-        first, last = first.to(x.device)[:, None], last.to(x.device)[:, None]
-        masked = (places >= first) & (places < last)
-        x.masked_fill_(masked[:, :, None] if axis == 1 else masked[:, None, :], 0)
-    return x
-
-
-def _random_stretch(
-    most: torch.Tensor, available: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """First and last place (exclusive) of a stretch of 0 to `most` of `available` places, [B]."""
-    draws = torch.rand((2, len(most)), generator=generator)
-    width = (draws[0] * (most + 1)).long()
-    first = (draws[1] * (available - width + 1)).long()
-    return first, first + width
-
-
-class LengthBatches(Sampler[list[int]]):
-    """Random batches of clips of similar length, so that little is padded.
-
-    Every epoch visits every clip once: the clips are shuffled, each stretch of `STRETCH` batches
-    is sorted by length and cut into batches, and these come in random order.
-    """
-
-    STRETCH = 4  # longer would pad less, but make batches of clips that are alike in tempo
-
-    def __init__(self, lengths: np.ndarray, batch_size: int, generator: torch.Generator) -> None:
-        self.lengths = torch.from_numpy(np.ascontiguousarray(lengths))
-        self.batch_size, self.generator = batch_size, generator
-
-    def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(len(self.lengths), generator=self.generator)
-        batches: list[torch.Tensor] = []
-        for stretch in order.split(self.STRETCH * self.batch_size):
-            by_length = stretch[self.lengths[stretch].argsort(stable=True)]
-            batches += by_length.split(self.batch_size)
-        for number in torch.randperm(len(batches), generator=self.generator).tolist():
-            yield batches[number].tolist()
-
-
-class BatchCutter(Dataset):
-    """What a loader of `make_loader` reads: gives whole batches, cut out of the packed frames.
-
-    Fetching clip by clip, padding and stacking costs more than a step of a small network. With a
-    GPU as `device` the packed frames are copied there once, and the batches are cut there.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        crop_frames: int = 0,
-        max_masked_bands: int = 0,
-        generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.dataset = dataset
-        self.base, self.clips = unwrap(dataset)
-        self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
-        self.generator = generator or torch.Generator()
-        self.device = torch.device(device)
-        self.rows = FEATURE_ROWS[self.base.feature]
-        self.frames = self.base.frames_on(self.device)
-        self.starts = torch.from_numpy(self.base.store.starts[self.clips])
-        self.lengths = torch.from_numpy(self.base.store.lengths[self.clips])
-        self.labels = self.base.labels[torch.from_numpy(self.clips)]
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitems__(self, numbers: list[int]) -> Batch:
-        """The batch of these clips: x [B, T, F] float32, scaled and padded with 0, y, lengths."""
-        x, y, lengths = self._cut(numbers) if self.base.is_as_packed else self._joined(numbers)
-        if self.max_masked_bands:
-            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
-        return x, y, lengths
-
-    def _joined(self, numbers: list[int]) -> Batch:
-        """The batch item by item, for a dataset whose items are not what was packed."""
-        items = [self.dataset[number] for number in numbers]
-        if self.crop_frames:
-            lengths = torch.tensor([length for *_, length in items])
-            windows = random_windows(0 * lengths, lengths, self.crop_frames, self.generator)
-            items = [
-                (frames[start : start + length], label, length)
-                for (frames, label, _), start, length in zip(
-                    items, *(part.tolist() for part in windows), strict=True
-                )
-            ]
-        x, y, lengths = pad_batch(items)
-        return x.to(self.device), y.to(self.device), lengths.to(self.device)
-
-    def _cut(self, numbers: list[int]) -> Batch:
-        """The batch cut out of the packed frames."""
-        chosen = torch.as_tensor(numbers)
-        starts, lengths = self.starts[chosen], self.lengths[chosen]
-        if self.crop_frames:
-            starts, lengths = random_windows(starts, lengths, self.crop_frames, self.generator)
-        n_frames = int(lengths.max())
-        starts, lengths = starts.to(self.device), lengths.to(self.device)
-        x = torch.empty((len(chosen), n_frames, self.base.n_features), device=self.device)
-        if self.device.type == "cpu" and n_frames > CACHED_FRAMES // 2:
-            halves = [slice(first, None, 2) for first in range(min(2, len(chosen)))]
-            at_the_same_time(
-                lambda half: self._unpack(x[half], starts[half], lengths[half]), halves
-            )
-        else:
-            # As many clips at a time as stay in the processor's cache from one step to the next.
-            at_a_time = CACHED_FRAMES // n_frames if self.device.type == "cpu" else len(chosen)
-            for part in range(0, len(chosen), at_a_time):
-                some = slice(part, part + at_a_time)
-                self._gather(x[some], starts[some], lengths[some])
-        return x, self.labels[chosen].to(self.device), lengths
-
-    def _unpack(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Fill x [B, T, F] with long clips, one after the other: scaled, 0 behind the frames."""
-        # All rows at once, into the same memory for every clip: both are faster.
-        scratch = torch.empty(x.shape[1], self.frames.shape[1])
-        for clip, start, length in zip(x, starts.tolist(), lengths.tolist(), strict=True):
-            whole = scratch[:length].copy_(self.frames[start : start + length])
-            self._scale(whole[:, self.rows], clip[:length])
-            clip[length:] = 0
-
-    def _gather(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Fill x [B, T, F] with clips, all at once: scaled, and 0 behind each one's frames."""
-        clips = cut_clips(self.frames, starts, x.shape[1])
-        self._scale(clips[:, :, self.rows].float(), x)
-        hide_padding(x, lengths)
-
-    def _scale(self, frames: torch.Tensor, out: torch.Tensor) -> None:
-        """Scale frames [..., F] into `out`, of the same shape."""
-        if self.base.scaler is None:
-            out.copy_(frames)
-            return
-        mean, deviation = self.base.scaler.tensors(self.device)
-        torch.sub(frames, mean, out=out).div_(deviation)
-
-
 def make_loader(
     dataset: Dataset,
     batch_size: int,
@@ -621,6 +411,8 @@ def make_loader(
     generator = torch.Generator().manual_seed(seed)
     cutter = BatchCutter(
         dataset,
+        *unwrap(dataset),
+        pad_batch,
         crop_frames=crop_frames,
         max_masked_bands=max_masked_bands,
         generator=generator,
@@ -630,12 +422,7 @@ def make_loader(
         order: dict[str, Any] = {"batch_size": batch_size}
     else:
         order = {"batch_sampler": LengthBatches(cutter.lengths.numpy(), batch_size, generator)}
-    return DataLoader(cutter, **order, collate_fn=_as_it_is, generator=generator)
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    """What `collate_fn` does to a batch that is one already (a function, for worker processes)."""
-    return batch
+    return DataLoader(cutter, **order, collate_fn=as_it_is, generator=generator)
 
 
 def make_loaders(

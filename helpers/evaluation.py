@@ -1,4 +1,4 @@
-"""Predictions, and metrics with intervals: reports, Spearman, paired comparisons.
+"""Metrics with intervals, and paired comparisons of models. Used by 04 to 11; no PyTorch.
 
 Intervals are percentile bootstraps over clips. A metric that cannot be computed (one class only,
 constant predictions) is "undefined" with its reason, never NaN passed off as a result.
@@ -12,15 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
-from helpers.data import AXES
-from helpers.datasets import require_frames
-from helpers.models import shortest_clip
-from helpers.settings import LabError
-from helpers.training import threads_for
+from helpers.folders import AXES
+from helpers.machinery.files import LabError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,24 +44,6 @@ class Score:
         if not math.isfinite(self.low):
             return f"{self.value:.3f}"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@torch.no_grad()
-def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "cpu") -> np.ndarray:
-    """The model's outputs for every clip of an unshuffled loader, float32, in the loader's order.
-
-    [n, n_classes] logits of a classifier, [n] of a regressor, [n, n_axes] of a multitask model.
-    Raises LabError before anything is computed when a clip is too short for the model.
-    """
-    device = torch.device(device)
-    require_frames(loader, shortest_clip(model))
-    model.to(device).eval()
-    outputs = []
-    with threads_for(model, device):
-        for x, _, lengths in loader:
-            # In float32 on every device: bfloat16 has three digits, and ranks would get ties.
-            outputs.append(model(x.to(device), lengths.to(device)).cpu())
-    return torch.cat(outputs).numpy()
 
 
 # ---- classification ----------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""From audio to features: mel spectrogram, CQT chroma, and both averaged from beat to beat.
+"""From audio to mel spectrogram and chroma, full and per beat. Used by 00, 01, 05 and 07.
 
-The one place that knows sampling rate, hop and number of bands. A clip becomes an array of 140
+The one place that knows sampling rate and hop. A clip becomes an array of 140
 rows: rows 0-127 are the mel power spectrogram in dB below its loudest value (-80..0), rows 128-139
 the chroma (0..1).
 """
@@ -8,19 +8,16 @@ the chroma (0..1).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from helpers.settings import LabError
+from helpers.machinery.arrays import N_CHROMA, N_MELS
+from helpers.machinery.files import LabError
 
 SAMPLE_RATE = 22050
 HOP_LENGTH = 512
 N_FFT = 2048
-N_MELS = 128
-N_CHROMA = 12
 CQT_BINS_PER_OCTAVE = 36  # chroma_cqt's default: three bins a semitone
-N_ROWS = N_MELS + N_CHROMA
 CLIP_SECONDS = 30.0
 MIN_SECONDS = 1.0  # less holds neither a beat nor one window of the lowest CQT octave
 TOP_DB = 80.0
@@ -52,36 +49,6 @@ def mel_frequencies() -> np.ndarray:
     import librosa
 
     return librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2)[1:-1]
-
-
-def load_audio(
-    path: str | Path, offset: float = 0.0, duration: float | None = CLIP_SECONDS
-) -> np.ndarray:
-    """Read a stretch of an audio file as mono float32 at 22,050 Hz.
-
-    `offset` and `duration` are in seconds; a file that ends earlier gives the shorter stretch.
-    Raises LabError if the file cannot be decoded, or holds less than MIN_SECONDS from `offset` on.
-    """
-    import librosa
-    import soundfile
-
-    path = Path(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            file.seek(min(round(offset * rate), file.frames))
-            wanted = -1 if duration is None else round(duration * rate)
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:  # soundfile's own error is a RuntimeError
-        raise LabError(
-            f"cannot read audio from {path}: {error}; give a wav, flac, ogg or mp3 file"
-        ) from error
-    if len(samples) < MIN_SECONDS * rate:
-        raise LabError(
-            f"{path} holds {len(samples) / rate:.2f} s of audio from second {offset:g} on, "
-            f"at least {MIN_SECONDS:g} s are needed; leave this clip out or choose another offset"
-        )
-    return librosa.resample(samples.mean(axis=1), orig_sr=rate, target_sr=SAMPLE_RATE)
 
 
 def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:

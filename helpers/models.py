@@ -1,4 +1,4 @@
-"""Backbones (LSTM, CNN), heads (classes, one axis, several axes) and the multitask loss.
+"""Backbones (LSTM, CNN), heads and the multitask loss. Used by 01, 04, 05 and 07 to 10.
 
 Every model is called as `model(x, lengths)` with x [B, T, F] padded with 0 behind each clip's
 length, and gives the same answer for a clip whatever it is batched or padded with.
@@ -14,8 +14,8 @@ import torch
 from scipy.fft import dct
 from torch import nn
 
-from helpers.settings import LabError
-from helpers.two_threads import run_lstms
+from helpers.machinery.files import LabError
+from helpers.machinery.two_threads import run_lstms
 
 POOLINGS = ("mean", "last", "mean_max", "attention")
 
@@ -313,22 +313,6 @@ class MultitaskLoss(nn.Module):
     def per_axis(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The unweighted loss of each axis, [n_axes]."""
         return ((outputs - targets) ** 2).mean(0)
-
-
-class ConcordanceLoss(nn.Module):
-    """The sum over axes of 1 - concordance (Lin 1989), which asks for order and scale.
-
-    Squared errors are smallest for timid answers near the mean; this loss punishes those. It is
-    computed within a batch, so batches should not be small.
-    """
-
-    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Outputs and targets [B, n_axes] -> one number, 0 for perfect answers."""
-        mean, true_mean = outputs.mean(0), targets.mean(0)
-        covariance = ((outputs - mean) * (targets - true_mean)).mean(0)
-        spread = outputs.var(0, correction=0) + targets.var(0, correction=0)
-        distance = (mean - true_mean) ** 2
-        return (1 - 2 * covariance / (spread + distance).clamp_min(1e-6)).sum()
 
 
 # ---- building from a description ---------------------------------------------------------------

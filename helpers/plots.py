@@ -1,4 +1,4 @@
-"""Every figure of the lab. Each function returns a figure whose label is its alt text.
+"""Every figure of the lab, each with its alt text as label. Used by all notebooks.
 
 Colours are colour-blind safe (Okabe-Ito; cividis for maps) and survive grey print.
 """

@@ -1,4 +1,4 @@
-"""`solution.txt` for the Kaggle competition: write and validate (step 11β)."""
+"""`solution.txt` for Kaggle: write and validate (step 11β). Used by 11."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.data import AXES, clip_id
-from helpers.settings import LabError, write_atomically
+from helpers.folders import AXES, clip_id
+from helpers.machinery.files import LabError, write_atomically
 
 ID_SUFFIX = ".fused.full.npy.gz"
 HEADER = "Id" + ID_SUFFIX + "," + ",".join(AXES)

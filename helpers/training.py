@@ -1,24 +1,24 @@
-"""The training loop: plain PyTorch, in sight of the reader."""
+"""The training loop, plain PyTorch, and prediction. Used by 01 and 05 to 11."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from helpers.datasets import Batch, require_frames, take_batches
+from helpers.datasets import require_frames, take_batches
+from helpers.machinery.batches import Batch
+from helpers.machinery.files import LabError
+from helpers.machinery.process import autocast, headless, report_progress, threads_for
 from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor, shortest_clip
-from helpers.settings import LabError, headless, report_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,6 @@ def train(
     patience: int = 5,
     stop_after: int | None = None,
     loss: nn.Module | None = None,
-    averaging: float = 0.0,
     mixup: float = 0.0,
     device: torch.device | str = "cpu",
     overfit_batch: bool = False,
@@ -104,11 +103,6 @@ def train(
     over `epochs`. With `val_loader`, training stops once the validation loss has not fallen for
     `patience` epochs, and `model` ends with its best epoch's weights. Without it, all epochs run
     (or `stop_after` of them, on the same schedule) and `model` ends with the last one's.
-
-    With `averaging`, for example 0.98, a moving average of the weights over about
-    1 / (1 - averaging) steps is what is validated and what `model` ends with (Polyak and Juditsky
-    1992): the steps of small batches scatter around something better. It needs epochs of more steps
-    than that, or a schedule that runs to its end: else validation stops a model that lags behind.
 
     With `mixup`, for example 0.3, the network learns on mixtures of two clips of a batch, weighted
     by draws of Beta(mixup, mixup), and answers for both labels (Zhang et al. 2018, arXiv
@@ -143,20 +137,18 @@ def train(
         optimizer, _warm_up_then_cosine(epochs * n_steps, warmup_epochs * n_steps)
     )
     history = History(name)
-    averaged = _moving_average(model, averaging) if averaging else None
-    judged = averaged.module if averaged else model
-    keeper = _BestEpoch(judged, patience)
+    keeper = _BestEpoch(model, patience)
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)
     with threads_for(model, device), _progress_bar(name, n_epochs) as bar:
         for _ in range(n_epochs):
             started = time.perf_counter()
             train_loss = _train_epoch(
-                model, batches, loss, optimizer, schedule, device, averaged,
+                model, batches, loss, optimizer, schedule, device,
                 dropout=not overfit_batch, mixup=0.0 if overfit_batch else mixup,
             )  # fmt: skip
             history.train_loss.append(train_loss)
             if val_loader is not None:
-                history.val_loss.append(evaluate_loss(judged, val_loader, loss, device))
+                history.val_loss.append(evaluate_loss(model, val_loader, loss, device))
             history.seconds.append(time.perf_counter() - started)
             _show_epoch(bar, history, n_epochs)
             if val_loader is not None and keeper.is_finished(history.val_loss):
@@ -166,8 +158,6 @@ def train(
     history.best_epoch = len(history.train_loss)
     if val_loader is not None:
         history.best_epoch = keeper.restore()
-    if averaged:
-        model.load_state_dict(judged.state_dict())
     return history
 
 
@@ -178,7 +168,6 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     device: torch.device,
-    averaged: AveragedModel | None,
     dropout: bool,
     mixup: float,
 ) -> float:
@@ -201,8 +190,6 @@ def _train_epoch(
         nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
         optimizer.step()
         schedule.step()
-        if averaged is not None:
-            averaged.update_parameters(model)
         total, n_clips = total + value.item() * len(y), n_clips + len(y)
     return total / n_clips
 
@@ -218,6 +205,24 @@ def evaluate_loss(
         value = _batch_loss(model, loss, batch, torch.device(device))
         total, n_clips = total + value.item() * len(batch[1]), n_clips + len(batch[1])
     return total / n_clips
+
+
+@torch.no_grad()
+def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "cpu") -> np.ndarray:
+    """The model's outputs for every clip of an unshuffled loader, float32, in the loader's order.
+
+    [n, n_classes] logits of a classifier, [n] of a regressor, [n, n_axes] of a multitask model.
+    Raises LabError before anything is computed when a clip is too short for the model.
+    """
+    device = torch.device(device)
+    require_frames(loader, shortest_clip(model))
+    model.to(device).eval()
+    outputs = []
+    with threads_for(model, device):
+        for x, _, lengths in loader:
+            # In float32 on every device: bfloat16 has three digits, and ranks would get ties.
+            outputs.append(model(x.to(device), lengths.to(device)).cpu())
+    return torch.cat(outputs).numpy()
 
 
 def _mixed_loss(
@@ -257,46 +262,6 @@ def _batch_loss(
     return loss(outputs, y)
 
 
-@contextmanager
-def threads_for(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """One thread for each LSTM on a CPU (two run side by side), all of them for everything else.
-
-    More threads in one LSTM wait for each other at every step: see `helpers.two_threads`.
-    """
-    before = torch.get_num_threads()
-    if device.type == "cpu" and any(isinstance(module, nn.LSTM) for module in model.modules()):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def autocast(device: torch.device) -> torch.autocast | nullcontext:
-    """bfloat16 where the device computes it natively; elsewhere plain float32, which is said once.
-
-    bfloat16 has float32's range, so no gradient scaler is needed. Weights, losses and the
-    optimizer stay in float32.
-    """
-    if device.type in ("cpu", "cuda") and has_native_bfloat16(device):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    _say_float32(device.type)
-    return nullcontext()
-
-
-@cache
-def _say_float32(device_type: str) -> None:
-    print(f"{device_type}: no bfloat16 instructions here, so everything is computed in float32")
-
-
-def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether the processor or GPU has bfloat16 instructions of its own (emulation is slow)."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not public yet: may go away
-    return bool(ask and ask())
-
-
 def _keep_frozen_batch_norms(model: nn.Module) -> None:
     """Batch norm in training mode moves its running statistics, even without any gradient."""
     for module in model.modules():
@@ -321,11 +286,6 @@ def _warm_up_then_cosine(n_steps: int, n_warmup: float) -> Callable[[int], float
         return max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     return factor
-
-
-def _moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model that follows its weights, and its batch norms' statistics, slowly."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 class _BestEpoch:

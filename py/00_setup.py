@@ -81,12 +81,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -101,7 +101,7 @@ import importlib
 import platform
 from importlib import metadata
 
-import helpers.settings
+from helpers.machinery.files import LabError
 
 assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"
 PACKAGES = {  # name in an import -> name of the package
@@ -126,7 +126,7 @@ missing = [package for package, problem in problems.items() if problem]
 for package in missing:
     print(f"{package}: {problems[package]}")
 if missing:
-    raise helpers.settings.LabError(
+    raise LabError(
         f"{len(missing)} packages cannot be imported; run `%pip install {' '.join(missing)}` in a "
         "cell of its own "
         "(on Kaggle switch Internet on in the settings first), then restart the session and run "
@@ -138,7 +138,6 @@ print(f"all {len(PACKAGES)} packages can be imported, Python {platform.python_ve
 # What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
-import json
 import os
 import shutil
 import tomllib
@@ -150,8 +149,15 @@ import pandas as pd
 import torch
 from packaging.requirements import Requirement
 
-from helpers import data as lab_data
-from helpers import demo, features, plots, runs, settings, store
+import helpers
+from demo_music.build import build_demo
+from helpers import features, folders, plots
+from helpers.machinery.arrays import N_ROWS, open_array, read_array, read_n_frames
+from helpers.machinery.files import cache_dir
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook.records import open_record
+from helpers.notebook.showing import show_table, tell
 
 notebook = "00_setup"
 plots.use_style()
@@ -163,7 +169,7 @@ seed = 0
 demo_size = 1.0  # of the demo set, should it be built here; 1.0 is the whole of it
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 
 # %% [markdown]
@@ -174,7 +180,7 @@ settings.apply_profile(globals())
 # %%
 def wanted_versions():
     """What pyproject.toml asks for, {package: range}; empty where the kit came without it."""
-    file = Path(settings.__file__).parents[1] / "pyproject.toml"
+    file = Path(helpers.__file__).parents[1] / "pyproject.toml"
     lines = tomllib.loads(file.read_text())["project"]["dependencies"] if file.is_file() else []
     return {requirement.name: requirement.specifier for requirement in map(Requirement, lines)}
 
@@ -186,9 +192,9 @@ for package in PACKAGES.values():
     fits = not needed or needed.contains(found, prereleases=True)
     rows.append({"package": package, "version": found, "needed": str(needed), "fits": fits})
 versions = pd.DataFrame(rows).set_index("package")
-runs.show_table(versions)
+show_table(versions)
 unfit = versions.index[~versions["fits"]].tolist()
-runs.tell(
+tell(
     "All versions are in the ranges that the kit works with." if not unfit else
     f"**Outside the range that the kit was made for: {', '.join(unfit)}.** It may still work; if "
     "not, install these."
@@ -210,19 +216,19 @@ def size_text(n_bytes):
 
 # %%
 # Everything that decides how long the notebooks take.
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
+seed_everything(seed)
+compute = pick_device(device)
 machine = {
     "system": f"{platform.system()} {platform.machine()}",
     "threads for PyTorch": torch.get_num_threads(),
     "memory": size_text(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
-    "free disk": size_text(shutil.disk_usage(settings.cache_dir()).free),
+    "free disk": size_text(shutil.disk_usage(cache_dir()).free),
     "device": str(compute),
 }
 if compute.type == "cuda":
     gpu = torch.cuda.get_device_properties(compute)
     machine |= {"GPU": gpu.name, "GPU memory": size_text(gpu.total_memory)}
-runs.show_table(pd.DataFrame({"this machine": machine}))
+show_table(pd.DataFrame({"this machine": machine}))
 
 # %%
 # A product of ones, whose sum is known.
@@ -230,11 +236,11 @@ try:
     ones = torch.ones(4, 4, device=compute)
     assert float(ones.matmul(ones).sum()) == 64
 except RuntimeError as error:
-    raise settings.LabError(
+    raise LabError(
         f"{compute} is there but cannot compute ({str(error).splitlines()[0]}); choose another "
         'accelerator, or write device = "cpu" in the parameter cell'
     ) from error
-runs.tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
+tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
 
 
 # %% [markdown]
@@ -246,31 +252,25 @@ runs.tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
 # scores say nothing about real music.**
 
 # %%
-def built_size():
-    """The size of the demo set that is there already; 0 without one."""
-    complete = demo.demo_dir().parent / demo.COMPLETE
-    return json.loads(complete.read_text())["size"] if complete.is_file() else 0.0
-
-
 def find_or_build():
     """The data folder; the demo set is built when asked for, or when nothing else is found."""
     if data != "demo":
         try:
-            return lab_data.find_data(data)
-        except settings.LabError:
+            return folders.find_data(data)
+        except LabError:
             if data != "auto" or os.environ.get("MUSICLAB_DATA"):
                 raise  # a folder that was named must exist
         print("none of the lab's data found: building the demo set, which takes some minutes")
-    return demo.build_demo(size=max(demo_size, built_size()))
+    return build_demo(size=max(demo_size, folders.demo_size()))
 
 
 # %%
 # From here on everything reads from `root`.
 root = find_or_build()
-record = runs.open_record(notebook, root, seed)
-is_demo = demo.is_demo(root)
-size = f" (demo set, size {built_size():g})" if is_demo else ""
-runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
+record = open_record(notebook, root, seed)
+is_demo = folders.is_demo(root)
+size = f" (demo set, size {folders.demo_size():g})" if is_demo else ""
+tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
 
 
 # %% [markdown]
@@ -286,15 +286,15 @@ runs.tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
 # %% tags=["solution"]
 def overview(name, split):
     """One row about a split of a folder: clips, labels, kinds of file, frames per clip."""
-    tracks = store.usable_tracks(root / name, split)
+    tracks = folders.read_clips(root / name, split)
     paths = [Path(path) for path in tracks["path"]]
     with ThreadPoolExecutor() as pool:  # reads the files' headers only
-        frames = np.array(list(pool.map(lab_data.read_n_frames, paths)))
+        frames = np.array(list(pool.map(read_n_frames, paths)))
     kinds = Counter(".npy.gz" if path.name.endswith(".gz") else ".npy" for path in paths)
     if "genre" in tracks:
         labels = f"{tracks['genre'].nunique()} genres"
     else:
-        axes = tracks[list(lab_data.AXES)].notna().any()
+        axes = tracks[list(folders.AXES)].notna().any()
         labels = f"{axes.sum()} axes" if axes.any() else "none"
     return {
         "folder": name, "split": split, "clips": len(tracks), "labels": labels,
@@ -306,23 +306,23 @@ def overview(name, split):
 
 
 # %% tags=["solution"]
-present = [name for name in lab_data.FOLDERS if (root / name).is_dir()]
-folders = pd.DataFrame([overview(name, split) for name in present for split in lab_data.SPLITS])
-record.save_table("folders", folders)
-runs.show_table(folders.set_index(["folder", "split"]).drop(columns="all frames"))
+present = [name for name in folders.FOLDERS if (root / name).is_dir()]
+by_folder = pd.DataFrame([overview(name, split) for name in present for split in folders.SPLITS])
+record.save_table("folders", by_folder)
+show_table(by_folder.set_index(["folder", "split"]).drop(columns="all frames"))
 
 # %%
 # What cannot be done without a folder.
 WITHOUT = {
-    lab_data.GENRE_BEAT: "the beat-synchronous parts of steps 2 to 6 cannot be done",
-    lab_data.MULTITASK: "steps 8 to 11 cannot be done",
-    lab_data.MULTITASK_BEAT: "older uploads lack it; step 8 then takes the best full LSTM",
+    folders.GENRE_BEAT: "the beat-synchronous parts of steps 2 to 6 cannot be done",
+    folders.MULTITASK: "steps 8 to 11 cannot be done",
+    folders.MULTITASK_BEAT: "older uploads lack it; step 8 then takes the best full LSTM",
 }
-absent = [name for name in lab_data.FOLDERS if name not in present]
+absent = [name for name in folders.FOLDERS if name not in present]
 for name in absent:
     print(f"{name} is missing: {WITHOUT[name]}")
-runs.tell(
-    f"{len(present)} of {len(lab_data.FOLDERS)} folders are there." + (
+tell(
+    f"{len(present)} of {len(folders.FOLDERS)} folders are there." + (
         " If you did not expect this, unpack the data again, or see `data_links.md` for where to "
         "get them."
         if absent else " Nothing is missing."
@@ -337,9 +337,9 @@ runs.tell(
 
 # %%
 # Every frame has 140 values, of 8 bytes in float64 and 2 in float16.
-values = int(folders["all frames"].sum()) * lab_data.N_ROWS
-free = shutil.disk_usage(settings.cache_dir()).free
-runs.tell(
+values = int(by_folder["all frames"].sum()) * N_ROWS
+free = shutil.disk_usage(cache_dir()).free
+tell(
     f"All clips hold {values / 1e6:.1f} million values: {size_text(8 * values)} in memory as "
     "float64, "
     f"{size_text(2 * values)} on disk when packed. Free are {machine['memory']} of memory in all, "
@@ -357,14 +357,14 @@ runs.tell(
 # The first line of each label file, and the name of that clip's file.
 examples = []
 for name in present:
-    for split in lab_data.SPLITS:
+    for split in folders.SPLITS:
         labels = root / name / f"{split}_labels.txt"
         line = labels.read_text().splitlines()[1] if labels.is_file() else "(no label file)"
         row = {"folder": name, "split": split, "first line": line.replace("\t", "  ")}
-        on_disk = Path(store.usable_tracks(root / name, split)["path"].iloc[0]).name
+        on_disk = Path(folders.read_clips(root / name, split)["path"].iloc[0]).name
         examples.append(row | {"on disk": on_disk})
 examples = pd.DataFrame(examples).set_index(["folder", "split"])
-runs.show_table(examples)
+show_table(examples)
 
 
 # %% [markdown]
@@ -377,9 +377,9 @@ runs.show_table(examples)
 # %% tags=["solution"]
 def first_array(name):
     """Shape, type and value ranges of the first training clip of a folder."""
-    path = Path(store.usable_tracks(root / name, "train")["path"].iloc[0])
-    lab_data.read_array(path)  # names a broken file
-    with lab_data.open_array(path) as file:
+    path = Path(folders.read_clips(root / name, "train")["path"].iloc[0])
+    read_array(path)  # names a broken file
+    with open_array(path) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
     mel, chroma = array[: features.N_MELS], array[features.N_MELS :]
     return {
@@ -391,20 +391,20 @@ def first_array(name):
 
 
 # %% tags=["solution"]
-arrays = pd.DataFrame([first_array(name) for name in present]).set_index("folder")
-runs.show_table(arrays)
+first_arrays = pd.DataFrame([first_array(name) for name in present]).set_index("folder")
+show_table(first_arrays)
 
 # %%
 # Decibels below the loudest value, strengths between 0 and 1?
 as_expected = (
-    (arrays["mel lowest"] >= -80.1) & (arrays["mel highest"] <= 0.1)
-    & (arrays["chroma lowest"] >= -0.01) & (arrays["chroma highest"] <= 1.01)
+    (first_arrays["mel lowest"] >= -80.1) & (first_arrays["mel highest"] <= 0.1)
+    & (first_arrays["chroma lowest"] >= -0.01) & (first_arrays["chroma highest"] <= 1.01)
 )  # fmt: skip
-odd = arrays.index[~as_expected].tolist()
-median_T = folders.groupby("folder")["median T"].median()
-full_T, beat_T = (median_T.get(name, np.nan) for name in (lab_data.GENRE, lab_data.GENRE_BEAT))
+odd = first_arrays.index[~as_expected].tolist()
+median_T = by_folder.groupby("folder")["median T"].median()
+full_T, beat_T = (median_T.get(name, np.nan) for name in (folders.GENRE, folders.GENRE_BEAT))
 seconds = full_T * features.HOP_LENGTH / features.SAMPLE_RATE
-runs.tell(
+tell(
     (f"**Unexpected values in {', '.join(odd)}.**" if odd else "All values are in these ranges.")
     + f" A full clip of the genre set has about {full_T:.0f} frames, {seconds:.1f} seconds of "
     f"{1000 * features.HOP_LENGTH / features.SAMPLE_RATE:.0f} ms each"
@@ -418,9 +418,9 @@ runs.tell(
 # Then look for a clip by its id, in any of the folders:
 
 # %%
-wanted_id = store.usable_tracks(root / lab_data.GENRE, "test")["id"].iloc[-1]  # or one of yours
+wanted_id = folders.read_clips(root / folders.GENRE, "test")["id"].iloc[-1]  # or one of yours
 for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
-    print(f"{path.relative_to(root)}: {lab_data.read_n_frames(path)} frames")
+    print(f"{path.relative_to(root)}: {read_n_frames(path)} frames")
 
 # %% [markdown]
 # ## What we learned
@@ -451,10 +451,10 @@ for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
 record.save_values(
     fingerprint=record.fingerprint, device=str(compute), versions=versions["version"].to_dict()
 )
-n_clips = folders.groupby("folder")["clips"].sum()
-genre_clips, affect_clips = (n_clips.get(n, 0) for n in (lab_data.GENRE, lab_data.MULTITASK))
+n_clips = by_folder.groupby("folder")["clips"].sum()
+genre_clips, affect_clips = (n_clips.get(n, 0) for n in (folders.GENRE, folders.MULTITASK))
 kind = "demo set" if is_demo else "data"
 record.finish(
     key_metric=f"{kind}: {genre_clips} genre and {affect_clips} affect clips, "
-    f"{len(present)} of {len(lab_data.FOLDERS)} folders"
+    f"{len(present)} of {len(folders.FOLDERS)} folders"
 )

@@ -29,12 +29,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -49,8 +49,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from helpers import data as lab_data
-from helpers import demo, explore, features, models, plots, runs, settings, store, training
+from helpers import features, folders, models, plots
+from helpers.machinery.arrays import read_array
+from helpers.machinery.process import pick_device, seed_everything, threads_for
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook import explorers
+from helpers.notebook.records import open_record
+from helpers.notebook.showing import play, show_table, tell
 
 notebook = "01_visualization"
 plots.use_style()
@@ -62,14 +67,14 @@ seed = 0  # other clips are drawn with another seed
 lstm_hidden_size = 64  # units of the LSTM whose training step is timed in 2α
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 1α · Two random lines of the training labels
@@ -79,7 +84,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% tags=["solution"]
 # All lines below the header, as (name, genre).
-labels_file = root / lab_data.GENRE / "train_labels.txt"
+labels_file = root / folders.GENRE / "train_labels.txt"
 rows = labels_file.read_text(encoding="utf-8").splitlines()[1:]
 lines = [line.strip().split("\t") for line in rows if line.strip()]
 
@@ -93,14 +98,14 @@ for name, genre in (first, second):
 # ## 1β · Reading the two files
 #
 # The name in the label file is not always the name on disk, so we look the clip up by its id: what stands before the first
-# dot (`read_tracks` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel spectrogram**: a
+# dot (`read_clips` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel spectrogram**: a
 # row per [mel band](../docs/glossary.md#mel-band) from low to high, a column per frame of 23 ms, values in [decibels](../docs/glossary.md#decibel) below the clip's loudest value.
 
 # %% tags=["solution"]
-tracks = store.usable_tracks(root / lab_data.GENRE, "train").set_index("id")
-ids = {str(genre): lab_data.clip_id(name) for name, genre in (first, second)}  # genre -> clip
+tracks = folders.read_clips(root / folders.GENRE, "train").set_index("id")
+ids = {str(genre): folders.clip_id(name) for name, genre in (first, second)}  # genre -> clip
 
-fused = {genre: lab_data.read_array(tracks.loc[clip, "path"]) for genre, clip in ids.items()}
+fused = {genre: read_array(tracks.loc[clip, "path"]) for genre, clip in ids.items()}
 mel = {genre: array[: features.N_MELS] for genre, array in fused.items()}
 for genre, clip in ids.items():
     array, low, high = mel[genre], mel[genre].min(), mel[genre].max() + 0.0
@@ -115,15 +120,13 @@ for genre, clip in ids.items():
 # picture what you hear, and the other way round (1γ says how to read it).
 
 # %%
-# Ids mean something in their own data set only, hence the first line.
-is_demo = demo.is_demo(root)
-audible = [clip for clip in demo.audio_clips() if clip in tracks.index] if is_demo else []
+audible = [clip for clip in folders.audio_clips(root) if clip in tracks.index]
 offered = [clip for clip in ids.values() if clip in audible] or audible[:2]
 for clip in offered:
     print(f"clip {clip}: {tracks.loc[clip, 'genre']}")
-    runs.play(demo.audio_path(clip))
+    play(folders.audio_path(root, clip))
 heard = {
-    f"{tracks.loc[clip, 'genre']} (clip {clip})": lab_data.read_array(tracks.loc[clip, "path"])
+    f"{tracks.loc[clip, 'genre']} (clip {clip})": read_array(tracks.loc[clip, "path"])
     for clip in offered
 }
 if heard:
@@ -179,7 +182,7 @@ def describe(clip):
 
 
 numbers = pd.DataFrame({genre: describe(array) for genre, array in mel.items()})
-runs.show_table(numbers, digits=1)
+show_table(numbers, digits=1)
 
 # %% tags=["solution"]
 # Each number in words, and where the average curves differ most.
@@ -192,8 +195,8 @@ for what, row in numbers.iterrows():
     told.append(f"- **{name}**: {verdict} ({unit}: {more} {row[more]:.3g}, {less} {row[less]:.3g})")
 gap = np.subtract(*averages.values())
 widest = int(np.abs(gap).argmax())
-runs.tell("Of these two clips:\n\n" + "\n".join(told))
-runs.tell(
+tell("Of these two clips:\n\n" + "\n".join(told))
+tell(
     f"The average curves are farthest apart near {frequencies[widest]:.0f} Hz, where "
     f"{one if gap[widest] > 0 else other} "
     f"is {abs(gap[widest]):.0f} dB louder in relation to its own loudest value."
@@ -211,7 +214,7 @@ def describe_genre(genre, n_clips=20):
     """The table of `describe` for some clips of a genre, a row per clip."""
     paths = tracks.loc[tracks["genre"] == genre, "path"]
     chosen = paths.sample(min(n_clips, len(paths)), random_state=seed)
-    return pd.DataFrame([describe(lab_data.read_array(path)[: features.N_MELS]) for path in chosen])
+    return pd.DataFrame([describe(read_array(path)[: features.N_MELS]) for path in chosen])
 
 
 several = {genre: describe_genre(genre) for genre in ids}
@@ -223,13 +226,13 @@ for what in numbers.index:
     means = {f"{one}, mean": a.mean(), f"{other}, mean": b.mean()}
     rows[what] = means | {"pairs that agree (%)": 100 * same}
 agreement = pd.DataFrame(rows).T
-runs.show_table(agreement, digits=1)
+show_table(agreement, digits=1)
 
 # %%
 # The numbers in which the two clips are no exception.
 reliable = agreement.index[agreement["pairs that agree (%)"] >= 75]
 counted = " and ".join(f"{len(table)} clips of {genre}" for genre, table in several.items())
-runs.tell(
+tell(
     f"Over {counted}, the two clips speak for their genres (at least three pairs in four agree) "
     "in: "
     + ("; ".join(reliable) if len(reliable) else "none of the four numbers")
@@ -252,21 +255,21 @@ for genre, array in mel.items():
 # length of a full clip, and at the length of the same clip with one frame per beat (step 2β).
 
 # %% tags=["solution"]
-beat_tracks = store.usable_tracks(root / lab_data.GENRE_BEAT, "train").set_index("id")
+beat_tracks = folders.read_clips(root / folders.GENRE_BEAT, "train").set_index("id")
 beat_paths = {genre: beat_tracks.loc[clip, "path"] for genre, clip in ids.items()}
-beat_fused = {genre: lab_data.read_array(path) for genre, path in beat_paths.items()}
+beat_fused = {genre: read_array(path) for genre, path in beat_paths.items()}
 n_beat = max(array.shape[1] for array in beat_fused.values())
 
 
 def seconds_per_step(n_frames, n_features=features.N_MELS, batch=8, repeats=5):
     """Median time of one training step of an LSTM classifier, after one step to warm up."""
-    settings.seed_everything(seed)
+    seed_everything(seed)
     model = models.Classifier(models.LSTMBackbone(n_features, lstm_hidden_size), 10).to(compute)
     optimizer = torch.optim.Adam(model.parameters())
     x, y = torch.randn(batch, n_frames, n_features), torch.zeros(batch, dtype=int)
     x, y, lengths = (t.to(compute) for t in (x, y, torch.full((batch,), n_frames)))
     times = []
-    with training.threads_for(model, compute):  # as `train` does
+    with threads_for(model, compute):  # as `train` does
         for _ in range(repeats + 1):
             begin = time.perf_counter()
             optimizer.zero_grad()
@@ -279,7 +282,7 @@ def seconds_per_step(n_frames, n_features=features.N_MELS, batch=8, repeats=5):
 
 
 full_time, beat_time = seconds_per_step(n_full), seconds_per_step(n_beat)
-runs.tell(
+tell(
     f"One training step takes {1000 * full_time:.1f} ms at T = {n_full} and {1000 * beat_time:.1f} "
     f"ms at T = {n_beat}: "
     f"**{full_time / beat_time:.1f} times** as long for {n_full / n_beat:.1f} times as many frames "
@@ -307,7 +310,7 @@ runs.tell(
 # %%
 def gradient_per_frame(clip, pooling):
     """Length of the output's gradient at each frame, last frame first, relative to the largest."""
-    settings.seed_everything(seed)
+    seed_everything(seed)
     model = models.LSTMBackbone(
         len(clip), lstm_hidden_size, bidirectional=False, dropout=0.0, pooling=pooling
     )
@@ -323,7 +326,7 @@ reach = {"output at the last step": gradient_per_frame(mel[one], "last"),
 drawn = plots.gradient_reach(reach, "The last step hears the end of the clip only")
 record.show(drawn, "gradient_reach")
 enough = {name: int((values >= 0.01).sum()) for name, values in reach.items()}
-runs.tell(
+tell(
     f"With the output at the last step, {enough['output at the last step']} of {n_full} frames get "
     "at least 1 % of the largest gradient; with the mean over all steps, "
     f"{enough['mean of all outputs']}. "
@@ -347,7 +350,7 @@ record.show(drawn, "mel_beat")
 # that its features were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
 
 # %%
-stored = demo.beat_times(ids[one]) if is_demo else None
+stored = folders.beat_times(root, ids[one])
 beats = features.estimate_beats(mel[one]) if stored is None else stored
 source = "estimated from the mel" if stored is None else "stored with the demo set"
 drawn = plots.beats_on_spectrogram(mel[one], beats, titles[one], source)
@@ -371,13 +374,13 @@ def compare_forms(full, beat):
 
 
 forms = pd.DataFrame({genre: compare_forms(mel[genre], beat_mel[genre]) for genre in ids})
-runs.show_table(forms, digits=2)
+show_table(forms, digits=2)
 
 # %% tags=["solution"]
 # The table in words, genre by genre.
 shares = forms.loc["time steps, full"] / forms.loc["time steps, beat"]
 louder = forms.loc["mean level, beat minus full (dB)"]
-runs.tell("\n".join(
+tell("\n".join(
     f"- **{genre}**: a frame now stands for {shares[genre]:.0f} of the old ones. The average "
     "spectrum correlates with that of "
     f"step 1 by {forms.loc['average spectra: correlation', genre]:.2f}; its level moved by "
@@ -409,8 +412,8 @@ pictures = {titles[genre]: array for genre, array in chroma.items()}
 record.show(plots.spectrograms(pictures, "chroma"), "chroma_full")
 
 # %% tags=["solution"]
-profiles = {titles[genre]: array.mean(1) for genre, array in chroma.items()}
-record.show(plots.pitch_profiles(profiles, "Which pitch classes the clips use"), "pitch_profiles")
+pitch_use = {titles[genre]: array.mean(1) for genre, array in chroma.items()}
+record.show(plots.pitch_profiles(pitch_use, "Which pitch classes the clips use"), "pitch_profiles")
 
 # %% [markdown]
 # ### 3 · Time steps, and one frame per beat
@@ -420,7 +423,7 @@ record.show(plots.pitch_profiles(profiles, "Which pitch classes the clips use"),
 # %% tags=["solution"]
 # The same LSTM on the same number of steps, with 12 inputs instead of 128.
 chroma_time = seconds_per_step(n_full, features.N_CHROMA)
-runs.tell(
+tell(
     f"A training step on chromagrams (12 x {n_full}) takes {1000 * chroma_time:.1f} ms, on mel "
     f"spectrograms (128 x {n_full}) "
     f"{1000 * full_time:.1f} ms: {features.N_MELS / features.N_CHROMA:.1f} times fewer numbers "
@@ -452,14 +455,14 @@ table = pd.DataFrame({
     f"{genre}, {form}": describe_chroma(clips[genre])
     for genre in ids for form, clips in (("full", chroma), ("beat", beat_chroma))
 })  # fmt: skip
-runs.show_table(table, digits=2)
+show_table(table, digits=2)
 
 # %% tags=["solution"]
 # What the table says, in words.
 share = table.loc["share of the three strongest classes (%)"]
 like = table.loc["likeness of neighbouring frames (cosine)"]
 tonal, diffuse = sorted(ids, key=lambda genre: share[f"{genre}, full"], reverse=True)
-runs.tell(
+tell(
     f"- The three strongest of the 12 classes hold {share[f'{tonal}, full']:.0f} % of the strength "
     f"in {tonal} and "
     f"{share[f'{diffuse}, full']:.0f} % in {diffuse}; {100 * 3 / 12:.0f} % would be no preference "
@@ -506,7 +509,7 @@ record.show(plots.feature_grid(grid), "four_forms")
 # lost?
 
 # %%
-explore.two_clips(record)
+explorers.two_clips(record)
 
 # %% [markdown]
 # ## Change this and run again
@@ -520,7 +523,7 @@ my_genres = tracks["genre"].iloc[0], tracks["genre"].iloc[-1]  # or for example 
 mine, yours = (describe_genre(genre) for genre in my_genres)
 larger = {w: 100 * np.mean(mine[w].to_numpy()[:, None] > yours[w].to_numpy()) for w in mine}
 print(f"pairs in which {my_genres[0]} has more than {my_genres[1]} (%):")
-runs.show_table(pd.Series(larger).to_frame("pairs (%)"), digits=0)
+show_table(pd.Series(larger).to_frame("pairs (%)"), digits=0)
 
 # %% [markdown]
 # ## What we learned

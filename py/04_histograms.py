@@ -30,12 +30,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -50,8 +50,12 @@ import pandas as pd
 import torch
 from torch.utils.data import Subset
 
-from helpers import baselines, datasets, evaluation, models, plots, runs, settings, store
-from helpers import data as lab_data
+from helpers import baselines, datasets, evaluation, folders, models, plots
+from helpers.machinery.files import LabError
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook.records import open_record
+from helpers.notebook.showing import show_source, show_table, tell
 
 notebook = "04_histograms"
 plots.use_style()
@@ -63,14 +67,14 @@ seed = 0
 batch_size = 32  # clips per batch
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 4α · What the Dataset returns
@@ -83,18 +87,18 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # - its **length** T, because a batch is padded and somebody has to know where the padding begins
 
 # %%
-runs.show_source(datasets.SpectrogramDataset.__getitem__)
-runs.show_source(datasets.SpectrogramDataset.frames)
+show_source(datasets.SpectrogramDataset.__getitem__)
+show_source(datasets.SpectrogramDataset.frames)
 
 # %% tags=["solution"]
 # The beat-synchronous training clips, as they are on disk (in dB).
-clips = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", "mel")
+clips = datasets.SpectrogramDataset(root / folders.GENRE_BEAT, "train", "mel")
 frames, label, length = clips[0]
 print(f"{len(clips)} clips of {len(clips.classes)} classes: {', '.join(clips.classes)}")
 print(f"clip 0 ({clips.ids[0]}): frames {tuple(frames.shape)}, length {length}", end=", ")
 print(f"label {int(label)} = {clips.classes[label]}")
 for feature in datasets.FEATURE_ROWS:
-    other = datasets.SpectrogramDataset(root / lab_data.GENRE_BEAT, "train", feature)
+    other = datasets.SpectrogramDataset(root / folders.GENRE_BEAT, "train", feature)
     print(f"feature {feature}: frames {tuple(other[0][0].shape)}")
 
 # %% [markdown]
@@ -110,14 +114,14 @@ for feature in datasets.FEATURE_ROWS:
 # shuffle, they put clips of similar length together, so that less is padding.
 
 # %%
-runs.show_source(datasets.pad_batch)
+show_source(datasets.pad_batch)
 
 # %% tags=["solution"]
-splits = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)  # scaled per band
+splits = datasets.genre_splits(root / folders.GENRE_BEAT, "mel", seed)  # scaled per band
 x, y, lengths = next(iter(datasets.make_loader(splits.train, batch_size)))
 mask = models.time_mask(lengths, x.shape[1])
 print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, lengths {lengths.min()} to {lengths.max()}")
-runs.tell(
+tell(
     f"In this batch {(~mask).float().mean():.0%} of the frames are padding; the largest "
     f"absolute value in them is {x[~mask].abs().max() if (~mask).any() else 0:.0f}, and "
     f"{mask.sum()} frames are real."
@@ -136,7 +140,7 @@ in_order, shuffled = (
     padding_share(datasets.make_loader(splits.train, batch_size, shuffle=shuffle, seed=seed))
     for shuffle in (False, True)
 )
-runs.tell(
+tell(
     f"Over an epoch, {in_order:.0%} is padding when the clips come in the order of the label file, "
     f"{shuffled:.0%} when they are shuffled into batches of similar length."
 )
@@ -186,7 +190,7 @@ effect = pd.DataFrame({
 }).astype(float)  # fmt: skip
 effect["scaled, then padded with 0"] = [splits.scaler.mean.mean(), 0.0, 0.0]
 effect.index = ["mean level (dB)", "scaled (standard deviations)", "share of the loudest (%)"]
-runs.show_table(effect, digits=1)
+show_table(effect, digits=1)
 
 # %% tags=["solution"]
 short = int(np.argsort(clips.lengths)[len(clips) // 4])  # a clip with a good deal of padding
@@ -206,7 +210,7 @@ before, after = (
     evaluation.spearman(clips.lengths, values, seed) for values in (own_level, padded_level)
 )
 _, deviations, share = effect["padded with 0 dB"]
-runs.tell(
+tell(
     f"- {(~real).float().mean():.0%} of all frames are padding. They lie {deviations:.1f} standard "
     f"deviations above the mean, and make up {share:.0f} % of the frames that are louder than 99 % "
     "of the real ones.\n"
@@ -228,8 +232,8 @@ record.save_values(level_and_length={"own frames": before.value, "padded": after
 for index in range(4):
     print(f"label index {index}: {'reads an affect axis' if index else 'takes the genre branch'}")
 try:
-    datasets.SpectrogramDataset(root / lab_data.GENRE, "train", axes="valense")
-except settings.LabError as error:
+    datasets.SpectrogramDataset(root / folders.GENRE, "train", axes="valense")
+except LabError as error:
     print(f"ours, with a mistyped name: {error}")
 
 # %% [markdown]
@@ -240,15 +244,15 @@ except settings.LabError as error:
 
 # %% tags=["solution"]
 # Each genre with its class and its clips in both splits.
-folder = root / lab_data.GENRE
-genres = {split: store.usable_tracks(folder, split)["genre"] for split in lab_data.SPLITS}
+folder = root / folders.GENRE
+genres = {split: folders.read_clips(folder, split)["genre"] for split in folders.SPLITS}
 counts = genres["train"].value_counts()
 mapping = pd.DataFrame({
-    "class": [lab_data.CLASS_MAPPING[genre] or "(dropped)" for genre in sorted(counts.index)],
+    "class": [folders.CLASS_MAPPING[genre] or "(dropped)" for genre in sorted(counts.index)],
     "train clips": [counts[genre] for genre in sorted(counts.index)],
     "test clips": [int((genres["test"] == genre).sum()) for genre in sorted(counts.index)],
 }, index=pd.Index(sorted(counts.index), name="genre"))  # fmt: skip
-runs.show_table(mapping)
+show_table(mapping)
 
 # %% [markdown] tags=["solution"]
 # **Why merge?** Psych-Rock, Post-Rock and Rock share instruments, production and often the same bands; much of the border between them is
@@ -273,7 +277,7 @@ def with_counts(names):
     return ", ".join(f"{name} ({counts[name]})" for name in names) or "none"
 
 
-runs.tell(
+tell(
     f"- Dropped here: {with_counts(dropped)}. The largest genre has {counts.max()} clips, the "
     f"median of the kept ones is {middle:.0f}.\n"
     f"- **Dropped although they have as many as that: {with_counts(as_many)}**.\n"
@@ -292,7 +296,7 @@ else:
     found = "holds in these data: every dropped genre is smaller than most of the kept ones."
 if len(dropped):
     found = "The reason that was given, very few samples, " + found
-runs.tell(found)
+tell(found)
 
 
 # %% [markdown]
@@ -309,7 +313,7 @@ runs.tell(found)
 def svm_on(class_mapping):
     """Classes, then true and predicted class numbers of the validation clips, of an SVM."""
     labelled = datasets.SpectrogramDataset(
-        root / lab_data.GENRE_BEAT, "train", "mel", class_mapping=class_mapping
+        root / folders.GENRE_BEAT, "train", "mel", class_mapping=class_mapping
     )
     numbers, statistics = labelled.labels.numpy(), baselines.band_statistics(labelled)
     fit, val = datasets.stratified_split(numbers, (0.8, 0.2), seed)
@@ -317,7 +321,7 @@ def svm_on(class_mapping):
     return labelled.classes, numbers[val], predicted
 
 
-tasks = {"all genres": svm_on(None), "classes of 4β": svm_on(lab_data.CLASS_MAPPING)}
+tasks = {"all genres": svm_on(None), "classes of 4β": svm_on(folders.CLASS_MAPPING)}
 rows = {}
 for name, (names, true, predicted) in tasks.items():
     scores = evaluation.classification_scores(true, predicted, len(names), seed)
@@ -325,12 +329,12 @@ for name, (names, true, predicted) in tasks.items():
     largest = np.bincount(true).max() / len(true)
     rows[name] = {"classes": len(names), "share of the largest": f"{largest:.3f}"}
     rows[name] |= {metric: str(scores[metric]) for metric in ("accuracy", "macro F1")}
-runs.show_table(pd.DataFrame(rows))
+show_table(pd.DataFrame(rows))
 
 # %% tags=["solution"]
 # Recall of each genre when all twenty are told apart, the dropped ones marked.
 names, true, predicted = tasks["all genres"]
-is_dropped = np.array([lab_data.CLASS_MAPPING[names[number]] is None for number in true])
+is_dropped = np.array([folders.CLASS_MAPPING[names[number]] is None for number in true])
 found = {
     f"genres that are {name}": evaluation.classification_scores(
         true[part], predicted[part], len(names), seed)["accuracy"]
@@ -342,7 +346,7 @@ record.show(drawn, "dropped_recall")
 
 # %% tags=["solution"]
 # Mistakes that merging removes, and the two recalls with their intervals.
-classes = np.array([lab_data.CLASS_MAPPING[name] or "" for name in names])
+classes = np.array([folders.CLASS_MAPPING[name] or "" for name in names])
 wrong = true != predicted
 inside = wrong & (classes[true] == classes[predicted]) & ~is_dropped
 text = (
@@ -357,7 +361,7 @@ if len(found) == 2:
         f"dropped ones are {'harder' if on_dropped.value < on_kept.value else 'not harder'} here"
         + (", and the intervals do not overlap." if apart else ", but with overlapping intervals.")
     )
-runs.tell(text)
+tell(text)
 
 # %% [markdown]
 # ## 4γ · Clips per class, before and after
@@ -378,7 +382,7 @@ record.save_table("class_counts", classes.reset_index())
 spread = {name: max(panel.values()) / min(panel.values()) for name, panel in panels.items()}
 largest = classes["train clips"].idxmax()
 n_before, n_after = (sum(panel.values()) for panel in panels.values())
-runs.tell(
+tell(
     f"Before, the largest genre has {spread['before']:.1f} times as many clips as the smallest; "
     f"after, the largest class ({largest}) has {spread['after']:.1f} times as many. So the classes "
     f"are {'less' if spread['after'] > spread['before'] else 'not less'} equal in size than the "
@@ -393,12 +397,12 @@ runs.tell(
 
 # %% tags=["solution"]
 # Chosen on the training clips, scored on the test clips.
-test_set = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel")
+test_set = datasets.SpectrogramDataset(root / folders.GENRE, "test", "mel")
 true = test_set.labels.numpy()
 answers = baselines.majority_predictions(datasets.labels_of(splits.base).numpy(), len(true))
 majority = evaluation.classification_scores(true, answers, len(test_set.classes), seed)
 record.add_scores("majority_full", "none", "genre test (full)", majority, len(true))
-runs.tell(
+tell(
     f"Always answering **{test_set.classes[answers[0]]}** gives on the {len(true)} test clips an "
     f"accuracy of **{majority['accuracy']}** and a macro F1 of "
     f"**{majority['macro F1']}** (95 % intervals)."
@@ -418,18 +422,18 @@ shares = pd.DataFrame({
     name: 100 * np.bincount(datasets.labels_of(part), minlength=n_classes) / len(part)
     for name, part in parts.items()
 }, index=splits.base.classes)  # fmt: skip
-runs.show_table(shares, digits=1)
+show_table(shares, digits=1)
 
 # %% tags=["solution"]
 # No clip in two parts, and the same validation clips in both folders.
 ids = {name: set(datasets.ids_of(part)) for name, part in parts.items()}
-full = datasets.genre_splits(root / lab_data.GENRE, "chroma", seed)
+full = datasets.genre_splits(root / folders.GENRE, "chroma", seed)
 assert not ids["train"] & ids["validation"], "a clip is in train and validation"
 assert not (ids["train"] | ids["validation"]) & ids["test"], "a test clip is in train or validation"
 assert ids["validation"] == set(datasets.ids_of(full.val)), "full and beat folders differ"
 gap = (shares["validation"] - shares["train"]).abs().max()
 sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
-runs.tell(
+tell(
     f"{sizes} clips; none is in two parts. A class's share differs by at most {gap:.1f} percentage "
     "points between train "
     f"and validation, and by at most {(shares['test'] - shares['train']).abs().max():.1f} between "
@@ -444,7 +448,7 @@ runs.tell(
 
 # %%
 # The three axes as they are, on one scale of 0 to 1.
-affect = store.usable_tracks(root / lab_data.MULTITASK, "train")[list(lab_data.AXES)]
+affect = folders.read_clips(root / folders.MULTITASK, "train")[list(folders.AXES)]
 drawn = plots.histogram(
     {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips",
     "value", "Histograms of the affect labels: " + "; ".join(
@@ -452,7 +456,7 @@ drawn = plots.histogram(
         for axis, values in affect.items()),
 )  # fmt: skip
 record.show(drawn, "affect_labels")
-runs.show_table(affect.describe().T[["count", "mean", "std", "min", "50%", "max"]], digits=2)
+show_table(affect.describe().T[["count", "mean", "std", "min", "50%", "max"]], digits=2)
 
 # %%
 # Rank correlations of all pairs of axes, with intervals.
@@ -466,7 +470,7 @@ drawn = plots.score_plot(
 record.show(drawn, "affect_axes")
 clear = [f"{name} ({s.value:+.2f})" for name, s in together.items() if s.low > 0 or s.high < 0]
 narrow = affect.std().idxmin()
-runs.tell(
+tell(
     f"The narrowest axis is {narrow} (standard deviation {affect[narrow].std():.2f}). Pairs whose "
     f"interval leaves out 0: {', '.join(clear) or 'none'}. Axes that go together are what a "
     "multitask model (step 10) can gain from."
@@ -488,7 +492,7 @@ class ChangesDataset(datasets.SpectrogramDataset):
         return np.diff(super().frames(index), axis=0, prepend=super().frames(index)[:1])
 
 
-mine = ChangesDataset(root / lab_data.GENRE_BEAT, "train", "mel")
+mine = ChangesDataset(root / folders.GENRE_BEAT, "train", "mel")
 usual = np.stack([clips.frames(i).std(0) for i in range(len(clips))])  # deviation per band
 changes = np.stack([mine.frames(i).std(0) for i in range(len(mine))])
 fit, val, labels = splits.train.indices, splits.val.indices, clips.labels.numpy()

@@ -30,12 +30,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -48,9 +48,12 @@ import pandas as pd
 import torch
 from sklearn.metrics import f1_score
 
-from helpers import baselines, datasets, evaluation, models, plots, runs, settings, training
-from helpers import data as lab_data
+from helpers import baselines, datasets, folders, models, plots, training
 from helpers.features import N_MELS
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook.records import of_seed, open_record
+from helpers.notebook.showing import show_source, show_table, tell
 
 notebook = "05_lstm"
 plots.use_style()
@@ -73,14 +76,14 @@ overfit_epochs = 60  # passes over the four batches of step 5β
 n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 5α · An LSTM that takes the spectrograms of step 4
@@ -104,14 +107,14 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %%
 # All frames of the training clips, one per beat and scaled: [frames, 128].
-beat = datasets.genre_splits(root / lab_data.GENRE_BEAT, "mel", seed)
+beat = datasets.genre_splits(root / folders.GENRE_BEAT, "mel", seed)
 bands = torch.cat([frames for frames, _, _ in beat.train])
 coefficients = bands @ models.cosine_matrix(N_MELS)
 shared = {"mel bands": np.corrcoef(bands.T), "cepstral coefficients": np.corrcoef(coefficients.T)}
 record.show(plots.correlations(shared, "What two numbers of a frame have in common"), "cepstrum")
 different = ~np.eye(N_MELS, dtype=bool)
 size = {name: np.abs(matrix[different]).mean() for name, matrix in shared.items()}
-runs.tell("Mean size of the correlation: " + ", ".join(f"{k} {v:.2f}" for k, v in size.items()))
+tell("Mean size of the correlation: " + ", ".join(f"{k} {v:.2f}" for k, v in size.items()))
 
 # %% [markdown]
 # The darker the violet, the more two bands rise and fall together, neighbours most of all. Of the coefficients most pairs
@@ -120,7 +123,7 @@ runs.tell("Mean size of the correlation: " + ", ".join(f"{k} {v:.2f}" for k, v i
 # and the fine structure as many small ones, so the first, small random weights listen to the shape.
 
 # %%
-runs.show_source(models.LSTMBackbone)
+show_source(models.LSTMBackbone)
 
 
 # %% [markdown]
@@ -161,7 +164,7 @@ print(f"largest difference to the packed form on real frames: {difference:.1e}")
 # `Subset` makes the small set.
 
 # %%
-runs.show_source(training.train)
+show_source(training.train)
 
 # %%
 # Picked at random: the clips are sorted by genre, and the first ones would be of a few classes only.
@@ -182,13 +185,13 @@ def new_lstm(splits, own_seed=seed):
             "hidden_size": hidden_size,
             "n_layers": n_layers,
             "pooling": pooling,
-            "stack": stack if splits.base.folder.name == lab_data.GENRE else 1,
+            "stack": stack if splits.base.folder.name == folders.GENRE else 1,
             "cepstral_bands": N_MELS if cepstrum and splits.base.feature != "chroma" else 0,
         },
         "head": "classifier",
         "head_options": {"n_classes": len(splits.base.classes)},
     }
-    settings.seed_everything(own_seed)  # the same seed for every feature
+    seed_everything(own_seed)  # the same seed for every feature
     return models.build_model(spec), spec
 
 
@@ -203,7 +206,7 @@ overfit = training.train(
 record.show(
     plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
 )
-runs.tell(
+tell(
     f"{'Yes' if overfit.train_loss[-1] < 0.1 else 'Not yet'}: the training loss fell from"
     f" {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
     f"{len(overfit.train_loss)} passes over {len(few_loader)} batches."
@@ -247,7 +250,7 @@ def train_lstm(splits, name, feature, own_seed):
         name, model, spec, feature=feature, scaler=splits.scaler, classes=splits.base.classes,
         epoch=history.best_epoch, note="lowest validation loss",
     )  # fmt: skip
-    predicted = evaluation.predict(model, loaders[1], compute).argmax(1)
+    predicted = training.predict(model, loaders[1], compute).argmax(1)
     true = datasets.labels_of(splits.val).numpy()
     scores = {"loss": min(history.val_loss), "accuracy": (predicted == true).mean()}
     scores["macro F1"] = f1_score(true, predicted, average="macro")
@@ -258,7 +261,7 @@ def train_lstm(splits, name, feature, own_seed):
 def fit_lstm(folder, feature, name):
     """Train on one feature of one folder, once per seed, and note the mean validation scores."""
     splits = datasets.genre_splits(root / folder, feature, seed)
-    trained = [train_lstm(splits, runs.of_seed(name, number), feature, seed + number)
+    trained = [train_lstm(splits, of_seed(name, number), feature, seed + number)
                for number in range(n_seeds)]  # fmt: skip
     histories[name] = trained[0][0]
     row = {"model": name, "folder": folder, "feature": feature}
@@ -276,7 +279,7 @@ def fit_lstm(folder, feature, name):
 # The full clips: about 1,290 frames of 23 ms each, read in steps of 16. The whole 30 seconds go in, not the first few.
 
 # %% tags=["solution"]
-fit_lstm(lab_data.GENRE, "mel", "lstm_mel_full")
+fit_lstm(folders.GENRE, "mel", "lstm_mel_full")
 
 # %% [markdown]
 # ## 5δ · LSTM on beat-synchronous mel spectrograms
@@ -284,7 +287,7 @@ fit_lstm(lab_data.GENRE, "mel", "lstm_mel_full")
 # One frame per beat: some sixty frames instead of 1,290, each of them already an average over a musical unit.
 
 # %% tags=["solution"]
-fit_lstm(lab_data.GENRE_BEAT, "mel", "lstm_mel_beat")
+fit_lstm(folders.GENRE_BEAT, "mel", "lstm_mel_beat")
 
 # %% [markdown]
 # ## 5ε · LSTM on chromagrams
@@ -292,8 +295,8 @@ fit_lstm(lab_data.GENRE_BEAT, "mel", "lstm_mel_beat")
 # Twelve numbers per frame: which notes sound, whatever the octave and the instrument. Harmony is kept, timbre is gone.
 
 # %% tags=["solution"]
-fit_lstm(lab_data.GENRE, "chroma", "lstm_chroma_full")
-fit_lstm(lab_data.GENRE_BEAT, "chroma", "lstm_chroma_beat")
+fit_lstm(folders.GENRE, "chroma", "lstm_chroma_full")
+fit_lstm(folders.GENRE_BEAT, "chroma", "lstm_chroma_beat")
 
 # %% [markdown]
 # ## 5ζ · LSTM on chroma and mel together
@@ -302,8 +305,8 @@ fit_lstm(lab_data.GENRE_BEAT, "chroma", "lstm_chroma_beat")
 # would be drowned; after scaling, each row has a deviation of 1. (Of the mel rows' coefficients the first are larger again.)
 
 # %% tags=["solution"]
-fit_lstm(lab_data.GENRE, "fused", "lstm_fused_full")
-fit_lstm(lab_data.GENRE_BEAT, "fused", "lstm_fused_beat")
+fit_lstm(folders.GENRE, "fused", "lstm_fused_full")
+fit_lstm(folders.GENRE_BEAT, "fused", "lstm_fused_beat")
 
 # %% [markdown]
 # ## 5 · What the validation set says
@@ -319,7 +322,7 @@ record.show(plots.learning_curves(histories, "LSTM learning curves per feature")
 # %%
 table = pd.DataFrame(validation)
 record.save_table("validation", table)
-runs.show_table(table.drop(columns="folder").set_index("model"))
+show_table(table.drop(columns="folder").set_index("model"))
 
 # %% [markdown]
 # Beside them, on the same validation clips: the majority class, and an SVM on the mean, deviation and mean step of each mel
@@ -329,7 +332,7 @@ runs.show_table(table.drop(columns="folder").set_index("model"))
 # Both baselines learn from the LSTMs' own training clips.
 true = datasets.labels_of(beat.val).numpy()
 baseline = {}
-for name, folder in (("SVM, full", lab_data.GENRE), ("SVM, beat", lab_data.GENRE_BEAT)):
+for name, folder in (("SVM, full", folders.GENRE), ("SVM, beat", folders.GENRE_BEAT)):
     splits = datasets.genre_splits(root / folder, "mel", seed)
     statistics = [baselines.band_statistics(part) for part in (splits.train, splits.val)]
     labels = datasets.labels_of(splits.train).numpy()
@@ -337,7 +340,7 @@ for name, folder in (("SVM, full", lab_data.GENRE), ("SVM, beat", lab_data.GENRE
     baseline[name] = (guessed == datasets.labels_of(splits.val).numpy()).mean()
 baseline["majority"] = (baselines.majority_predictions(labels, len(true)) == true).mean()
 record.save_values(baseline_accuracy=baseline, n_validation=len(true))
-runs.tell("Baselines, accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in baseline.items()) + ".")
+tell("Baselines, accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in baseline.items()) + ".")
 
 # %% [markdown]
 # What did each choice bring, and how many clips is that? On few clips a difference of a point or two is one clip more or less.
@@ -352,9 +355,9 @@ gains = {
     "both against mel alone, full clips": of["lstm_fused_full"] - of["lstm_mel_full"],
     "both against mel alone, per beat": of["lstm_fused_beat"] - of["lstm_mel_beat"],
 }
-runs.tell("\n".join(f"- {k}: {v:+.3f}, {round(v * len(true)):+d} clips" for k, v in gains.items()))
+tell("\n".join(f"- {k}: {v:+.3f}, {round(v * len(true)):+d} clips" for k, v in gains.items()))
 easiest = max(gains, key=lambda name: abs(gains[name]))
-runs.tell(f"Of these choices the one that matters most here: {easiest}.")
+tell(f"Of these choices the one that matters most here: {easiest}.")
 
 
 # %% tags=["solution"]
@@ -365,9 +368,9 @@ def best_of(rows):
 
 
 best = best_of(table)
-best_full = best_of(table[table["folder"] == lab_data.GENRE])
+best_full = best_of(table[table["folder"] == folders.GENRE])
 record.save_values(best_lstm=best, best_full_lstm=best_full, n_seeds=n_seeds)
-runs.tell(
+tell(
     f"Best LSTM on **validation** (macro F1): **{best['name']}**; among those on full clips:"
     f" {best_full['name']}. Whether the gap to the next one means anything is a question for"
     " intervals, and for the test set (notebook 06)."
@@ -391,7 +394,7 @@ class MyLSTM(models.LSTMBackbone):
 
 
 _, spec = new_lstm(beat)
-settings.seed_everything(seed)
+seed_everything(seed)
 mine = models.Classifier(MyLSTM(**spec["backbone_options"]), len(beat.base.classes))
 train_loader, val_loader, _ = datasets.make_loaders(beat, batch_size, seed, device=compute)
 trial = training.train(mine, train_loader, val_loader, **options, patience=patience,

@@ -29,12 +29,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -46,8 +46,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from helpers import baselines, datasets, evaluation, explore, plots, runs, settings
-from helpers import data as lab_data
+from helpers import baselines, datasets, evaluation, folders, plots, training
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook import explorers
+from helpers.notebook.records import of_seed, open_record
+from helpers.notebook.showing import show_table, tell, tell_comparisons
 
 notebook = "06_metrics"
 plots.use_style()
@@ -59,14 +63,14 @@ seed = 0
 batch_size = 32  # clips per step of prediction
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## The models and their test sets
@@ -82,7 +86,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %%
 trained = record.load_table("05_lstm", "validation")
-runs.show_table(trained[["model", "folder", "feature", "macro F1"]].set_index("model"))
+show_table(trained[["model", "folder", "feature", "macro F1"]].set_index("model"))
 
 
 # %% tags=["solution"]
@@ -94,14 +98,14 @@ def test_predictions(name, folder, feature):
     )
     test.scaler = checkpoint.scaler
     loader = datasets.make_loader(test, batch_size, device=compute)
-    outputs = evaluation.predict(checkpoint.model, loader, compute)
+    outputs = training.predict(checkpoint.model, loader, compute)
     return outputs.argmax(1)
 
 
 # Every training of every model; the scores below are those of the first one.
 n_seeds = record.load_value("05_lstm", "n_seeds")
 of_all_seeds = {
-    row.model: [test_predictions(runs.of_seed(row.model, number), row.folder, row.feature)
+    row.model: [test_predictions(of_seed(row.model, number), row.folder, row.feature)
                 for number in range(n_seeds)]
     for row in trained.itertuples()
 }  # fmt: skip
@@ -113,13 +117,13 @@ print(f"{len(predictions)} models x {n_seeds} training(s), each with a class for
       f"{sizes} test clips")  # fmt: skip
 
 # %%
-test_sets = {lab_data.GENRE: "genre test (full)", lab_data.GENRE_BEAT: "genre test (beat)"}
+test_sets = {folders.GENRE: "genre test (full)", folders.GENRE_BEAT: "genre test (beat)"}
 truth = {}
 for folder in test_sets:
     splits = datasets.genre_splits(root / folder, "mel", seed)  # the LSTMs' own training clips
     train_labels, test_set = datasets.labels_of(splits.train).numpy(), splits.test
     truth[folder], classes = test_set.labels.numpy(), test_set.classes
-    kind = "beat" if folder == lab_data.GENRE_BEAT else "full"
+    kind = "beat" if folder == folders.GENRE_BEAT else "full"
     statistics = [baselines.band_statistics(part) for part in (splits.train, test_set)]
     baseline = {
         f"svm_mel_{kind}": baselines.svm_predictions(statistics[0], train_labels, statistics[1]),
@@ -148,7 +152,7 @@ for name, predicted in predictions.items():
     scores[name] = evaluation.classification_scores(true, predicted, len(classes), seed)
     record.add_scores(name, feature_of[name], test_sets[folder_of[name]], scores[name], len(true))
 ordered = sorted(scores, key=lambda name: scores[name]["accuracy"].value, reverse=True)
-runs.show_table(pd.DataFrame({name: {metric: str(score) for metric, score in scores[name].items()}
+show_table(pd.DataFrame({name: {metric: str(score) for metric, score in scores[name].items()}
                               for name in ordered}).T)  # fmt: skip
 
 # %%
@@ -160,7 +164,7 @@ drawn = plots.score_plot(accuracies, "Accuracy on test", "accuracy", majority.va
                          baselines=[name for name in ordered if name not in lstms])  # fmt: skip
 record.show(drawn, "accuracy")
 above = [name for name in lstms if scores[name]["accuracy"].low > majority.value]
-runs.tell(
+tell(
     f"Always answering the most frequent class reaches {majority.value:.3f}. Of {len(lstms)} LSTMs,"
     f" {len(above)} lie above it with their whole interval: {', '.join(above) or 'none'}."
 )
@@ -194,14 +198,14 @@ def with_intervals(name):
     return reports[name].assign(f1=[str(own[row]) for row in reports[name].index])
 
 
-runs.tell(f"**{best}**, the best LSTM on *validation* (notebook 05 chose it, not the test set):")
-runs.show_table(with_intervals(best))
+tell(f"**{best}**, the best LSTM on *validation* (notebook 05 chose it, not the test set):")
+show_table(with_intervals(best))
 
 # %%
 others = [name for name in lstms if name != best]
 for name in others:
-    runs.tell(f"**{name}**")
-    runs.show_table(with_intervals(name))
+    tell(f"**{name}**")
+    show_table(with_intervals(name))
 
 # %%
 # The best LSTM beside two others and the SVM; and classes that a model has given up on.
@@ -216,7 +220,7 @@ for name in lstms:
     wrong = [c for c in named if reports[name].loc[c, "precision"] == 0]
     lines.append(f"- {name}: never named: {', '.join(never) or 'no class'}; named, but always "
                  f"wrongly: {', '.join(wrong) or 'no class'}.")  # fmt: skip
-runs.tell("\n".join(lines))
+tell("\n".join(lines))
 
 # %%
 # Two models of nearly the same accuracy: where do they differ most?
@@ -225,7 +229,7 @@ pairs = list(zip(real[:-1], real[1:], strict=True))
 close = min(pairs, key=lambda p: abs(np.subtract(*(scores[n]["accuracy"].value for n in p))))
 one, other = (reports[name].loc[classes, "f1"] for name in close)
 where = (one - other).abs().idxmax()
-runs.tell(
+tell(
     f"{close[0]} and {close[1]} have accuracies of {scores[close[0]]['accuracy'].value:.3f} and "
     f"{scores[close[1]]['accuracy'].value:.3f}, but an F1 of {one[where]:.2f} and "
     f"{other[where]:.2f} for {where}. Accuracy does not tell which classes it comes from."
@@ -246,7 +250,7 @@ most = [
     f"{classes[row]} taken for {classes[column]} ({off[row, column]} of {counts[row].sum()} clips)"
     for row, column in np.argwhere(off == off.max())
 ]
-runs.tell(f"Most frequent confusion of {best}: {'; '.join(most) if off.any() else 'none'}.")
+tell(f"Most frequent confusion of {best}: {'; '.join(most) if off.any() else 'none'}.")
 
 
 # %% [markdown]
@@ -263,7 +267,7 @@ def averages(kind):
     return table.assign(f1=[str(scores[name][f"{kind} F1"]) for name in ordered])
 
 
-runs.show_table(averages("macro"))
+show_table(averages("macro"))
 
 # %% [markdown]
 # ## 6δ · Micro average
@@ -274,7 +278,7 @@ runs.show_table(averages("macro"))
 
 # %% tags=["solution"]
 accuracies = [str(scores[name]["accuracy"]) for name in ordered]
-runs.show_table(averages("micro").assign(accuracy=accuracies))
+show_table(averages("micro").assign(accuracy=accuracies))
 
 # %% [markdown]
 # ## Is the network better than the baseline?
@@ -294,7 +298,7 @@ runs.show_table(averages("micro").assign(accuracy=accuracies))
 # Every LSTM against the SVM on clips of its own form; the best one against the majority as well.
 compared = {}
 for name in lstms:
-    kind = "beat" if folder_of[name] == lab_data.GENRE_BEAT else "full"
+    kind = "beat" if folder_of[name] == folders.GENRE_BEAT else "full"
     rivals = [f"svm_mel_{kind}"] + ([f"majority_{kind}"] if name == best else [])
     for rival in rivals:
         compared[name, rival] = evaluation.compare_accuracy(
@@ -303,14 +307,14 @@ for name in lstms:
 compared = evaluation.holm(compared)
 record.show(plots.differences(compared, "accuracy"), "differences")
 record.add_comparisons(compared, "accuracy")
-runs.tell_comparisons(compared, "accuracy")
+tell_comparisons(compared, "accuracy")
 
 # %%
 # The LSTMs and the SVM in one sentence.
 against = [result for (_, rival), result in compared.items() if rival.startswith("svm")]
 better = sum(result.clear and result.difference.value > 0 for result in against)
 worse = sum(result.clear and result.difference.value < 0 for result in against)
-runs.tell(
+tell(
     f"Of {len(against)} LSTMs {better} are clearly above the SVM, {worse} clearly below it; for "
     f"{len(against) - better - worse} these clips cannot tell."
 )
@@ -323,16 +327,16 @@ runs.tell(
 
 # %%
 # Not done in the handout: each model on the other form of the same clips.
-full_on_beat = test_predictions("lstm_mel_full", lab_data.GENRE_BEAT, "mel")
-beat_on_full = test_predictions("lstm_mel_beat", lab_data.GENRE, "mel")
+full_on_beat = test_predictions("lstm_mel_full", folders.GENRE_BEAT, "mel")
+beat_on_full = test_predictions("lstm_mel_beat", folders.GENRE, "mel")
 for name, predicted, folder in (
-    ("lstm_mel_full", full_on_beat, lab_data.GENRE_BEAT),
-    ("lstm_mel_beat", beat_on_full, lab_data.GENRE),
+    ("lstm_mel_full", full_on_beat, folders.GENRE_BEAT),
+    ("lstm_mel_beat", beat_on_full, folders.GENRE),
 ):
     crossed = evaluation.classification_scores(truth[folder], predicted, len(classes), seed)
     record.add_scores(f"{name} (crossed)", "mel", test_sets[folder], crossed, len(predicted))
     at_home = next(n for n in ("lstm_mel_full", "lstm_mel_beat") if folder_of[n] == folder)
-    runs.tell(
+    tell(
         f"- {name} on the {test_sets[folder]} clips: accuracy {crossed['accuracy']}; {at_home}, "
         f"which was trained on such clips: {scores[at_home]['accuracy']}; always the largest "
         f"class: {majority.value:.3f}"
@@ -370,7 +374,7 @@ for name, predicted, folder in (
 # The widest gap between the two averages, in this run.
 gap = {name: scores[name]["micro F1"].value - scores[name]["macro F1"].value for name in ordered}
 widest = max(gap, key=lambda name: abs(gap[name]))
-runs.tell(
+tell(
     f"Here the majority answer has accuracy {majority.value:.3f} but macro F1"
     f" {scores['majority_full']['macro F1'].value:.3f}. The widest gap between micro and macro F1"
     f" is {gap[widest]:+.3f}, for {widest}; for {best} it is {gap[best]:+.3f}."
@@ -380,7 +384,7 @@ told = [
     f"{name} ({sizes[name]} clips) {reports[best].loc[name, 'f1']:.2f}"
     for name in (sizes.idxmax(), sizes.idxmin())
 ]
-runs.tell(f"F1 of {best} for the largest and the smallest class: {', '.join(told)}.")
+tell(f"F1 of {best} for the largest and the smallest class: {', '.join(told)}.")
 
 # %% [markdown]
 # ### Try it: move the threshold
@@ -399,8 +403,8 @@ checkpoint = record.load_checkpoint("05_lstm", best, head="classifier", classes=
 splits = datasets.genre_splits(root / folder_of[best], checkpoint.feature, seed)
 splits.base.scaler = checkpoint.scaler
 loader = datasets.make_loader(splits.val, batch_size, device=compute)
-probabilities = softmax(evaluation.predict(checkpoint.model, loader, compute), axis=1)
-explore.threshold(record, datasets.labels_of(splits.val).numpy(), probabilities, classes)
+probabilities = softmax(training.predict(checkpoint.model, loader, compute), axis=1)
+explorers.threshold(record, datasets.labels_of(splits.val).numpy(), probabilities, classes)
 
 # %% [markdown]
 # ## Change this and run again
@@ -412,7 +416,7 @@ first, second = "lstm_fused_full", "lstm_mel_full"
 assert folder_of[first] == folder_of[second], "choose two models of the same folder"
 true = truth[folder_of[first]]
 result = evaluation.compare_accuracy(true, predictions[first], predictions[second], seed)
-runs.tell(result.sentence(first, second, "accuracy"))
+tell(result.sentence(first, second, "accuracy"))
 
 # %% [markdown]
 # ## What we learned

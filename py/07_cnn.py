@@ -33,12 +33,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -51,18 +51,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from helpers import (
-    baselines,
-    datasets,
-    evaluation,
-    explore,
-    models,
-    plots,
-    runs,
-    settings,
-    training,
-)
-from helpers import data as lab_data
+from helpers import baselines, datasets, evaluation, folders, models, plots, training
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook import explorers
+from helpers.notebook.records import of_seed, open_record
+from helpers.notebook.showing import show_source, show_table, tell, tell_comparisons
 
 notebook = "07_cnn"
 plots.use_style()
@@ -84,14 +78,14 @@ digits_epochs = 8  # passes over the digits of step 7α
 n_seeds = 1  # trainings of each CNN, each from another seed; the first one is used later
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 7α · A small CNN on digits, seen from the inside
@@ -137,7 +131,7 @@ digit_layers.eval()
 with torch.no_grad():
     recognised = digit_layers(pixels[test_part]).argmax(1) == digit_labels[test_part]
 record.save_values(digits_accuracy=recognised.float().mean().item(), digits_epochs=digits_epochs)
-runs.tell(
+tell(
     f"After {digits_epochs} epochs the small CNN recognises {recognised.float().mean():.1%} of the"
     " unseen digits."
 )
@@ -173,7 +167,7 @@ record.show(
 spread = {name: stages[name].std((1, 2)) for name in ("1 Conv", "2 BatchNorm")}
 after_relu = [maps for name, maps in stages.items() if "ReLU" in name]
 alive = [f"{float((maps > 0).float().mean()):.0%}" for maps in after_relu]
-runs.tell(
+tell(
     "Deviations of the first channels: "
     + ", ".join(f"{own.min():.2f} to {own.max():.2f} after {k}" for k, own in spread.items())
     + f". Of the values, {alive[0]} survive the first ReLU and {alive[1]} the second."
@@ -188,8 +182,8 @@ runs.tell(
 # gives one score per class.
 
 # %%
-runs.show_source(models.conv_block)
-runs.show_source(models.CNNBackbone)
+show_source(models.conv_block)
+show_source(models.CNNBackbone)
 
 
 # %% tags=["solution"]
@@ -201,13 +195,13 @@ def new_cnn(n_classes, own_seed=seed):
         "head": "classifier",
         "head_options": {"n_classes": n_classes},
     }
-    settings.seed_everything(own_seed)
+    seed_everything(own_seed)
     return models.build_model(spec), spec
 
 
 # %% tags=["solution"]
 # How the picture shrinks from block to block, for the first training clip.
-splits = datasets.genre_splits(root / lab_data.GENRE, "mel", seed)
+splits = datasets.genre_splits(root / folders.GENRE, "mel", seed)
 classes = splits.base.classes
 model, _ = new_cnn(len(classes))
 clip, _, n_frames = splits.train[0]
@@ -220,7 +214,7 @@ shapes |= {
 sizes = pd.DataFrame(shapes, index=["channels", "frequency", "time"]).T
 record.save_table("sizes", sizes.reset_index(names="stage"))
 record.save_values(n_parameters=models.n_parameters(model))
-runs.show_table(sizes)
+show_table(sizes)
 print(f"{models.n_parameters(model):,} trained values")
 
 # %% [markdown]
@@ -285,7 +279,7 @@ overfit = training.train(model, few_loader, epochs=overfit_epochs, learning_rate
 record.show(
     plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
 )
-runs.tell(
+tell(
     f"The training loss fell from {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
     f"{len(overfit.train_loss)} passes."
 )
@@ -324,10 +318,10 @@ def fit_on_train_part(number):
         patience=patience, device=compute, name=f"CNN {number + 1}, train part",
     )  # fmt: skip
     record.save_checkpoint(
-        runs.of_seed("cnn_mel_best", number), model, spec, feature="mel", scaler=splits.scaler,
+        of_seed("cnn_mel_best", number), model, spec, feature="mel", scaler=splits.scaler,
         classes=classes, epoch=history.best_epoch, note="lowest validation loss",
     )  # fmt: skip
-    return history, evaluation.predict(model, loaders[2], compute).argmax(1)
+    return history, training.predict(model, loaders[2], compute).argmax(1)
 
 
 # %% tags=["solution"]
@@ -340,9 +334,9 @@ for number, own in enumerate(best_histories):
 
 # %% tags=["solution"]
 # For the second network: all labelled clips, scaled by their own statistics.
-everything = datasets.SpectrogramDataset(root / lab_data.GENRE, "train", "mel")
+everything = datasets.SpectrogramDataset(root / folders.GENRE, "train", "mel")
 everything.scaler = datasets.BandScaler.fit(everything)
-test = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel", scaler=everything.scaler)
+test = datasets.SpectrogramDataset(root / folders.GENRE, "test", "mel", scaler=everything.scaler)
 test_loader = datasets.make_loader(test, batch_size, device=compute)
 print(f"{len(everything)} clips instead of {len(splits.train)}")
 
@@ -359,11 +353,11 @@ def fit_on_everything(number):
         device=compute, name=f"CNN {number + 1}, train + validation",
     )  # fmt: skip
     record.save_checkpoint(
-        runs.of_seed("cnn_mel_refit", number), model, spec, feature="mel",
+        of_seed("cnn_mel_refit", number), model, spec, feature="mel",
         scaler=everything.scaler, classes=classes, epoch=n_epochs,
         note="train + validation, epochs from validation",
     )  # fmt: skip
-    return model, history, evaluation.predict(model, test_loader, compute).argmax(1)
+    return model, history, training.predict(model, test_loader, compute).argmax(1)
 
 
 # %% tags=["solution"]
@@ -394,13 +388,13 @@ true = test.labels.numpy()
 of_all_seeds["lstm_mel_full"] = []
 for number in range(record.load_value("05_lstm", "n_seeds")):
     lstm = record.load_checkpoint(
-        "05_lstm", runs.of_seed("lstm_mel_full", number), head="classifier", feature="mel",
+        "05_lstm", of_seed("lstm_mel_full", number), head="classifier", feature="mel",
         classes=classes,
     )  # fmt: skip
-    clips = datasets.SpectrogramDataset(root / lab_data.GENRE, "test", "mel", scaler=lstm.scaler)
+    clips = datasets.SpectrogramDataset(root / folders.GENRE, "test", "mel", scaler=lstm.scaler)
     loader = datasets.make_loader(clips, batch_size, device=compute)
     of_all_seeds["lstm_mel_full"].append(
-        evaluation.predict(lstm.model, loader, compute).argmax(1)
+        training.predict(lstm.model, loader, compute).argmax(1)
     )
 predictions = {name: outputs[0] for name, outputs in of_all_seeds.items()}
 
@@ -417,7 +411,7 @@ scores = {
 for name, own in scores.items():
     feature = "none" if "majority" in name else "mel"
     record.add_scores(name, feature, "genre test (full)", own, len(true))
-runs.show_table(pd.DataFrame({name: {m: str(v) for m, v in own.items()}
+show_table(pd.DataFrame({name: {m: str(v) for m, v in own.items()}
                               for name, own in scores.items()}).T)  # fmt: skip
 
 # %%
@@ -444,8 +438,8 @@ compared = evaluation.holm({
 })  # fmt: skip
 record.show(plots.differences(compared, "accuracy"), "differences")
 record.add_comparisons(compared, "accuracy")
-runs.tell_comparisons(compared, "accuracy")
-runs.tell(
+tell_comparisons(compared, "accuracy")
+tell(
     f"`cnn_mel_refit` had {len(everything) - len(splits.train)} clips more to learn from than the "
     "LSTM and `cnn_mel_best`; the SVM and the majority had the same ones as it."
 )
@@ -454,7 +448,7 @@ runs.tell(
 # Class by class: which ones does the reported CNN know, and what does it take the others for?
 report = evaluation.report_table(true, predictions["cnn_mel_refit"], classes)
 record.save_table("report_cnn_mel_refit", report.reset_index(names="class"))
-runs.show_table(report)
+show_table(report)
 counts = evaluation.confusion_counts(true, predictions["cnn_mel_refit"], len(classes))
 record.show(plots.confusion_matrix(counts, classes, "Confusion matrix of the CNN"), "confusion_cnn")
 
@@ -497,7 +491,7 @@ record.show(
 
 # %%
 best_cnn = record.load_checkpoint(notebook, "cnn_mel_best").model
-explore.neighbours(record, best_cnn, splits.val, batch_size, compute)
+explorers.neighbours(record, best_cnn, splits.val, batch_size, compute)
 
 
 # %% [markdown]
@@ -520,7 +514,7 @@ train_loader, val_loader, _ = datasets.make_loaders(
     splits, batch_size, seed, **augmentation, device=compute
 )
 trial_epochs = max(1, epochs // 3)
-settings.seed_everything(seed)
+seed_everything(seed)
 mine = models.Classifier(MyCNN(128, channels, kernel), len(classes))
 trial = training.train(  # on the learning rates of the CNN above, ended early
     mine, train_loader, val_loader, epochs=epochs, stop_after=trial_epochs,

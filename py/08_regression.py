@@ -30,12 +30,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -50,8 +50,11 @@ import torch
 from sklearn.metrics import mean_squared_error, r2_score
 from torch import nn
 
-from helpers import baselines, datasets, evaluation, models, plots, runs, settings, store, training
-from helpers import data as lab_data
+from helpers import baselines, datasets, evaluation, folders, models, plots, training
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook.records import of_seed, open_record
+from helpers.notebook.showing import show_source, show_table, tell, tell_comparisons
 
 notebook = "08_regression"
 plots.use_style()
@@ -72,14 +75,14 @@ max_masked_bands = 8  # SpecAugment hides up to so many mel bands while the CNN 
 n_seeds = 1  # trainings of each model, each from another seed; the first one is used later
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## One split of the labelled clips
@@ -93,17 +96,17 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %%
 # Made once here, and stored for the notebooks that follow.
-parts = datasets.affect_parts(root / lab_data.MULTITASK, seed)
+parts = datasets.affect_parts(root / folders.MULTITASK, seed)
 record.save_table("affect_split", parts)
-tracks = parts.merge(store.usable_tracks(root / lab_data.MULTITASK, "train"), on="id")
-summary = tracks.groupby("part", sort=False)[list(lab_data.AXES)].agg(["mean", "std"])
+tracks = parts.merge(folders.read_clips(root / folders.MULTITASK, "train"), on="id")
+summary = tracks.groupby("part", sort=False)[list(folders.AXES)].agg(["mean", "std"])
 summary.columns = [" ".join(names) for names in summary.columns]
 summary.insert(0, "clips", parts["part"].value_counts())
-runs.show_table(summary)
+show_table(summary)
 
 # %%
 figure = plots.histogram(
-    {axis: tracks[axis].to_numpy() for axis in lab_data.AXES}, "What has to be predicted",
+    {axis: tracks[axis].to_numpy() for axis in folders.AXES}, "What has to be predicted",
     "value", f"Histograms of the three axes over the {len(tracks)} labelled clips.",
 )  # fmt: skip
 record.show(figure, "axes")
@@ -116,10 +119,10 @@ record.show(figure, "axes")
 # starting from the genre weights is a question of its own, for notebook 09.
 
 # %%
-runs.show_source(models.Regressor)
+show_source(models.Regressor)
 
 # %%
-runs.show_source(training.default_loss)
+show_source(training.default_loss)
 
 # %% [markdown]
 # **The shape to watch.** `nn.Linear(..., 1)` gives `[B, 1]`, the targets are `[B]`. The squared error of the two is
@@ -148,16 +151,16 @@ print(f"PyTorch only warns: {str(caught[0].message).split('. ')[0]}")
 # %% tags=["solution"]
 # Which LSTM, and which folder it reads.
 best_lstm = record.load_value("05_lstm", "best_lstm")
-on_beats = best_lstm["folder"] == lab_data.GENRE_BEAT
-if on_beats and not (root / lab_data.MULTITASK_BEAT).is_dir():
+on_beats = best_lstm["folder"] == folders.GENRE_BEAT
+if on_beats and not (root / folders.MULTITASK_BEAT).is_dir():
     best_lstm, on_beats = record.load_value("05_lstm", "best_full_lstm"), False
 sources = {
     "LSTM": record.load_checkpoint("05_lstm", best_lstm["name"], head="classifier"),
     "CNN": record.load_checkpoint("07_cnn", "cnn_mel_best", head="classifier"),
 }
-folders = {
-    "LSTM": lab_data.MULTITASK_BEAT if on_beats else lab_data.MULTITASK,
-    "CNN": lab_data.MULTITASK,
+folder_of = {
+    "LSTM": folders.MULTITASK_BEAT if on_beats else folders.MULTITASK,
+    "CNN": folders.MULTITASK,
 }
 features = {kind: source.feature for kind, source in sources.items()}
 specs = {
@@ -175,8 +178,8 @@ for kind, source in sources.items():
         row |= {"backbone": type(model.backbone).__name__, "outputs": model.head.out_features}
         row |= {"loss": type(training.default_loss(model)).__name__}
         rows.append(row | {"parameters": models.n_parameters(model)})
-runs.show_table(pd.DataFrame(rows).set_index("model"))
-runs.tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folders['LSTM']}`.")
+show_table(pd.DataFrame(rows).set_index("model"))
+tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folder_of['LSTM']}`.")
 
 # %% [markdown]
 # One function trains either model on any axis, selected by its *name*. (Notebook 04 shows what
@@ -206,20 +209,20 @@ augment = {"LSTM": {}, "CNN": {"crop_frames": crop_frames, "max_masked_bands": m
 
 def train_regressor(kind, axis, number):
     """Training `number` of an LSTM or CNN: its curve, and its two predictions."""
-    splits = datasets.affect_splits(root / folders[kind], features[kind], axis, parts)
+    splits = datasets.affect_splits(root / folder_of[kind], features[kind], axis, parts)
     own_seed = seed + number
     loaders = datasets.make_loaders(splits, batch_size, own_seed, **augment[kind], device=compute)
-    settings.seed_everything(own_seed)  # the same start for every axis
+    seed_everything(own_seed)  # the same start for every axis
     model = models.build_model(specs[kind])
     history = training.train(
         model, *loaders[:2], **options[kind], patience=patience, device=compute,
         name=f"{kind}, {axis}",
     )  # fmt: skip
     record.save_checkpoint(
-        runs.of_seed(f"{kind.lower()}_{axis}", number), model, specs[kind], feature=features[kind],
+        of_seed(f"{kind.lower()}_{axis}", number), model, specs[kind], feature=features[kind],
         scaler=splits.scaler, axes=[axis], epoch=history.best_epoch, note="lowest validation loss",
     )  # fmt: skip
-    return history, [evaluation.predict(model, loader, compute) for loader in loaders[1:]]
+    return history, [training.predict(model, loader, compute) for loader in loaders[1:]]
 
 
 # %% tags=["solution"]
@@ -253,7 +256,7 @@ def show_axis(axis):
     constant = ((true - by_part["train"][axis].mean()) ** 2).mean()
     record.save_values(**{f"constant_loss_{axis}": constant})
     losses = ", ".join(f"{kind} {min(history.val_loss):.4f}" for kind, history in curves.items())
-    runs.tell(
+    tell(
         f"Mean squared error for {axis} on validation: {losses}; "
         f"always predicting the training mean: {constant:.4f}."
     )
@@ -299,15 +302,15 @@ show_axis("danceability")
 
 # %%
 # Kept for notebooks 09 to 11: every prediction and every learning curve.
-axes = list(lab_data.AXES)
+axes = list(folders.AXES)
 trios = {key: pd.DataFrame(columns)[axes].to_numpy() for key, columns in outputs.items()}
 for (kind, part, number), values in trios.items():
-    name = runs.of_seed(f"{kind.lower()}_{part}", number)
+    name = of_seed(f"{kind.lower()}_{part}", number)
     record.save_predictions(name, ids[part], values, axes)
 predictions = {(kind, part): trios[kind, part, 0] for kind, part, _ in trios}
 curves = [h.table().assign(model=kind, axis=axis) for (kind, axis), h in histories.items()]
 record.save_table("histories", pd.concat(curves))
-record.save_values(lstm_folder=folders["LSTM"], lstm=best_lstm["name"], n_seeds=n_seeds)
+record.save_values(lstm_folder=folder_of["LSTM"], lstm=best_lstm["name"], n_seeds=n_seeds)
 
 # %% [markdown]
 # ## 8ε · The metric: the mean Spearman correlation of the three axes
@@ -341,7 +344,7 @@ rows = {
     }
     for name, values in variants.items()
 }
-runs.show_table(pd.DataFrame.from_dict(rows, orient="index"))
+show_table(pd.DataFrame.from_dict(rows, orient="index"))
 
 # %% [markdown]
 # Two rules for computing it. **Once over all clips:** averaging the Spearman of small batches, or taking the last batch
@@ -356,7 +359,7 @@ on_validation = {
 }
 best = evaluation.highest(on_validation)
 told = ", ".join(f"{kind} {score}" for kind, score in on_validation.items())
-runs.tell(f"Mean Spearman on **validation**: {told}. Chosen: **{best}**.")
+tell(f"Mean Spearman on **validation**: {told}. Chosen: **{best}**.")
 record.save_values(best=best, on_validation={k: score.value for k, score in on_validation.items()})
 
 # %% [markdown]
@@ -365,7 +368,7 @@ record.save_values(best=best, on_validation={k: score.value for k, score in on_v
 
 # %%
 # Three numbers per band and clip; one regressor for each axis.
-splits = datasets.affect_splits(root / lab_data.MULTITASK, "mel", axes, parts)
+splits = datasets.affect_splits(root / folders.MULTITASK, "mel", axes, parts)
 clips = {"train": splits.train, "validation": splits.val, "heldout": splits.test}
 statistics = {part: baselines.band_statistics(clips[part]) for part in clips}
 for part in ("validation", "heldout"):
@@ -382,7 +385,7 @@ scores = {
     for kind in names
 }
 table = {kind: {axis: str(score) for axis, score in own.items()} for kind, own in scores.items()}
-runs.show_table(pd.DataFrame.from_dict(table, orient="index"))
+show_table(pd.DataFrame.from_dict(table, orient="index"))
 rows = {f"{axis}: {kind}": scores[kind][axis] for axis in (*axes, "mean") for kind in names}
 title = f"Spearman on {len(ids['heldout'])} held-out clips"
 record.show(plots.score_plot(rows, title, "Spearman", 0.0, "no order at all"), "spearman")
@@ -413,7 +416,7 @@ compared = evaluation.holm({
 })  # fmt: skip
 record.show(plots.differences(compared, "mean Spearman"), "differences")
 record.add_comparisons(compared, "mean Spearman on held-out clips")
-runs.tell_comparisons(compared, "mean Spearman on held-out clips")
+tell_comparisons(compared, "mean Spearman on held-out clips")
 
 
 # %% [markdown]
@@ -434,14 +437,14 @@ class MyLoss(nn.MSELoss):
 
 
 axis = "energy"
-splits = datasets.affect_splits(root / folders["LSTM"], features["LSTM"], axis, parts)
+splits = datasets.affect_splits(root / folder_of["LSTM"], features["LSTM"], axis, parts)
 loaders = datasets.make_loaders(splits, batch_size, seed, device=compute)
-settings.seed_everything(seed)
+seed_everything(seed)
 mine = models.build_model(specs["LSTM"])
 training.train(mine, *loaders[:2], **options["LSTM"], patience=patience, loss=MyLoss(),
                device=compute, name="my loss")  # fmt: skip
 labels = by_part["val"][axis].to_numpy()
-score = evaluation.spearman(labels, evaluation.predict(mine, loaders[1], compute), seed)
+score = evaluation.spearman(labels, training.predict(mine, loaders[1], compute), seed)
 squared = evaluation.spearman(labels, outputs["LSTM", "validation", 0][axis], seed)
 print(f"Spearman for {axis} on validation: my loss {score}, squared error {squared}")
 

@@ -29,12 +29,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -45,8 +45,11 @@ except ImportError:
 import torch
 from sklearn.metrics import f1_score
 
-from helpers import baselines, datasets, evaluation, models, plots, runs, settings, training
-from helpers import data as lab_data
+from helpers import baselines, datasets, evaluation, folders, models, plots, training
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook.records import HELD_OUT, of_seed, open_record
+from helpers.notebook.showing import tell, tell_comparisons
 
 notebook = "09_transfer"
 plots.use_style()
@@ -67,14 +70,14 @@ max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
 n_seeds = 1  # fine-tunings, each from another seed; the first one is shown and used later
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}   axis: {axis}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}   axis: {axis}")
 
 # %% [markdown] tags=["solution"]
 # ## 9α · Yosinski et al. 2014, in two sentences
@@ -103,10 +106,10 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}   ax
 # %%
 # What the genre validation part said of the networks of steps 5 and 7.
 genre = record.load_checkpoint("07_cnn", "cnn_mel_best", head="classifier", feature="mel")
-genre_splits = datasets.genre_splits(root / lab_data.GENRE, "mel", seed)
+genre_splits = datasets.genre_splits(root / folders.GENRE, "mel", seed)
 true = datasets.labels_of(genre_splits.val).numpy()
 val_genre_loader = datasets.make_loader(genre_splits.val, batch_size, device=compute)
-logits = evaluation.predict(genre.model, val_genre_loader, compute)
+logits = training.predict(genre.model, val_genre_loader, compute)
 cnn_f1 = f1_score(true, logits.argmax(1), average="macro")
 lstms = record.load_table("05_lstm", "validation")
 n_affect = (record.load_table("08_regression", "affect_split")["part"] == "train").sum()
@@ -114,7 +117,7 @@ guess = baselines.majority_predictions(datasets.labels_of(genre_splits.train).nu
 guess_f1 = f1_score(true, guess, average="macro")
 lstm_f1 = lstms["macro F1"].max()
 record.save_values(genre_f1={"CNN": cnn_f1, "LSTM": lstm_f1, "majority": guess_f1})
-runs.tell(
+tell(
     f"Macro F1 on the genre validation part: CNN {cnn_f1:.3f}, best LSTM of step 5 "
     f"({lstms.loc[lstms['macro F1'].idxmax(), 'model']}) {lstms['macro F1'].max():.3f}, most "
     f"frequent class {guess_f1:.3f}. The CNN was trained on {len(genre_splits.train)} clips; with "
@@ -137,7 +140,7 @@ runs.tell(
 loss = training.default_loss(genre.model)
 val_loss = training.evaluate_loss(genre.model, val_genre_loader, loss, compute)
 record.save_values(genre_epoch=genre.epoch, genre_val_loss=val_loss)
-runs.tell(f"Kept: epoch {genre.epoch} ({genre.note}); its loss, computed anew: {val_loss:.3f}.")
+tell(f"Kept: epoch {genre.epoch} ({genre.note}); its loss, computed anew: {val_loss:.3f}.")
 
 # %% [markdown]
 # ## 9δ · Fine-tuning: start the step-8 regressor from these weights
@@ -148,10 +151,10 @@ runs.tell(f"Kept: epoch {genre.epoch} ({genre.note}); its loss, computed anew: {
 # %% tags=["solution"]
 # Clips, architecture and axis are those of step 8; weights and scaling come from the genre CNN.
 parts = record.load_table("08_regression", "affect_split")
-folder = root / lab_data.MULTITASK
+folder = root / folders.MULTITASK
 splits = datasets.affect_splits(folder, genre.feature, axis, parts, scaler=genre.scaler)
 step8 = record.load_checkpoint("08_regression", f"cnn_{axis}", head="regressor")
-settings.seed_everything(seed)
+seed_everything(seed)
 model = models.build_model(step8.spec)
 fresh = {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
 model.backbone.load_state_dict(genre.model.backbone.state_dict(), strict=True)
@@ -237,7 +240,7 @@ record.save_checkpoint(
 record.save_values(axis=axis, kept_epoch=history.best_epoch, n_epochs=len(history.val_loss))
 record.save_values(n_head_epochs=len(head_history.val_loss), lowest_val_loss=min(history.val_loss))
 stage = "head alone" if history.best_epoch <= len(head_history.val_loss) else "all weights"
-runs.tell(f"Kept: epoch {history.best_epoch} of {len(history.val_loss)} (stage: {stage}).")
+tell(f"Kept: epoch {history.best_epoch} of {len(history.val_loss)} (stage: {stage}).")
 
 
 # %% tags=["solution"]
@@ -246,7 +249,7 @@ def fine_tune_again(number):
     loaders = datasets.make_loaders(
         splits, batch_size, seed + number, **augmentation, device=compute
     )
-    settings.seed_everything(seed + number)
+    seed_everything(seed + number)
     other = models.build_model(step8.spec)
     other.backbone.load_state_dict(genre.model.backbone.state_dict(), strict=True)
     other.backbone.requires_grad_(False)
@@ -261,7 +264,7 @@ def fine_tune_again(number):
     )
     if min(first.val_loss) <= min(second.val_loss):
         other.load_state_dict(kept)
-    return evaluation.predict(other, loaders[2], compute)
+    return training.predict(other, loaders[2], compute)
 
 
 again = [fine_tune_again(number) for number in range(1, n_seeds)]
@@ -293,7 +296,7 @@ reached = [number for number, loss in enumerate(history.val_loss, 1) if loss <= 
 n_epochs, after_head = len(history.val_loss), head_history.val_loss[-1]
 speed = f"reached it in epoch {reached[0]} of its" if reached else "did not reach it in its"
 record.save_values(step8_val_loss=target, epoch_of_step8_loss=reached[0] if reached else None)
-runs.tell(
+tell(
     f"Step 8 had its lowest validation loss, {target:.4f}, in epoch {from_scratch.best_epoch} of "
     f"{len(from_scratch.val_loss)}; the transferred network {speed} {n_epochs} epochs (lowest: "
     f"{lowest:.4f}), which come on top of the genre training of notebook 07. After the head's own "
@@ -312,12 +315,12 @@ runs.tell(
 # %%
 # Three models, the same clips: the first training of each.
 ids, true = datasets.ids_of(splits.test), datasets.labels_of(splits.test).numpy()
-predicted = {"CNN from genre": evaluation.predict(model, heldout_loader, compute)}
+predicted = {"CNN from genre": training.predict(model, heldout_loader, compute)}
 for name, stored in (("CNN of step 8", "cnn_heldout"), ("SVR", "svr_heldout")):
     predicted[name] = record.load_predictions("08_regression", stored, ids, [axis])[:, 0]
 scores = {name: evaluation.spearman(true, values, seed) for name, values in predicted.items()}
 own = {"Spearman": scores["CNN from genre"]}
-record.add_scores("CNN from genre", "mel", f"{runs.HELD_OUT}: {axis}", own, len(true))
+record.add_scores("CNN from genre", "mel", f"{HELD_OUT}: {axis}", own, len(true))
 title = f"Spearman for {axis} on {len(ids)} held-out clips"
 record.show(plots.score_plot(scores, title, "Spearman", 0.0, "no order at all"), "spearman")
 panels = {name: (true, values, scores[name]) for name, values in predicted.items()}
@@ -329,7 +332,7 @@ transferred = [predicted["CNN from genre"], *again]
 step8_seeds = range(record.load_value("08_regression", "n_seeds"))
 rivals = {
     "CNN of step 8": [
-        record.load_predictions("08_regression", runs.of_seed("cnn_heldout", n), ids, [axis])[:, 0]
+        record.load_predictions("08_regression", of_seed("cnn_heldout", n), ids, [axis])[:, 0]
         for n in step8_seeds
     ],
     "SVR": predicted["SVR"],
@@ -340,7 +343,7 @@ compared = evaluation.holm({
 })  # fmt: skip
 record.show(plots.differences(compared, f"Spearman for {axis}"), "differences")
 record.add_comparisons(compared, f"Spearman for {axis} on held-out clips")
-runs.tell_comparisons(compared, f"Spearman for {axis} on held-out clips")
+tell_comparisons(compared, f"Spearman for {axis} on held-out clips")
 
 # %% tags=["solution"]
 # The answer: the held-out clips decide; the validation part has also chosen the epochs.
@@ -356,7 +359,7 @@ else:
         "Whether the weights or the rest of the recipe (9β) did it, this cannot tell."
     )
 seeds = f"{len(transferred)} fine-tuning(s) against {len(step8_seeds)} training(s) of step 8"
-runs.tell(
+tell(
     f"**Did transfer help here?** {answer} The first training's lowest validation loss is "
     f"{lowest:.4f} against {target:.4f}, but that part has also chosen the epochs. ({seeds}"
     + ("; a method is judged by several seeds." if len(transferred) < 2 else ".") + ")"
@@ -364,7 +367,7 @@ runs.tell(
 
 # %%
 # The lab's score, with this axis replaced in the predictions of step 8. Stored for notebook 11.
-axes = list(lab_data.AXES)
+axes = list(folders.AXES)
 trio = record.load_predictions("08_regression", "cnn_heldout", ids, axes)
 all_true = splits.base.tracks.set_index("id").loc[ids, axes].to_numpy()
 replaced = trio.copy()
@@ -375,10 +378,10 @@ means = {
 }
 name = f"CNN, {axis} from genre"
 score = means[f"with {axis} from genre"]
-record.add_scores(name, "mel", runs.HELD_OUT, {"mean Spearman": score}, len(ids))
-runs.tell("Mean Spearman on held-out: " + ", ".join(f"{k} {v}" for k, v in means.items()) + ".")
+record.add_scores(name, "mel", HELD_OUT, {"mean Spearman": score}, len(ids))
+tell("Mean Spearman on held-out: " + ", ".join(f"{k} {v}" for k, v in means.items()) + ".")
 record.save_predictions("transfer_heldout", ids, predicted["CNN from genre"], [axis])
-validation = evaluation.predict(model, val_loader, compute)
+validation = training.predict(model, val_loader, compute)
 record.save_predictions("transfer_validation", datasets.ids_of(splits.val), validation, [axis])
 
 
@@ -400,7 +403,7 @@ class MyTransfer(models.Regressor):
         self.backbone.blocks[: self.frozen_blocks].requires_grad_(False)
 
 
-settings.seed_everything(seed)
+seed_everything(seed)
 mine = MyTransfer(models.CNNBackbone(**step8.spec["backbone_options"]))
 mine.start_from(genre.model.backbone)
 trial = training.train(mine, train_loader, val_loader, epochs=epochs, learning_rate=learning_rate,

@@ -30,12 +30,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -45,8 +45,11 @@ except ImportError:
 # %autoreload 2
 import pandas as pd
 
-from helpers import data as lab_data
-from helpers import datasets, evaluation, models, plots, runs, settings, training
+from helpers import datasets, evaluation, folders, models, plots, training
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook.records import of_seed, open_record
+from helpers.notebook.showing import show_source, show_table, tell, tell_comparisons
 
 notebook = "10_multitask"
 plots.use_style()
@@ -65,14 +68,14 @@ max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
 n_seeds = 1  # trainings, each from another seed; the first one is shown and used later
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown] tags=["solution"]
 # ## 10α · Kaiser et al. 2017, in two sentences
@@ -95,7 +98,7 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # simply lower them without end.)
 
 # %%
-runs.show_source(models.MultitaskLoss)
+show_source(models.MultitaskLoss)
 
 # %% [markdown]
 # **Which weights?** Always predicting an axis's mean has a squared error equal to the axis's *variance*. So an axis whose
@@ -111,9 +114,9 @@ runs.show_source(models.MultitaskLoss)
 
 # %% tags=["solution"]
 # Weights from the training part alone, as for everything that is fitted.
-axes = list(lab_data.AXES)
+axes = list(folders.AXES)
 parts = record.load_table("08_regression", "affect_split")
-splits = datasets.affect_splits(root / lab_data.MULTITASK, "mel", axes, parts)
+splits = datasets.affect_splits(root / folders.MULTITASK, "mel", axes, parts)
 train_values = datasets.labels_of(splits.train)
 weights = 1 / train_values.var(0, unbiased=False)
 weighted, plain = models.MultitaskLoss(weights), models.MultitaskLoss()
@@ -130,13 +133,13 @@ def losses_table(outputs, targets):
 
 
 constant = losses_table(train_values.mean(0).expand_as(train_values), train_values)
-runs.show_table(constant)
+show_table(constant)
 record.save_table("constant_losses", constant.reset_index(names="axis"))
 ratio = constant["loss"].max() / constant["loss"].min()
 shares = {"plain sum": constant["share"], "weighted": constant["weighted share"]}
 title = "How much of the loss each axis has, for the constant mean"
 record.show(plots.shares(shares, title, "share of the loss (%)"), "loss_shares")
-runs.tell(
+tell(
     f"For the constant mean the largest of the three plain losses is {ratio:.1f} times the "
     "smallest; after weighting all are 1."
 )
@@ -155,7 +158,7 @@ loaders = datasets.make_loaders(
     splits, batch_size, seed,
     crop_frames=crop_frames, max_masked_bands=max_masked_bands, device=compute,
 )  # fmt: skip
-settings.seed_everything(seed)
+seed_everything(seed)
 model = models.build_model(spec)
 history = training.train(
     model, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
@@ -175,13 +178,13 @@ def train_again(number):
         splits, batch_size, seed + number,
         crop_frames=crop_frames, max_masked_bands=max_masked_bands, device=compute,
     )  # fmt: skip
-    settings.seed_everything(seed + number)
+    seed_everything(seed + number)
     other = models.build_model(spec)
     training.train(
         other, *others[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
         warmup_epochs=warmup_epochs, loss=weighted, device=compute, name=f"multitask {number + 1}",
     )  # fmt: skip
-    return evaluation.predict(other, others[2], compute)
+    return training.predict(other, others[2], compute)
 
 
 again = [train_again(number) for number in range(1, n_seeds)]
@@ -196,16 +199,16 @@ for part, subset, loader in (
     ("validation", splits.val, loaders[1]), ("heldout", splits.test, loaders[2]),
 ):  # fmt: skip
     ids[part], true[part] = datasets.ids_of(subset), datasets.labels_of(subset)
-    predicted[part] = evaluation.predict(model, loader, compute)
+    predicted[part] = training.predict(model, loader, compute)
     record.save_predictions(f"multitask_{part}", ids[part], predicted[part], axes)
 
 # %%
 # The losses of the trained model on validation: is one axis left behind?
 trained = losses_table(train_values.new_tensor(predicted["validation"]), true["validation"])
-runs.show_table(trained)
+show_table(trained)
 left = trained["weighted loss"]
 record.save_values(weighted_loss=left.to_dict(), kept_epoch=history.best_epoch)
-runs.tell(
+tell(
     f"Hardest on validation: {left.idxmax()} (weighted loss {left.max():.2f}; about 1 is what the "
     f"constant mean has), easiest: {left.idxmin()} ({left.min():.2f})."
 )
@@ -231,7 +234,7 @@ for name in ("three CNNs", "SVR"):
 # %%
 # Per axis and for the mean, as a table and as a picture.
 table = {name: {axis: str(score) for axis, score in own.items()} for name, own in scores.items()}
-runs.show_table(pd.DataFrame.from_dict(table, orient="index"))
+show_table(pd.DataFrame.from_dict(table, orient="index"))
 rows = {f"{axis}: {name}": scores[name][axis] for axis in (*axes, "mean") for name in heldout}
 title = f"Spearman on {len(target)} held-out clips"
 record.show(plots.score_plot(rows, title, "Spearman", 0.0, "no order at all"), "spearman")
@@ -245,7 +248,7 @@ record.show(plots.predicted_against_true(panels, "Multitask CNN on held-out clip
 # Of each network the mean over its trainings, where there are several.
 shared = [heldout["multitask"], *again]
 separate = [
-    record.load_predictions("08_regression", runs.of_seed("cnn_heldout", n), ids["heldout"], axes)
+    record.load_predictions("08_regression", of_seed("cnn_heldout", n), ids["heldout"], axes)
     for n in range(record.load_value("08_regression", "n_seeds"))
 ]
 compared = {
@@ -259,7 +262,7 @@ for name, rival in (("three CNNs", separate), ("SVR", heldout["SVR"])):
 compared = evaluation.holm(compared)
 record.show(plots.differences(compared, "Spearman"), "differences")
 record.add_comparisons(compared, "Spearman on held-out clips")
-runs.tell_comparisons(compared, "Spearman on held-out clips")
+tell_comparisons(compared, "Spearman on held-out clips")
 
 # %%
 # The price: parameters to store, and seconds of training.
@@ -272,10 +275,10 @@ costs = {
 }
 costs = pd.DataFrame.from_dict(costs, orient="index", columns=["parameters", "epochs", "seconds"])
 record.save_table("costs", costs.reset_index(names="model"))
-runs.show_table(costs, digits=1)
+show_table(costs, digits=1)
 saved = costs["parameters"].iloc[0] / n_shared
 faster = costs["seconds"].iloc[0] / costs["seconds"].iloc[1]
-runs.tell(
+tell(
     f"The three networks have {saved:.1f} times the parameters and took {faster:.1f} times the "
     "training time of the one; in use, one pass per clip gives all three values."
 )
@@ -297,13 +300,13 @@ class MyLoss(models.MultitaskLoss):
 
 
 spread = (train_values - train_values.mean(0)).abs().mean(0)  # what the constant mean would have
-settings.seed_everything(seed)
+seed_everything(seed)
 mine = models.build_model(spec)
 training.train(
     mine, *loaders[:2], epochs=epochs, learning_rate=learning_rate, patience=patience,
     warmup_epochs=warmup_epochs, loss=MyLoss(1 / spread), device=compute, name="my loss",
 )  # fmt: skip
-trials = {"my loss": evaluation.predict(mine, loaders[1], compute)}
+trials = {"my loss": training.predict(mine, loaders[1], compute)}
 trials["squared error"] = predicted["validation"]
 for name, values in trials.items():
     score = evaluation.mean_spearman(true["validation"].numpy(), values, seed)

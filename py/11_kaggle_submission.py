@@ -29,12 +29,12 @@ import sys
 from pathlib import Path
 
 try:
-    import helpers.settings  # noqa: F401
+    import helpers.machinery  # noqa: F401
 except ImportError:
     here = Path(globals().get("__file__", "notebook")).resolve()
     places = [*here.parents, *Path.cwd().parents]
-    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/settings.py")]
-    hits = [place for place in places if (place / "helpers" / "settings.py").is_file()]
+    places += [found.parents[1] for found in Path("/kaggle/input").glob("**/helpers/machinery")]
+    hits = [place for place in places if (place / "helpers" / "machinery").is_dir()]
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
@@ -47,8 +47,12 @@ import math
 import numpy as np
 import pandas as pd
 
-from helpers import baselines, datasets, evaluation, plots, runs, settings, store, submission
-from helpers import data as lab_data
+from helpers import baselines, datasets, evaluation, folders, plots, submission, training
+from helpers.machinery.files import LabError
+from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.profiles import apply_profile
+from helpers.notebook.records import open_record
+from helpers.notebook.showing import show_source, show_table, tell
 
 notebook = "11_kaggle_submission"
 plots.use_style()
@@ -60,14 +64,14 @@ seed = 0
 batch_size = 32  # clips per step; for predictions only
 
 # %%
-settings.apply_profile(globals())
+apply_profile(globals())
 
 # %%
-settings.seed_everything(seed)
-compute = settings.pick_device(device)
-root = lab_data.find_data(data)
-record = runs.open_record(notebook, root, seed)
-print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
+seed_everything(seed)
+compute = pick_device(device)
+root = folders.find_data(data)
+record = open_record(notebook, root, seed)
+print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
 # ## 11α · The best model predicts the test clips
@@ -80,8 +84,8 @@ print(f"data: {lab_data.data_name(root)}   device: {compute}   seed: {seed}")
 # handout asks for the networks of steps 8 to 10.
 
 # %% tags=["solution"]
-axes = list(lab_data.AXES)
-tracks = store.usable_tracks(root / lab_data.MULTITASK, "train").set_index("id")
+axes = list(folders.AXES)
+tracks = folders.read_clips(root / folders.MULTITASK, "train").set_index("id")
 parts = record.load_table("08_regression", "affect_split")
 ids = {
     "validation": parts.loc[parts["part"] == "val", "id"].tolist(),
@@ -128,7 +132,7 @@ title = f"Mean Spearman on {len(ids['validation'])} validation clips: what choos
 references = validation.keys() - candidates.keys()
 record.show(plots.score_plot(validation, title, "mean Spearman", baselines=references), "choice")
 record.save_values(on_validation={name: score.value for name, score in validation.items()})
-runs.tell(
+tell(
     f"Chosen on validation: **{chosen}**, {validation[chosen]}. Where intervals overlap widely, "
     f"this is a choice and no proof. The SVR has {validation[svr].value:.3f} on these clips."
 )
@@ -139,10 +143,10 @@ runs.tell(
 
 # %% tags=["solution"]
 lstm_folder = record.load_value("08_regression", "lstm_folder")
-cnns = {axis: ("08_regression", f"cnn_{axis}", lab_data.MULTITASK) for axis in axes}
-replaced = {**cnns, moved: ("09_transfer", f"transfer_{moved}", lab_data.MULTITASK)}
+cnns = {axis: ("08_regression", f"cnn_{axis}", folders.MULTITASK) for axis in axes}
+replaced = {**cnns, moved: ("09_transfer", f"transfer_{moved}", folders.MULTITASK)}
 models_of = {
-    "multitask CNN (step 10)": [("10_multitask", "multitask", lab_data.MULTITASK)],
+    "multitask CNN (step 10)": [("10_multitask", "multitask", folders.MULTITASK)],
     combined: list(replaced.values()),
     "CNNs (step 8)": list(cnns.values()),
     "LSTMs (step 8)": [("08_regression", f"lstm_{axis}", lstm_folder) for axis in axes],
@@ -155,7 +159,7 @@ def predict_test(stored_in, name, folder):
     clips = datasets.SpectrogramDataset(
         root / folder, "test", checkpoint.feature, scaler=checkpoint.scaler
     )
-    outputs = evaluation.predict(
+    outputs = training.predict(
         checkpoint.model, datasets.make_loader(clips, batch_size, device=compute), compute
     )
     values = outputs.reshape(len(clips), len(checkpoint.axes))
@@ -169,7 +173,7 @@ def of_networks(name):
 
 def of_svr():
     """The SVR's, fitted once more on the train part."""
-    mel = root / lab_data.MULTITASK
+    mel = root / folders.MULTITASK
     train = datasets.affect_splits(mel, "mel", axes, parts).train
     clips = datasets.SpectrogramDataset(mel, "test", "mel")
     statistics = [baselines.band_statistics(part) for part in (train, clips)]
@@ -185,7 +189,7 @@ if chosen == ensemble:
     predicted = with_ensemble({**members, svr: of_svr()})[ensemble]
 else:
     predicted = of_networks(chosen)
-runs.show_table(predicted.describe().loc[["count", "mean", "std", "min", "max"]])
+show_table(predicted.describe().loc[["count", "mean", "std", "min", "max"]])
 
 # %%
 # Are they centred where those for labelled clips are? Far away hints at a wrong scaling or column.
@@ -198,7 +202,7 @@ means = ", ".join(
 )
 alt = f"{title}. Mean on test, and on held-out in brackets: {means}."
 record.show(plots.histogram(panels, title, "predicted value", alt), "test_predictions")
-runs.tell(f"Mean prediction on test clips, and on held-out clips in brackets: {means}.")
+tell(f"Mean prediction on test clips, and on held-out clips in brackets: {means}.")
 
 # %% [markdown]
 # ## 11β · `solution.txt`
@@ -208,12 +212,12 @@ runs.tell(f"Mean prediction on test clips, and on held-out clips in brackets: {m
 # whatever model and folder the predictions came from.
 
 # %%
-runs.show_source(submission.check_solution)
+show_source(submission.check_solution)
 
 # %% tags=["solution"]
-test_ids = lab_data.read_tracks(root / lab_data.MULTITASK, "test")["id"].tolist()
-if settings.skip_bad():  # Kaggle wants every clip: one that was left out gets the usual values
-    predicted = predicted.reindex(test_ids).fillna(tracks[axes].mean())
+# Kaggle wants every clip: one that --skip-bad has left out gets the usual values.
+test_ids = folders.inspect_clips(root / folders.MULTITASK, "test")[0]["id"].tolist()
+predicted = predicted.reindex(test_ids).fillna(tracks[axes].mean())
 run_folder = record.folder.parents[1]
 for place in (record.folder, run_folder):
     path = submission.write_solution(place / "solution.txt", predicted.index, predicted.to_numpy())
@@ -222,7 +226,7 @@ submission.check_solution("\n".join(lines), test_ids, str(path))
 assert len(lines) == 1 + len(test_ids)
 print("\n".join(lines[:5]))
 n_rows = len(lines) - 1
-runs.tell(f"`runs/{run_folder.name}/solution.txt`: a header and {n_rows} rows, one per test clip.")
+tell(f"`runs/{run_folder.name}/solution.txt`: a header and {n_rows} rows, one per test clip.")
 
 # %% [markdown]
 # ## 11γ · Submit it
@@ -257,12 +261,12 @@ wider = math.sqrt(1 + n_heldout / n_test)
 low = expected.value - wider * (expected.value - expected.low)
 high = expected.value + wider * (expected.high - expected.value)
 record.save_values(margin=[low, high], n_heldout=n_heldout)
-runs.tell(
+tell(
     f"Expected mean Spearman: **{expected}**, from {n_heldout} held-out clips. On validation, "
     f"which chose this model, it has {validation[chosen].value:.3f}: a choice flatters."
 )
 if expected.defined:
-    runs.tell(
+    tell(
         f"A score on the {n_test} test clips is no surprise between {low:.3f} and {high:.3f}."
     )
 
@@ -291,11 +295,11 @@ if score_file.is_file():
     try:
         kaggle_score = float(text)
     except ValueError:
-        raise settings.LabError(f"{score_file}:1: {text!r} is no number; write 0.7199") from None
+        raise LabError(f"{score_file}:1: {text!r} is no number; write 0.7199") from None
     record.save_values(kaggle_score=kaggle_score)
-    runs.tell(judge(kaggle_score, "Kaggle's score"))
+    tell(judge(kaggle_score, "Kaggle's score"))
 else:
-    runs.tell(
+    tell(
         f"No score yet: submit `solution.txt`, then write the score into "
         f"`runs/{run_folder.name}/kaggle_score.txt` and run this notebook again."
     )
@@ -313,18 +317,18 @@ found = [place / name for place in (root.parent, root) for name in names]
 found = [file for file in found if file.is_file()]
 stand_in = None
 if found:
-    answers = lab_data.read_affect_labels(found[0]).set_index("id").reindex(test_ids)[axes]
+    answers = folders.read_labels(found[0], folders.AXES).set_index("id").reindex(test_ids)[axes]
     if answers.isna().any(axis=None):
-        raise settings.LabError(f"{found[0]}: some test clips have no answer; complete the file")
+        raise LabError(f"{found[0]}: some test clips have no answer; complete the file")
     sent = pd.read_csv(path)
-    sent.index = [lab_data.clip_id(name) for name in sent.iloc[:, 0]]
+    sent.index = [folders.clip_id(name) for name in sent.iloc[:, 0]]
     submitted = sent.loc[test_ids, axes].to_numpy()
     stand_in = evaluation.mean_spearman(answers.to_numpy(), submitted, seed)
     where = "affect test (stand-in for Kaggle's hidden answers)"
     record.add_scores(chosen, feature, where, {"mean Spearman": stand_in}, n_test)
-    runs.tell(judge(stand_in.value, "Stand-in for Kaggle's hidden score (own answers, not Kaggle)"))
+    tell(judge(stand_in.value, "Stand-in for Kaggle's hidden score (own answers, not Kaggle)"))
 else:
-    runs.tell("No withheld answers beside these data: only Kaggle can score `solution.txt`.")
+    tell("No withheld answers beside these data: only Kaggle can score `solution.txt`.")
 
 # %%
 # What was expected, and what is known by now.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from tools.labels import read_labels
-from tools.notebooks import NOTEBOOKS
+from tools.checks.labels import read_labels
+from tools.lab.notebooks import NOTEBOOKS
 
 AXES = ("valence", "energy", "danceability")
 GENRES = ("Blues", "Rock")

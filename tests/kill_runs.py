@@ -31,8 +31,8 @@ from typing import Any
 import psutil
 
 from tests.small_lab import ROOT, STOP, family, leftovers, running_in
-from tools.notebooks import NOTEBOOKS
-from tools.run_folder import Paths
+from tools.lab.notebooks import NOTEBOOKS
+from tools.lab.run_folder import Paths
 
 NAMES = [notebook.name for notebook in NOTEBOOKS]
 RUN = "killed"

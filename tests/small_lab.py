@@ -20,20 +20,21 @@ from typing import Any
 
 import psutil
 
-from helpers.settings import Profile, load_profile
-from tools import lab as command_line
-from tools.notebooks import Lab, Notebook
+from helpers.machinery.profiles import Profile, load_profile
+from tools.lab.command_line import run_command
+from tools.lab.notebooks import Lab, Notebook
+from tools.run import command
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("00_begin", "05_train", "06_judge")
 HEADER = "notebook,model,feature,test_set,metric,value,low,high,seed,n"
 
 # The lab's `helpers` in this folder: its own modules, then those of the kit.
-PACKAGE = f"__path__.append({str(ROOT / 'helpers')!r})\n"
+PACKAGE = f"__path__.append({str(ROOT / 'helpers')!r})\n" + (ROOT / "helpers/__init__.py").read_text()
 HELPER = f'''
 import os
 from pathlib import Path
-from helpers.settings import write_atomically
+from helpers.machinery.files import write_atomically
 
 HOME = Path(os.environ["MUSICLAB_HOME"])
 
@@ -43,6 +44,7 @@ def record(notebook):
 def leave(notebook, value):
     row = f"{{notebook}},m,mel,full,accuracy,{{value}},0,1,0,10"
     write_atomically(record(notebook) / "results.csv", "{HEADER}\\n" + row + "\\n")
+    write_atomically(record(notebook) / "record.json", '{{"finished": "now"}}')
     write_atomically(record(notebook) / "values.json", '{{"key_metric": "value %s"}}' % value)
     with open(HOME / "executed.txt", "a") as file:
         file.write(notebook + "\\n")
@@ -51,7 +53,7 @@ def leave(notebook, value):
 DEMO = """
 import json
 from pathlib import Path
-from helpers.settings import cache_dir, write_atomically
+from helpers.machinery.files import cache_dir, write_atomically
 
 def build_demo(size, progress):
     folder, source = cache_dir() / "demo", Path(__file__).parents[1] / "source"
@@ -67,9 +69,10 @@ def build_demo(size, progress):
 TRAIN = """
 import numpy as np
 from pathlib import Path
-from helpers.settings import report_progress, write_atomically
+from helpers.machinery.files import write_atomically
+from helpers.machinery.process import report_progress
 from helpers.small import record
-from helpers.store import open_store
+from helpers.machinery.store import open_store
 clips = sorted((Path(data) / "fma_genre_spectrograms" / "train").iterdir())
 store = open_store([str(clip) for clip in clips])
 weights = np.zeros(140)
@@ -124,7 +127,9 @@ class SmallLab:
     def add_demo_set(self, source: Path) -> None:
         """From now on `--data demo` is a copy of `source`; 05 packs it and trains, 06 judges."""
         (self.root / "source").symlink_to(source)
-        (self.root / "helpers" / "demo.py").write_text(DEMO)
+        (self.root / "demo_music").mkdir()
+        (self.root / "demo_music" / "__init__.py").touch()
+        (self.root / "demo_music" / "build.py").write_text(DEMO)
         (self.root / "sitecustomize.py").write_text(STOP)
         self.write("05_train", TRAIN)
         self.write("06_judge", JUDGE)
@@ -163,7 +168,7 @@ class SmallLab:
 
     def run(self, *options: str) -> int:
         always = [word for key, value in self.options.items() for word in (f"--{key}", value)]
-        return command_line.main([*always, *options], self.lab)
+        return run_command(lambda words: command.main(words, self.lab), [*always, *options])
 
     def start(self, *options: str, stop_at: str = "", **popen: Any) -> subprocess.Popen:
         """Start a run as a leader of its own process group; it stops where `stop_at` says."""

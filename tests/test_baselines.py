@@ -9,8 +9,8 @@ import pytest
 from torch.utils.data import Subset
 
 from helpers import baselines, datasets
-from helpers.data import AXES, GENRE, MULTITASK
 from helpers.datasets import SpectrogramDataset
+from helpers.folders import AXES, GENRE, MULTITASK
 
 
 @pytest.mark.parametrize(("feature", "n_features"), [("mel", 128), ("chroma", 12), ("fused", 140)])

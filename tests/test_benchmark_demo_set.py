@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from benchmarks import demo_set
-from helpers.data import GENRE, MULTITASK
 from helpers.datasets import SpectrogramDataset
-from helpers.settings import LabError
+from helpers.folders import GENRE, MULTITASK
+from helpers.machinery.files import LabError
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,9 @@ from benchmarks.music_runs import make_plan, outcome_path, read_outcome
 from benchmarks.music_scores import Resamples, ensemble_of, over_repeats, score_of
 from benchmarks.music_table import Comparison
 from benchmarks.real_music import RESULTS
-from helpers.data import AXES, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, data_name
 from helpers.evaluation import Score
-from helpers.settings import LabError
+from helpers.folders import AXES, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, data_name
+from helpers.machinery.files import LabError
 
 ROOT = Path(__file__).parents[1]
 TINY = {"epochs": 1, "hidden_size": 4, "crop_frames": 32, "head_epochs": 1, "tuning_epochs": 1}

@@ -36,8 +36,8 @@ from benchmarks.speed_table import (
     write_results,
 )
 from benchmarks.speed_worker import Side
-from helpers import training
-from helpers.settings import LabError
+from helpers.machinery import process
+from helpers.machinery.files import LabError
 
 MACHINE = Machine("A processor", 2, "cpu", "2.0", "0.11", "3.11", "quick")
 FAST = Row(
@@ -89,10 +89,10 @@ def test_every_run_begins_with_the_same_weights() -> None:
 
 
 def test_bfloat16_is_switched_off_for_one_run_only() -> None:
-    before = training.has_native_bfloat16
+    before = process.has_native_bfloat16
     with speed_models.no_bfloat16():
-        assert not training.has_native_bfloat16(speed_models.torch.device("cpu"))
-    assert training.has_native_bfloat16 is before
+        assert not process.has_native_bfloat16(speed_models.torch.device("cpu"))
+    assert process.has_native_bfloat16 is before
 
 
 def test_clips_of_a_batch_have_the_lengths_that_the_row_names() -> None:
@@ -336,7 +336,7 @@ def test_answers_of_new_processes_become_rounds() -> None:
 
 
 def test_only_a_run_that_made_everything_counts_as_the_whole_lab(tmp_path: Path) -> None:
-    from tools.notebooks import NOTEBOOKS
+    from tools.lab.notebooks import NOTEBOOKS
 
     names = ["demo_set", *(notebook.name for notebook in NOTEBOOKS)]
 

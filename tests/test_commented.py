@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.commented import uncommented
+from tools.hand_in.commented import uncommented
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "\n".join(f"a{number} = {number}" for number in range(6))

@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import data as lab_data
-from helpers.settings import LabError
+from helpers import folders
+from helpers.machinery import arrays
+from helpers.machinery.files import LabError
+from helpers.notebook import records
 
 # ---- the course's tables -----------------------------------------------------------------------
 
 
 def test_the_class_mapping_is_the_course_s() -> None:
     merged: dict[str | None, set[str]] = {}
-    for genre, name in lab_data.CLASS_MAPPING.items():
+    for genre, name in folders.CLASS_MAPPING.items():
         merged.setdefault(name, set()).add(genre)
-    assert len(lab_data.GENRES) == 20
+    assert len(folders.GENRES) == 20
     assert merged == {
         "Rock": {"Rock", "Psych-Rock", "Post-Rock"},
         "Folk": {"Psych-Folk", "Folk"},
@@ -32,7 +34,7 @@ def test_the_class_mapping_is_the_course_s() -> None:
 
 def test_a_genre_without_a_class_is_named() -> None:
     with pytest.raises(LabError, match="no entry for Jazz; add it"):
-        lab_data.map_classes(["Rock", "Jazz"], {"Rock": "Rock"})
+        folders.map_classes(["Rock", "Jazz"], {"Rock": "Rock"})
 
 
 # ---- finding the data --------------------------------------------------------------------------
@@ -44,13 +46,13 @@ def nowhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     folder = tmp_path / "a" / "work"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(lab_data, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(folders, "KAGGLE_INPUT", tmp_path / "kaggle")
     return folder
 
 
 def make_data(folder: Path) -> Path:
     """A folder that looks like the lab's data from outside."""
-    (folder / lab_data.MARKER).mkdir(parents=True)
+    (folder / folders.MARKER).mkdir(parents=True)
     return folder
 
 
@@ -65,16 +67,16 @@ def test_each_place_wins_over_the_next_one(
     nowhere: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo = make_demo(home)
-    assert lab_data.find_data() == demo
+    assert folders.find_data() == demo
     own = make_data(nowhere / "data")
-    assert lab_data.find_data() == own
+    assert folders.find_data() == own
     kaggle = make_data(tmp_path / "kaggle" / "datasets" / "owner" / "slug" / "data")
-    assert lab_data.find_data() == kaggle
+    assert folders.find_data() == kaggle
     chosen = make_data(tmp_path / "chosen")
     monkeypatch.setenv("MUSICLAB_DATA", str(chosen))
-    assert lab_data.find_data() == chosen
-    assert lab_data.find_data("demo") == demo  # asked for by name
-    assert lab_data.find_data(str(own)) == own
+    assert folders.find_data() == chosen
+    assert folders.find_data("demo") == demo  # asked for by name
+    assert folders.find_data(str(own)) == own
 
 
 @pytest.mark.parametrize(
@@ -88,18 +90,18 @@ def test_each_place_wins_over_the_next_one(
 )
 def test_data_are_found_where_uploads_lie(nowhere: Path, tmp_path: Path, place: str) -> None:
     folder = make_data(tmp_path / place)
-    assert lab_data.find_data().resolve() == folder.resolve()
+    assert folders.find_data().resolve() == folder.resolve()
 
 
 @pytest.mark.parametrize("given", ["x/data", "x", "x/data/fma_genre_spectrograms"])
 def test_a_folder_above_or_the_marker_itself_will_do(tmp_path: Path, given: str) -> None:
     folder = make_data(tmp_path / "x" / "data")
-    assert lab_data.find_data(tmp_path / given) == folder
+    assert folders.find_data(tmp_path / given) == folder
 
 
 def test_no_data_lists_where_it_looked(nowhere: Path, home: Path, tmp_path: Path) -> None:
     with pytest.raises(LabError) as caught:
-        lab_data.find_data()
+        folders.find_data()
     message = str(caught.value)
     for place in ("$MUSICLAB_DATA", nowhere / "data", tmp_path / "kaggle", home / ".cache/demo"):
         assert str(place) in message
@@ -109,29 +111,29 @@ def test_no_data_lists_where_it_looked(nowhere: Path, home: Path, tmp_path: Path
 def test_an_unfinished_demo_set_is_not_taken(nowhere: Path, home: Path) -> None:
     make_data(home / ".cache" / "demo" / "data")  # complete.json is missing
     with pytest.raises(LabError, match="no finished demo set"):
-        lab_data.find_data("demo")
+        folders.find_data("demo")
     with pytest.raises(LabError, match="no data found"):
-        lab_data.find_data()
+        folders.find_data()
 
 
 def test_a_wrong_folder_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other" / "music").mkdir(parents=True)
     (tmp_path / "file").touch()
     with pytest.raises(LabError, match="absent: the data folder does not exist"):
-        lab_data.find_data(tmp_path / "absent")
+        folders.find_data(tmp_path / "absent")
     with pytest.raises(LabError, match="file: the data folder is a file"):
-        lab_data.find_data(tmp_path / "file")
+        folders.find_data(tmp_path / "file")
     with pytest.raises(LabError, match=r"other: no folder fma_genre.*it holds music.*unpack"):
-        lab_data.find_data(tmp_path / "other")
+        folders.find_data(tmp_path / "other")
     monkeypatch.setenv("MUSICLAB_DATA", str(tmp_path / "absent"))
     with pytest.raises(LabError, match=r"absent: \$MUSICLAB_DATA does not exist"):
-        lab_data.find_data()
+        folders.find_data()
 
 
 def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path) -> None:
-    assert lab_data.data_name(make_demo(home)) == "demo"
-    assert lab_data.data_name(tmp_path / "my_upload" / "data") == "my_upload"
-    assert lab_data.data_name(tmp_path / "real") == "real"
+    assert folders.data_name(make_demo(home)) == "demo"
+    assert folders.data_name(tmp_path / "my_upload" / "data") == "my_upload"
+    assert folders.data_name(tmp_path / "real") == "real"
 
 
 # ---- label files -------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path
 
 def genre_folder(tmp_path: Path, labels: bytes, clips: tuple[str, ...] = ("7", "8")) -> Path:
     """A genre folder with these training labels; its clips are empty files."""
-    folder = tmp_path / lab_data.GENRE
+    folder = tmp_path / folders.GENRE
     (folder / "train").mkdir(parents=True)
     for name in clips:
         (folder / "train" / f"{name}.fused.full.npy").touch()
@@ -147,10 +149,10 @@ def genre_folder(tmp_path: Path, labels: bytes, clips: tuple[str, ...] = ("7", "
     return folder
 
 
-@pytest.mark.parametrize("name", lab_data.FOLDERS)
-@pytest.mark.parametrize("split", lab_data.SPLITS)
+@pytest.mark.parametrize("name", folders.FOLDERS)
+@pytest.mark.parametrize("split", folders.SPLITS)
 def test_every_named_clip_is_found_on_disk(mini_data: Path, name: str, split: str) -> None:
-    tracks = lab_data.read_tracks(mini_data / name, split)
+    tracks = folders.read_clips(mini_data / name, split)
     on_disk = {path.name.split(".")[0] for path in (mini_data / name / split).iterdir()}
     assert set(tracks["id"]) == on_disk and tracks["id"].is_unique
     assert all(Path(path).is_file() for path in tracks["path"])
@@ -158,18 +160,18 @@ def test_every_named_clip_is_found_on_disk(mini_data: Path, name: str, split: st
 
 
 def test_full_and_beat_label_files_name_the_same_clips(mini_data: Path) -> None:
-    for split in lab_data.SPLITS:
+    for split in folders.SPLITS:
         full, beat = (
-            lab_data.read_tracks(mini_data / name, split).set_index("id")["genre"]
-            for name in (lab_data.GENRE, lab_data.GENRE_BEAT)
+            folders.read_clips(mini_data / name, split).set_index("id")["genre"]
+            for name in (folders.GENRE, folders.GENRE_BEAT)
         )
         assert full.to_dict() == beat.to_dict()
 
 
 def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
-    train = lab_data.read_tracks(mini_data / lab_data.MULTITASK, "train")
-    test = lab_data.read_tracks(mini_data / lab_data.MULTITASK, "test")
-    axes = list(lab_data.AXES)
+    train = folders.read_clips(mini_data / folders.MULTITASK, "train")
+    test = folders.read_clips(mini_data / folders.MULTITASK, "test")
+    axes = list(folders.AXES)
     assert train[axes].notna().all(axis=None) and test[axes].isna().all(axis=None)
     assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
 
@@ -178,12 +180,12 @@ def test_a_test_clip_whose_name_is_no_id_is_named(
     mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its id would be a cell of solution.txt."""
-    folder = shutil.copytree(mini_data / lab_data.MULTITASK, tmp_path / lab_data.MULTITASK)
+    folder = shutil.copytree(mini_data / folders.MULTITASK, tmp_path / folders.MULTITASK)
     next((folder / "test").iterdir()).rename(folder / "test" / "5,1 (1).npy")
     with pytest.raises(LabError, match=r"5,1 \(1\).npy: '5,1 \(1\)' is no clip name .*rename"):
-        lab_data.read_tracks(folder, "test")
+        folders.read_clips(folder, "test")
     monkeypatch.setenv("MUSICLAB_SKIP_BAD", "1")
-    assert len(lab_data.read_tracks(folder, "test")) == 5
+    assert len(folders.read_clips(folder, "test")) == 5
 
 
 @pytest.mark.parametrize(
@@ -195,14 +197,14 @@ def test_a_test_clip_whose_name_is_no_id_is_named(
     ],
 )
 def test_names_line_ends_and_marks_do_not_matter(tmp_path: Path, labels: bytes) -> None:
-    tracks = lab_data.read_tracks(genre_folder(tmp_path, labels), "train")
+    tracks = folders.read_clips(genre_folder(tmp_path, labels), "train")
     assert tracks[["id", "genre"]].to_numpy().tolist() == [["7", "Blues"], ["8", "Rock"]]
 
 
 def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path: Path) -> None:
     folder = genre_folder(tmp_path, b"Id\tGenre\n7.x\tBlues\n")
     (folder / "train" / "7.fused.full.npy.gz").touch()
-    (path,) = lab_data.read_tracks(folder, "train")["path"]
+    (path,) = folders.read_clips(folder, "train")["path"]
     assert path.endswith("7.fused.full.npy")
 
 
@@ -229,7 +231,7 @@ def test_a_bad_genre_label_file_is_named_with_its_line(
     tmp_path: Path, labels: bytes, message: str
 ) -> None:
     with pytest.raises(LabError, match=message) as caught:
-        lab_data.read_tracks(genre_folder(tmp_path, labels), "train")
+        folders.read_clips(genre_folder(tmp_path, labels), "train")
     assert "\n" not in str(caught.value)
 
 
@@ -254,23 +256,23 @@ def test_a_bad_affect_label_file_is_named_with_its_line(
     path = tmp_path / "train_labels.txt"
     path.write_bytes(labels)
     with pytest.raises(LabError, match=message):
-        lab_data.read_affect_labels(path)
+        folders.read_affect_labels(path)
 
 
 def test_a_missing_part_of_the_data_is_named(tmp_path: Path) -> None:
     folder = genre_folder(tmp_path, b"Id\tGenre\n7\tBlues\n")
     with pytest.raises(LabError, match="test: this folder is missing"):
-        lab_data.read_tracks(folder, "test")
+        folders.read_clips(folder, "test")
     with pytest.raises(LabError, match="unknown split 'val'; known: train, test"):
-        lab_data.read_tracks(folder, "val")
+        folders.read_clips(folder, "val")
     (folder / "train_labels.txt").unlink()
     with pytest.raises(LabError, match="train_labels.txt: the label file is missing"):
-        lab_data.read_tracks(folder, "train")
+        folders.read_clips(folder, "train")
     shutil.rmtree(folder / "train")
     (folder / "train").mkdir()
     (folder / "train" / "notes.txt").touch()
     with pytest.raises(LabError, match=r"train: no .npy or .npy.gz file in it"):
-        lab_data.read_tracks(folder, "train")
+        folders.read_clips(folder, "train")
 
 
 # ---- arrays ------------------------------------------------------------------------------------
@@ -292,16 +294,16 @@ def test_any_float_type_is_read_plain_or_gzipped(
     if packed:
         content, path = path.read_bytes(), path.with_suffix(".npy.gz")
         path.write_bytes(gzip.compress(content))
-    array = lab_data.read_array(path)
+    array = arrays.read_array(path)
     assert array.dtype == np.float32 and array.flags.c_contiguous
     np.testing.assert_array_equal(array, clip_array())
-    assert lab_data.read_n_frames(path) == 5
+    assert arrays.read_n_frames(path) == 5
 
 
 def test_a_gzipped_file_without_gz_in_its_name_is_read(tmp_path: Path) -> None:
     np.save(tmp_path / "7.npy", clip_array())
     (tmp_path / "8.npy").write_bytes(gzip.compress((tmp_path / "7.npy").read_bytes()))
-    np.testing.assert_array_equal(lab_data.read_array(tmp_path / "8.npy"), clip_array())
+    np.testing.assert_array_equal(arrays.read_array(tmp_path / "8.npy"), clip_array())
 
 
 def write_bad_array(path: Path, fault: str) -> Path:
@@ -361,7 +363,7 @@ def test_a_bad_array_is_named_with_its_fault(tmp_path: Path, fault: str) -> None
         "gz that is no gzip": "ends in .gz but the content is no gzip",
     }[fault]
     with pytest.raises(LabError, match=expected) as caught:
-        lab_data.read_array(path)
+        arrays.read_array(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -369,12 +371,12 @@ def test_a_bad_array_is_named_with_its_fault(tmp_path: Path, fault: str) -> None
 @pytest.mark.parametrize("fault", [*SHAPES, "text", "empty", "cut in the header", "whole numbers"])
 def test_the_length_of_a_bad_array_is_not_guessed(tmp_path: Path, fault: str) -> None:
     with pytest.raises(LabError, match="7.npy"):
-        lab_data.read_n_frames(write_bad_array(tmp_path / "7.npy", fault))
+        arrays.read_n_frames(write_bad_array(tmp_path / "7.npy", fault))
 
 
 def test_a_clip_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="7.npy: no whole .npy array"):
-        lab_data.read_array(tmp_path / "7.npy")
+        arrays.read_array(tmp_path / "7.npy")
 
 
 # ---- the fingerprint ---------------------------------------------------------------------------
@@ -382,10 +384,10 @@ def test_a_clip_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_the_fingerprint_knows_the_data_wherever_they_lie(mini_data: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(mini_data, tmp_path / "elsewhere")
-    before = lab_data.data_fingerprint(mini_data)
-    assert lab_data.data_fingerprint(copied) == before
-    labels = copied / lab_data.MULTITASK / "train_labels.txt"
+    before = records.data_fingerprint(mini_data)
+    assert records.data_fingerprint(copied) == before
+    labels = copied / folders.MULTITASK / "train_labels.txt"
     labels.write_text(labels.read_text().replace("5000,0.", "5000,0.1", 1))
-    changed = lab_data.data_fingerprint(copied)
-    next((copied / lab_data.GENRE / "test").iterdir()).unlink()
-    assert len({before, changed, lab_data.data_fingerprint(copied)}) == 3
+    changed = records.data_fingerprint(copied)
+    next((copied / folders.GENRE / "test").iterdir()).unlink()
+    assert len({before, changed, records.data_fingerprint(copied)}) == 3

@@ -11,18 +11,19 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from helpers import datasets
-from helpers.data import (
+from helpers.datasets import BandScaler, SpectrogramDataset
+from helpers.folders import (
     AXES,
     CLASS_MAPPING,
     GENRE,
     GENRE_BEAT,
     MULTITASK,
     MULTITASK_BEAT,
-    read_array,
-    read_tracks,
+    read_clips,
 )
-from helpers.datasets import BandScaler, SpectrogramDataset
-from helpers.settings import LabError
+from helpers.machinery import batches
+from helpers.machinery.arrays import read_array
+from helpers.machinery.files import LabError
 
 ROWS = {"mel": (0, 128), "chroma": (128, 140), "fused": (0, 140)}
 
@@ -50,7 +51,7 @@ def test_class_numbers_are_the_same_in_both_splits_and_folders(mini_data: Path) 
         for split, clips in (("train", 6), ("test", 3)):
             dataset = SpectrogramDataset(mini_data / folder, split)
             assert dataset.classes == ["Classical", "Hip-Hop", "Rock"]  # sorted, as the course's
-            tracks = read_tracks(mini_data / folder, split).set_index("id")
+            tracks = read_clips(mini_data / folder, split).set_index("id")
             for name, label in zip(dataset.ids, dataset.labels.tolist(), strict=True):
                 assert dataset.classes[label] == CLASS_MAPPING[tracks["genre"][name]]
             assert torch.bincount(dataset.labels).tolist() == [clips] * 3  # International is gone
@@ -76,7 +77,7 @@ def test_a_class_that_has_no_training_clip_is_an_error(mini_data: Path, tmp_path
 def test_one_axis_by_name(mini_data: Path, axis: str) -> None:
     folder = mini_data / MULTITASK
     dataset = SpectrogramDataset(folder, "train", "mel", axes=axis)
-    expected = read_tracks(folder, "train")[axis].to_numpy(dtype=np.float32)
+    expected = read_clips(folder, "train")[axis].to_numpy(dtype=np.float32)
     np.testing.assert_array_equal(dataset.labels.numpy(), expected)
     label = dataset[3][1]
     assert label.shape == () and label.dtype == torch.float32
@@ -86,7 +87,7 @@ def test_one_axis_by_name(mini_data: Path, axis: str) -> None:
 def test_several_axes_keep_the_order_of_their_names(mini_data: Path, axes: tuple[str, ...]) -> None:
     folder = mini_data / MULTITASK_BEAT
     dataset = SpectrogramDataset(folder, "train", "fused", axes=axes)
-    expected = read_tracks(folder, "train")[list(axes)].to_numpy(dtype=np.float32)
+    expected = read_clips(folder, "train")[list(axes)].to_numpy(dtype=np.float32)
     np.testing.assert_array_equal(dataset.labels.reshape(16, -1).numpy(), expected)
     assert dataset[0][1].shape == (() if len(axes) == 1 else (len(axes),))
 
@@ -296,7 +297,7 @@ def test_windows_are_pieces_of_the_clip_from_everywhere() -> None:
     starts, lengths = torch.tensor([100, 200]), torch.tensor([50, 7])
     seen = set()
     for _ in range(500):
-        first, n_frames = datasets.random_windows(starts, lengths, 20, generator)
+        first, n_frames = batches.random_windows(starts, lengths, 20, generator)
         seen.add(int(first[0]))
         assert n_frames.tolist() == [20, 7] and first[1] == 200  # a short clip stays whole
     assert seen == set(range(100, 131))  # the last possible start included
@@ -307,23 +308,23 @@ def test_spec_augment_hides_at_most_what_it_may_in_each_clip() -> None:
     lengths = torch.tensor([100, 50, 1])
     bands, frames = [], []
     for _ in range(300):
-        x = datasets.spec_augment(torch.ones(3, 100, 128), lengths, 8, 0.1, generator)
+        x = batches.spec_augment(torch.ones(3, 100, 128), lengths, 8, 0.1, generator)
         hidden = x == 0
         bands.append(hidden.all(1).sum(1).tolist())
         frames.append(hidden[:, :, :].all(2).sum(1).tolist())
     assert np.max(bands, axis=0).tolist() == [8, 8, 8]
     assert np.max(frames, axis=0).tolist() == [10, 5, 0]
     assert not np.array_equal(*np.array(bands)[:, :2].T)  # each clip has masks of its own
-    assert datasets.spec_augment(torch.ones(1, 1, 2), torch.tensor([1]), 8, 0.1, generator).any()
+    assert batches.spec_augment(torch.ones(1, 1, 2), torch.tensor([1]), 8, 0.1, generator).any()
 
 
 def test_an_epoch_in_batches_of_similar_length_visits_every_clip_once(mini_data: Path) -> None:
     lengths = np.random.default_rng(0).integers(26, 108, size=300)
-    sampler = datasets.LengthBatches(lengths, 32, torch.Generator().manual_seed(0))
+    sampler = batches.LengthBatches(lengths, 32, torch.Generator().manual_seed(0))
     epochs = [list(sampler), list(sampler)]
-    for batches in epochs:
-        assert len(batches) == len(sampler) == 10
-        assert sorted(sum(batches, [])) == list(range(300))
+    for epoch in epochs:
+        assert len(epoch) == len(sampler) == 10
+        assert sorted(sum(epoch, [])) == list(range(300))
     assert epochs[0] != epochs[1]
     shuffled = np.random.default_rng(1).permutation(300)
 

@@ -18,26 +18,27 @@ import numpy as np
 import pytest
 import soundfile
 
-from helpers import demo
-from helpers.data import FOLDERS, GENRES
-from helpers.features import N_ROWS, SAMPLE_RATE
-from helpers.settings import LabError
-from helpers.styles import INSTRUMENTS, PATTERNS, RHYTHMS, STYLES, draw_factors
-from helpers.synthesis import KITS, compose_clip
+from demo_music import build
+from demo_music.styles import INSTRUMENTS, PATTERNS, RHYTHMS, STYLES, draw_factors
+from demo_music.synthesis import KITS, compose_clip
+from helpers.features import SAMPLE_RATE
+from helpers.folders import FOLDERS, GENRES
+from helpers.machinery.arrays import N_ROWS
+from helpers.machinery.files import LabError
 
 FEW = [
-    demo.Clip(1001, "Rock", "genre", "train", with_audio=True),
-    demo.Clip(1002, "Classical", "genre", "train"),
-    demo.Clip(1003, "Hip-Hop", "genre", "test"),
-    demo.Clip(5001, "Jazz", "multitask", "train"),
-    demo.Clip(5002, "Soundtrack", "multitask", "test"),
+    build.Clip(1001, "Rock", "genre", "train", with_audio=True),
+    build.Clip(1002, "Classical", "genre", "train"),
+    build.Clip(1003, "Hip-Hop", "genre", "test"),
+    build.Clip(5001, "Jazz", "multitask", "train"),
+    build.Clip(5002, "Soundtrack", "multitask", "test"),
 ]
 
 
 @pytest.fixture
 def few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Builds in this test make five clips instead of hundreds."""
-    monkeypatch.setattr(demo, "plan_clips", lambda size, seed: list(FEW))
+    monkeypatch.setattr(build, "plan_clips", lambda size, seed: list(FEW))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished set of five clips, made by two processes."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "plan_clips", lambda size, seed: list(FEW))
-        demo.build_demo(folder, processes=2)
+        patch.setattr(build, "plan_clips", lambda size, seed: list(FEW))
+        build.build_demo(folder, processes=2)
     return folder
 
 
@@ -62,7 +63,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def test_counts_are_an_eighth_and_quarters_of_the_real_ones():
-    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in demo.plan_clips())
+    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in build.plan_clips())
     train = {genre: counts["genre", "train", genre] for genre in GENRES}
     assert train["Metal"] == 19 and train["Trip-Hop"] == 17
     assert train["Soundtrack"] == 16 and train["Post-Rock"] == 12
@@ -70,20 +71,20 @@ def test_counts_are_an_eighth_and_quarters_of_the_real_ones():
     test = {genre: counts["genre", "test", genre] for genre in GENRES}
     assert test["Rock"] == 10 and test["Post-Rock"] == 6
     assert sum(test.values()) == pytest.approx(765 / 4, abs=1)
-    kinds = Counter((clip.dataset, clip.split) for clip in demo.plan_clips())
+    kinds = Counter((clip.dataset, clip.split) for clip in build.plan_clips())
     assert kinds["multitask", "train"] == 280 and kinds["multitask", "test"] == 94
 
 
 def test_a_small_set_still_holds_every_genre():
-    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in demo.plan_clips(0.1))
+    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in build.plan_clips(0.1))
     assert all(counts["genre", "train", genre] >= 2 for genre in GENRES)
     assert all(counts["genre", "test", genre] >= 1 for genre in GENRES)
-    kinds = Counter((clip.dataset, clip.split) for clip in demo.plan_clips(0.001))
+    kinds = Counter((clip.dataset, clip.split) for clip in build.plan_clips(0.001))
     assert kinds["multitask", "train"] >= 24 and kinds["multitask", "test"] >= 8
 
 
 def test_ids_are_distinct_and_do_not_follow_the_genre():
-    clips = demo.plan_clips()
+    clips = build.plan_clips()
     assert len({clip.id for clip in clips}) == len(clips)
     by_id = sorted((clip for clip in clips if clip.dataset == "genre"), key=lambda c: c.id)
     changes = sum(a.genre != b.genre for a, b in zip(by_id, by_id[1:], strict=False))
@@ -91,7 +92,7 @@ def test_ids_are_distinct_and_do_not_follow_the_genre():
 
 
 def test_one_training_clip_of_each_genre_can_be_heard():
-    heard = [clip for clip in demo.plan_clips() if clip.with_audio]
+    heard = [clip for clip in build.plan_clips() if clip.with_audio]
     in_train = [c.genre for c in heard if (c.dataset, c.split) == ("genre", "train")]
     assert sorted(in_train) == sorted(GENRES)
     others = Counter((c.dataset, c.split) for c in heard)
@@ -99,8 +100,8 @@ def test_one_training_clip_of_each_genre_can_be_heard():
 
 
 def test_affect_spreads_like_the_real_ratings_and_follows_the_music():
-    clips = [clip for clip in demo.plan_clips() if clip.dataset == "multitask"]
-    ratings = np.array([demo.affect_of(clip) for clip in clips])
+    clips = [clip for clip in build.plan_clips() if clip.dataset == "multitask"]
+    ratings = np.array([build.affect_of(clip) for clip in clips])
     assert ratings.min() > 0 and ratings.max() < 1
     np.testing.assert_allclose(ratings.std(axis=0), [0.26, 0.26, 0.17], atol=0.05)
     factors = [draw_factors(clip.genre, clip.rng(0)) for clip in clips]
@@ -202,22 +203,22 @@ def test_arrays_have_the_lab_s_rows_ranges_and_a_small_type(built: Path):
 
 def test_beat_times_and_audio_can_be_asked_for(built: Path):
     for clip in FEW:
-        beats = demo.beat_times(clip.id, built)
+        beats = build.beat_times(clip.id, built)
         columns = np.load(clip.beat_path(built / "data")).shape[1]
         assert columns - len(beats) in (0, 1)
         assert np.all(np.diff(beats) > 0) and 0 <= beats[0] and beats[-1] < 30
-    assert demo.audio_clips(built) == ["1001"]
-    audio, rate = soundfile.read(demo.audio_path("1001", built))
+    assert build.audio_clips(built) == ["1001"]
+    audio, rate = soundfile.read(build.audio_path("1001", built))
     assert rate == SAMPLE_RATE and len(audio) == pytest.approx(30 * SAMPLE_RATE, abs=600)
-    assert demo.audio_path(1002, built) is None
-    assert demo.beat_times("no-such-clip", built) is None
+    assert build.audio_path(1002, built) is None
+    assert build.beat_times("no-such-clip", built) is None
 
 
 # ---- building ----------------------------------------------------------------------------------
 
 
 def test_one_process_makes_the_same_files_as_two(built: Path, tmp_path: Path, few_clips: None):
-    demo.build_demo(tmp_path / "one", processes=1)
+    build.build_demo(tmp_path / "one", processes=1)
     assert _digests(tmp_path / "one") == _digests(built)
 
 
@@ -225,12 +226,12 @@ def test_another_seed_makes_other_music(built: Path):
     clip = FEW[0]
     one, two = (draw_factors(clip.genre, clip.rng(seed)) for seed in (0, 1))
     assert one != two
-    assert demo.affect_of(clip, 0) != demo.affect_of(clip, 1)
+    assert build.affect_of(clip, 0) != build.affect_of(clip, 1)
 
 
 def test_a_finished_set_is_left_alone(built: Path, few_clips: None):
     before = {path: path.stat().st_mtime_ns for path in built.rglob("*")}
-    assert demo.build_demo(built, progress=pytest.fail) == built / "data"
+    assert build.build_demo(built, progress=pytest.fail) == built / "data"
     assert {path: path.stat().st_mtime_ns for path in built.rglob("*")} == before
 
 
@@ -239,14 +240,14 @@ def test_a_deleted_file_is_noticed(
 ):
     _copy(built, tmp_path / "set")
     FEW[2].full_path(tmp_path / "set" / "data").unlink()
-    made: list[demo.Clip] = []
+    made: list[build.Clip] = []
 
     def note(clips, folder, seed, processes):
         made.extend(clips)
         yield from range(1, len(clips) + 1)
 
-    monkeypatch.setattr(demo, "_make_clips", note)
-    demo.build_demo(tmp_path / "set")
+    monkeypatch.setattr(build, "_make_clips", note)
+    build.build_demo(tmp_path / "set")
     assert made == [FEW[2]]
 
 
@@ -262,7 +263,7 @@ def test_a_build_goes_on_where_it_was_interrupted(
     FEW[3].beat_path(tmp_path / "set" / "data").unlink()
     modified = kept.stat().st_mtime_ns
     seen: list[tuple[int, int]] = []
-    demo.build_demo(tmp_path / "set", processes=1, progress=lambda *now: seen.append(now))
+    build.build_demo(tmp_path / "set", processes=1, progress=lambda *now: seen.append(now))
     assert seen == [(3, 5), (4, 5), (5, 5)], "only the broken and the missing clip are made"
     assert kept.stat().st_mtime_ns == modified
     assert _digests(tmp_path / "set") == expected
@@ -298,21 +299,21 @@ def test_another_size_replaces_the_set_but_no_foreign_files(
     built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
 ):
     _copy(built, tmp_path / "set")
-    monkeypatch.setattr(demo, "plan_clips", lambda size, seed: FEW[:1])
-    demo.build_demo(tmp_path / "set", size=0.5, processes=1)
+    monkeypatch.setattr(build, "plan_clips", lambda size, seed: FEW[:1])
+    build.build_demo(tmp_path / "set", size=0.5, processes=1)
     assert len(list((tmp_path / "set").rglob("*.fused.full.npy"))) == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(LabError, match="holds files that are no demo set"):
-        demo.build_demo(tmp_path / "mine")
+        build.build_demo(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
 def test_a_failing_worker_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    wrong = [demo.Clip(1, "Polka", "genre", "train")]
-    monkeypatch.setattr(demo, "plan_clips", lambda size, seed: wrong)
+    wrong = [build.Clip(1, "Polka", "genre", "train")]
+    monkeypatch.setattr(build, "plan_clips", lambda size, seed: wrong)
     with pytest.raises(LabError, match="demo clip 1 ended with code 1 .*Polka"):
-        demo.build_demo(tmp_path / "set", processes=1)
+        build.build_demo(tmp_path / "set", processes=1)
     assert not (tmp_path / "set" / "complete.json").exists()
 
 
@@ -322,15 +323,15 @@ def test_too_little_disk_is_told_with_the_number_before_anything_is_made(
     usage = shutil.disk_usage(tmp_path)._replace(free=50 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(LabError, match="needs 428 MiB here and 50 MiB are free; make room"):
-        demo.build_demo(tmp_path / "set")
+        build.build_demo(tmp_path / "set")
     assert not list((tmp_path / "set").rglob("*.npy"))
 
 
 def test_size_and_seed_are_checked(tmp_path: Path):
     with pytest.raises(LabError, match="size is 0"):
-        demo.build_demo(tmp_path, size=0)
+        build.build_demo(tmp_path, size=0)
     with pytest.raises(LabError, match="seed is -1"):
-        demo.build_demo(tmp_path, seed=-1)
+        build.build_demo(tmp_path, seed=-1)
 
 
 def test_progress_reaches_the_runner(
@@ -339,7 +340,7 @@ def test_progress_reaches_the_runner(
     _copy(built, tmp_path / "set")
     (tmp_path / "set" / "complete.json").unlink()
     monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
-    demo.build_demo(tmp_path / "set")
+    build.build_demo(tmp_path / "set")
     report = json.loads((tmp_path / "progress.json").read_text())
     assert report == {"stage": "demo set", "done": 5, "total": 5}
 
@@ -347,7 +348,7 @@ def test_progress_reaches_the_runner(
 def test_the_command_line_says_where_the_data_is(
     built: Path, few_clips: None, capsys: pytest.CaptureFixture[str]
 ):
-    assert demo.main(["--folder", str(built), "--size", "1"]) == 0
+    assert build.main(["--folder", str(built), "--size", "1"]) == 0
     assert capsys.readouterr().out.strip() == str(built / "data")
 
 

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tools import check_environment
+from tools.setup import check_environment
 
 ROOT = check_environment.ROOT
 CONDA_NAMES = {"torch": "pytorch", "soundfile": "pysoundfile"}  # where conda-forge has another

@@ -13,10 +13,10 @@ import torch
 from scipy.stats import spearmanr
 from sklearn import metrics
 
-from helpers import evaluation, models, plots
-from helpers.data import AXES
+from helpers import evaluation, models, plots, training
 from helpers.evaluation import Score
-from helpers.settings import LabError
+from helpers.folders import AXES
+from helpers.machinery.files import LabError
 
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
 
@@ -442,7 +442,7 @@ def test_predictions_come_in_the_loader_s_order_without_dropout() -> None:
         (models.MultitaskRegressor(backbone), (5, 3)),
     ):
         model.train()
-        outputs = evaluation.predict(model, loader)
+        outputs = training.predict(model, loader)
         assert outputs.shape == shape and outputs.dtype == np.float32
         with torch.no_grad():
             np.testing.assert_allclose(outputs, model.eval()(x, lengths), rtol=1e-5, atol=1e-6)

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from helpers import demo, explore, plots, runs
-from helpers.data import GENRE
+from demo_music import build
+from helpers import plots
 from helpers.datasets import genre_splits
+from helpers.folders import GENRE
+from helpers.machinery.files import LabError
+from helpers.machinery.process import seed_everything
 from helpers.models import Classifier, CNNBackbone
-from helpers.runs import Record
-from helpers.settings import LabError, seed_everything
+from helpers.notebook import explorers, records
+from helpers.notebook.records import Record
 
 CLASSES = ["Blues", "Pop", "Rock"]
 TRUE = np.array([0, 0, 1, 1, 1, 1])  # no clip of Rock
@@ -34,9 +37,9 @@ def small_cnn() -> Classifier:
 
 
 EXPLORERS: dict[str, Callable[[Record], None]] = {
-    "explore_clips": explore.two_clips,
-    "explore_threshold": lambda record: explore.threshold(record, TRUE, PROBABILITIES, CLASSES),
-    "explore_neighbours": lambda record: explore.neighbours(
+    "explore_clips": explorers.two_clips,
+    "explore_threshold": lambda record: explorers.threshold(record, TRUE, PROBABILITIES, CLASSES),
+    "explore_neighbours": lambda record: explorers.neighbours(
         record, small_cnn(), genre_splits(record.data / GENRE, "mel", 0).train
     ),
 }
@@ -80,15 +83,15 @@ class Screen:
 
 @pytest.fixture
 def record(mini_data: Path, home: Path) -> Record:
-    return runs.open_record("01_visualization", mini_data, 0)
+    return records.open_record("01_visualization", mini_data, 0)
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     """As in JupyterLab: there can be controls."""
     screen = Screen()
-    monkeypatch.setattr(explore, "_advice", str)
-    monkeypatch.setattr(runs, "_in_notebook", lambda: True)
+    monkeypatch.setattr(explorers, "_advice", str)
+    monkeypatch.setattr(records, "_in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", screen.display)
     monkeypatch.setattr("IPython.display.update_display", screen.update_display)
     return screen
@@ -112,9 +115,9 @@ def test_without_jupyter_one_fixed_choice_is_shown(
 
 
 def test_the_fixed_choice_is_always_the_same(record: Record) -> None:
-    explore.two_clips(record)
+    explorers.two_clips(record)
     before = stored(record, "explore_clips")
-    explore.two_clips(record)
+    explorers.two_clips(record)
     assert stored(record, "explore_clips") == before
 
 
@@ -135,8 +138,8 @@ def test_controls_are_left_out_where_they_cannot_be_shown(
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     if not installed:
         monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    assert advice in explore._advice()
-    assert bool(explore._advice()) == bool(advice)
+    assert advice in explorers._advice()
+    assert bool(explorers._advice()) == bool(advice)
 
 
 def test_without_ipywidgets_the_figure_is_shown_all_the_same(
@@ -144,7 +147,7 @@ def test_without_ipywidgets_the_figure_is_shown_all_the_same(
 ) -> None:
     monkeypatch.setenv("MUSICLAB_HEADLESS", "0")
     monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setattr(runs, "_in_notebook", lambda: False)
+    monkeypatch.setattr(records, "_in_notebook", lambda: False)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     EXPLORERS["explore_threshold"](record)
     assert "figure explore_threshold: Pop from 0.50 on" in capsys.readouterr().out
@@ -210,7 +213,7 @@ def test_an_error_is_shown_and_the_next_choice_works(
     shell = SimpleNamespace(kernel=None, showtraceback=lambda error, **_: seen.append(error[1]))
     monkeypatch.setattr("ipywidgets.widgets.widget_output.get_ipython", lambda: shell)
     data = shutil.copytree(record.data, tmp_path / "data")
-    explore.two_clips(runs.open_record("01_visualization", data, 0))
+    explorers.two_clips(records.open_record("01_visualization", data, 0))
     clip = screen.find("first clip")
     good, bad = (value for _, value in clip.options[:2])
     for path in data.glob(f"{GENRE}/train/{bad}.*"):
@@ -235,9 +238,9 @@ def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(
         made.append(mel)
         return np.sin(np.arange(22050)).astype(np.float32)
 
-    monkeypatch.setattr(explore, "approximate_audio", sound)
-    explore.two_clips(record)
-    assert all(label.endswith(explore.APPROXIMATE) for label in screen.labels())
+    monkeypatch.setattr(explorers, "approximate_audio", sound)
+    explorers.two_clips(record)
+    assert all(label.endswith(explorers.APPROXIMATE) for label in screen.labels())
     assert made == [] and "Audio" not in screen.kinds()
     first, _ = (w for w in screen.all() if type(w).__name__ == "Button")
     first.click()
@@ -256,12 +259,12 @@ def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(
     folder = home / ".cache" / "demo"
     folder.mkdir(parents=True)
     (folder / "data").symlink_to(mini_data)
-    record = runs.open_record("01_visualization", demo.demo_dir(), 0)
-    tracks = explore._TrainingClips(mini_data).full
+    record = records.open_record("01_visualization", build.demo_dir(), 0)
+    tracks = explorers._TrainingClips(mini_data).full
     clip = tracks.index[tracks["genre"] == "Classical"][-1]
     (folder / "audio").mkdir()
     soundfile.write(folder / "audio" / f"{clip}.flac", np.zeros(2205), 22050)
-    explore.two_clips(record)
+    explorers.two_clips(record)
     assert screen.find("first clip").options[0] == (f"{clip} (with audio)", clip)
     assert screen.labels()[0] == f"Classical (clip {clip})"
     assert screen.kinds().count("Audio") == 1 and screen.kinds().count("Button") == 1
@@ -271,7 +274,7 @@ def test_ids_of_the_demo_set_mean_nothing_in_other_data(mini_data: Path, home: P
     audio = home / ".cache" / "demo" / "audio"
     audio.mkdir(parents=True)
     (audio / "1000.flac").write_bytes(b"")
-    assert explore._TrainingClips(mini_data).audible == []
+    assert explorers._TrainingClips(mini_data).audible == []
 
 
 # ---- what the pictures say ---------------------------------------------------------------------
@@ -287,17 +290,17 @@ def test_what_is_undefined_is_said(record: Record, screen: Screen) -> None:
 
 def test_a_clip_is_not_its_own_neighbour(mini_data: Path, home: Path) -> None:
     train = genre_splits(mini_data / GENRE, "mel", 0).train
-    seen = explore._SeenByModel(small_cnn(), train, 4, "cpu")
+    seen = explorers._SeenByModel(small_cnn(), train, 4, "cpu")
     for clip in range(len(train)):
         near = seen.nearest(clip)
-        assert clip not in near and len(set(near)) == explore.N_NEIGHBOURS
+        assert clip not in near and len(set(near)) == explorers.N_NEIGHBOURS
         likeness = seen.likeness[clip, near]
         assert (np.diff(likeness) <= 1e-6).all() and likeness.max() <= 1 + 1e-5
 
 
 def test_the_first_clip_shown_is_the_most_confident_error(mini_data: Path, home: Path) -> None:
     train = genre_splits(mini_data / GENRE, "mel", 0).train
-    seen = explore._SeenByModel(small_cnn(), train, 4, "cpu")
+    seen = explorers._SeenByModel(small_cnn(), train, 4, "cpu")
     clip = seen.most_confident_error()
     assert seen.answers[clip] != seen.labels[clip]
     menu = dict((value, text) for text, value in seen.clips_of(seen.labels[clip]))
@@ -313,6 +316,6 @@ def test_a_single_clip_has_no_neighbours_and_is_drawn() -> None:
 
 def test_wrong_choices_are_one_line(record: Record) -> None:
     with pytest.raises(LabError, match="no training clip of genre 'Clasical' .did you mean"):
-        explore.two_clips(record, ["Clasical", "Hip-Hop"])
+        explorers.two_clips(record, ["Clasical", "Hip-Hop"])
     with pytest.raises(LabError, match="do not belong to 6 clips and 2 classes"):
-        explore.threshold(record, TRUE, PROBABILITIES, CLASSES[:2])
+        explorers.threshold(record, TRUE, PROBABILITIES, CLASSES[:2])

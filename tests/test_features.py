@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from helpers import features
-from helpers.settings import LabError
+from helpers.machinery import arrays
+from helpers.machinery.files import LabError
 
 SECONDS = 8
 
@@ -78,8 +79,8 @@ def test_percussive_mask_of_a_clip_shorter_than_the_filter():
 
 def test_shapes_and_ranges(extracted):
     n_frames = 1 + SECONDS * features.SAMPLE_RATE // features.HOP_LENGTH
-    assert extracted.full.shape == (features.N_ROWS, n_frames)
-    assert extracted.beat.shape == (features.N_ROWS, len(extracted.beat_times) + 1)
+    assert extracted.full.shape == (arrays.N_ROWS, n_frames)
+    assert extracted.beat.shape == (arrays.N_ROWS, len(extracted.beat_times) + 1)
     for rows in (extracted.full, extracted.beat):
         assert rows.dtype == np.float32
         assert rows[:128].max() == 0 and rows[:128].min() >= -80
@@ -96,7 +97,7 @@ def test_beats_follow_the_drum(extracted):
 def test_a_steady_tone_without_beats_is_one_column():
     steady = features.extract(_sine(440))
     assert len(steady.beat_times) == 0
-    assert steady.beat.shape == (features.N_ROWS, 1)
+    assert steady.beat.shape == (arrays.N_ROWS, 1)
 
 
 def test_other_sampling_rates_are_resampled(audio, extracted):
@@ -142,7 +143,7 @@ def test_load_audio_mixes_resamples_and_cuts(tmp_path: Path):
 
 
 def test_approximate_audio_has_about_the_mel_spectrogram_it_is_made_from(extracted):
-    mel = extracted.full[: features.N_MELS]
+    mel = extracted.full[: arrays.N_MELS]
     sound = features.approximate_audio(mel, seconds=1.5)
     assert sound.dtype == np.float32 and len(sound) == pytest.approx(1.5 * 22050, abs=512)
     assert np.abs(sound).max() == pytest.approx(0.9)

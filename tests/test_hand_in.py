@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 from tests.small_lab import SmallLab
-from tools import hand_in, pairs
-from tools.members import Member
-from tools.notebooks import Lab, Notebook
-from tools.results import record_digest
-from tools.staleness import stale_results
+from tools.checks import pairs
+from tools.hand_in import command as hand_in
+from tools.lab.notebooks import Lab, Notebook
+from tools.report.members import Member
+from tools.run.results import record_digest
+from tools.run.staleness import stale_results
 
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
 TWO = [Member("Μαρία Παπαδοπούλου", "03112345"), Member("Name Two", "03154321")]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 from tests.conftest import write_mini_data
 from tests.small_lab import (
     ROOT,
@@ -30,7 +30,7 @@ from tests.small_lab import (
     running_in,
     wait_until,
 )
-from tools import tasks
+from tools.run import tasks
 
 DEMO = ("--data", "demo", "--only", "5")
 DEMO_TWO = ("--data", "demo", "--only", "0", "5", "--jobs", "2")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.data import MARKER, data_name
-from helpers.settings import LabError
+from helpers.folders import MARKER, data_name
+from helpers.machinery.files import LabError
 from tests.kaggle_server import KaggleServer
-from tools import kaggle_data
-from tools.notebooks import Lab
-from tools.plan import make_plan
+from tools.kaggle import data as kaggle_data
+from tools.lab.notebooks import Lab
+from tools.run.plan import make_plan
 
 MEBIBYTE = 2**20
 

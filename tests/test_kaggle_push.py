@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from helpers.settings import LabError, load_profile
+from helpers.machinery.files import LabError
+from helpers.machinery.profiles import load_profile
 from tests.kaggle_server import Answer, KaggleServer
-from tools import kaggle_push
-from tools.notebooks import Lab
+from tools.kaggle import push as kaggle_push
+from tools.lab.notebooks import Lab
 
 
 @pytest.fixture

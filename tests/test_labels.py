@@ -17,10 +17,10 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from helpers.settings import load_profile
-from tools import pages
-from tools.commented import uncommented
-from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from helpers.machinery.profiles import load_profile
+from tools.hand_in.commented import uncommented
+from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.run import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = tuple(notebook.name for notebook in LAB_NOTEBOOKS)

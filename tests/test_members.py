@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.settings import LabError
-from tools.members import Member, parse_members
+from helpers.machinery.files import LabError
+from tools.report.members import Member, parse_members
 
 
 def test_one_or_two_members_in_any_alphabet() -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from helpers import models
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 
 LENGTHS = torch.tensor([9, 4, 13, 1])
 

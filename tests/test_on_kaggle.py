@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import kaggle_push
-from tools.notebooks import Lab
+from tools.kaggle import push as kaggle_push
+from tools.lab.notebooks import Lab
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 

@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import pages
-from tools.results import Row
-from tools.run_folder import Paths
+from tools.lab.run_folder import Paths
+from tools.run import pages
+from tools.run.results import Row
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n not really").decode()
 PROSE = r"""# The LSTM on *mel*

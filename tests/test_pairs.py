@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import pairs
+from tools.checks import pairs
 
 SCRIPT = """\
 # ---

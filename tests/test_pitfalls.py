@@ -16,11 +16,13 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import data as lab_data
-from helpers import datasets, evaluation, models, training
-from helpers.data import AXES, GENRE, GENRE_BEAT, MULTITASK
+from helpers import datasets, evaluation, folders, models, training
 from helpers.datasets import SpectrogramDataset
-from helpers.settings import LabError, load_profile, seed_everything
+from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK
+from helpers.machinery import arrays, batches
+from helpers.machinery.files import LabError
+from helpers.machinery.process import seed_everything
+from helpers.machinery.profiles import load_profile
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "py").glob("[01]*.py"))
@@ -80,12 +82,12 @@ def test_file_names_in_label_files_are_not_taken_literally(mini_data: Path) -> N
         labels = (mini_data / folder / f"{split}_labels.txt").read_text().splitlines()[1:]
         named = [line.split("\t")[0] for line in labels]
         assert not any((mini_data / folder / split / name).exists() for name in named)
-        assert len(lab_data.read_tracks(mini_data / folder, split)) == len(named)
+        assert len(folders.read_clips(mini_data / folder, split)) == len(named)
 
 
 def test_the_first_affect_axis_is_an_axis(mini_data: Path) -> None:
     """Selected by the truth of its index 0, valence would fall into the genre branch."""
-    tracks = lab_data.read_tracks(mini_data / MULTITASK, "train")
+    tracks = folders.read_clips(mini_data / MULTITASK, "train")
     for axis in AXES:
         dataset = SpectrogramDataset(mini_data / MULTITASK, axes=axis)
         np.testing.assert_allclose(dataset.labels, tracks[axis], rtol=1e-6)
@@ -107,7 +109,7 @@ def test_full_clips_are_full(mini_data: Path) -> None:
     """Not their first 150 frames, 3.5 of 30 seconds."""
     dataset = SpectrogramDataset(mini_data / GENRE)
     for index in range(len(dataset)):
-        stored = lab_data.read_array(dataset.tracks["path"][index])
+        stored = arrays.read_array(dataset.tracks["path"][index])
         assert dataset[index][2] == stored.shape[1] == len(dataset[index][0])
     for notebook in NOTEBOOKS:
         assert "max_frames=" not in code_of(notebook) or notebook.stem == "04_histograms"
@@ -236,7 +238,7 @@ class Watched(nn.Module):
         return self.norm(self.layer(x.mean(1)))
 
 
-def batch(seed: int = 0) -> datasets.Batch:
+def batch(seed: int = 0) -> batches.Batch:
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(8, 5, 4, generator=generator)
     return x, torch.randint(0, 3, (8,), generator=generator), torch.full((8,), 5)

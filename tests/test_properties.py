@@ -26,11 +26,11 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from torch.utils.data import Subset
 
-from helpers import data, models
-from helpers.data import AXES, GENRE, GENRES, MULTITASK, MULTITASK_BEAT
+from helpers import folders, models
 from helpers.datasets import BandScaler, SpectrogramDataset, make_loader
-from helpers.evaluation import predict
-from helpers.settings import LabError
+from helpers.folders import AXES, GENRE, GENRES, MULTITASK, MULTITASK_BEAT
+from helpers.machinery.files import LabError
+from helpers.training import predict
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -347,12 +347,12 @@ class Reader:
 
 
 GENRE_FILE = Reader(
-    data.read_genre_labels, "\t", "Id\tGenre", ["genre"],
+    folders.read_genre_labels, "\t", "Id\tGenre", ["genre"],
     st.sampled_from(GENRES).map(lambda genre: [genre]),
 )  # fmt: skip
 NUMBERS = st.one_of(st.floats(0, 1).map(lambda value: f"{value:.3g}"), st.sampled_from(ODD_NUMBERS))
 AFFECT_FILE = Reader(
-    data.read_affect_labels, ",", "Id,valence,energy,danceability", list(AXES),
+    folders.read_affect_labels, ",", "Id,valence,energy,danceability", list(AXES),
     st.lists(NUMBERS, min_size=3, max_size=3),
 )  # fmt: skip
 READERS = st.sampled_from([GENRE_FILE, AFFECT_FILE])
@@ -505,7 +505,7 @@ def test_every_oddity_is_read_as_python_reads_it_or_refused(
 def named_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with files for all IDS but the last one, and without label files."""
     folder = tmp_path_factory.mktemp("tracks")
-    for split in (folder / name / split for name in (GENRE, MULTITASK) for split in data.SPLITS):
+    for split in (folder / name / split for name in (GENRE, MULTITASK) for split in folders.SPLITS):
         split.mkdir(parents=True)
         for number, name in enumerate(IDS[:-1]):
             (split / f"{name}.fused.full.npy{'.gz' if number % 2 else ''}").touch()
@@ -514,7 +514,7 @@ def named_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @CONTENTS
 @examples(80)
-@given(drawn=st.data(), reader=READERS, split=st.sampled_from(data.SPLITS))
+@given(drawn=st.data(), reader=READERS, split=st.sampled_from(folders.SPLITS))
 def test_any_tracks_table_names_files_that_are_there(
     named_clips: Path, contents: Contents, drawn: st.DataObject, reader: Reader, split: str
 ) -> None:
@@ -523,7 +523,7 @@ def test_any_tracks_table_names_files_that_are_there(
     content = drawn.draw(contents(reader))
     labels.write_bytes(content)
     rows, n_bad = reader.rows_of(content)
-    tracks = read_or_none(labels, data.read_tracks, folder, split)
+    tracks = read_or_none(labels, folders.read_clips, folder, split)
     there = all(row[0] in IDS[:-1] for row in rows)
     assert (tracks is not None) == (rows != [] and n_bad == 0 and there), rows
     if tracks is not None:

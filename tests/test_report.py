@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 from tests.fake_run import write_run, write_summary
-from tools.labels import read_labels
+from tools.checks.labels import read_labels
 from tools.report import prompts, typeset
 from tools.report.command import main
 from tools.report.markdown import kit_answers
@@ -182,7 +182,7 @@ def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run: Path) 
 
 @pytest.mark.parametrize("label", ["2α", "4β", "6 questions", "7γ", "9α", "10α"])
 def test_the_kit_has_an_answer_to_what_the_handout_asks(label: str) -> None:
-    from tools.notebooks import Lab
+    from tools.lab.notebooks import Lab
 
     notebook = next(row.notebook for row in read_labels() if row.name == label)
     texts = " ".join(kit_answers(Lab(), notebook, label))

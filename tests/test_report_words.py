@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.settings import LabError
-from tools.labels import read_labels
+from helpers.machinery.files import LabError
+from tools.checks.labels import read_labels
 from tools.report import prompts
 from tools.report.blocks import Measure, PValue, Sentence
 from tools.report.references import LINKS, handout_links

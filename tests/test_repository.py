@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[1]
 HELPERS = sorted((ROOT / "helpers").glob("*.py"))

@@ -19,17 +19,18 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 from tests.small_lab import HELPER, NAMES, SmallLab, offspring, running_in, wait_until
-from tools import execute, processes, run_folder, tasks
-from tools import lab as command_line
-from tools import plan as plans
-from tools.display import LiveDisplay, print_left_out
-from tools.notebooks import Lab
-from tools.plan import make_plan
-from tools.results import RESULT_COLUMNS, WAITING, Row
-from tools.run_folder import opened, remove_old_runs
-from tools.tasks import task_states
+from tools.lab import run_folder
+from tools.lab.notebooks import Lab
+from tools.lab.run_folder import opened, remove_old_runs
+from tools.run import command as command_line
+from tools.run import execute, processes, tasks
+from tools.run import plan as plans
+from tools.run.display import LiveDisplay, print_left_out
+from tools.run.plan import make_plan
+from tools.run.results import RESULT_COLUMNS, WAITING, Row
+from tools.run.tasks import task_states
 
 
 @pytest.fixture
@@ -522,7 +523,7 @@ def test_the_kernel_is_this_interpreter(small: SmallLab, monkeypatch: pytest.Mon
 
 
 def test_results_have_the_columns_that_notebooks_write() -> None:
-    from helpers.runs import RESULT_COLUMNS as WRITTEN
+    from helpers.notebook.records import RESULT_COLUMNS as WRITTEN
 
     assert list(RESULT_COLUMNS) == list(WRITTEN)
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import data as lab_data
-from helpers import models, runs
+from helpers import folders, models
 from helpers.datasets import BandScaler
 from helpers.evaluation import Comparison, Score
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
+from helpers.notebook import checkpoints, records, showing
 
 SPEC = {
     "backbone": "lstm",
@@ -38,12 +38,12 @@ def data(tmp_path: Path) -> Path:
 
 
 def make_data(folder: Path, labels: str = "Id\tGenre\n") -> Path:
-    (folder / lab_data.GENRE).mkdir(parents=True)
-    (folder / lab_data.GENRE / "train_labels.txt").write_text(labels)
+    (folder / folders.GENRE).mkdir(parents=True)
+    (folder / folders.GENRE / "train_labels.txt").write_text(labels)
     return folder
 
 
-def store_model(record: runs.Record, name: str = "lstm", seed: int = 0) -> tuple[Path, np.ndarray]:
+def store_model(record: records.Record, name: str = "lstm", seed: int = 0) -> tuple[Path, np.ndarray]:
     """Store a model in the record; returns its path and what it predicts."""
     torch.manual_seed(seed)
     model = models.build_model(SPEC).eval()
@@ -55,7 +55,7 @@ def store_model(record: runs.Record, name: str = "lstm", seed: int = 0) -> tuple
         return path, model(X, LENGTHS).numpy()
 
 
-def predictions(checkpoint: runs.Checkpoint) -> np.ndarray:
+def predictions(checkpoint: checkpoints.Checkpoint) -> np.ndarray:
     with torch.no_grad():
         return checkpoint.model(X, LENGTHS).numpy()
 
@@ -64,8 +64,8 @@ def predictions(checkpoint: runs.Checkpoint) -> np.ndarray:
 
 
 def test_a_checkpoint_comes_back_as_it_was_stored(home: Path, data: Path) -> None:
-    _, before = store_model(runs.open_record("05_lstm", data, 0))
-    reader = runs.open_record("06_metrics", data, 0)
+    _, before = store_model(records.open_record("05_lstm", data, 0))
+    reader = records.open_record("06_metrics", data, 0)
     loaded = reader.load_checkpoint("05_lstm", "lstm", head="classifier", feature="chroma")
     np.testing.assert_array_equal(predictions(loaded), before)
     assert not loaded.model.training
@@ -83,7 +83,7 @@ def test_a_cnn_with_its_batch_norm_statistics_comes_back(home: Path, data: Path)
     model = models.build_model(spec)
     model(torch.randn(3, 20, 128), torch.tensor([20, 20, 18]))  # moves the statistics
     scaler = BandScaler(np.zeros(128, np.float32), np.ones(128, np.float32))
-    record = runs.open_record("10_multitask", data, 0)
+    record = records.open_record("10_multitask", data, 0)
     record.save_checkpoint("cnn", model, spec, feature="mel", scaler=scaler, axes=["a", "b"])
     loaded = record.load_checkpoint("10_multitask", "cnn").model
     for name, value in model.state_dict().items():
@@ -91,7 +91,7 @@ def test_a_cnn_with_its_batch_norm_statistics_comes_back(home: Path, data: Path)
 
 
 def test_a_missing_checkpoint_names_the_notebook_to_run(home: Path, data: Path) -> None:
-    record = runs.open_record("06_metrics", data, 0)
+    record = records.open_record("06_metrics", data, 0)
     with pytest.raises(LabError) as caught:
         record.load_checkpoint("05_lstm", "lstm_mel_full")
     message = str(caught.value)
@@ -101,7 +101,7 @@ def test_a_missing_checkpoint_names_the_notebook_to_run(home: Path, data: Path) 
 
 
 def test_a_checkpoint_that_was_cut_short_is_refused(home: Path, data: Path) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     path, _ = store_model(record)
     whole = path.read_bytes()
     for content in (whole[:-50], whole[:30], b"", b"no safetensors at all"):
@@ -148,7 +148,7 @@ def rewrite_header(path: Path, change: dict[str, object] | None) -> None:
 def test_a_checkpoint_of_another_model_is_refused(
     home: Path, data: Path, change: dict[str, object] | None, message: str
 ) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     path, _ = store_model(record)
     rewrite_header(path, change)
     with pytest.raises(LabError, match=message) as caught:
@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_model_is_refused(
 
 
 def test_another_head_or_feature_than_asked_for_is_refused(home: Path, data: Path) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     store_model(record)
     with pytest.raises(LabError, match="head 'classifier', expected 'regressor'; run notebook 05"):
         record.load_checkpoint("05_lstm", "lstm", head="regressor")
@@ -167,7 +167,7 @@ def test_another_head_or_feature_than_asked_for_is_refused(home: Path, data: Pat
 
 def test_a_checkpoint_of_another_list_of_classes_is_refused(home: Path, data: Path) -> None:
     """As after an edit of the class mapping: the data are the same, the names are not."""
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     store_model(record)
     assert record.load_checkpoint("05_lstm", "lstm", classes=("a", "b", "c")).classes == [*"abc"]
     expected = r"classes \['a', 'b', 'c'\], expected \['a', 'c', 'b'\]; run notebook 05_lstm again"
@@ -177,18 +177,18 @@ def test_a_checkpoint_of_another_list_of_classes_is_refused(home: Path, data: Pa
 
 def test_a_model_s_bands_are_those_of_its_feature(home: Path, data: Path) -> None:
     spec = {"backbone": "lstm", "backbone_options": {"n_features": 7}, "head": "regressor"}
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     path = record.save_checkpoint(
         "lstm", models.build_model(spec), spec, feature="chroma", scaler=SCALER
     )
     with pytest.raises(LabError, match="model takes 7 bands, but feature 'chroma' has 12; run"):
-        runs.read_checkpoint(path)
+        checkpoints.read_checkpoint(path)
 
 
 def test_what_was_made_with_other_data_is_not_taken(home: Path, data: Path, tmp_path: Path) -> None:
-    store_model(runs.open_record("05_lstm", data, 0))
+    store_model(records.open_record("05_lstm", data, 0))
     other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
-    reader = runs.open_record("06_metrics", other, 0)
+    reader = records.open_record("06_metrics", other, 0)
     with pytest.raises(LabError, match="was made with other data; run notebook 05_lstm first"):
         reader.load_checkpoint("05_lstm", "lstm")
 
@@ -197,17 +197,17 @@ def test_an_old_checkpoint_does_not_become_one_of_the_new_data(
     home: Path, data: Path, tmp_path: Path
 ) -> None:
     """The notebook was begun again with other data and stopped before it stored anything."""
-    store_model(runs.open_record("05_lstm", data, 0))
+    store_model(records.open_record("05_lstm", data, 0))
     other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
-    runs.open_record("05_lstm", other, 0)
+    records.open_record("05_lstm", other, 0)
     with pytest.raises(LabError, match="run notebook 05_lstm first"):
-        runs.open_record("06_metrics", other, 0).load_checkpoint("05_lstm", "lstm")
+        records.open_record("06_metrics", other, 0).load_checkpoint("05_lstm", "lstm")
 
 
 def test_a_record_without_its_description_is_not_taken(home: Path, data: Path) -> None:
-    path, _ = store_model(runs.open_record("05_lstm", data, 0))
+    path, _ = store_model(records.open_record("05_lstm", data, 0))
     about = path.parents[1] / "record.json"
-    reader = runs.open_record("06_metrics", data, 0)
+    reader = records.open_record("06_metrics", data, 0)
     for damage in (lambda: about.write_text('{"notebook": "05'), about.unlink):
         damage()
         with pytest.raises(LabError, match="run notebook 05_lstm first"):
@@ -221,11 +221,11 @@ def test_a_named_run_reads_only_its_own_results(
     home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUSICLAB_RUN", "first")
-    store_model(runs.open_record("05_lstm", data, 0))
+    store_model(records.open_record("05_lstm", data, 0))
     (home / "runs" / "latest").symlink_to("first")
     monkeypatch.setenv("MUSICLAB_RUN", "second")
     with pytest.raises(LabError, match="second/records/05_lstm.*not there"):
-        runs.open_record("06_metrics", data, 0).load_checkpoint("05_lstm", "lstm")
+        records.open_record("06_metrics", data, 0).load_checkpoint("05_lstm", "lstm")
 
 
 @pytest.mark.parametrize("link", [True, False])
@@ -233,27 +233,27 @@ def test_by_hand_the_newest_run_serves_as_a_link_or_a_text_file(
     home: Path, data: Path, monkeypatch: pytest.MonkeyPatch, link: bool
 ) -> None:
     monkeypatch.setenv("MUSICLAB_RUN", "tuesday")
-    _, before = store_model(runs.open_record("05_lstm", data, 0))
+    _, before = store_model(records.open_record("05_lstm", data, 0))
     monkeypatch.delenv("MUSICLAB_RUN")
-    assert runs.newest_run() is None
+    assert records.newest_run() is None
     latest = home / "runs" / "latest"
     latest.symlink_to("tuesday") if link else latest.write_text("tuesday\n")
-    assert runs.newest_run() == home / "runs" / "tuesday"
-    reader = runs.open_record("06_metrics", data, 0)
+    assert records.newest_run() == home / "runs" / "tuesday"
+    reader = records.open_record("06_metrics", data, 0)
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), before)
-    _, own = store_model(runs.open_record("05_lstm", data, 0), seed=1)  # my own comes first
+    _, own = store_model(records.open_record("05_lstm", data, 0), seed=1)  # my own comes first
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), own)
 
 
 def test_on_kaggle_another_kernel_s_output_is_found(
     home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, before = store_model(runs.open_record("05_lstm", data, 0))
+    path, before = store_model(records.open_record("05_lstm", data, 0))
     mounted = tmp_path / "kaggle" / "my-kernel" / "runs" / "interactive" / "records"
     mounted.mkdir(parents=True)
     path.parents[1].rename(mounted / "05_lstm")
-    monkeypatch.setattr(runs, "KAGGLE_INPUT", tmp_path / "kaggle")
-    reader = runs.open_record("06_metrics", data, 0)
+    monkeypatch.setattr(records, "KAGGLE_INPUT", tmp_path / "kaggle")
+    reader = records.open_record("06_metrics", data, 0)
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), before)
 
 
@@ -261,17 +261,17 @@ def test_of_two_kernels_outputs_the_one_that_was_made_last_wins(
     home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what the records say: when a folder was mounted tells nothing."""
-    monkeypatch.setattr(runs, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(records, "KAGGLE_INPUT", tmp_path / "kaggle")
     stored = {}
     for number, (kernel, year) in enumerate((("b-new", 2026), ("c-old", 2024), ("a-old", 2025))):
-        path, stored[kernel] = store_model(runs.open_record("05_lstm", data, 0), seed=number)
+        path, stored[kernel] = store_model(records.open_record("05_lstm", data, 0), seed=number)
         about = path.parents[1] / "record.json"
         text = re.sub(r'"started": "\d{4}', f'"started": "{year}', about.read_text())
         about.write_text(text)
         mounted = tmp_path / "kaggle" / kernel / "runs" / "interactive" / "records"
         mounted.mkdir(parents=True)
         path.parents[1].rename(mounted / "05_lstm")
-    reader = runs.open_record("06_metrics", data, 0)
+    reader = records.open_record("06_metrics", data, 0)
     found = predictions(reader.load_checkpoint("05_lstm", "lstm"))
     np.testing.assert_array_equal(found, stored["b-new"])
 
@@ -282,12 +282,12 @@ SCORES = {"accuracy": Score(0.5, 0.4, 0.6), "macro F1": Score(0.3, 0.2, 0.4)}
 
 
 def test_results_have_one_row_per_model_feature_test_set_and_metric(home: Path, data: Path) -> None:
-    record = runs.open_record("06_metrics", data, seed=3)
+    record = records.open_record("06_metrics", data, seed=3)
     record.add_scores("lstm", "mel", "genre test (full)", {"accuracy": Score(0.1, 0, 0.2)}, 9)
     record.add_scores("lstm", "mel", "genre test (full)", SCORES, 9)  # the cell was run again
     record.add_scores("lstm", "mel", "genre test (beat)", SCORES, 9)
     stored = pd.read_csv(record.folder / "results.csv")
-    assert tuple(stored.columns) == runs.RESULT_COLUMNS
+    assert tuple(stored.columns) == records.RESULT_COLUMNS
     assert len(stored) == 4
     row = stored.iloc[0].to_dict()
     assert row == {
@@ -298,7 +298,7 @@ def test_results_have_one_row_per_model_feature_test_set_and_metric(home: Path, 
 
 
 def test_affect_scores_are_stored_per_axis_and_as_their_mean(home: Path, data: Path) -> None:
-    record = runs.open_record("08_regression", data, 0)
+    record = records.open_record("08_regression", data, 0)
     true = np.random.default_rng(0).uniform(size=(9, 3))
     scores = record.add_affect_scores("svr", "mel", true, true)
     assert scores["mean"].value == pytest.approx(1)
@@ -311,7 +311,7 @@ def test_affect_scores_are_stored_per_axis_and_as_their_mean(home: Path, data: P
 
 
 def test_an_undefined_score_is_stored_as_an_empty_value(home: Path, data: Path) -> None:
-    record = runs.open_record("08_regression", data, 0)
+    record = records.open_record("08_regression", data, 0)
     record.add_scores("x", "mel", "held-out", {"Spearman": Score(math.nan, reason="equal")}, 9)
     assert ",Spearman,,,,0,9" in (record.folder / "results.csv").read_text()
 
@@ -319,19 +319,19 @@ def test_an_undefined_score_is_stored_as_an_empty_value(home: Path, data: Path) 
 def test_comparisons_are_told_and_stored_as_rows(
     home: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = runs.open_record("07_cnn", data, 0)
+    record = records.open_record("07_cnn", data, 0)
     undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
     clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
     compared = {("CNN", "SVM"): clear, ("CNN", "constant"): undefined}
     for _ in range(2):  # a cell that is run again adds nothing
         record.add_comparisons(compared, "accuracy")
     table = record.load_table("07_cnn", "comparisons")
-    assert tuple(table.columns) == runs.COMPARISON_COLUMNS and len(table) == 2
+    assert tuple(table.columns) == records.COMPARISON_COLUMNS and len(table) == 2
     assert table.loc[0, ["difference", "low", "high", "p", "p_holm"]].tolist() == [
         0.1, 0.05, 0.15, 0.004, 0.008,
     ]  # fmt: skip
     assert table.loc[1, "undefined"] == "all predictions are equal"
-    runs.tell_comparisons(compared, "accuracy")
+    showing.tell_comparisons(compared, "accuracy")
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("- CNN is 0.100 above SVM in accuracy (95 % interval")
     assert second == "- CNN and constant cannot be compared: all predictions are equal."
@@ -341,7 +341,7 @@ def test_the_results_of_a_run_are_joined(
     home: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for notebook in ("06_metrics", "07_cnn"):
-        record = runs.open_record(notebook, data, 0)
+        record = records.open_record(notebook, data, 0)
         record.add_scores("m", "mel", "genre test (full)", SCORES, 9)
         record.finish(key_metric="accuracy 0.50")
     joined = pd.read_csv(home / "runs" / "interactive" / "results.csv")
@@ -352,12 +352,12 @@ def test_the_results_of_a_run_are_joined(
 
 
 def test_a_run_without_results_has_an_empty_table(home: Path) -> None:
-    table = runs.collect_results(home / "runs" / "empty")
-    assert table.empty and tuple(table.columns) == runs.RESULT_COLUMNS
+    table = records.collect_results(home / "runs" / "empty")
+    assert table.empty and tuple(table.columns) == records.RESULT_COLUMNS
 
 
 def test_values_add_up(home: Path, data: Path) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     record.save_values(best_lstm={"name": "a"})
     record.save_values(count=3)
     assert record.load_value("05_lstm", "best_lstm") == {"name": "a"}
@@ -367,13 +367,13 @@ def test_values_add_up(home: Path, data: Path) -> None:
 
 
 def test_tables_keep_clip_ids_as_text(home: Path, data: Path) -> None:
-    record = runs.open_record("08_regression", data, 0)
+    record = records.open_record("08_regression", data, 0)
     record.save_table("affect_split", pd.DataFrame({"id": ["007", "12"], "part": ["train", "val"]}))
     assert record.load_table("08_regression", "affect_split")["id"].tolist() == ["007", "12"]
 
 
 def test_predictions_come_back_for_the_clips_that_are_asked_for(home: Path, data: Path) -> None:
-    record = runs.open_record("08_regression", data, 0)
+    record = records.open_record("08_regression", data, 0)
     record.save_predictions("svr", ["7", "8"], np.array([[0.1, 0.2], [0.3, 0.4]]), ["a", "b"])
     loaded = record.load_predictions("08_regression", "svr", ["8", "7"], ["b"])
     assert loaded.tolist() == [[0.4], [0.2]]
@@ -384,12 +384,12 @@ def test_predictions_come_back_for_the_clips_that_are_asked_for(home: Path, data
 
 @pytest.mark.parametrize("content", [b"", b'a,b\n1,"', b"id,a\n1,2,3\n4\n1,2,3,4,5\n", b"\xff\xfe"])
 def test_a_damaged_table_is_named(home: Path, data: Path, content: bytes) -> None:
-    record = runs.open_record("08_regression", data, 0)
+    record = records.open_record("08_regression", data, 0)
     (record.folder / "results.csv").write_bytes(content)
     for read in (
         lambda: record.load_table("08_regression", "results"),
         lambda: record.load_predictions("08_regression", "results", ["1"], ["a"]),
-        lambda: runs.collect_results(record.folder.parents[1]),
+        lambda: records.collect_results(record.folder.parents[1]),
     ):
         with pytest.raises(
             LabError, match="results.csv: no whole table .*run notebook 08_reg"
@@ -400,7 +400,7 @@ def test_a_damaged_table_is_named(home: Path, data: Path, content: bytes) -> Non
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"[1]", b"\xff"])
 def test_damaged_values_are_named(home: Path, data: Path, content: bytes) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     (record.folder / "values.json").write_bytes(content)
     with pytest.raises(LabError, match="values.json: no whole JSON .*run notebook 05_lstm again"):
         record.load_value("05_lstm", "best_lstm")
@@ -410,7 +410,7 @@ def test_damaged_values_are_named(home: Path, data: Path, content: bytes) -> Non
 
 
 def test_a_figure_without_alt_text_is_refused(home: Path, data: Path) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     figure = plt.figure()
     with pytest.raises(LabError, match="figure 'curves' has no alt text"):
         record.show(figure, "curves")
@@ -422,25 +422,25 @@ def test_a_figure_may_take_the_place_of_one_that_is_shown_and_not_of_the_stored_
     home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[str, str] = {}
-    monkeypatch.setattr(runs, "_in_notebook", lambda: True)
+    monkeypatch.setattr(records, "_in_notebook", lambda: True)
     for name in ("display", "update_display"):
         show = lambda image, display_id: shown.update({display_id: image.alt})  # noqa: E731
         monkeypatch.setattr(f"IPython.display.{name}", show)
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     record.show(plt.figure(label="One."), "curves", display_id="here")
     before = (record.folder / "figures" / "curves.png").read_bytes()
-    runs.replace_shown(plt.figure(label="Another."), "here")
+    showing.replace_shown(plt.figure(label="Another."), "here")
     assert shown == {"here": "Another."}
     assert (record.folder / "figures" / "curves.png").read_bytes() == before
     with pytest.raises(LabError, match="has no alt text"):
-        runs.replace_shown(plt.figure(), "here")
+        showing.replace_shown(plt.figure(), "here")
     plt.close("all")
 
 
 def test_a_figure_is_stored_with_its_alt_text(
     home: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     figure, ax = plt.subplots()
     ax.plot([1, 2])
     figure.set_label("A line that rises.")
@@ -458,25 +458,25 @@ def test_a_figure_is_stored_with_its_alt_text(
 
 
 def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]) -> None:
-    runs.tell("The **CNN** wins.")
-    runs.show_table(pd.DataFrame({"value": [0.123456]}, index=["a"]))
-    runs.show_source(models.time_mask)
+    showing.tell("The **CNN** wins.")
+    showing.show_table(pd.DataFrame({"value": [0.123456]}, index=["a"]))
+    showing.show_source(models.time_mask)
     printed = capsys.readouterr().out
     assert "The **CNN** wins." in printed and "0.123\n" in printed
     assert "def time_mask(lengths" in printed
 
 
 def test_what_a_killed_process_left_is_removed(home: Path, data: Path) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     path, _ = store_model(record)
     left = path.with_name(f".{path.name}.{2**22 + 1}.abcdefgh.part")  # above any process's number
     left.write_text("half")
-    runs.open_record("05_lstm", data, 0)
+    records.open_record("05_lstm", data, 0)
     assert path.is_file() and not left.exists()
 
 
 def test_nothing_half_written_stays_in_a_record(home: Path, data: Path) -> None:
-    record = runs.open_record("05_lstm", data, 0)
+    record = records.open_record("05_lstm", data, 0)
     store_model(record)
     record.add_scores("m", "mel", "test", SCORES, 9)
     assert not [path for path in home.rglob("*") if path.name.endswith(".part")]

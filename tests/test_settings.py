@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import settings
-from helpers.settings import LabError
+from helpers.machinery import files, process, profiles
+from helpers.machinery.files import LabError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,32 +31,32 @@ def profile_file(folder: Path, text: str) -> str:
 
 
 def test_the_kit_has_three_profiles_and_all_can_be_loaded() -> None:
-    assert settings.profile_names() == ["demo", "full", "smoke"]
-    for name in settings.profile_names():
-        profile = settings.load_profile(name)
+    assert profiles.profile_names() == ["demo", "full", "smoke"]
+    for name in profiles.profile_names():
+        profile = profiles.load_profile(name)
         assert profile.name == name
         assert {"data", "device", "seed"} <= set(profile.parameters("05_lstm"))
         assert profile.timeout_minutes("05_lstm") > 0
 
 
 def test_all_profiles_have_the_same_parameters_for_every_notebook() -> None:
-    demo = settings.load_profile("demo")
+    demo = profiles.load_profile("demo")
     notebooks = [name for name in demo.sections if name[0].isdigit()]
     assert len(notebooks) == 10
-    for name in settings.profile_names():
+    for name in profiles.profile_names():
         for notebook in notebooks:
-            parameters = settings.load_profile(name).parameters(notebook)
+            parameters = profiles.load_profile(name).parameters(notebook)
             assert set(parameters) == set(demo.parameters(notebook)), (name, notebook)
 
 
 def test_an_unknown_profile_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(LabError, match=r"unknown profile 'dmeo' \(did you mean 'demo'\?\).*full"):
-        settings.load_profile("dmeo")
+        profiles.load_profile("dmeo")
 
 
 def test_a_profile_of_ones_own_keeps_the_demo_values_of_what_it_leaves_out(tmp_path: Path) -> None:
     name = profile_file(tmp_path, "all: {seed: 7}\n05_lstm: {epochs: 3}\n")
-    own, demo = settings.load_profile(name), settings.load_profile("demo")
+    own, demo = profiles.load_profile(name), profiles.load_profile("demo")
     assert own.name == "mine"
     expected = {**demo.parameters("05_lstm"), "seed": 7, "epochs": 3}
     assert own.parameters("05_lstm") == expected
@@ -98,43 +98,43 @@ def test_a_profile_of_ones_own_keeps_the_demo_values_of_what_it_leaves_out(tmp_p
 )
 def test_a_bad_profile_is_refused_with_its_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(LabError, match=message) as caught:
-        settings.load_profile(profile_file(tmp_path, text))
+        profiles.load_profile(profile_file(tmp_path, text))
     assert "mine.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_profile_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="absent.yaml: no such profile file; give one that exists"):
-        settings.load_profile(str(tmp_path / "absent.yaml"))
+        profiles.load_profile(str(tmp_path / "absent.yaml"))
     path = tmp_path / "latin.yaml"
     path.write_bytes("all: {seed: 1}\n# f\u00fcnf".encode("latin-1"))
     with pytest.raises(LabError, match="latin.yaml:2: no UTF-8 text; save the file as UTF-8"):
-        settings.load_profile(str(path))
+        profiles.load_profile(str(path))
 
 
 def test_a_whole_number_may_stand_for_a_real_one(tmp_path: Path) -> None:
     name = profile_file(tmp_path, "05_lstm: {learning_rate: 1}")
-    assert settings.load_profile(name).parameters("05_lstm")["learning_rate"] == 1
+    assert profiles.load_profile(name).parameters("05_lstm")["learning_rate"] == 1
 
 
 def test_yaml_cannot_run_code(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     name = profile_file(tmp_path, f"all: !!python/object/apply:os.mkdir ['{marker}']")
     with pytest.raises(LabError, match="no valid YAML"):
-        settings.load_profile(name)
+        profiles.load_profile(name)
     assert not marker.exists()
 
 
 def test_the_time_limit_may_differ_by_notebook(tmp_path: Path) -> None:
     text = "runner: {timeout_minutes: {default: 5, 05_lstm: 40}}"
-    profile = settings.load_profile(profile_file(tmp_path, text))
+    profile = profiles.load_profile(profile_file(tmp_path, text))
     assert profile.timeout_minutes("05_lstm") == 40
     assert profile.timeout_minutes("06_metrics") == 5
 
 
 def test_without_a_profile_a_notebook_keeps_its_own_parameters() -> None:
     namespace = {"notebook": "06_metrics", "seed": 3}
-    settings.apply_profile(namespace)
+    profiles.apply_profile(namespace)
     assert namespace == {"notebook": "06_metrics", "seed": 3}
 
 
@@ -143,7 +143,7 @@ def test_a_profile_replaces_parameters_and_says_so(
 ) -> None:
     monkeypatch.setenv("MUSICLAB_PROFILE", "smoke")
     namespace = {"notebook": "06_metrics", "data": "x", "device": "", "seed": 3, "batch_size": 1}
-    settings.apply_profile(namespace)
+    profiles.apply_profile(namespace)
     assert namespace == {
         "notebook": "06_metrics", "data": "auto", "device": "cpu", "seed": 0, "batch_size": 32,
     }  # fmt: skip
@@ -155,7 +155,7 @@ def test_a_parameter_that_the_notebook_does_not_have_is_an_error(
 ) -> None:
     monkeypatch.setenv("MUSICLAB_PROFILE", "smoke")
     with pytest.raises(LabError, match="06_metrics has no parameter batch_size"):
-        settings.apply_profile({"notebook": "06_metrics", "data": "", "device": "", "seed": 0})
+        profiles.apply_profile({"notebook": "06_metrics", "data": "", "device": "", "seed": 0})
 
 
 # ---- seeds, device, progress -------------------------------------------------------------------
@@ -163,7 +163,7 @@ def test_a_parameter_that_the_notebook_does_not_have_is_an_error(
 
 def test_a_seed_fixes_all_random_numbers() -> None:
     def draw() -> tuple[float, float, float]:
-        settings.seed_everything(5)
+        process.seed_everything(5)
         return random.random(), float(np.random.rand()), float(torch.rand(1))
 
     assert draw() == draw()
@@ -171,27 +171,27 @@ def test_a_seed_fixes_all_random_numbers() -> None:
 
 def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert settings.pick_device("auto") == settings.pick_device("cpu") == torch.device("cpu")
+    assert process.pick_device("auto") == process.pick_device("cpu") == torch.device("cpu")
     with pytest.raises(LabError, match="'cuda' is not available here; use --device auto or cpu"):
-        settings.pick_device("cuda")
+        process.pick_device("cuda")
     with pytest.raises(LabError, match="unknown device 'gpu'; known: auto, cpu, cuda"):
-        settings.pick_device("gpu")
+        process.pick_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert settings.pick_device("auto") == torch.device("cuda")
-    assert settings.pick_device("cuda:1") == torch.device("cuda:1")
+    assert process.pick_device("auto") == torch.device("cuda")
+    assert process.pick_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(LabError, match="unknown device 'cuda:first'"):
-        settings.pick_device("cuda:first")
+        process.pick_device("cuda:first")
     with pytest.raises(LabError, match="'cuda:2' is not available here.*from 0, and there are 2"):
-        settings.pick_device("cuda:2")
+        process.pick_device("cuda:2")
 
 
 def test_progress_is_reported_only_when_somebody_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.report_progress(epoch=1)  # no listener: nothing happens
+    process.report_progress(epoch=1)  # no listener: nothing happens
     monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
-    settings.report_progress(epoch=2, train_loss=0.5)
+    process.report_progress(epoch=2, train_loss=0.5)
     assert (tmp_path / "progress.json").read_text() == '{"epoch": 2, "train_loss": 0.5}'
 
 
@@ -199,14 +199,14 @@ def test_progress_is_reported_only_when_somebody_listens(
 
 
 def test_caches_and_runs_lie_below_the_home(home: Path) -> None:
-    assert settings.cache_dir() == home / ".cache"
-    assert settings.runs_dir() == home / "runs"
+    assert files.cache_dir() == home / ".cache"
+    assert files.runs_dir() == home / "runs"
     assert (home / ".cache").is_dir() and (home / "runs").is_dir()
 
 
 def test_without_a_home_the_checkout_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUSICLAB_HOME")
-    assert settings.project_root() == ROOT
+    assert files.project_root() == ROOT
 
 
 def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(
@@ -217,11 +217,11 @@ def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(
         folder.mkdir(parents=True)
     (checkout / "run_all.sh").touch()
     monkeypatch.delenv("MUSICLAB_HOME")
-    monkeypatch.setattr(settings, "__file__", str(checkout / "helpers" / "settings.py"))
-    assert settings.project_root() == checkout, "anywhere else"
-    monkeypatch.setattr(settings, "KAGGLE_INPUT", tmp_path / "input")
-    monkeypatch.setattr(settings, "KAGGLE_WORKING", working)
-    assert settings.project_root() == working
+    monkeypatch.setattr(files, "__file__", str(checkout / "helpers" / "settings.py"))
+    assert files.project_root() == checkout, "anywhere else"
+    monkeypatch.setattr(files, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(files, "KAGGLE_WORKING", working)
+    assert files.project_root() == working
 
 
 def test_a_home_that_cannot_be_made_is_one_line(
@@ -230,14 +230,14 @@ def test_a_home_that_cannot_be_made_is_one_line(
     (tmp_path / "file").touch()
     monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path / "file"))
     with pytest.raises(LabError, match="set MUSICLAB_HOME to a folder that you may write to"):
-        settings.cache_dir()
+        files.cache_dir()
 
 
 def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "text.txt"
-    settings.write_atomically(path, "grün\n")
+    files.write_atomically(path, "grün\n")
     assert path.read_bytes() == "grün\n".encode()
-    settings.write_atomically(path, b"\x00\x01")
+    files.write_atomically(path, b"\x00\x01")
     assert path.read_bytes() == b"\x00\x01"
     assert [entry.name for entry in path.parent.iterdir()] == ["text.txt"]
 
@@ -246,14 +246,14 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.csv"
-    settings.write_atomically(path, "old")
+    files.write_atomically(path, "old")
 
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(LabError, match=r"results.csv: cannot be written \(No space left"):
-        settings.write_atomically(path, "new")
+        files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
 
@@ -262,14 +262,14 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.csv"
-    settings.write_atomically(path, "old")
+    files.write_atomically(path, "old")
 
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        settings.write_atomically(path, "new")
+        files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
 
@@ -281,15 +281,15 @@ def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     kept = [tmp_path / f".a.b.{os.getpid()}.abc.part", tmp_path / "own.part", tmp_path / ".x.part"]
     for path in removed + kept:
         path.touch()
-    settings.remove_leftovers(tmp_path)
+    files.remove_leftovers(tmp_path)
     assert not any(path.exists() for path in removed) and all(path.exists() for path in kept)
-    settings.remove_leftovers(tmp_path / "absent")
+    files.remove_leftovers(tmp_path / "absent")
 
 
 def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(LabError, match="cannot be written"):
-        settings.write_atomically(tmp_path / "file" / "results.csv", "new")
+        files.write_atomically(tmp_path / "file" / "results.csv", "new")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -300,9 +300,9 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 def test_bad_data_are_left_out_only_when_asked_for(
     monkeypatch: pytest.MonkeyPatch, value: str, expected: bool
 ) -> None:
-    assert not settings.skip_bad()
+    assert not files.skip_bad()
     monkeypatch.setenv("MUSICLAB_SKIP_BAD", value)
-    assert settings.skip_bad() is expected
+    assert files.skip_bad() is expected
 
 
 # ---- how mistakes are shown --------------------------------------------------------------------

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.small_lab import wait_until
-from tools import warm_up
+from tools.setup import warm_up
 
 ROOT = Path(__file__).resolve().parents[1]
 NVIDIA_HERE = bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia").exists()

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from helpers import runs
-from helpers.data import MULTITASK, read_tracks
+from helpers.folders import MULTITASK, read_clips
+from helpers.notebook import records
 from helpers.submission import HEADER, check_solution
 from tests.browser import faults_of_page
-from tools import labels
-from tools.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.checks import labels
+from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 from tools.report.blocks import Sentence, Table
 from tools.report.content import chapters
 from tools.report.source import open_run
@@ -62,7 +62,7 @@ class Done:
     @property
     def run(self) -> Path:
         """The folder of the run that scripts write to."""
-        return self.home / "runs" / runs.INTERACTIVE_RUN
+        return self.home / "runs" / records.INTERACTIVE_RUN
 
     def environment(self) -> dict[str, str]:
         return environment(self.home, self.data, MUSICLAB_PROFILE="smoke")
@@ -91,8 +91,8 @@ def results(run: Path) -> list[dict[str, str]]:
 def check_results(run: Path) -> None:
     """A row per model, feature, test set and metric, each with its seed."""
     rows = results(run)
-    assert tuple(rows[0]) == runs.RESULT_COLUMNS
-    keys = [tuple(row[c] for c in runs.RESULT_COLUMNS[:5]) for row in rows]
+    assert tuple(rows[0]) == records.RESULT_COLUMNS
+    keys = [tuple(row[c] for c in records.RESULT_COLUMNS[:5]) for row in rows]
     assert len(set(keys)) == len(keys)
     assert {row["seed"] for row in rows} == {"0"} and all(int(row["n"]) > 0 for row in rows)
     models = {(row["notebook"], row["model"], row["metric"]) for row in rows}
@@ -110,7 +110,7 @@ def check_results(run: Path) -> None:
 
 def check_solution_file(run: Path, data: Path) -> None:
     text = (run / "solution.txt").read_text(encoding="utf-8")
-    ids = read_tracks(data / MULTITASK, "test")["id"].tolist()
+    ids = read_clips(data / MULTITASK, "test")["id"].tolist()
     check_solution(text, ids)
     assert text.splitlines()[0] == HEADER == "Id.fused.full.npy.gz,valence,energy,danceability"
     assert len(text.splitlines()) == 1 + len(ids)
@@ -155,7 +155,7 @@ def broken_copy(scripts: Done, tmp_path: Path) -> tuple[Path, dict[str, str]]:
 
 def test_a_deleted_checkpoint_is_one_clear_line(scripts: Done, tmp_path: Path) -> None:
     home, env = broken_copy(scripts, tmp_path)
-    shutil.rmtree(home / "runs" / runs.INTERACTIVE_RUN / "records" / "07_cnn" / "checkpoints")
+    shutil.rmtree(home / "runs" / records.INTERACTIVE_RUN / "records" / "07_cnn" / "checkpoints")
     process = python(["py/09_transfer.py"], ROOT, env)
     assert process.returncode == 1
     (line,) = process.stderr.strip().splitlines()
@@ -232,7 +232,7 @@ def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
     ):  # fmt: skip
         first, second = (
             (records / notebook / "checkpoints" / f"{n}.safetensors").read_bytes()
-            for n in (name, runs.of_seed(name, 1))
+            for n in (name, records.of_seed(name, 1))
         )
         assert first != second, f"{name}: two seeds, the same weights"
     # On the mini data the affect comparisons are undefined: two held-out clips.
@@ -292,7 +292,7 @@ def test_the_report_finds_everything_that_it_tells_in_the_records(
 def test_scripts_and_the_runner_agree(scripts: Done, lab: Done) -> None:
     """The same seeds, data and parameters give the same numbers on both ways."""
     by_hand, by_runner = (
-        {tuple(row[c] for c in runs.RESULT_COLUMNS[:5]): row["value"] for row in results(run)}
+        {tuple(row[c] for c in records.RESULT_COLUMNS[:5]): row["value"] for row in results(run)}
         for run in (scripts.run, lab.home / "runs" / "smoke")
     )
     assert by_hand.keys() == by_runner.keys()

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from helpers import store as stores
-from helpers.data import GENRE, MULTITASK, N_ROWS, read_array
+from helpers import folders
 from helpers.datasets import SpectrogramDataset
-from helpers.settings import LabError
+from helpers.folders import GENRE, MULTITASK
+from helpers.machinery import store as stores
+from helpers.machinery.arrays import N_ROWS, read_array
+from helpers.machinery.files import LabError
 
 ALL_ROWS = slice(0, N_ROWS)
 
@@ -240,17 +242,17 @@ def broken_folder(mini_data: Path, tmp_path: Path, home: Path) -> Path:
 
 def test_broken_clips_are_an_error(broken_folder: Path) -> None:
     with pytest.raises(LabError, match=r"train_labels.txt:26: unknown genre 'Rokc' \(did you"):
-        stores.open_clips(broken_folder, "train")
+        folders.open_clips(broken_folder, "train")
 
 
 def test_skip_bad_leaves_broken_clips_out_and_lists_them(
     broken_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MUSICLAB_SKIP_BAD", "1")
-    tracks, store = stores.open_clips(broken_folder, "train")
+    tracks, store = folders.open_clips(broken_folder, "train")
     assert len(tracks) == len(store.lengths) == 24 - 5
     assert_equals_files(store, tracks["path"].tolist())
-    found = stores.left_out(broken_folder.parent)
+    found = store.left_out(broken_folder.parent)
     assert len(found) == 6
     faults = ("Rokc", "is not in", "header promises", "NaN", "9 frames are too short", "no gzip")
     for what in faults:
@@ -268,7 +270,7 @@ def test_without_skip_bad_the_same_store_names_its_broken_clip(
 ) -> None:
     with monkeypatch.context() as lenient:
         lenient.setenv("MUSICLAB_SKIP_BAD", "1")
-        tracks, _ = stores.open_clips(broken_folder, "train")
+        tracks, _ = folders.open_clips(broken_folder, "train")
         paths = [*tracks["path"], str(sorted((broken_folder / "train").glob("*.npy"))[0])]
         assert len(stores.open_store(paths).broken) == 1
     with pytest.raises(LabError, match="no whole .npy array"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 from helpers.submission import HEADER, check_solution, write_solution
 
 IDS = ["123212738", "123212739"]

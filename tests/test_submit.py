@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.data import MULTITASK, data_fingerprint, read_tracks
-from helpers.settings import LabError
+from helpers.folders import MULTITASK, read_clips
+from helpers.machinery.files import LabError
+from helpers.notebook.records import data_fingerprint
 from helpers.submission import write_solution
 from tests.kaggle_server import KaggleServer
-from tools import lab as command_line
-from tools import submit
+from tools.kaggle import submit
+from tools.run import command as command_line
 
 RESULTS = """\
 notebook,model,feature,test_set,metric,value,low,high,seed,n
@@ -35,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_data: Path) -> Pat
     about = {"folder": str(mini_data), "demo": False, "fingerprint": data_fingerprint(mini_data)}
     (folder / "summary.json").write_text(json.dumps({"data": about, "profile": "demo"}))
     (folder.parent / "latest").symlink_to("mine")
-    ids = read_tracks(mini_data / MULTITASK, "test")["id"].tolist()
+    ids = read_clips(mini_data / MULTITASK, "test")["id"].tolist()
     write_solution(folder / "solution.txt", ids, np.full((len(ids), 3), 0.5))
     return folder
 

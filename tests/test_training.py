@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from helpers import models, training
-from helpers.datasets import Batch
-from helpers.settings import LabError, seed_everything
+from helpers.machinery import process
+from helpers.machinery.batches import Batch
+from helpers.machinery.files import LabError
+from helpers.machinery.process import seed_everything
 from helpers.training import train
 
 
@@ -394,10 +396,10 @@ def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(
 def test_without_bfloat16_everything_is_float32_which_is_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training, "has_native_bfloat16", lambda device: False)
+    monkeypatch.setattr(process, "has_native_bfloat16", lambda device: False)
     training._say_float32.cache_clear()
     for _ in range(3):
-        with training.autocast(torch.device("cpu")):
+        with process.autocast(torch.device("cpu")):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
     assert capsys.readouterr().out.count("no bfloat16 instructions here") == 1
 
@@ -416,7 +418,7 @@ def test_steps_in_bfloat16_agree_with_float32(name: str, monkeypatch: pytest.Mon
     x, y = torch.randn(4, 64, 128), torch.arange(4)
     gradients = []
     for native in (False, True):
-        monkeypatch.setattr(training, "has_native_bfloat16", lambda device, value=native: value)
+        monkeypatch.setattr(process, "has_native_bfloat16", lambda device, value=native: value)
         model.zero_grad()
         value = training._batch_loss(
             model, nn.CrossEntropyLoss(), (x, y, lengths), torch.device("cpu")

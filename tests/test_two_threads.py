@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import two_threads
-from helpers.two_threads import run_lstms
+from helpers.machinery import two_threads
+from helpers.machinery.two_threads import run_lstms
 
 N_CLIPS, N_FRAMES, N_FEATURES, HIDDEN = 3, 11, 5, 4
 

@@ -33,15 +33,16 @@ import pytest
 import torch
 import yaml
 
-from helpers import datasets, evaluation, models, runs, training
-from helpers.data import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, find_data
-from helpers.data import GENRES as KNOWN_GENRES
+from helpers import datasets, models, training
 from helpers.datasets import BandScaler, SpectrogramDataset
 from helpers.evaluation import Score
-from helpers.settings import LabError
-from helpers.store import left_out
-from tools import lab
-from tools.run_folder import opened
+from helpers.folders import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, find_data
+from helpers.folders import GENRES as KNOWN_GENRES
+from helpers.machinery.files import LabError
+from helpers.machinery.store import left_out
+from helpers.notebook import checkpoints, records
+from tools.lab.run_folder import opened
+from tools.run import command as command_line
 
 ROOT = Path(__file__).resolve().parents[1]
 N_TRAIN = 24  # genre training clips of the mini data
@@ -88,7 +89,7 @@ class Place:
     @property
     def record(self) -> Path:
         """What notebook 05 stored."""
-        return self.home / "runs" / runs.INTERACTIVE_RUN / "records" / "05_lstm"
+        return self.home / "runs" / records.INTERACTIVE_RUN / "records" / "05_lstm"
 
     @property
     def checkpoint(self) -> Path:
@@ -118,7 +119,7 @@ def make_pattern(mini_data: Path, root: Path) -> Place:
         header, *rows = labels.read_text().splitlines()
         labels.write_text("\n".join([header, *sorted(rows)]) + "\n")
     with environment(place):
-        record = runs.open_record("05_lstm", place.data, 0)
+        record = records.open_record("05_lstm", place.data, 0)
         scaler = BandScaler(np.zeros(12, np.float32), np.ones(12, np.float32))
         record.save_checkpoint(
             MODEL, models.build_model(SPEC), SPEC, feature="chroma", scaler=scaler, classes=CLASSES
@@ -128,8 +129,8 @@ def make_pattern(mini_data: Path, root: Path) -> Place:
         )
         record.add_scores("m", "chroma", "test", {"accuracy": Score(0.5, 0.4, 0.6)}, 9)
         record.save_values(best_lstm={"name": MODEL}, n_seeds=1)
-        runs.collect_results(place.home / "runs" / runs.INTERACTIVE_RUN)
-    shutil.copytree(place.home / "runs" / runs.INTERACTIVE_RUN, place.home / "runs" / "t")
+        records.collect_results(place.home / "runs" / records.INTERACTIVE_RUN)
+    shutil.copytree(place.home / "runs" / records.INTERACTIVE_RUN, place.home / "runs" / "t")
     return place
 
 
@@ -382,14 +383,14 @@ def train_cnn(place: Place) -> None:
 def predict_with_cnn(place: Place) -> None:
     """Predict for whatever clips there are."""
     data = open_dataset(place)
-    evaluation.predict(small_cnn(data), datasets.make_loader(data, 8))
+    training.predict(small_cnn(data), datasets.make_loader(data, 8))
 
 
 def checkpoint(**wanted: Any) -> Use:
     """Notebook 06 asks for the model that notebook 05 stored."""
 
     def load(place: Place) -> None:
-        record = runs.open_record("06_metrics", place.data, 0)
+        record = records.open_record("06_metrics", place.data, 0)
         record.load_checkpoint("05_lstm", MODEL, **wanted)
 
     return library(load)
@@ -408,7 +409,7 @@ def command(*options: str, while_running: bool = False) -> Use:
         busy = opened(place.home / "runs" / "t") if while_running else contextlib.nullcontext()
         with environment(place), contextlib.redirect_stdout(io.StringIO()), busy:
             with contextlib.redirect_stderr(err):
-                code = lab.main(words)
+                code = command_line.main(words)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         return Outcome(err.getvalue().splitlines(), code)
@@ -482,7 +483,7 @@ def killed_and_run_again(place: Place) -> Outcome:
     outcome = stopped(signal.SIGKILL, arguments, str(place.record / "table.csv"))(place)
     assert (place.record / "table.csv").read_bytes() in (b"0\n" * 200_000, b"1\n" * 200_000)
     with environment(place):
-        runs.open_record("05_lstm", place.data, 0)
+        records.open_record("05_lstm", place.data, 0)
     return outcome
 
 
@@ -518,8 +519,8 @@ def on_a_full_disk(use: Use, free_bytes: int) -> Use:
 
 def store_again(place: Place) -> None:
     """Notebook 05 stores its model once more."""
-    record = runs.open_record("05_lstm", place.data, 0)
-    loaded = runs.read_checkpoint(place.checkpoint)
+    record = records.open_record("05_lstm", place.data, 0)
+    loaded = checkpoints.read_checkpoint(place.checkpoint)
     record.save_checkpoint(MODEL, loaded.model, SPEC, feature="chroma", scaler=loaded.scaler)
 
 
@@ -602,7 +603,7 @@ MARKER_HINT = "give the folder that holds fma_genre_spectrograms/"
 GET_AGAIN = "download or unpack the data again"
 RUN_05 = "run notebook 05_lstm first (python py/05_lstm.py, or ./run_all.sh --only 05)"
 PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
-GENRES, NOTEBOOKS = ", ".join(KNOWN_GENRES), ", ".join(lab.Lab().names)
+GENRES, NOTEBOOKS = ", ".join(KNOWN_GENRES), ", ".join(command_line.Lab().names)
 USUAL = ("--data", "DATA", "--profile", "smoke", "--name", "t")
 MINE = ("--data", "DATA", "--name", "t", "--profile", "PROFILE")
 
@@ -783,13 +784,13 @@ CHECKPOINT_ROWS = [
         "['Classical', 'Hip-Hop', 'Rock']; run notebook 05_lstm again"),
     Row("stored values are cut short",
         lambda place: put(place.record / "values.json", b'{"best_lstm": {'),
-        library(lambda place: runs.open_record("06", place.data, 0)
+        library(lambda place: records.open_record("06", place.data, 0)
                 .load_value("05_lstm", "best_lstm")),
         f"{RECORD}/values.json: no whole JSON (*); run notebook "
         "05_lstm again"),
     Row("a stored table is damaged",
         lambda place: put(place.record / "validation.csv", b""),
-        library(lambda place: runs.open_record("06", place.data, 0)
+        library(lambda place: records.open_record("06", place.data, 0)
                 .load_table("05_lstm", "validation")),
         f"{RECORD}/validation.csv: no whole table (*); run notebook "
         "05_lstm again"),
@@ -887,9 +888,9 @@ IN_SCRIPT = "runs/u/records/05_lstm/figures.json"
 
 STOP_ROWS = [
     Row("Ctrl-C in a run", nothing, stopped(signal.SIGINT, RUNNER, IN_NOTEBOOK),
-        "interrupted; the same command goes on from here", code=lab.EXIT_INTERRUPTED),
+        "interrupted; the same command goes on from here", code=command_line.EXIT_INTERRUPTED),
     Row("kill of a run", nothing, stopped(signal.SIGTERM, RUNNER, IN_NOTEBOOK),
-        "interrupted; the same command goes on from here", code=lab.EXIT_INTERRUPTED),
+        "interrupted; the same command goes on from here", code=command_line.EXIT_INTERRUPTED),
     Row("Ctrl-C in a script", profile(LONG),
         stopped(signal.SIGINT, SCRIPT, IN_SCRIPT, MUSICLAB_RUN="u"),
         "interrupted; what was stored is whole, run the same command again for the rest",

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.settings import LabError, runs_dir, write_atomically
-from tools.run_folder import Paths
+from helpers.machinery.files import LabError, runs_dir, write_atomically
+from tools.lab.run_folder import Paths
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WIDTH = 900  # pixels

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from helpers.settings import write_atomically
-from tools.check_environment import read_project
-from tools.members import add_option as add_members
-from tools.members import parse_members
-from tools.options import Parser
+from helpers.machinery.files import write_atomically
+from tools.lab.command_line import Parser, run_command
 from tools.report import prompts, typeset
 from tools.report.content import chapters
 from tools.report.markdown import PICTURES, Title, Writer
+from tools.report.members import add_option as add_members
+from tools.report.members import parse_members
 from tools.report.source import open_run
 from tools.report.words import Words, languages
+from tools.setup.check_environment import read_project
 
 SHOWN = 10  # unanswered prompts that are listed one by one
 
@@ -115,3 +116,7 @@ def _list_unanswered(lines: Sequence[str]) -> None:
         print(f"  {line}")
     if len(lines) > SHOWN:
         print(f"  ... and {len(lines) - SHOWN} more")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.members import Member
-from tools.notebooks import Lab
+from tools.lab.notebooks import Lab
 from tools.report import prompts
 from tools.report.blocks import Block, Chapter, Code, Figure, Formula, Section, Sentence, Table
+from tools.report.members import Member
 from tools.report.prompts import Answer
 from tools.report.references import PAPERS, handout_links
 from tools.report.words import Words, escaped

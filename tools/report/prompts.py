@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.settings import LabError, project_root, write_atomically
-from tools.labels import read_labels
+from helpers.machinery.files import LabError, project_root, write_atomically
+from tools.checks.labels import read_labels
 from tools.report.source import picture_size, step_of
 from tools.report.words import Words
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.notebooks import ROOT
+from tools.lab.notebooks import ROOT
 
 LINKS = ROOT / "data_links.md"
 PAPERS = (

@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from helpers import runs
-from helpers.settings import LabError
-from tools.labels import read_labels
-from tools.notebooks import NOTEBOOKS
+from helpers.machinery.files import LabError
+from helpers.notebook import showing
+from tools.checks.labels import read_labels
+from tools.lab.notebooks import NOTEBOOKS
+from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run, read_json
 from tools.report.blocks import Difference, Figure, Measure
-from tools.results import BAD, read_json
-from tools.run_folder import SUMMARY, Paths, command_of, find_run
+from tools.run.results import BAD
 
 CM_PER_INCH = 2.54
 
@@ -90,7 +90,7 @@ class Run:
                 f"{picture}: the figure is missing or damaged; make it again with "
                 f"{command_of(self.folder)} --only {notebook[:2]} --force"
             )
-        width, height = (CM_PER_INCH * pixels / runs.FIGURE_DPI for pixels in size)
+        width, height = (CM_PER_INCH * pixels / showing.FIGURE_DPI for pixels in size)
         vector = vector if vector.is_file() else picture  # runs of an older kit have no PDF
         return Figure(notebook, name, picture, vector, str(alt), width, height)
 

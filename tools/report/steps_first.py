@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tools.notebooks import ROOT
+from tools.lab.notebooks import ROOT
 from tools.report.blocks import Block, Code, Section, Sentence, Table
 from tools.report.source import Run, excerpt, number
 

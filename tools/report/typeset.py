@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.settings import LabError
+from helpers.machinery.files import LabError
 
 FOLDER = Path(__file__).parent / "pandoc"
 # The members' text may hold anything: nothing in it is taken for another format's commands.

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from helpers.settings import LabError, did_you_mean
+from helpers.machinery.files import LabError, did_you_mean
 from tools.report.blocks import Literal, Measure, PValue, Sentence
 
 FOLDER = Path(__file__).parent / "languages"

@@ -1,0 +1,494 @@
+"""The embedded demo set: synthesised music in 20 genres, written as the lab's data.
+
+    python -m demo_music.build [--size S] [--folder DIR]
+
+A demo set's folder holds `data/` (the lab's four folders, with their naming quirks), `beats/` (the
+beat times of every clip), `audio/` (a few clips to listen to), `multitask_test_answers.csv` (the
+withheld answers), and, once everything else is there, `complete.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from demo_music.styles import draw_factors, rate_affect
+from demo_music.synthesis import compose_clip
+from helpers.features import SAMPLE_RATE, ClipFeatures, extract
+from helpers.folders import (
+    AXES,
+    DEMO_RECORD,
+    FOLDERS,
+    GENRE,
+    GENRE_BEAT,
+    GENRES,
+    MULTITASK,
+    MULTITASK_BEAT,
+    SPLITS,
+    demo_data,
+)  # fmt: skip
+from helpers.machinery.arrays import N_ROWS
+from helpers.machinery.files import LabError, require_space, write_atomically
+from helpers.machinery.process import headless, report_progress
+
+VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
+
+# Counts of the real set (data_facts: train as printed, test inferred), and the shares kept here.
+TRAIN_COUNTS = dict.fromkeys(GENRES, 160) | {
+    "Metal": 153, "Trip-Hop": 137, "Soundtrack": 124, "Post-Rock": 95,
+}  # fmt: skip
+TEST_COUNTS = dict.fromkeys(GENRES, 40) | {
+    "Metal": 38, "Trip-Hop": 34, "Soundtrack": 30, "Post-Rock": 23,
+}  # fmt: skip
+TRAIN_SHARE, TEST_SHARE = 1 / 8, 1 / 4
+MULTITASK_COUNTS = {"train": 280, "test": 94}
+SMALLEST = {"genre train": 2, "genre test": 1, "multitask train": 24, "multitask test": 8}
+FIRST_GENRE_ID, FIRST_MULTITASK_ID = 1001, 5001
+WITH_AUDIO = 3  # clips of a split that keep their audio; in genre train, one of each genre
+
+CLIP_SAMPLES = (660_983, 661_500)  # as cut by FMA and at 30 s: 1291 or 1292 frames
+MAX_PROCESSES = 8  # each takes 0.4 GB of memory
+BYTES_PER_CLIP = 0.45 * 2**20  # on the disk
+
+PACKAGE_PARENT = Path(__file__).resolve().parents[1]
+STARTED = "started.json"
+ANSWERS = "multitask_test_answers.csv"
+AFFECT_HEADER = ",".join(("Id", *AXES))
+ONE_THREAD = dict.fromkeys(
+    [
+        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ],
+    "1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of the plan: `dataset` is "genre" or "multitask", `split` "train" or "test"."""
+
+    id: int
+    genre: str
+    dataset: str
+    split: str
+    with_audio: bool = False
+
+    def full_path(self, data: Path) -> Path:
+        """Where its full features lie."""
+        folder = GENRE if self.dataset == "genre" else MULTITASK
+        return data / folder / self.split / f"{self.id}.fused.full.npy"
+
+    def beat_path(self, data: Path) -> Path:
+        """Where its beat-synchronous features lie: the same name in another folder."""
+        folder = GENRE_BEAT if self.dataset == "genre" else MULTITASK_BEAT
+        return data / folder / self.split / f"{self.id}.fused.full.npy"
+
+    def rng(self, seed: int) -> np.random.Generator:
+        """The clip's own generator: what it sounds like depends on no other clip."""
+        return np.random.default_rng(np.random.SeedSequence([seed, self.id]))
+
+
+# ---- the plan: which clips, with which labels --------------------------------------------------
+
+
+def plan_clips(size: float = 1.0, seed: int = 0) -> list[Clip]:
+    """All clips of a demo set; `size` scales the counts, down to a few clips of each kind.
+
+    Ids are dealt at random, so that they tell nothing about the genre.
+    """
+    clips = []
+    for split, counts, share in (
+        ("train", TRAIN_COUNTS, TRAIN_SHARE),
+        ("test", TEST_COUNTS, TEST_SHARE),
+    ):
+        for genre in GENRES:
+            wanted = max(round(counts[genre] * share * size), SMALLEST[f"genre {split}"])
+            clips += [(genre, "genre", split)] * wanted
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
+    for split, count in MULTITASK_COUNTS.items():
+        wanted = max(round(count * size), SMALLEST[f"multitask {split}"])
+        clips += [(str(genre), "multitask", split) for genre in rng.choice(GENRES, wanted)]
+    return _with_audio(_with_ids(clips, rng))
+
+
+def _with_ids(kinds: Sequence[tuple[str, str, str]], rng: np.random.Generator) -> list[Clip]:
+    clips = []
+    for dataset, first in (("genre", FIRST_GENRE_ID), ("multitask", FIRST_MULTITASK_ID)):
+        chosen = [kind for kind in kinds if kind[1] == dataset]
+        ids = first + rng.permutation(len(chosen))
+        clips += [Clip(int(id_), *kind) for id_, kind in zip(ids, chosen, strict=True)]
+    return clips
+
+
+def _with_audio(clips: Sequence[Clip]) -> list[Clip]:
+    """Let one training clip of each genre keep its audio, and a few clips of the other splits."""
+    chosen = {clip.genre: clip.id for clip in clips if _kind(clip) == "genre train"}
+    kept = set(chosen.values())
+    for kind in ("genre test", "multitask train", "multitask test"):
+        group = [clip.id for clip in clips if _kind(clip) == kind]
+        kept |= set(group[:: max(len(group) // WITH_AUDIO, 1)][:WITH_AUDIO])
+    return [replace(clip, with_audio=clip.id in kept) for clip in clips]
+
+
+def _kind(clip: Clip) -> str:
+    return f"{clip.dataset} {clip.split}"
+
+
+def affect_of(clip: Clip, seed: int = 0) -> tuple[float, float, float]:
+    """Valence, energy and danceability of a clip, each in 0..1, without playing it."""
+    rng = clip.rng(seed)
+    return rate_affect(draw_factors(clip.genre, rng), rng)
+
+
+def _label_files(clips: Sequence[Clip], seed: int) -> dict[str, str]:
+    """The contents of all label files, by path inside the set's folder, quirks included."""
+    files = {}
+    for split, full_name in (("train", "fused.full"), ("test", "full.fused")):
+        group = sorted(
+            (clip for clip in clips if _kind(clip) == f"genre {split}"),
+            key=lambda clip: (clip.genre, clip.id),
+        )
+        for folder, name in ((GENRE, full_name), (GENRE_BEAT, "beatsync.fused")):
+            rows = [f"{clip.id}.{name}.npy.gz\t{clip.genre}" for clip in group]
+            files[f"data/{folder}/{split}_labels.txt"] = _lines(["Id\tGenre", *rows])
+    for split, paths in (
+        ("train", [f"data/{folder}/train_labels.txt" for folder in (MULTITASK, MULTITASK_BEAT)]),
+        ("test", [ANSWERS]),
+    ):
+        group = [clip for clip in clips if _kind(clip) == f"multitask {split}"]
+        rows = []
+        for clip in sorted(group, key=lambda clip: clip.id):
+            rows.append(",".join([str(clip.id), *(f"{v:.3f}" for v in affect_of(clip, seed))]))
+        files |= dict.fromkeys(paths, _lines([AFFECT_HEADER, *rows]))
+    return files
+
+
+def _lines(rows: Sequence[str]) -> str:
+    return "\n".join(rows) + "\n"
+
+
+# ---- one clip ----------------------------------------------------------------------------------
+
+
+def make_clip(clip: Clip, folder: Path, seed: int) -> None:
+    """Compose one clip, compute its features, and write its files, each whole or not at all."""
+    rng = clip.rng(seed)
+    factors = draw_factors(clip.genre, rng)
+    rate_affect(factors, rng)  # as in `affect_of`: the raters come before the band
+    audio = compose_clip(factors, rng)[: rng.choice(CLIP_SAMPLES)]
+    features = extract(audio)
+    if clip.with_audio:
+        write_atomically(folder / "audio" / f"{clip.id}.flac", _flac(audio))
+    write_atomically(folder / "beats" / f"{clip.id}.npy", _npy(features.beat_times))
+    _write_features(clip, folder / "data", features)
+
+
+def _write_features(clip: Clip, data: Path, features: ClipFeatures) -> None:
+    write_atomically(clip.beat_path(data), _npy(features.beat.astype(np.float16)))
+    write_atomically(clip.full_path(data), _npy(features.full.astype(np.float16)))
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _flac(audio: np.ndarray) -> bytes:
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _is_made(clip: Clip, folder: Path) -> bool:
+    """Whether all files of a clip are there and whole."""
+    data = folder / "data"
+    beside = [folder / "beats" / f"{clip.id}.npy"]
+    if clip.with_audio:
+        beside.append(folder / "audio" / f"{clip.id}.flac")
+    if not all(path.is_file() for path in beside):
+        return False
+    return _is_whole(clip.full_path(data)) and _is_whole(clip.beat_path(data))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # fails on a file cut short
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.ndim == 2 and array.shape[0] == N_ROWS
+
+
+# ---- the whole set -----------------------------------------------------------------------------
+
+
+def build_demo(
+    folder: Path | None = None,
+    *,
+    size: float = 1.0,
+    seed: int = 0,
+    processes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Make the demo set in `folder` (default: the cache) and return its data folder.
+
+    Returns at once when a finished set of this size, seed and version is there, and goes on where
+    an interrupted build of it stopped. `progress` is called with clips made and clips in all.
+    Raises LabError when the folder holds something else or cannot be written.
+    """
+    if not size > 0:
+        raise LabError(f"size is {size}, must be above 0; 1.0 is the whole demo set")
+    if seed < 0:
+        raise LabError(f"seed is {seed}, must be 0 or more")
+    folder = folder or demo_data().parent
+    identity = {"version": VERSION, "seed": seed, "size": size}
+    clips = plan_clips(size, seed)
+    if _is_finished(folder, identity, clips):
+        return folder / "data"
+    _prepare(folder, identity)
+    missing = [clip for clip in clips if not _is_made(clip, folder)]
+    require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
+    processes = min(processes or _usable_cores(), max(len(missing), 1))
+    with _shown(progress, len(clips)) as report:
+        report(len(clips) - len(missing))
+        # closed at once when an interrupt or an error ends the loop, and its processes with it
+        with closing(_make_clips(missing, folder, seed, processes)) as making:
+            for n_made in making:
+                report(len(clips) - len(missing) + n_made)
+    for name, content in _label_files(clips, seed).items():
+        write_atomically(folder / name, content)
+    _remove_leftovers(folder)
+    counts = Counter(map(_kind, clips))
+    audible = sorted(str(clip.id) for clip in clips if clip.with_audio)
+    record = identity | {"counts": counts, "audio": audible}
+    write_atomically(folder / DEMO_RECORD, json.dumps(record, indent=2) + "\n")
+    return folder / "data"
+
+
+def _is_finished(folder: Path, identity: dict[str, object], clips: Sequence[Clip]) -> bool:
+    """Whether `complete.json` speaks of this very set and no file was deleted since."""
+    if not _read_json(folder / DEMO_RECORD).items() >= identity.items():
+        return False
+    data = folder / "data"
+    paths = [path for clip in clips for path in (clip.full_path(data), clip.beat_path(data))]
+    return all(path.is_file() for path in paths)
+
+
+def _prepare(folder: Path, identity: dict[str, object]) -> None:
+    """Make the folders; remove what another version, seed or size left, but nothing else."""
+    started = _read_json(folder / STARTED)
+    if started != identity:
+        if not started:
+            _refuse_foreign_files(folder)
+        for name in (DEMO_RECORD, ANSWERS):
+            (folder / name).unlink(missing_ok=True)
+        for name in ("data", "beats", "audio"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        write_atomically(folder / STARTED, json.dumps(identity))
+    try:
+        for name in FOLDERS:
+            for split in SPLITS:
+                (folder / "data" / name / split).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(
+            f"{folder}: cannot make folders here ({error.strerror}); choose another folder with "
+            "--folder or MUSICLAB_HOME"
+        ) from error
+
+
+def _refuse_foreign_files(folder: Path) -> None:
+    present = folder.iterdir() if folder.is_dir() else ()
+    if any(path.suffix != ".part" for path in present):  # a .part is our own, never finished
+        raise LabError(f"{folder}: holds files that are no demo set; give an empty or a new folder")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of killed builds; younger ones may belong to another process."""
+    for path in folder.rglob(".*.part"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - 60:
+                path.unlink()
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _usable_cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(cores, MAX_PROCESSES)
+
+
+@contextmanager
+def _shown(
+    progress: Callable[[int, int], None] | None, total: int
+) -> Iterator[Callable[[int], None]]:
+    """Tell the caller, the runner, and, unless headless, a progress bar on stderr."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total, desc="demo set", unit="clip", mininterval=0.5, disable=headless()
+    ) as bar:
+
+        def report(made: int) -> None:
+            bar.update(made - bar.n)
+            report_progress(stage="demo set", done=made, total=total)
+            if progress is not None:
+                progress(made, total)
+
+        yield report
+
+
+# ---- processes ---------------------------------------------------------------------------------
+# Workers are plain `python -m demo_music.build --worker` processes, not multiprocessing's: those
+# would import the caller's script anew (or fork a notebook's threads). Each reads clips from its
+# standard input, one JSON object a line, and answers each with a line.
+
+
+def _make_clips(clips: Sequence[Clip], folder: Path, seed: int, processes: int) -> Iterator[int]:
+    """Make clips in several processes; yields how many are made, after each one."""
+    waiting: queue.SimpleQueue[Clip] = queue.SimpleQueue()
+    for clip in clips:
+        waiting.put(clip)
+    answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+    workers = [_Worker(folder, seed, waiting, answers)] if clips else []
+    try:
+        for n_made in range(1, len(clips) + 1):
+            error = answers.get()
+            if error is not None:
+                raise error
+            if n_made == 1:
+                # The others start once the first has made a clip: in a new environment it has then
+                # compiled librosa's loops, and two that compile at once spoil each other's cache.
+                workers += [_Worker(folder, seed, waiting, answers) for _ in range(1, processes)]
+            yield n_made
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+class _Worker:
+    """A process that makes clips, and the thread that hands them to it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        waiting: queue.SimpleQueue[Clip],
+        answers: queue.SimpleQueue[Exception | None],
+    ) -> None:
+        self._waiting, self._answers = waiting, answers
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        command = [sys.executable, "-m", "demo_music.build", "--worker", "--seed", str(seed)]
+        self._process = subprocess.Popen(
+            [*command, "--folder", str(folder.resolve())],
+            cwd=PACKAGE_PARENT,  # "-m" looks here first, so it finds this very package
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+            env=_worker_environment(),
+        )
+        self._stopping = False
+        self._thread = threading.Thread(target=self._hand_over, daemon=True)
+        self._thread.start()
+
+    def _hand_over(self) -> None:
+        assert self._process.stdin and self._process.stdout
+        while not self._stopping:
+            try:
+                clip = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self._process.stdin.write(json.dumps(asdict(clip)) + "\n")
+                self._process.stdin.flush()
+                answer = json.loads(self._process.stdout.readline())
+            except (OSError, ValueError):  # the process is gone
+                if not self._stopping:
+                    self._answers.put(self._died(clip))
+                return
+            self._answers.put(LabError(answer["error"]) if "error" in answer else None)
+
+    def _died(self, clip: Clip) -> LabError:
+        self._process.wait()
+        self._errors.seek(0)
+        last = (self._errors.read().strip().splitlines() or ["no message"])[-1]
+        return LabError(
+            f"the process that made demo clip {clip.id} ended with code "
+            f"{self._process.returncode} ({last}); run the same again, it goes on from here"
+        )
+
+    def stop(self) -> None:
+        """End the process; a clip in the making is left out whole."""
+        self._stopping = True
+        self._process.kill()
+        self._thread.join()
+        with suppress(OSError):  # a pipe that still holds a clip
+            self._process.communicate()
+        self._errors.close()
+
+
+def _worker_environment() -> dict[str, str]:
+    """One thread per process: more would only fight, and would round differently."""
+    paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _work(folder: Path, seed: int) -> None:
+    """What a worker does until its input ends."""
+    for line in sys.stdin:
+        clip = Clip(**json.loads(line))
+        answer: dict[str, object] = {"id": clip.id}
+        try:
+            make_clip(clip, folder, seed)
+        except (LabError, OSError) as error:
+            answer["error"] = f"demo clip {clip.id}: {error}"
+        print(json.dumps(answer), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build the demo set from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m demo_music.build", description=__doc__)
+    parser.add_argument("--size", type=float, default=1.0, help="1.0 is the whole set (default)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="default: the cache folder")
+    parser.add_argument("--processes", type=int, help="default: one per core")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.worker:
+        _work(options.folder, options.seed)
+        return 0
+    print(
+        build_demo(
+            options.folder, size=options.size, seed=options.seed, processes=options.processes
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,430 @@
+"""The lab's folders, label files and clips. Used by all notebooks; 00, 01 and 04 look inside.
+
+The layout and its quirks (names in label files are not the names on disk; the multitask test
+folder has no labels) are those of the real upload. The rule that always works: a clip's id is
+what stands before the first dot of a name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.machinery.files import KAGGLE_INPUT, LabError, cache_dir, did_you_mean, project_root
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GENRE, GENRE_BEAT = "fma_genre_spectrograms", "fma_genre_spectrograms_beat"
+MULTITASK, MULTITASK_BEAT = "multitask_dataset", "multitask_dataset_beat"
+FOLDERS = (GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT)
+MARKER = GENRE  # the folder that the data are found by
+SPLITS = ("train", "test")
+AXES = ("valence", "energy", "danceability")
+
+# The course's class mapping (handout, step 4β); None drops the genre.
+CLASS_MAPPING: dict[str, str | None] = {
+    "Blues": "Blues",
+    "Chiptune": "Electronic",
+    "Classical": "Classical",
+    "Electronic": "Electronic",
+    "Folk": "Folk",
+    "Hip-Hop": "Hip-Hop",
+    "Indie-Rock": None,
+    "International": None,
+    "Jazz": "Jazz",
+    "Metal": "Metal",
+    "Old-Time": None,
+    "Pop": "Pop",
+    "Post-Punk": None,
+    "Post-Rock": "Rock",
+    "Psych-Folk": "Folk",
+    "Psych-Rock": "Rock",
+    "Punk": "Metal",
+    "Rock": "Rock",
+    "Soundtrack": None,
+    "Trip-Hop": "Trip-Hop",
+}
+GENRES = tuple(CLASS_MAPPING)
+
+SEARCH_DEPTH = 5  # folders below /kaggle/input: datasets/<owner>/<slug>/data/<marker>
+DEMO_RECORD = "complete.json"  # beside the data of a finished demo set; says which one it is
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+# ---- finding the data --------------------------------------------------------------------------
+
+
+def find_data(data: str | Path = "auto") -> Path:
+    """The folder that holds `fma_genre_spectrograms` and its siblings.
+
+    `auto` looks at $MUSICLAB_DATA, then Kaggle's mounts, `./data`, and the demo set if it has been
+    built; `demo` takes the demo set; anything else is a folder (or one just above it).
+    Raises LabError that lists where it looked.
+    """
+    if str(data) == "demo":
+        return _built_demo()
+    if str(data) != "auto":
+        return _named_folder(Path(data).expanduser(), "the data folder")
+    if named := os.environ.get("MUSICLAB_DATA"):
+        if named == "demo":
+            return _built_demo()
+        return _named_folder(Path(named).expanduser(), "$MUSICLAB_DATA")
+    places = [KAGGLE_INPUT, Path("../input").resolve(), Path("data").resolve()]
+    places += [project_root() / "data"]
+    for place in places:
+        found = _search(place, SEARCH_DEPTH)
+        if found is not None:
+            return found
+    if demo_size() > 0:
+        return demo_data()
+    looked = ", ".join(str(place) for place in dict.fromkeys(places))
+    raise LabError(
+        f"no data found: looked for a folder {MARKER} in $MUSICLAB_DATA (not set), {looked}, and "
+        f"for a demo set in {demo_data().parent}; run notebook 00 or ./run_all.sh to build the "
+        "demo set, or see data_links.md for the lab's own data"
+    )
+
+
+def demo_data() -> Path:
+    """Where the data folder of the demo set is, or will be once it is built."""
+    return cache_dir() / "demo" / "data"
+
+
+def demo_size() -> float:
+    """The size of the finished demo set, 1.0 for the whole one; 0 when there is none."""
+    try:
+        content = json.loads((demo_data().parent / DEMO_RECORD).read_text(encoding="utf-8"))
+        return float(content["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def is_demo(data: Path) -> bool:
+    """Whether a data folder is the demo set's: clip ids mean something in their own set only."""
+    return data.resolve() == demo_data().resolve()
+
+
+def _built_demo() -> Path:
+    if not demo_size():
+        raise LabError(
+            f"{demo_data().parent}: no finished demo set; build it with notebook 00, ./run_all.sh "
+            "or python -m demo_music.build"
+        )
+    return demo_data()
+
+
+def audio_path(data: Path, clip: int | str) -> Path | None:
+    """The audio file of a clip of a demo set, or None: only a few clips keep theirs."""
+    path = data.parent / "audio" / f"{clip}.flac"
+    return path if _is_demo_set(data) and path.is_file() else None
+
+
+def audio_clips(data: Path) -> list[str]:
+    """The ids of the clips that can be listened to, sorted; none where the data are no demo set."""
+    found = (data.parent / "audio").glob("*.flac") if _is_demo_set(data) else ()
+    return sorted(path.stem for path in found)
+
+
+def beat_times(data: Path, clip: int | str) -> np.ndarray | None:
+    """The tracked beats of a clip of a demo set in seconds, float64 [B']; None for other clips."""
+    path = data.parent / "beats" / f"{clip}.npy"
+    return np.load(path, allow_pickle=False) if _is_demo_set(data) and path.is_file() else None
+
+
+def _is_demo_set(data: Path) -> bool:
+    return (data.parent / DEMO_RECORD).is_file()
+
+
+def _named_folder(folder: Path, what: str) -> Path:
+    if not folder.exists():
+        raise LabError(f"{folder}: {what} does not exist; give the folder that holds {MARKER}/")
+    if not folder.is_dir():
+        raise LabError(f"{folder}: {what} is a file; give the folder that holds {MARKER}/")
+    if folder.name == MARKER:
+        folder = folder.parent
+    found = _search(folder, depth=3)
+    if found is None:
+        try:
+            inside = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
+        except OSError as error:
+            raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
+        raise LabError(
+            f"{folder}: no folder {MARKER} in it (it holds {inside}); unpack the lab's data so "
+            f"that {folder / MARKER} exists, see data_links.md"
+        )
+    return found.resolve()
+
+
+def _search(place: Path, depth: int) -> Path | None:
+    """The nearest folder at or below `place` that holds the marker, at most `depth` levels down."""
+    level = [place] if place.is_dir() else []
+    for _ in range(depth):
+        for folder in level:
+            if (folder / MARKER).is_dir():
+                return folder
+        level = [child for folder in level for child in _sub_folders(folder)]
+    return None
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    except OSError:
+        return []
+
+
+def data_name(folder: Path) -> str:
+    """A short name for a data folder, for titles and run names: `demo`, or what the user called it.
+
+    Uploads end in a folder `data` that says nothing, and kagglehub keeps them in one per version;
+    the name of the parent is taken then.
+    """
+    if is_demo(folder):
+        return "demo"
+    if folder.name == "data" and folder.parent.name:
+        folder = folder.parent
+    if folder.parent.name == "versions" and folder.name.isdecimal():
+        folder = folder.parents[1]
+    return folder.name
+
+
+# ---- label files -------------------------------------------------------------------------------
+
+# What is wrong with a split, by where it is: `line 7` of the label file, or a clip's id.
+Problems = dict[str, str]
+
+
+def clip_id(name: str) -> str:
+    """The id of a clip: what stands before the first dot of its file or label name."""
+    return name.split(".", 1)[0]
+
+
+def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a label file whose columns after the id are `("genre",)`, or AXES.
+
+    Genre files are tab separated with the header `Id<TAB>Genre`; affect files are comma separated
+    with one header line and three values in 0..1. Returns a table with column id and these.
+    Raises LabError with file and line.
+    """
+    labels, problems = _inspect_labels(path, columns)
+    _stop_at(problems)
+    return labels
+
+
+def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, Problems]:
+    """The good rows of a label file, and what is wrong with the others."""
+    import pandas as pd
+
+    genres = tuple(columns) == ("genre",)
+    separator, check = ("\t", _genre_of) if genres else (",", _values_of)
+    header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
+    lines = _lines(path)
+    if not any(line.strip() for line in lines[1:]):
+        state = "is empty" if not lines else "has a header and no rows"
+        raise LabError(f"{path}: the label file {state}; download or unpack the data again")
+    if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
+        shown = header.replace("\t", "<TAB>")
+        raise LabError(f"{path}:1: expected the header {shown}, got {lines[0]!r}; add the header")
+    rows: dict[str, list[str] | list[float]] = {}
+    places: dict[str, int] = {}
+    problems: Problems = {}
+    for number, line in enumerate(lines[1:], start=2):
+        fields = [text.strip() for text in line.split(separator)]
+        name = clip_id(fields[0])
+        try:
+            if len(fields) != len(columns) + 1 or not all(fields):
+                if not line.strip():
+                    continue
+                shown = header.replace("\t", "<TAB>")
+                raise LabError(f"expected {shown}, got {line!r}; correct the line")
+            if not _SAFE_ID.fullmatch(name):
+                raise LabError(f"{fields[0]!r} is no clip name inside its folder; correct it")
+            if name in rows:
+                raise LabError(f"clip {name} was already named in line {places[name]}; remove one")
+            rows[name] = check(fields[1:])
+            places[name] = number
+        except LabError as error:
+            problems[f"line {number}"] = f"{path}:{number}: {error}"
+    if not rows:
+        _stop_at(problems if not _left_out_file() else {})
+        raise LabError(f"{path}: no line of the label file is usable; get the data again")
+    table = dict(zip(columns, zip(*rows.values(), strict=True), strict=True))
+    return pd.DataFrame({"id": list(rows), **table}), problems
+
+
+def _genre_of(fields: Sequence[str]) -> list[str]:
+    """The genre of a row. Raises LabError for one that the lab does not know."""
+    genre = fields[0]
+    if genre not in CLASS_MAPPING:
+        raise LabError(
+            f"unknown genre {genre!r}{did_you_mean(genre, list(GENRES))}; "
+            f"known: {', '.join(GENRES)}"
+        )
+    return [genre]
+
+
+def _values_of(fields: Sequence[str]) -> list[float]:
+    """The three values of a row. Raises LabError unless they are numbers in 0..1."""
+    values = []
+    for axis, text in zip(AXES, fields, strict=True):
+        try:
+            values.append(float(text))
+        except ValueError:
+            raise LabError(f"{axis} is {text!r}, not a number; correct the line") from None
+        if not 0 <= values[-1] <= 1:  # also catches NaN
+            raise LabError(f"{axis} is {text}, outside 0..1; correct the line")
+    return values
+
+
+def _lines(path: Path) -> list[str]:
+    raw = b""
+    try:
+        raw = path.read_bytes()
+        return raw.decode("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise LabError(
+            f"{path}: the label file is missing; download or unpack the data again"
+        ) from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise LabError(
+            f"{path}: cannot be read ({error.strerror}); download or unpack the data again"
+        ) from error
+
+
+# ---- clips -------------------------------------------------------------------------------------
+
+
+def read_clips(folder: Path, split: str) -> pd.DataFrame:
+    """The clips of one split of one of the four folders, one row each.
+
+    Columns: id, path, split, then genre or valence, energy, danceability (NaN where there are no
+    labels: the multitask test folder). Rows stand in the order of the label file. What
+    `--skip-bad` has found is left out, and said once. Raises LabError for anything else that is
+    wrong: a bad label row, a clip that is named but absent.
+    """
+    clips, problems = inspect_clips(folder, split)
+    listed = _left_out(folder, split)
+    _stop_at({where: text for where, text in problems.items() if where not in listed})
+    if listed:
+        clips = clips[~clips["id"].isin(list(listed))].reset_index(drop=True)
+    if clips.empty:
+        first = next(iter({**problems, **listed}.values()))
+        raise LabError(f"{folder / split}: none of its clips can be used; first: {first}")
+    for text in listed.values():
+        _tell_once(text)
+    return clips
+
+
+def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
+    """The clips of one split, and all that is wrong with its label file and its files' names.
+
+    The arrays are not read: `./run_all.sh check-data` does that, too. Raises LabError where there
+    is nothing to look at: an unknown split, a missing folder, an empty label file.
+    """
+    if split not in SPLITS:
+        raise LabError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+    labels_path = folder / f"{split}_labels.txt"
+    files = _clip_files(folder / split)
+    if folder.name.startswith("fma_genre"):
+        clips, problems = _inspect_labels(labels_path, ("genre",))
+    elif split == "test" and not labels_path.exists():
+        clips, problems = _unlabelled(files)
+    else:
+        clips, problems = _inspect_labels(labels_path, AXES)
+    absent = [name for name in clips["id"].tolist() if name not in files]
+    if absent:
+        rows = enumerate(_lines(labels_path), start=1)
+        places = {clip_id(re.split("[\t,]", row)[0].strip()): number for number, row in rows}
+        for name in absent:
+            problems[name] = (
+                f"{labels_path}:{places[name]}: clip {name} is not in {folder / split}; unpack the "
+                "data again or take the line out"
+            )
+        clips = clips[clips["id"].isin(list(files))].reset_index(drop=True)
+        if clips.empty:
+            _stop_at(problems)
+    clips.insert(1, "path", [files[name] for name in clips["id"].tolist()])
+    clips.insert(2, "split", split)
+    return clips, problems
+
+
+def _unlabelled(files: Mapping[str, str]) -> tuple[pd.DataFrame, Problems]:
+    import pandas as pd
+
+    names = sorted(files, key=lambda name: (len(name), name))
+    problems = {
+        name: f"{files[name]}: {name!r} is no clip name (letters, digits, _ and -); rename or "
+        "remove the file"
+        for name in names
+        if not _SAFE_ID.fullmatch(name)
+    }
+    ids = [name for name in names if name not in problems]
+    return pd.DataFrame({"id": ids, **{axis: np.full(len(ids), np.nan) for axis in AXES}}), problems
+
+
+def _clip_files(folder: Path) -> dict[str, str]:
+    """Map id -> file for the arrays in a folder; `.npy` wins over `.npy.gz` of the same clip."""
+    if not folder.is_dir():
+        raise LabError(f"{folder}: this folder is missing; download or unpack the data again")
+    files: dict[str, str] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.endswith((".npy", ".npy.gz")) and not name.startswith("."):
+                    clip = name.split(".", 1)[0]
+                    if clip not in files or name.endswith(".npy"):
+                        files[clip] = entry.path
+    except OSError as error:
+        raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
+    if not files:
+        raise LabError(f"{folder}: no .npy or .npy.gz file in it; unpack the data again")
+    return files
+
+
+# ---- what is left out --------------------------------------------------------------------------
+
+
+def _stop_at(problems: Problems) -> None:
+    """Raise LabError for the first problem, if there is one, and say how many more there are."""
+    if problems:
+        first, *rest = problems.values()
+        more = f" ({len(rest)} more: ./run_all.sh check-data lists them)" if rest else ""
+        raise LabError(first + more)
+
+
+def _left_out_file() -> str:
+    """The list of what `--skip-bad` has found; the runner names it. Empty without one."""
+    return os.environ.get("MUSICLAB_LEFT_OUT", "")
+
+
+def _left_out(folder: Path, split: str) -> Problems:
+    path = _left_out_file()
+    return _read_left_out(path).get(f"{folder.name}/{split}", {}) if path else {}
+
+
+@cache
+def _read_left_out(path: str) -> dict[str, Problems]:
+    try:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise LabError(
+            f"{path}: no list of clips to leave out ({error}); give ./run_all.sh --skip-bad again"
+        ) from None
+
+
+@cache
+def _tell_once(text: str) -> None:
+    if text:
+        print(f"left out (--skip-bad): {text}")

@@ -1,0 +1,83 @@
+"""One stored clip: a `.npy` file, gzip-compressed or not, checked before it is believed."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+from helpers.machinery.files import LabError
+
+N_MELS, N_CHROMA = 128, 12
+N_ROWS = N_MELS + N_CHROMA  # of a stored array: mel bands in dB, then chroma classes
+_GZIP_AT_MOST = 1100  # gzip makes nothing smaller than 1/1032 of its size
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """Read one stored clip, `.npy` or gzip-compressed, of any float type.
+
+    Returns float32 [140, T]: 128 mel bands in dB (0 is the loudest), then 12 chroma classes.
+    Raises LabError for a file that is cut short, pickled, of a wrong shape, or not finite.
+    """
+    path = Path(path)
+    try:
+        with open_array(path) as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+            file.read(1)  # only at its end does gzip compare the checksum
+    except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
+        raise _not_whole(path, error) from error
+    check_shape(path, array.shape, array.dtype)
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise LabError(f"{path}: holds NaN or infinite values; get this file again or remove it")
+    return array
+
+
+def read_n_frames(path: str | Path) -> int:
+    """The number of frames T of a stored clip, from the header of its file alone."""
+    path = Path(path)
+    try:
+        with open_array(path) as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            packed = isinstance(file, gzip.GzipFile)
+    except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
+        raise _not_whole(path, error) from error
+    check_shape(path, shape, dtype)
+    room = path.stat().st_size * (_GZIP_AT_MOST if packed else 1)
+    if N_ROWS * shape[1] * dtype.itemsize > room:  # before anybody makes room for it
+        raise _not_whole(path, f"its header promises {shape}, more than the file can hold")
+    return int(shape[1])
+
+
+def _not_whole(path: Path, problem: Exception | str) -> LabError:
+    first = (str(problem) or type(problem).__name__).splitlines()[0]
+    return LabError(f"{path}: no whole .npy array ({first[:200]}); get this file again")
+
+
+def open_array(path: Path) -> gzip.GzipFile:
+    """Open a clip's file for reading bytes, through gzip where its first bytes say so."""
+    with open(path, "rb") as file:
+        compressed = file.read(2) == _GZIP_MAGIC
+    if path.suffix == ".gz" and not compressed:
+        raise OSError("the name ends in .gz but the content is no gzip")
+    return gzip.open(path, "rb") if compressed else open(path, "rb")  # type: ignore[return-value]
+
+
+def check_shape(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise LabError unless a stored array is floating-point [140, T] with T of at least 1."""
+    if dtype.hasobject:
+        raise LabError(f"{path}: holds pickled objects, which are never loaded; get it again")
+    if dtype.kind != "f":
+        raise LabError(f"{path}: holds {dtype}, expected a floating-point array; get it again")
+    if len(shape) != 2 or shape[0] != N_ROWS or shape[1] < 1:
+        turned = " (it looks transposed)" if len(shape) == 2 and shape[1] == N_ROWS else ""
+        raise LabError(
+            f"{path}: has shape {shape}{turned}, expected ({N_ROWS}, T) with T of at least 1; "
+            "get this file again or remove it"
+        )

@@ -1,0 +1,189 @@
+"""Batches of clips, cut out of the packed frames, padded, masked and augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler, Subset
+
+CACHED_FRAMES = 2048  # float32 [2048, 128] is 1 MiB
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x [B, T, F], y, lengths [B]
+
+
+def cut_clips(frames: torch.Tensor, starts: torch.Tensor, n_frames: int) -> torch.Tensor:
+    """Cut clips out of the packed frames [N, rows], all at once: x [B, n_frames, rows].
+
+    `starts` [B] says where in `frames` each clip begins. Behind a shorter clip stands whatever
+    follows it: `hide_padding` is the last step, after scaling.
+    """
+    steps = torch.arange(n_frames, device=frames.device)
+    places = (starts[:, None] + steps).clamp_(max=len(frames) - 1)
+    return frames.index_select(0, places.flatten()).view(*places.shape, -1)
+
+
+def hide_padding(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Set what stands behind each clip's frames to 0, in place: x [B, T, F] finite, lengths [B]."""
+    steps = torch.arange(x.shape[1], device=x.device)
+    # On a CPU several times as fast as `masked_fill_`, which goes over the numbers one by one.
+    return x.mul_((steps < lengths[:, None])[:, :, None])
+
+
+def random_windows(
+    starts: torch.Tensor, lengths: torch.Tensor, n_frames: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Augmentation: a window of `n_frames` of each clip, at a random place every time.
+
+    Starts and lengths [B] of the clips -> those of the windows; shorter clips stay whole.
+    """
+    free = (lengths - n_frames).clamp_(min=0)
+    moved = (torch.rand(len(free), generator=generator) * (free + 1)).long()
+    return starts + moved, lengths.clamp(max=n_frames)
+
+
+def spec_augment(
+    x: torch.Tensor,
+    lengths: torch.Tensor,
+    max_bands: int,
+    max_share_of_time: float,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Augmentation: set a random band of frequencies and a random stretch of time to the mean.
+
+    Park et al. 2019 (arXiv 1904.08779), one mask each per clip; in place on x [B, T, F], where
+    scaling has made the mean 0. A clip never disappears: one band and one frame are left.
+    """
+    most = lengths.cpu()
+    in_time = _random_stretch((max_share_of_time * most).long().minimum(most - 1), most, generator)
+    bands = torch.full_like(most, x.shape[2])
+    in_bands = _random_stretch(bands.sub(1).clamp_(max=max_bands), bands, generator)
+    for axis, (first, last) in ((1, in_time), (2, in_bands)):
+        places = torch.arange(x.shape[axis], device=x.device)
+        first, last = first.to(x.device)[:, None], last.to(x.device)[:, None]
+        masked = (places >= first) & (places < last)
+        x.masked_fill_(masked[:, :, None] if axis == 1 else masked[:, None, :], 0)
+    return x
+
+
+def _random_stretch(
+    most: torch.Tensor, available: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and last place (exclusive) of a stretch of 0 to `most` of `available` places, [B]."""
+    draws = torch.rand((2, len(most)), generator=generator)
+    width = (draws[0] * (most + 1)).long()
+    first = (draws[1] * (available - width + 1)).long()
+    return first, first + width
+
+
+class LengthBatches(Sampler[list[int]]):
+    """Random batches of clips of similar length, so that little is padded.
+
+    Every epoch visits every clip once: the clips are shuffled, each stretch of `STRETCH` batches
+    is sorted by length and cut into batches, and these come in random order.
+    """
+
+    STRETCH = 4  # longer would pad less, but make batches of clips that are alike in tempo
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, generator: torch.Generator) -> None:
+        self.lengths = torch.from_numpy(np.ascontiguousarray(lengths))
+        self.batch_size, self.generator = batch_size, generator
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(len(self.lengths), generator=self.generator)
+        batches: list[torch.Tensor] = []
+        for stretch in order.split(self.STRETCH * self.batch_size):
+            by_length = stretch[self.lengths[stretch].argsort(stable=True)]
+            batches += by_length.split(self.batch_size)
+        for number in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield batches[number].tolist()
+
+
+class BatchCutter(Subset):
+    """What a loader of `make_loader` reads: gives whole batches, cut out of the packed frames.
+
+    Fetching clip by clip, padding and stacking costs more than a step of a small network. With a
+    GPU as `device` the packed frames are copied there once, and the batches are cut there.
+
+    `base` is the SpectrogramDataset below `dataset`, `clips` the numbers in it of `dataset`'s
+    items, and `pad_batch` joins items where they are not what was packed.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        base: Any,
+        clips: np.ndarray,
+        pad_batch: Callable[[list[Any]], Batch],
+        *,
+        crop_frames: int = 0,
+        max_masked_bands: int = 0,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(dataset, range(len(clips)))
+        self.base, self.pad_batch = base, pad_batch
+        self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
+        self.generator = generator or torch.Generator()
+        self.device = torch.device(device)
+        self.frames = base.frames_on(self.device)
+        self.starts = torch.from_numpy(base.store.starts[clips])
+        self.lengths = torch.from_numpy(base.store.lengths[clips])
+        self.labels = base.labels[torch.from_numpy(clips)]
+
+    def __getitems__(self, numbers: list[int]) -> Batch:
+        """The batch of these clips: x [B, T, F] float32, scaled and padded with 0, y, lengths."""
+        x, y, lengths = self._cut(numbers) if self.base.is_as_packed else self._joined(numbers)
+        if self.max_masked_bands:
+            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
+        return x, y, lengths
+
+    def _joined(self, numbers: list[int]) -> Batch:
+        """The batch item by item, for a dataset whose items are not what was packed."""
+        items = [self.dataset[number] for number in numbers]
+        if self.crop_frames:
+            lengths = torch.tensor([length for *_, length in items])
+            windows = random_windows(0 * lengths, lengths, self.crop_frames, self.generator)
+            items = [
+                (frames[start : start + length], label, length)
+                for (frames, label, _), start, length in zip(
+                    items, *(part.tolist() for part in windows), strict=True
+                )
+            ]
+        x, y, lengths = self.pad_batch(items)
+        return x.to(self.device), y.to(self.device), lengths.to(self.device)
+
+    def _cut(self, numbers: list[int]) -> Batch:
+        """The batch cut out of the packed frames: scaled, and 0 behind each clip's frames."""
+        chosen = torch.as_tensor(numbers)
+        starts, lengths = self.starts[chosen], self.lengths[chosen]
+        if self.crop_frames:
+            starts, lengths = random_windows(starts, lengths, self.crop_frames, self.generator)
+        n_frames = int(lengths.max())
+        starts, lengths = starts.to(self.device), lengths.to(self.device)
+        x = torch.empty((len(chosen), n_frames, self.base.n_features), device=self.device)
+        # As many clips at a time as stay in the processor's cache from one step to the next.
+        on_cpu = self.device.type == "cpu"
+        at_a_time = max(1, CACHED_FRAMES // n_frames) if on_cpu else len(chosen)
+        for first in range(0, len(chosen), at_a_time):
+            some = slice(first, first + at_a_time)
+            self._gather(x[some], starts[some], lengths[some])
+        return x, self.labels[chosen].to(self.device), lengths
+
+    def _gather(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
+        clips = cut_clips(self.frames, starts, x.shape[1])[:, :, self.base.rows]
+        if self.base.scaler is None:
+            x.copy_(clips)
+        else:
+            mean, deviation = self.base.scaler.tensors(self.device)
+            torch.sub(clips.float(), mean, out=x).div_(deviation)
+        hide_padding(x, lengths)
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """What `collate_fn` does to a batch that is one already (a function, for worker processes)."""
+    return batch

@@ -1,0 +1,153 @@
+"""Folders, atomic writes, and the one kind of error that users see as one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+
+ROOT_MARKERS = ("run_all.sh", "notebooks")
+KAGGLE_INPUT, KAGGLE_WORKING = Path("/kaggle/input"), Path("/kaggle/working")
+PARTIAL_SUFFIX = ".part"
+_A_PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
+
+
+class LabError(Exception):
+    """A mistake that the user can mend: what was wrong, where, and what to do next, in one line.
+
+    Shown as that one line, without a traceback, in notebooks and in scripts.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def show_lab_errors_as_one_line() -> None:
+    """In plain scripts, print a LabError, or Ctrl-C, as one line on stderr.
+
+    Python then exits with 1, or ends by SIGINT (which shells show as 130).
+    """
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, LabError):
+            print(f"error: {error}", file=sys.stderr)
+        elif isinstance(error, KeyboardInterrupt):
+            print(
+                "interrupted; what was stored is whole, run the same command again for the rest",
+                file=sys.stderr,
+            )
+        else:
+            previous(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def project_root() -> Path:
+    """The folder in which `.cache/` and `runs/` are made.
+
+    `$MUSICLAB_HOME` when set; else the checkout that holds this package; else (the package was
+    copied somewhere alone, or lies below Kaggle's inputs, which are read-only) Kaggle's working
+    folder or the current one.
+    """
+    home = os.environ.get("MUSICLAB_HOME")
+    if home:
+        return Path(home).expanduser().resolve()
+    checkout = Path(__file__).resolve().parents[2]
+    whole = all((checkout / marker).exists() for marker in ROOT_MARKERS)
+    if whole and not checkout.is_relative_to(KAGGLE_INPUT):
+        return checkout
+    return KAGGLE_WORKING if KAGGLE_WORKING.is_dir() else Path.cwd()
+
+
+def cache_dir() -> Path:
+    """The folder for what can be made again: the demo set and packed features. Created."""
+    return _made(project_root() / ".cache")
+
+
+def runs_dir() -> Path:
+    """The folder that holds one sub-folder per run. Created."""
+    return _made(project_root() / "runs")
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(
+            f"{folder}: cannot make this folder ({error.strerror}); "
+            "set MUSICLAB_HOME to a folder that you may write to"
+        ) from error
+    return folder
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a whole file or nothing: a temporary name in the same folder, then a rename.
+
+    Raises LabError when the folder is read-only or the disk is full. Nothing half written stays
+    after that or after Ctrl-C; after `kill -9`, `remove_leftovers` takes it away.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    partial: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name}.{os.getpid()}."  # whose it is, for remove_leftovers
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=PARTIAL_SUFFIX)
+        partial = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        partial.chmod(0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        raise LabError(
+            f"{path}: cannot be written ({error.strerror}); {_A_PLACE_TO_WRITE}"
+        ) from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def require_space(folder: Path, n_bytes: float, what: str) -> None:
+    """Raise LabError, with the number, when the disk of a folder has less room than that.
+
+    Asked before something large is begun, so that nothing is half made.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise LabError(
+            f"{folder}: {what} needs {n_bytes / 2**20:.0f} MiB here and {free / 2**20:.0f} MiB are "
+            "free; make room, or choose another folder with MUSICLAB_HOME"
+        )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what `write_atomically` left half written below `folder` when it was killed.
+
+    The files of processes that are still alive stay.
+    """
+    for path in folder.rglob(f".*{PARTIAL_SUFFIX}"):
+        owner = path.name.split(".")[-3]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
+    """A hint for an error message: ` (did you mean 'x'?)`, or nothing when nothing is close."""
+    close = get_close_matches(str(word), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,180 @@
+"""Profiles: other values for the notebooks' parameters, as sizes and epochs, never behaviour.
+
+A notebook's own parameter cell is the demo profile; `full`, `smoke` and files of the user's own
+change it by name. What they leave out is as in the cell.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from helpers.machinery.files import LabError, did_you_mean
+
+PROFILE_FOLDER = Path(__file__).resolve().parents[1] / "profiles"
+DEMO = "demo"  # has no file
+ALL, RUNNER = "all", "runner"  # sections that are no notebook's
+_NOTEBOOK = re.compile(r"\d\d_\w+")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Other values for some parameters, in sections: `all`, a notebook's name, or `runner`."""
+
+    name: str
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    path: Path | None = None
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, repr=False)
+
+    def overrides(self, notebook: str) -> dict[str, Any]:
+        """What it changes in one notebook: the section `all`, then the notebook's own on top."""
+        return {**self.sections.get(ALL, {}), **self.sections.get(notebook, {})}
+
+    def parameters(self, notebook: str, own: Mapping[str, Any]) -> dict[str, Any]:
+        """The notebook's own parameters, with those that the profile changes.
+
+        Raises LabError, with the line, for a parameter that the notebook does not have, or has with
+        another type.
+        """
+        for section in (ALL, notebook):
+            for name, value in self.sections.get(section, {}).items():
+                place = self.where(section, name)
+                if name not in own:
+                    raise LabError(
+                        f"{place}: {notebook} has no parameter {name!r}{did_you_mean(name, own)}; "
+                        f"known: {', '.join(sorted(own))}"
+                    )
+                _check_type(place, f"{section}.{name}", value, own[name])
+        return {**own, **self.overrides(notebook)}
+
+    def check_sections(self, notebooks: Iterable[str]) -> None:
+        """Raise LabError, with the line, for a section that belongs to none of these notebooks."""
+        known = [ALL, RUNNER, *notebooks]
+        for section in self.sections:
+            if section not in known:
+                raise LabError(
+                    f"{self.where(section)}: unknown section {section!r}"
+                    f"{did_you_mean(section, known)}; known: {', '.join(known)}"
+                )
+
+    def where(self, *keys: object) -> str:
+        """Where a section, or a parameter in it, stands: `file:line`."""
+        line = self.lines.get(tuple(map(str, keys)))
+        return f"{self.path or self.name}:{line}" if line else str(self.path or self.name)
+
+
+def profile_names() -> list[str]:
+    """The names of the profiles that come with the kit."""
+    return sorted([DEMO, *(path.stem for path in PROFILE_FOLDER.glob("*.yaml"))])
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by name, or from a `.yaml` file of the user's own.
+
+    Raises LabError for an unknown name, and for a file that is no YAML mapping of sections.
+    """
+    if name == DEMO:
+        return Profile(DEMO)
+    path = PROFILE_FOLDER / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise LabError(
+                f"{path}: no such profile file; give one that exists, or one of "
+                f"{', '.join(profile_names())}"
+            )
+    elif not path.is_file():
+        raise LabError(
+            f"unknown profile {name!r}{did_you_mean(name, profile_names())}; known: "
+            f"{', '.join(profile_names())}, or give the path of a .yaml file of your own"
+        )
+    profile = Profile(path.stem, *_read_yaml_sections(path))
+    for section, values in profile.sections.items():
+        if not isinstance(values, dict):
+            raise LabError(
+                f"{profile.where(section)}: section {section!r} must be a mapping of parameter: "
+                "value; write for example 05_lstm: {epochs: 3}"
+            )
+    return profile
+
+
+def apply_profile(namespace: dict[str, Any]) -> None:
+    """Overwrite a notebook's parameters with those of `$MUSICLAB_PROFILE`, when it is set.
+
+    `namespace` is the notebook's `globals()`; its variable `notebook` names the section.
+    """
+    name = os.environ.get("MUSICLAB_PROFILE")
+    if not name:
+        return
+    notebook = namespace["notebook"]
+    profile = load_profile(name)
+    others = [s for s in profile.sections if _NOTEBOOK.fullmatch(s) and s[:2] != notebook[:2]]
+    profile.check_sections([notebook, *others])
+    own = {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, (bool, int, float, str, list))
+        and name not in ("notebook", "In") and not name.startswith("_")
+    }  # fmt: skip
+    namespace.update(profile.parameters(notebook, own))
+    print(f"parameters of profile {name!r} applied")
+
+
+def _read_yaml_sections(path: Path) -> tuple[dict[str, Any], Path, dict[tuple[str, ...], int]]:
+    """The content of a profile file, the file, and the lines of its sections and parameters."""
+    import yaml
+
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8")
+        content = yaml.safe_load(text)
+        lines = _lines_of(yaml.compose(text, yaml.SafeLoader))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise LabError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+    except Exception as error:  # PyYAML's own, and what it lets through, as for a date like 13-45
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+        raise LabError(f"{place}: no valid YAML ({problem}); correct the line") from error
+    if not isinstance(content, dict):
+        raise LabError(
+            f"{path}: a profile is a mapping of sections (all, 05_lstm, ...); write for example "
+            "05_lstm: {epochs: 3}"
+        )
+    return content, path, lines
+
+
+def _lines_of(node: Any, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    """The line, counted from 1, of each section and each of its parameters in a YAML tree."""
+    lines: dict[tuple[str, ...], int] = {}
+    if getattr(node, "id", "") == "mapping" and len(keys) < 2:
+        for key, value in node.value:
+            inner = (*keys, str(key.value))
+            lines[inner] = key.start_mark.line + 1
+            lines |= _lines_of(value, inner)
+    return lines
+
+
+def _check_type(where: str, name: str, value: object, example: object) -> None:
+    if example is None or (isinstance(example, float) and is_number(value)):
+        return
+    if type(value) is not type(example):
+        raise LabError(
+            f"{where}: {name} is {value!r} ({type(value).__name__}) but must be "
+            f"{type(example).__name__}; write for example {example!r}"
+        )
+    if isinstance(example, list) and isinstance(value, list) and example:
+        for item in value:
+            _check_type(where, f"an entry of {name}", item, example[0])
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of a profile is a number (True and False are none)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""What a notebook stores, shows, and lets one try."""

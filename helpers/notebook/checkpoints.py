@@ -1,0 +1,107 @@
+"""Trained models as files: weights, scaling and description in safetensors, checked when read."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from helpers.datasets import FEATURE_ROWS, BandScaler
+from helpers.machinery.files import LabError, write_atomically
+from helpers.models import build_model
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with everything that is needed to use it."""
+
+    model: nn.Module
+    spec: dict[str, Any]  # what build_model takes
+    feature: str
+    scaler: BandScaler
+    classes: list[str]  # of a classifier, else empty
+    axes: list[str]  # of a regressor, else empty
+    epoch: int
+    note: str
+
+
+def write_checkpoint(path: Path, model: nn.Module, scaler: BandScaler, **about: Any) -> Path:
+    """Store weights, scaling and description in one safetensors file; returns its path.
+
+    `about` holds the other fields of a Checkpoint.
+    """
+    tensors = {f"model.{key}": value.cpu() for key, value in model.state_dict().items()}
+    tensors["scaler.mean"] = torch.from_numpy(scaler.mean)
+    tensors["scaler.deviation"] = torch.from_numpy(scaler.deviation)
+    tensors = {key: value.contiguous() for key, value in tensors.items()}
+    write_atomically(path, save(tensors, metadata={"about": json.dumps(about)}))
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; LabError when it is no whole checkpoint of a model we can build."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise LabError(f"{path}: no such checkpoint; run its notebook first") from None
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise LabError(
+            f"{path}: no whole checkpoint ({_one_line(error)}); delete it and run its notebook "
+            "again"
+        ) from error
+    try:
+        scaler = BandScaler(
+            tensors.pop("scaler.mean").numpy(), tensors.pop("scaler.deviation").numpy()
+        )
+        model = build_model(about["spec"])
+        model.load_state_dict({key.removeprefix("model."): t for key, t in tensors.items()})
+        rest = {key: about[key] for key in ("spec", "feature", "classes", "axes", "epoch", "note")}
+    except Exception as error:  # a description may say anything, and fail in any way
+        raise LabError(
+            f"{path}: its weights are of another model ({_one_line(error)}); run its notebook again"
+        ) from error
+    checkpoint = Checkpoint(model=model.eval(), scaler=scaler, **rest)
+    contradiction = _contradiction(checkpoint)
+    if contradiction:
+        raise LabError(f"{path}: {contradiction}; run its notebook again")
+    return checkpoint
+
+
+def _contradiction(checkpoint: Checkpoint) -> str:
+    """How a checkpoint's description disagrees with its weights; empty when it does not."""
+    rows = FEATURE_ROWS.get(str(checkpoint.feature))
+    if rows is None:
+        return f"unknown feature {checkpoint.feature!r}"
+    n_bands = rows.stop - rows.start
+    for statistic in (checkpoint.scaler.mean, checkpoint.scaler.deviation):
+        if statistic.shape != (n_bands,):
+            return (
+                f"its scaling has shape {statistic.shape}, but feature {checkpoint.feature!r} has "
+                f"{n_bands} bands"
+            )
+    n_taken = checkpoint.spec["backbone_options"].get("n_features", n_bands)
+    if n_taken != n_bands:
+        return f"its model takes {n_taken} bands, but feature {checkpoint.feature!r} has {n_bands}"
+    n_outputs = checkpoint.model.head.out_features
+    for what, names in (("classes", checkpoint.classes), ("axes", checkpoint.axes)):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return f"its {what} are no list of names"
+        if names and len(names) != n_outputs:
+            return f"it names {len(names)} {what}, but its model has {n_outputs} outputs"
+    return ""
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, on one line of bearable length; of a list, its first entry."""
+    head, *entries = str(error).splitlines() or [type(error).__name__]
+    text = entries[0] if entries and head.endswith(":") else str(error)
+    return textwrap.shorten(text, 240, placeholder=" ...") or type(error).__name__

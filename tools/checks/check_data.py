@@ -1,0 +1,118 @@
+"""`./run_all.sh check-data`: lists every problem of a data folder, with file, line and remedy.
+
+`--skip-bad` runs the same check and leaves out what it finds; loaders stop at the first problem
+that is not on its list.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from helpers.folders import FOLDERS, MULTITASK_BEAT, SPLITS, Problems, find_data, inspect_clips
+from helpers.machinery.arrays import read_array
+from helpers.machinery.files import LabError
+from helpers.machinery.process import headless
+from helpers.machinery.store import LARGEST
+from tools.lab.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+
+SHORTEST_CLIP = 16  # frames: what the four poolings of the CNN need
+WHOLE = ""  # where a problem is that leaves nothing of its split
+
+
+@dataclass
+class Split:
+    """What is good and what is wrong in one split of one folder."""
+
+    problems: Problems = field(default_factory=dict)
+    good: set[str] = field(default_factory=set)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code: 1 when there is a problem."""
+    parser = Parser(prog="./run_all.sh check-data", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--data", metavar="DIR|demo", default="auto", help="the data folder (default: as for a run)"
+    )
+    data = find_data(parser.parse_args(list(arguments)).data)
+    found = check(data)
+    lines = [line for split in found.values() for line in split.problems.values()]
+    for line in lines:
+        print(line)
+    n_clips = sum(len(split.good) for split in found.values())
+    print(f"{data}: {len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good clips")
+    if lines:
+        print("mend them, or let ./run_all.sh --skip-bad leave those clips and lines out")
+    return EXIT_FAILED if lines else EXIT_DONE
+
+
+def check(data: Path) -> dict[str, Split]:
+    """Every split of the four folders, as `folder/split`, with every clip read to its end."""
+    found = {}
+    for name in FOLDERS:
+        folder = data / name
+        if folder.is_dir():
+            found |= {f"{name}/{split}": _check_split(folder, split) for split in SPLITS}
+        elif name != MULTITASK_BEAT:  # which older uploads of the lab's data lack
+            text = f"{folder}: this folder is missing; download or unpack the data again"
+            found[name] = Split({WHOLE: text})
+    return found
+
+
+def _check_split(folder: Path, split: str) -> Split:
+    from tqdm import tqdm
+
+    try:
+        clips, problems = inspect_clips(folder, split)
+    except LabError as error:
+        return Split({WHOLE: str(error)})
+    ids = clips["id"].tolist()
+    bar = {"unit": "clip", "disable": headless() or None, "leave": False}
+    with ThreadPoolExecutor() as pool:
+        told = pool.map(_problem_of, clips["path"].tolist())
+        what = f"checking {folder.name}/{split}"
+        broken = dict(zip(ids, tqdm(told, what, len(ids), **bar), strict=True))
+    problems |= {clip: text for clip, text in broken.items() if text}
+    return Split(problems, set(ids) - set(problems))
+
+
+def _problem_of(path: str) -> str:
+    """Why a clip's array cannot be used; empty when it can."""
+    try:
+        array = read_array(path)
+    except LabError as error:
+        return str(error)
+    if np.abs(array).max() > LARGEST:
+        return f"{path}: holds values beyond {LARGEST:.0f}, which are no dB; get it again"
+    if array.shape[1] < SHORTEST_CLIP:
+        return (
+            f"{path}: {array.shape[1]} frames are too short for the CNN, which needs "
+            f"{SHORTEST_CLIP}; get it again or remove the clip"
+        )
+    return ""
+
+
+def to_leave_out(found: dict[str, Split]) -> dict[str, Problems]:
+    """What loaders leave out of each split: what is wrong, by line or clip, and why.
+
+    A clip that is bad in its full or in its beat-synchronous form is left out of both, which stay
+    the same clips; the second time without a reason, so that it is told once.
+    """
+    listed: dict[str, Problems] = {}
+    for place, split in found.items():
+        name, _, part = place.partition("/")
+        twin = found.get(f"{name.removesuffix('_beat')}{'' if '_beat' in name else '_beat'}/{part}")
+        lost = split.good - twin.good if twin and twin.good and twin.problems else set()
+        own = {where: text for where, text in split.problems.items() if where != WHOLE}
+        if own or lost:
+            listed[place] = own | dict.fromkeys(sorted(lost), "")
+    return listed
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,182 @@
+"""Every label of the handout, and what shows it in an executed run.
+
+    python -m tools.labels                       # the newest run
+    python -m tools.labels --run demo --other real   # how many computed sentences differ
+
+Exit 1 when a heading, its evidence or its answer is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from helpers.machinery.files import LabError, runs_dir
+from helpers.notebook import records
+from tools.lab.run_folder import Paths
+
+LABELS = Path(__file__).resolve().parents[2] / "docs" / "labels.csv"
+HEADING = re.compile(r"#{2,3} (.+?) · ")
+QUESTIONS = "6 questions"  # its heading is `## 6 · The questions`
+FEWEST_WORDS = 8  # of an answer
+
+
+@dataclass(frozen=True)
+class Label:
+    """A row of docs/labels.csv."""
+
+    name: str
+    notebook: str
+    what: str
+
+    @property
+    def figures(self) -> list[str]:
+        """The names under which its figures are stored."""
+        parts = [part for part in re.split(r"; (?=\w+:)", self.what) if part.startswith("figure:")]
+        return [name.strip() for part in parts for name in part[7:].split(",")]
+
+
+@dataclass
+class Shown:
+    """What stands under the headings of one label in an executed notebook."""
+
+    headings: list[str] = field(default_factory=list)
+    prose: list[str] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)  # computed by the run
+    n_tables: int = 0
+    n_figures: int = 0
+
+
+def read_labels() -> list[Label]:
+    """The labels that a notebook answers, in the handout's order."""
+    with LABELS.open(encoding="utf-8", newline="") as file:
+        rows = [Label(row["label"], row["notebook"], row["what"]) for row in csv.DictReader(file)]
+    return [label for label in rows if not label.notebook.endswith(".md")]
+
+
+def shown_in(notebook: Path) -> dict[str, Shown]:
+    """What an executed notebook shows, by label."""
+    import nbformat
+
+    found: dict[str, Shown] = {}
+    here = Shown()
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            for line in cell.source.splitlines():
+                if re.match(r"#{1,6} ", line):
+                    here = _section(found, line)
+                elif line.strip():
+                    here.prose.append(line)
+            continue
+        for output in cell.get("outputs", []):
+            _add_output(here, output)
+    return found
+
+
+def _section(found: dict[str, Shown], heading: str) -> Shown:
+    """The label that a heading opens; something that nobody keeps where it opens none."""
+    match = HEADING.match(heading)
+    if not match:
+        # A sub-heading without a label belongs to the section that it stands in.
+        return next(reversed(found.values()), Shown()) if heading.startswith("###") else Shown()
+    name = QUESTIONS if heading.endswith("6 · The questions") else match[1]
+    shown = found.pop(name, Shown())
+    found[name] = shown  # the newest one stands last
+    shown.headings.append(heading)
+    return shown
+
+
+def _add_output(shown: Shown, output: Any) -> None:
+    data = output.get("data", {})
+    if "image/png" in data:
+        shown.n_figures += 1
+    elif "text/html" in data:
+        shown.n_tables += 1
+    elif "text/markdown" in data:
+        shown.sentences += data["text/markdown"].splitlines()
+    elif output.get("name") == "stdout":
+        shown.sentences += output["text"].splitlines()
+
+
+def missing(run: Path) -> Iterator[str]:
+    """One line for each label whose heading, evidence or answer the run does not have."""
+    for name, labels in _by_notebook().items():
+        paths = Paths(run, name)
+        if not paths.executed.is_file():
+            yield f"{name}: not executed in {run.name}"
+            continue
+        shown, figures = shown_in(paths.executed), _stored_figures(paths.record)
+        for label in labels:
+            yield from (f"{label.name} ({name}): {what}" for what in _lacks(label, shown, figures))
+
+
+def _by_notebook() -> dict[str, list[Label]]:
+    grouped: dict[str, list[Label]] = {}
+    for label in read_labels():
+        grouped.setdefault(label.notebook, []).append(label)
+    return grouped
+
+
+def _stored_figures(record: Path) -> set[str]:
+    """The figures of a record that have a description and a file with something in it."""
+    file = record / "figures.json"
+    described = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    paths = {name: record / "figures" / f"{name}.png" for name in described}
+    return {
+        n for n, path in paths.items() if described[n] and path.is_file() and path.stat().st_size
+    }
+
+
+def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator[str]:
+    if label.name not in shown:
+        yield "no heading"
+        return
+    section = shown[label.name]
+    words = " ".join(section.prose + section.sentences).split()
+    if len(words) < FEWEST_WORDS:
+        yield f"nothing but {len(words)} words stands under {section.headings[0]!r}"
+    yield from (f"no figure {name}" for name in label.figures if name not in figures)
+    if "table:" in label.what and not (section.n_tables or section.sentences):
+        yield "no table"
+
+
+def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
+    """For each label: computed lines that only the first run has, and all that it has."""
+    counts = {}
+    for name, labels in _by_notebook().items():
+        ours, theirs = (shown_in(Paths(r, name).executed) for r in (run, other))
+        for label in labels:
+            own = ours.get(label.name, Shown()).sentences
+            rest = set(theirs.get(label.name, Shown()).sentences)
+            counts[label.name] = (sum(line not in rest for line in own), len(own))
+    return counts
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a row per label; 1 when something is missing."""
+    parser = argparse.ArgumentParser(prog="python -m tools.labels", description=__doc__)
+    parser.add_argument("--run", help="the run's name; default: the newest one")
+    parser.add_argument("--other", help="count the computed lines that differ from this run's")
+    options = parser.parse_args(arguments)
+    run = runs_dir() / options.run if options.run else records.newest_run()
+    if run is None or not run.is_dir():
+        raise LabError(f"{runs_dir()}: no run {options.run or ''} there; run ./run_all.sh first")
+    problems = list(missing(run))
+    for problem in problems:
+        print(problem)
+    if not problems and options.other:
+        for label, (n_own, n_all) in differing(run, runs_dir() / options.other).items():
+            print(f"{label:12} {n_own:3} of {n_all:3} computed lines are of this run alone")
+    print(f"{run.name}: {len(read_labels())} labels, {len(problems)} thing(s) missing")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

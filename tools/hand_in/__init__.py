@@ -1,0 +1,1 @@
+"""`./run_all.sh hand-in`: the rules, and the zip."""

@@ -1,0 +1,275 @@
+"""`./run_all.sh hand-in`: checks the handout's rules, and packs report and code into one zip."""
+
+from __future__ import annotations
+
+import argparse
+import html
+import io
+import json
+import re
+import sys
+import textwrap
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from helpers.machinery.files import LabError, project_root, write_atomically
+from tools.checks import pairs
+from tools.hand_in.commented import uncommented
+from tools.lab.command_line import Parser, run_command
+from tools.lab.notebooks import Lab
+from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run
+from tools.report.members import Member, parse_members
+from tools.report.members import add_option as add_members
+from tools.run.staleness import stale_results
+
+EXIT_DONE, EXIT_REFUSED = 0, 1
+MOST_MIB = 25
+REPORT, NOTE = "report.pdf", "README.txt"
+MY_REPORT = "my_report"  # beside runs/; tools/report/prompts.py
+CODE = ("py/*.py", "helpers/**/*.py", "helpers/profiles/*.yaml", "demo_music/*.py")
+REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
+_SAME_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
+_AUTHORS = re.compile(r"<dc:creator>(.*?)</dc:creator>", re.DOTALL)
+
+
+def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
+    """Run the command line; return the exit code: 1 when a rule is broken, and nothing is packed.
+
+    Raises LabError for wrong use.
+    """
+    lab = lab or Lab()
+    options = _parser().parse_args(list(arguments))
+    run = find_run(options.run)
+    report = options.report or run / "report" / REPORT
+    members, problems = _members(options.members)
+    problems += report_problems(report, members)
+    if options.report is None and report.is_file():
+        problems += age_problems(report, run, lab)
+    problems += prompt_problems(project_root() / MY_REPORT)
+    problems += code_problems(lab.root)
+    if stale := stale_results(run, lab):
+        problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
+    if not problems:
+        contents = pack(contents_of(lab, run, report, members))
+        size = len(contents) / 2**20
+        if size <= MOST_MIB:
+            return _written(run / zip_name(members), contents)
+        problems = [
+            f"the zip would have {size:.1f} MiB, more than {MOST_MIB}; make {report} smaller"
+        ]
+    print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    return EXIT_REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="./run_all.sh hand-in",
+        description="Check the handout's rules, and pack the report and the commented code into "
+        "patrec1_<id1>[_<id2>].zip in the run's folder.",
+        allow_abbrev=False,
+    )
+    add_members(parser)
+    parser.add_argument("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        type=Path,
+        help="your PDF (default: report/report.pdf of the run)",
+    )
+    return parser
+
+
+def _members(words: Sequence[str]) -> tuple[list[Member], list[str]]:
+    """The members, or what is wrong with them: told with all else that is."""
+    try:
+        return parse_members(words), []
+    except LabError as error:
+        return [], [str(error)]
+
+
+def zip_name(members: Sequence[Member]) -> str:
+    """The exact name that the handout asks for."""
+    return "_".join(["patrec1", *(member.number for member in members)]) + ".zip"
+
+
+# ---- the rules ---------------------------------------------------------------------------------
+
+
+def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
+    """Why a file is no report of these members in PDF, a line each."""
+    if report.suffix.lower() in REFUSED:
+        return [f"{report}: {REFUSED[report.suffix.lower()]} is refused as a report; give a PDF"]
+    if not report.is_file():
+        return [
+            f"{report}: there is no report; make it with ./run_all.sh report, or name your own "
+            "with --report FILE.pdf"
+        ]
+    content = report.read_bytes()
+    if not content.startswith(b"%PDF-"):
+        return [f"{report}: no PDF, whatever its name says; give the report as PDF"]
+    if b"%%EOF" not in content[-1024:]:
+        return [f"{report}: the PDF is cut short; make it again"]
+    authors = _authors(content)
+    if members and authors and not _are_the_same(authors, members):
+        names = " and ".join(member.name for member in members)
+        return [f"{report}: is by {authors}, not by {names}; make it again with these --members"]
+    beside = report.with_suffix(".md")  # made with the PDF, and easier to read
+    if not (authors and beside.is_file()):
+        return []
+    lines = beside.read_text(encoding="utf-8").replace("\\", "").splitlines()
+    return [
+        f"{report}: does not name {member.name} with the number {member.number} on its first page; "
+        "make it again with these --members"
+        for member in members
+        if not any(member.name in line and f"({member.number})" in line for line in lines)
+    ]
+
+
+def _authors(pdf: bytes) -> str:
+    """Whom a PDF that ./run_all.sh report made names as authors; empty when it does not say.
+
+    Other programs write the name of the account there, which need not be the member's.
+    """
+    text = pdf.decode("utf-8", errors="ignore")
+    found = _AUTHORS.search(text)
+    if not found or "<xmp:CreatorTool>Typst" not in text:
+        return ""
+    return html.unescape(re.sub("<[^>]*>", "", found[1])).strip()
+
+
+def _are_the_same(authors: str, members: Sequence[Member]) -> bool:
+    """Whether the authors, in one text, are these members and nobody else."""
+    rest = authors
+    for member in sorted(members, key=lambda member: -len(member.name)):
+        if member.name not in rest:
+            return False
+        rest = rest.replace(member.name, "", 1)
+    return not any(letter.isalpha() for letter in rest)
+
+
+def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
+    """What is newer than the run's report, and so not in it, a line each."""
+    made = report.stat().st_mtime
+    results = [Paths(run, name).executed for name in lab.names]
+    answers = sorted((project_root() / MY_REPORT).rglob("*"))
+    newer = [
+        path.name for path in (*results, *answers) if path.is_file() and path.stat().st_mtime > made
+    ]
+    if not newer:
+        return []
+    return [
+        f"{report}: is older than {', '.join(newer[:3])}{' and others' if len(newer) > 3 else ''}; "
+        "make it again with ./run_all.sh report"
+    ]
+
+
+def prompt_problems(folder: Path) -> list[str]:
+    """The prompts that the members have not answered yet, a line each."""
+    from tools.report.prompts import unanswered
+
+    if not folder.is_dir():
+        return [f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"]
+    return [f"{prompt}: not answered" for prompt in unanswered(folder)]
+
+
+def code_problems(root: Path) -> list[str]:
+    """What in py/, helpers/ and notebooks/ breaks a rule, a line each."""
+    found = []
+    for path in _below(root, "py", "helpers", "demo_music"):
+        if path.suffix.lower() in REFUSED:
+            what = REFUSED[path.suffix.lower()]
+            found.append(f"{path.relative_to(root)}: {what} is refused in the zip; move it away")
+        elif path.suffix == ".py":
+            found += uncommented(path, path.relative_to(root).as_posix())
+    return found + [
+        f"py/{name}.py and notebooks/{name}.ipynb differ ({differences[0]}); run python -m "
+        "tools.pairs --sync"
+        for name, differences in pairs.check(root).items()
+    ]
+
+
+def _below(root: Path, *folders: str) -> Iterator[Path]:
+    """All files below these folders but those that programs leave there by themselves."""
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*")):
+            parts = path.relative_to(root).parts
+            if path.is_file() and not any(p[0] == "." or p == "__pycache__" for p in parts):
+                yield path
+
+
+# ---- the zip -----------------------------------------------------------------------------------
+
+
+def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
+    """Name in the zip -> content: the report, the code that the scripts need, and a note."""
+    contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
+    for pattern in CODE:
+        for path in lab.root.glob(pattern):
+            contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
+    return contents
+
+
+def pack(contents: dict[str, bytes]) -> bytes:
+    """A zip of these files. The same files give the same bytes, whenever and wherever."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in sorted(contents):
+            info = zipfile.ZipInfo(name, _SAME_DATE)
+            info.create_system = 3  # Unix, where the rights below mean something
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, contents[name], compresslevel=9)
+    return packed.getvalue()
+
+
+def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
+    """How to run the code, what the report's results were made with, and the kit's licence."""
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    made_with = textwrap.fill(
+        f'The results of the report: run "{run.name}", profile {summary["profile"]}, data with the '
+        f"fingerprint {summary['data']['fingerprint']}, device {summary['device']}, Python "
+        f"{summary['python']}, {versions}.",
+        width=88,
+    )
+    scripts = "\n".join(f"    python py/{name}.py" for name in lab.names)
+    return f"""Music classification from spectrograms: report and code
+
+Members: {"; ".join(f"{member.name} ({member.number})" for member in members)}
+
+report.pdf  the report
+py/         a commented script per step, in the order below
+helpers/    what the scripts share
+
+To run the code, with Python 3.11 to 3.13, from this folder:
+
+    export PYTHONPATH="$PWD"           # else an installed `helpers` would be taken
+    export MUSICLAB_DATA=/path/to/data # the folder that holds fma_genre_spectrograms
+    export MUSICLAB_PROFILE={summary["profile"]}       # sizes and epochs: helpers/profiles/
+{scripts}
+
+The first one says which packages are missing. Without MUSICLAB_DATA it builds a small set of
+synthesised music. Results go to runs/interactive/ below this folder; a later script reads what
+earlier ones left there.
+
+{made_with}
+
+The code is based on the course kit "musiclab", which the report cites; its licence:
+
+{(lab.root / "LICENSE").read_text(encoding="utf-8")}"""
+
+
+def _written(path: Path, contents: bytes) -> int:
+    write_atomically(path, contents)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    n_code = sum(name.endswith((".py", ".yaml")) for name in names)
+    print(f"{path}: {len(contents) / 2**20:.2f} MiB, {REPORT}, {n_code} files of code, {NOTE}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

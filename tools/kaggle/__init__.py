@@ -1,0 +1,1 @@
+"""Kaggle: the lab's data, notebooks on its GPU, the competition."""

@@ -1,0 +1,260 @@
+"""`./run_all.sh kaggle-push`: runs notebooks on Kaggle's GPU, in private kernels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from helpers.machinery.files import LabError, cache_dir, write_atomically
+from tools.kaggle.client import explained, sign_in
+from tools.kaggle.data import DATA_SET
+from tools.lab.command_line import Parser, run_command
+from tools.lab.notebooks import PARAMETERS_TAG, Lab
+
+PROFILE = "full"
+HELPERS = "musiclab-helpers"
+GPU = "NvidiaTeslaT4"
+NOBODY = "USERNAME"  # stands for the user in a dry run without a token
+POLL_SECONDS = 30.0
+# What the folder of the data set holds; pyproject.toml tells notebook 00 which versions fit.
+KIT = ("helpers/**/*.py", "helpers/profiles/*.yaml", "demo_music/*.py", "pyproject.toml", "LICENSE")
+
+
+def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
+    """Run the command line; return the exit code. Raises LabError for all that goes wrong."""
+    lab = lab or Lab()
+    options = _parser().parse_args(list(arguments))
+    chosen = {lab.find(word) for word in options.notebooks} or set(lab.names)
+    names = [name for name in lab.names if name in chosen]
+    client, user = _client(options.dry_run)
+    folder = prepare(lab, names, user)
+    _show(folder, names)
+    if options.dry_run:
+        print(f"dry run, nothing was sent; it lies in {folder}")
+        return 0
+    push_helpers(client, folder / HELPERS, f"{user}/{HELPERS}")
+    push_notebooks(client, names, folder)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="./run_all.sh kaggle-push",
+        description=f"Run notebooks on Kaggle with the profile {PROFILE!r}, in private kernels "
+        "with a GPU, without internet. A notebook is pushed when those it needs have run there.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("notebooks", metavar="NN", nargs="*", help="by number or name (default: all)")
+    add("--dry-run", action="store_true", help="prepare and show everything, and send nothing")
+    return parser
+
+
+def _client(dry_run: bool) -> tuple[Any, str]:
+    """Kaggle's client and the name of its user; a dry run does without."""
+    try:
+        client = sign_in()
+        return client, client.config_values["username"]
+    except LabError as error:
+        if not dry_run:
+            raise
+        print(f"note: {error}")
+        return None, NOBODY
+
+
+# ---- preparing ---------------------------------------------------------------------------------
+
+
+def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -> Path:
+    """Write the data set with the helpers, and a folder per notebook; returns what holds them."""
+    folder = cache_dir() / "kaggle"
+    shutil.rmtree(folder, ignore_errors=True)
+    # In a folder of its own: Kaggle unpacks it beside, or into, one of that name, and the first
+    # cell of a notebook finds `helpers` in both.
+    for pattern in KIT:
+        for path in lab.root.glob(pattern):
+            target = folder / HELPERS / "kit" / path.relative_to(lab.root)
+            write_atomically(target, path.read_bytes())
+    about = {
+        "title": HELPERS.replace("-", " "),
+        "id": f"{user}/{HELPERS}",
+        "licenses": [{"name": "other"}],
+        "description": "The helpers of the course kit musiclab. MIT licence, see kit/LICENSE.",
+    }
+    write_atomically(folder / HELPERS / "dataset-metadata.json", json.dumps(about, indent=1))
+    chosen = lab.load_profile(profile)
+    needs = {notebook.name: notebook.needs for notebook in lab.notebooks}
+    for name in names:
+        source = lab.root / "notebooks" / f"{name}.ipynb"
+        text = with_parameters(source.read_text(encoding="utf-8"), chosen.overrides(name), profile)
+        write_atomically(folder / slug(name) / source.name, text)
+        metadata = kernel_metadata(name, needs[name], user)
+        target = folder / slug(name) / "kernel-metadata.json"
+        write_atomically(target, json.dumps(metadata, indent=1))
+    return folder
+
+
+def slug(name: str) -> str:
+    """How a notebook's kernel is called on Kaggle, in its address."""
+    return f"musiclab-{name}".replace("_", "-")
+
+
+def with_parameters(notebook: str, parameters: dict[str, Any], profile: str) -> str:
+    """A notebook, as text, with a cell that sets these parameters below the parameter cell.
+
+    As the runner does it; a kernel on Kaggle has no environment variables.
+    """
+    content = json.loads(notebook)
+    tags = [cell["metadata"].get("tags", []) for cell in content["cells"]]
+    number = next(n for n, names in enumerate(tags) if PARAMETERS_TAG in names)
+    lines = [f"# The profile {profile!r}.", *(f"{k} = {v!r}" for k, v in parameters.items())]
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": "profile",
+        "metadata": {"tags": ["injected-parameters"]},
+        "outputs": [],
+        "source": "\n".join(lines),
+    }
+    content["cells"].insert(number + 1, cell)
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def kernel_metadata(name: str, needs: Sequence[str], user: str) -> dict[str, Any]:
+    """What Kaggle is told about a notebook; the title must give the same address as the id."""
+    return {
+        "id": f"{user}/{slug(name)}",
+        "title": slug(name).replace("-", " "),
+        "code_file": f"{name}.ipynb",
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": True,
+        "machine_shape": GPU,
+        "enable_internet": False,
+        "dataset_sources": [DATA_SET, f"{user}/{HELPERS}"],
+        "competition_sources": [],
+        "kernel_sources": [f"{user}/{slug(need)}" for need in needs],
+    }
+
+
+def _show(folder: Path, names: Sequence[str]) -> None:
+    n_files = sum(path.is_file() for path in (folder / HELPERS / "kit").rglob("*"))
+    print(f"data set {HELPERS}, private: {n_files} files")
+    for name in names:
+        about = json.loads((folder / slug(name) / "kernel-metadata.json").read_text())
+        needs = ", ".join(about["kernel_sources"]) or "no other kernel"
+        print(
+            f"kernel {about['id']}, private, {about['machine_shape']}, profile {PROFILE}: {needs}"
+        )
+
+
+# ---- pushing -----------------------------------------------------------------------------------
+
+
+def push_helpers(client: Any, folder: Path, ref: str) -> None:
+    """Create the private data set, or a new version of it, and wait until Kaggle can mount it."""
+    from requests.exceptions import HTTPError, RequestException
+
+    def is_there() -> bool:
+        try:
+            client.dataset_status(ref)
+        except HTTPError as error:
+            if error.response is not None and error.response.status_code in (403, 404):
+                return False  # Kaggle hides what is not there
+            raise
+        return True
+
+    try:
+        if is_there():
+            response = client.dataset_create_version(str(folder), "as it is now", dir_mode="zip")
+        else:
+            response = client.dataset_create_new(str(folder), public=False, dir_mode="zip")
+        if response.error:
+            raise LabError(f"data set {ref}: not accepted by Kaggle ({response.error}); try again")
+        time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
+        while (state := client.dataset_status(ref)) != "ready":
+            if state == "failed":
+                raise LabError(
+                    f"data set {ref}: Kaggle could not unpack it; give the command again"
+                )
+            time.sleep(POLL_SECONDS)
+    except RequestException as error:
+        raise explained(error, f"data set {ref}") from error
+    print(f"data set {ref}: ready")
+
+
+def push_notebooks(client: Any, names: Sequence[str], folder: Path) -> None:
+    """Push kernels in the order of the lab, one at a time: Kaggle runs few with a GPU side by side.
+
+    Before each, those it needs must have run; they are waited for. Raises LabError that names the
+    notebooks left to push when one fails.
+    """
+    before = ""
+    for number, name in enumerate(names):
+        left = " ".join(other[:2] for other in names[number:])
+        go_on = f"then go on with ./run_all.sh kaggle-push {left}"
+        about = json.loads((folder / slug(name) / "kernel-metadata.json").read_text())
+        try:
+            if before:
+                time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
+            for kernel in dict.fromkeys(filter(None, [before, *about["kernel_sources"]])):
+                _wait_for(client, kernel, go_on)
+        except KeyboardInterrupt:
+            print(f"what was pushed goes on at Kaggle; {go_on}", file=sys.stderr)
+            raise
+        url = _push(client, folder / slug(name), go_on)
+        print(f"{name}: pushed, {url}", flush=True)
+        before = about["id"]
+
+
+def _push(client: Any, folder: Path, go_on: str) -> str:
+    """Push one kernel; its address. Raises LabError when Kaggle does not take it as it is."""
+    from requests.exceptions import RequestException
+
+    try:
+        response = client.kernels_push(str(folder))
+    except RequestException as error:
+        raise LabError(f"{explained(error, folder.name)}; {go_on}") from error
+    unknown = [*(response.invalid_dataset_sources or []), *(response.invalid_kernel_sources or [])]
+    problem = response.error or (f"does not know {', '.join(unknown)}" if unknown else "")
+    if problem:
+        raise LabError(f"{folder.name}: not taken by Kaggle ({problem}); mend that, {go_on}")
+    return str(response.url)
+
+
+def _wait_for(client: Any, kernel: str, go_on: str) -> None:
+    """Wait until a kernel has run to its end. Raises LabError when it failed or is not there."""
+    from requests.exceptions import RequestException
+
+    url = f"https://www.kaggle.com/code/{kernel}"
+    told = False
+    while True:
+        try:
+            response = client.kernels_status(kernel)
+        except RequestException as error:
+            absent = "it is not on Kaggle yet, push it first"
+            line = explained(error, kernel, {403: absent, 404: absent})
+            raise LabError(f"{line}, {go_on}") from error
+        except ValueError as error:  # how newer clients say that it is not there
+            raise LabError(f"{kernel}: is not on Kaggle yet; push it first, {go_on}") from error
+        state = response.status.name
+        if state == "COMPLETE":
+            return
+        if state in ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"):
+            reason = response.failure_message or state.lower().replace("_", " ")
+            raise LabError(f"{url}: did not run to its end ({reason}); mend it, {go_on}")
+        if not told:
+            print(f"waiting for {url}", flush=True)
+            told = True
+        time.sleep(POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

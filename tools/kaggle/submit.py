@@ -1,0 +1,195 @@
+"""`./run_all.sh submit`: sends a run's solution.txt to the Kaggle competition, once it is whole."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.folders import MULTITASK, find_data, inspect_clips
+from helpers.machinery.files import LabError, write_atomically
+from helpers.notebook.records import data_fingerprint
+from helpers.submission import check_solution
+from tools.kaggle.client import explained, sign_in
+from tools.lab.command_line import Parser, run_command
+from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run, read_json
+
+if TYPE_CHECKING:
+    from helpers.evaluation import Score
+
+COMPETITION = "multitask-affective-music-lab-2022"
+NOTEBOOK = "11_kaggle_submission"
+SOLUTION, SCORE = "solution.txt", "kaggle_score.txt"
+POLL_SECONDS, WAIT_SECONDS = 5.0, 300.0
+_CLOSED = re.compile(r"\b(closed|ended|deadline|disabled|no longer|not accepting)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What notebook 11 expects of the model that it chose."""
+
+    model: str
+    score: Score
+    n_clips: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code. Raises LabError for all that goes wrong."""
+    options = _parser().parse_args(list(arguments))
+    run = find_run(options.run)
+    expected = expectation(run)
+    solution, n_rows = checked_solution(run)
+    print(f"{solution}: whole, {n_rows} rows, one per test clip")
+    print(f"model: {expected.model}")
+    print(f"expected mean Spearman: {expected.score}, from {expected.n_clips} held-out clips")
+    message = options.message or f"{expected.model}, run {run.name}"
+    page = f"https://www.kaggle.com/c/{options.competition}"
+    if options.dry_run:
+        print(f"dry run, nothing was sent; would go to {page} with the message {message!r}")
+        return 0
+    if read_json(run / SUMMARY)["data"]["demo"]:
+        raise LabError(
+            f"{run}: is a run on the demo set, for which there is no competition; run the lab on "
+            "its own data (--data), then submit that run"
+        )
+    answer = send(sign_in(), solution, message, options.competition)
+    write_atomically(run / SCORE, f"{answer}\n")
+    print(f"Kaggle's score: {answer}, expected {expected.score}")
+    print(f"stored in {run / SCORE}; notebook 11 compares the two:")
+    print(f"  {command_of(run)} --only 11 --force")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="./run_all.sh submit",
+        description="Check solution.txt, show what score is expected, send it to the Kaggle "
+        "competition, and store the score for notebook 11.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
+    add("--competition", metavar="SLUG", default=COMPETITION, help="default: %(default)s")
+    add("--message", metavar="TEXT", help="what to write beside it (default: model and run)")
+    add("--dry-run", action="store_true", help="check and show everything, and send nothing")
+    return parser
+
+
+# ---- before it is sent -------------------------------------------------------------------------
+
+
+def expectation(run: Path) -> Expectation:
+    """What notebook 11 of a run expects. Raises LabError when it has not run."""
+    from helpers.evaluation import Score  # PyTorch takes a moment
+    from helpers.notebook.records import HELD_OUT
+
+    path = Paths(run, NOTEBOOK).record / "results.csv"
+    if not path.is_file():
+        raise LabError(
+            f"{path}: not there, so there is nothing to submit yet; give {command_of(run)} "
+            "--only 11 first"
+        )
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if (row["test_set"], row["metric"]) == (HELD_OUT, "mean Spearman"):
+                value, low, high = (float(row[name] or "nan") for name in ("value", "low", "high"))
+                score = Score(value, low, high, "see notebook 11")
+                return Expectation(row["model"], score, int(row["n"]))
+    raise LabError(f"{path}: has no row {HELD_OUT!r}; run notebook 11 again")
+
+
+def checked_solution(run: Path) -> tuple[Path, int]:
+    """A run's solution.txt and its number of rows.
+
+    Raises LabError unless it is a whole submission for the test clips of the data of that run.
+    """
+    path = run / SOLUTION
+    about = read_json(run / SUMMARY)["data"]
+    root = find_data(about["folder"])
+    if data_fingerprint(root) != about["fingerprint"]:
+        raise LabError(
+            f"{root}: the data have changed since {run.name!r} was run; run it again: "
+            f"{command_of(run)}"
+        )
+    ids = inspect_clips(root / MULTITASK, "test")[0]["id"].tolist()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path}: cannot be read ({error}); run notebook 11 again") from error
+    check_solution(text, ids, str(path))
+    return path, len(ids)
+
+
+# ---- sending it --------------------------------------------------------------------------------
+
+
+def send(client: Any, solution: Path, message: str, competition: str) -> float:
+    """Submit a file with Kaggle's client, wait for the answer, and return the public score.
+
+    Raises LabError when the competition does not take it, or gives no score within some minutes.
+    """
+    from requests.exceptions import RequestException
+
+    page = f"https://www.kaggle.com/c/{competition}"
+    try:
+        response = client.competition_submit(str(solution), message, competition)
+    except RequestException as error:
+        raise _refused(error, page) from error
+    if not response.ref:
+        raise LabError(f"{page}: not accepted ({response.message}); give the same command again")
+    print(f"sent to {page}; waiting for the score")
+    submission = _scored(client, competition, response.ref, page)
+    for score in (submission.public_score, submission.private_score):
+        if _is_number(score):
+            return float(score)
+    raise LabError(f"{page}/submissions: shows no score; look there, and see its rules")
+
+
+def _refused(error: Exception, page: str) -> LabError:
+    """The line for a submission that Kaggle did not take."""
+    join = f"join it and accept its rules at {page}/rules, then give the same command again"
+    line = str(explained(error, page, {403: join, 404: "check --competition"}))
+    answer, _, _ = line.partition("; ")
+    if getattr(error, "response", None) is not None and _CLOSED.search(answer):
+        line = f"{answer}; the competition is closed: the expected score is what you can report"
+    return LabError(line)
+
+
+def _scored(client: Any, competition: str, ref: int, page: str) -> Any:
+    """The submission when Kaggle has scored it."""
+    from requests.exceptions import RequestException
+
+    by_hand = f"look at {page}/submissions, and write the score into {SCORE} in the run's folder"
+    end = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+        try:
+            found = client.competition_submissions(competition) or []
+        except RequestException as error:
+            line = explained(error, "sent, but the answer could not be read")
+            raise LabError(f"{str(line).partition(';')[0]}; {by_hand}") from error
+        for submission in found:
+            if submission.ref == ref and submission.status.name == "ERROR":
+                reason = submission.error_description or "without saying why"
+                raise LabError(f"{page}: Kaggle could not score it ({reason}); {by_hand}")
+            if submission.ref == ref and submission.status.name == "COMPLETE":
+                return submission
+    raise LabError(f"sent, but not scored within {WAIT_SECONDS / 60:.0f} minutes; {by_hand}")
+
+
+def _is_number(score: str | None) -> bool:
+    try:
+        return math.isfinite(float(score or "nan"))
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,49 @@
+"""What the commands of ./run_all.sh share: their options, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from helpers.machinery.files import LabError, did_you_mean
+
+EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise LabError, with the option that was meant where one is close."""
+        known = [option for action in self._actions for option in action.option_strings]
+        words = message.partition("unrecognized arguments: ")[2].split()
+        hint = did_you_mean(words[0], known) if words else ""
+        raise LabError(f"{message}{hint}; {self.prog} --help shows what there is")
+
+
+def run_command(
+    main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None
+) -> int:
+    """Run a command with these arguments, by default the process's own; return the exit code.
+
+    A LabError becomes one line, and a polite kill or a closed terminal ends the command as cleanly
+    as Ctrl-C does.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the closed terminal
+            signal.signal(number, _interrupt)
+    try:
+        return main(list(sys.argv[1:] if arguments is None else arguments))
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,233 @@
+"""The notebooks of the lab: what each needs, its parameters, and what its results depend on.
+
+Notebooks are read as JSON, without nbformat, so that `./run_all.sh --list` answers at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from helpers.machinery.files import LabError, did_you_mean
+from helpers.machinery.profiles import Profile, load_profile
+
+PARAMETERS_TAG = "parameters"
+PACKAGES = ("helpers", "demo_music")  # what notebooks import of the kit
+ROOT = Path(__file__).resolve().parents[2]
+# Notebook magics (%autoreload, !ls) are no Python; they import nothing of ours.
+_MAGIC_LINE = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One notebook: its name and the notebooks whose stored results it reads."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+
+
+NOTEBOOKS = (
+    Notebook("00_setup"),
+    Notebook("01_visualization"),
+    Notebook("04_histograms"),
+    Notebook("05_lstm"),
+    Notebook("06_metrics", ("05_lstm",)),
+    Notebook("07_cnn", ("05_lstm",)),
+    Notebook("08_regression", ("05_lstm", "07_cnn")),
+    Notebook("09_transfer", ("05_lstm", "07_cnn", "08_regression")),
+    Notebook("10_multitask", ("08_regression",)),
+    Notebook("11_kaggle_submission", ("08_regression", "09_transfer", "10_multitask")),
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one `.ipynb` file holds, as far as the runner is concerned."""
+
+    path: Path
+    cells: tuple[dict[str, Any], ...] = field(repr=False)
+
+    @cached_property
+    def contents(self) -> list[tuple[str, str]]:
+        """The cells, in order: (type, source)."""
+        return [(cell["cell_type"], _text(cell).rstrip()) for cell in self.cells]
+
+    @cached_property
+    def code(self) -> list[str]:
+        """The sources of the code cells, in order."""
+        return [text for kind, text in self.contents if kind == "code"]
+
+    @cached_property
+    def title(self) -> str:
+        """The first heading, or the file's name where there is none."""
+        prose = "\n".join(text for kind, text in self.contents if kind == "markdown")
+        heading = re.search(r"^#\s+(.+)$", prose, re.MULTILINE)
+        return heading[1].strip() if heading else self.path.stem
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """What the cell tagged `parameters` assigns: the demo profile. None for what is computed.
+
+        Raises LabError without such a cell.
+        """
+        for cell in self.cells:
+            if PARAMETERS_TAG in cell.get("metadata", {}).get("tags", []):
+                tree = _parsed(_text(cell))
+                if tree is None:
+                    raise LabError(f"{self.path}: the cell tagged 'parameters' is no valid Python")
+                return dict(_assigned(tree))
+        raise LabError(f"{self.path}: no cell has the tag 'parameters'; add it to the first one")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A folder with notebooks and helpers, the table of notebooks, and how profiles are read."""
+
+    root: Path = ROOT
+    notebooks: tuple[Notebook, ...] = NOTEBOOKS
+    load_profile: Callable[[str], Profile] = load_profile
+
+    @property
+    def names(self) -> list[str]:
+        """All notebook names, in the order of the lab."""
+        return [notebook.name for notebook in self.notebooks]
+
+    def read(self, name: str) -> Source:
+        """Read one notebook. Raises LabError when the file is missing or no notebook."""
+        path = self.root / "notebooks" / f"{name}.ipynb"
+        try:
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        except FileNotFoundError:
+            raise LabError(f"{path}: the notebook is missing; get it back from git") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise LabError(f"{path}: no valid notebook ({error}); get it back from git") from error
+        return Source(path, tuple(cells))
+
+    def script(self, name: str) -> Path:
+        """The `.py` of a notebook, its source in the pair."""
+        return self.root / "py" / f"{name}.py"
+
+    def find(self, word: str) -> str:
+        """The notebook that a user means by `6`, `06`, `metrics` or `06_metrics`."""
+        for name in self.names:
+            number, _, rest = name.partition("_")
+            if word in (name, number, rest) or (word.isdigit() and int(word) == int(number)):
+                return name
+        shorts = [*self.names, *(name.partition("_")[2] for name in self.names)]
+        raise LabError(
+            f"unknown notebook {word!r}{did_you_mean(word, shorts)}; known: {', '.join(self.names)}"
+        )
+
+    def with_needs(self, names: Iterable[str]) -> list[str]:
+        """These notebooks and all that they need, directly or not, in the order of the lab."""
+        needs = {notebook.name: notebook.needs for notebook in self.notebooks}
+        wanted: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name not in wanted:
+                wanted.add(name)
+                waiting.extend(needs[name])
+        return [name for name in self.names if name in wanted]
+
+    def code_digest(self, name: str) -> str:
+        """A digest of a notebook's code cells and of the helper modules they import.
+
+        Prose is left out, so that an edit of it retrains nothing.
+        """
+        return self.digest(self.read(name).code)
+
+    def digest(self, code: Sequence[str]) -> str:
+        """A digest of these pieces of code and of the helper modules they import."""
+        digest = hashlib.sha256()
+        for text in code:
+            digest.update(text.encode() + b"\0")
+        for path in self.helper_files(code):
+            name = path.relative_to(self.root).as_posix()
+            digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+        return digest.hexdigest()
+
+    def helper_files(self, code: Iterable[str]) -> list[Path]:
+        """The files of the kit's modules that these pieces of code import, transitively.
+
+        Code that cannot be parsed is taken to import every module.
+        """
+        files: set[Path] = set()
+        waiting = list(code)
+        while waiting:
+            for path in self._imported_files(waiting.pop()):
+                if path not in files:
+                    files.add(path)
+                    waiting.append(path.read_text(encoding="utf-8"))
+        return sorted(files)
+
+    def _imported_files(self, code: str) -> set[Path]:
+        tree = _parsed(code)
+        if tree is None:
+            return {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
+        found = set()
+        for name in _imported_names(tree):
+            parts = name.split(".")
+            for depth in range(len(parts)):  # a package's own file runs before what is in it
+                place = self.root.joinpath(*parts[: depth + 1])
+                found |= {place.with_suffix(".py"), place / "__init__.py"}
+        return {path for path in found if path.is_file()}
+
+
+def script_contents(script: Path) -> list[tuple[str, str]]:
+    """The cells of a `.py` in the percent format: (type, source), as `Source.contents`."""
+    import jupytext  # takes a second, and is seldom needed
+
+    cells = jupytext.read(script, fmt="py:percent").cells
+    return [(cell.cell_type, cell.source.rstrip()) for cell in cells]
+
+
+def _text(cell: dict[str, Any]) -> str:
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
+
+
+def _parsed(code: str) -> ast.Module | None:
+    """The syntax tree of a cell or module, or None where it is no Python."""
+    if code.lstrip().startswith("%%"):
+        return None
+    try:
+        return ast.parse(_MAGIC_LINE.sub("pass", code))
+    except SyntaxError:
+        try:  # `%` may also begin a continued line of a formula
+            return ast.parse(code)
+        except SyntaxError:
+            return None
+
+
+def _assigned(tree: ast.Module) -> Iterable[tuple[str, Any]]:
+    for node in tree.body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        for target in targets:
+            if isinstance(target, ast.Name):
+                try:
+                    yield target.id, ast.literal_eval(node.value)
+                except (ValueError, TypeError):
+                    yield target.id, None
+
+
+def _imported_names(tree: ast.Module) -> Iterable[str]:
+    """The dotted names of the kit that a piece of code imports, anywhere in it."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        yield from (name for name in names if name.split(".")[0] in PACKAGES)

@@ -1,0 +1,245 @@
+"""A run's folder, `runs/<name>/`: what lies where in it, who may write to it, how old ones go."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from helpers.machinery import files
+from helpers.machinery.files import LabError, did_you_mean
+from helpers.machinery.profiles import profile_names
+from helpers.notebook.records import INTERACTIVE_RUN
+
+LOCK, TASKS, SUMMARY = ".lock", "tasks.json", "summary.json"
+_DELETED = ".deleted-"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where one notebook's things lie in a run's folder."""
+
+    run: Path
+    name: str
+
+    @property
+    def executed(self) -> Path:
+        """The executed notebook; it exists only when the notebook ran to its end."""
+        return self.run / "notebooks" / f"{self.name}.ipynb"
+
+    @property
+    def partial(self) -> Path:
+        """The executed notebook while it runs."""
+        return self.run / "notebooks" / f"{self.name}.partial.ipynb"
+
+    @property
+    def failed(self) -> Path:
+        """The notebook as far as it came, when it failed."""
+        return self.run / "notebooks" / f"{self.name}.failed.ipynb"
+
+    @property
+    def page(self) -> Path:
+        """The HTML page."""
+        return self.run / "pages" / f"{self.name}.html"
+
+    @property
+    def log(self) -> Path:
+        """What the notebook's processes printed outside of its cells."""
+        return self.run / "logs" / f"{self.name}.log"
+
+    @property
+    def record(self) -> Path:
+        """The folder of what the notebook leaves for later ones."""
+        return self.run / "records" / self.name
+
+    @property
+    def progress(self) -> Path:
+        """How far the notebook is; written by `report_progress` of the notebook."""
+        return self.run / "progress" / f"{self.name}.json"
+
+    @property
+    def result(self) -> Path:
+        """How the notebook's process ended; written by `tools/run/execute.py`."""
+        return self.run / "progress" / f"{self.name}.result.json"
+
+    @property
+    def connection(self) -> Path:
+        """How to reach the notebook's kernel; there while it runs."""
+        return self.run / "progress" / f"{self.name}.kernel.json"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none, or none yet."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """Make the run's folder ready, and keep others out of it while it is in use.
+
+    Raises LabError when another run of the same name is under way, and when the folder cannot be
+    written. The lock goes with the process, however it ends.
+    """
+    with _writing(folder):
+        for part in ("notebooks", "pages", "logs", "progress"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        lock = open(folder / LOCK, "ab+", buffering=0)
+    with lock:
+        if not _locked(lock):
+            lock.seek(0)
+            raise LabError(
+                f"a run named {folder.name!r} is under way (process {lock.read().decode() or '?'});"
+                " wait for it, or choose another name with --name"
+            )
+        with _writing(folder):
+            lock.truncate(0)
+            lock.write(str(os.getpid()).encode())
+            _remove_leftovers(folder)
+            # Without its history file, which would grow with every run.
+            write_kernel_spec(folder / "jupyter", "--HistoryManager.enabled=False")
+            _point_latest_at(folder)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                _remove_leftovers(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn an error of the machine into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise LabError(
+            f"{folder}: cannot be written ({error.strerror}); free some space, or set "
+            "MUSICLAB_HOME to a folder that you may write to"
+        ) from error
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    """Take the lock of a run; False when a run under way holds it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes of this run left half done; the lock must be held."""
+    for pattern in ("**/.*.part", "notebooks/*.partial.ipynb", "progress/*.json"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def find_run(name: str | None = None) -> Path:
+    """The folder of a finished run: the one named, else the one that `runs/latest` points at.
+
+    Raises LabError where there is none, and for a name that no finished run has.
+    """
+    runs = files.project_root() / "runs"
+    finished = sorted(path.parent.name for path in runs.glob(f"*/{SUMMARY}"))
+    wanted = _latest(runs) if name in (None, "latest") else name
+    if not finished or not wanted:
+        raise LabError(f"{runs}: no finished run; make one with ./run_all.sh")
+    if wanted not in finished:
+        known = [other for other in finished if other != "latest"]
+        raise LabError(
+            f"{runs / wanted}: no finished run{did_you_mean(wanted, known)}; finished are: "
+            f"{', '.join(known)}"
+        )
+    return runs / wanted
+
+
+def command_of(run: Path) -> str:
+    """The command that brings a finished run up to date, as its summary says it was made."""
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    data = "demo" if summary["data"]["demo"] else shlex.quote(summary["data"]["folder"])
+    profile = summary["profile"]
+    return f"./run_all.sh --name {run.name} --data {data}" + (
+        f" --profile {profile}" if profile in profile_names() else ""
+    )
+
+
+def remove_old_runs(current: Path, keep: int) -> list[str]:
+    """Delete all but the `keep` newest runs beside `current`; says what was deleted.
+
+    Newest by the time of the last run. What `current`, `latest` or a run under way is, and what is
+    no run at all, stays.
+    """
+    runs = current.parent
+    for rest in runs.glob(f"{_DELETED}*"):
+        shutil.rmtree(rest, ignore_errors=True)  # of a deletion that was interrupted
+    found = [folder for folder in runs.iterdir() if _last_run(folder)]
+    old = sorted(found, key=_last_run, reverse=True)[keep:]
+    said = []
+    for folder in old:
+        if folder == current or folder.name == _latest(runs):
+            continue
+        try:
+            with open(folder / LOCK, "ab") as lock:
+                if not _locked(lock):
+                    continue
+                # Renamed first: a run is never there by half.
+                aside = folder.rename(runs / f"{_DELETED}{folder.name}")
+            shutil.rmtree(aside)
+            said.append(f"deleted the old run {folder}")
+        except OSError as error:
+            said.append(f"could not delete the old run {folder} ({error.strerror})")
+    return said
+
+
+def _last_run(folder: Path) -> float:
+    """When a run in this folder last wrote its tasks or results; 0 where none did."""
+    if folder.is_symlink() or folder.name.startswith(".") or folder.name == INTERACTIVE_RUN:
+        return 0.0
+    marks = [folder / TASKS, folder / SUMMARY]
+    return max((mark.stat().st_mtime for mark in marks if mark.is_file()), default=0.0)
+
+
+def _latest(runs: Path) -> str:
+    """The name of the run that `runs/latest` points at, as a link or a text file."""
+    latest = runs / "latest"
+    if latest.is_symlink():
+        return Path(os.readlink(latest)).name
+    return latest.read_text(encoding="utf-8").strip() if latest.is_file() else ""
+
+
+def write_kernel_spec(folder: Path, *options: str) -> None:
+    """Write a kernel `python3` that is this very interpreter, below a Jupyter data folder.
+
+    Put first in JUPYTER_PATH it wins over any `python3` of another environment.
+    """
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options],
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    path = folder / "kernels" / "python3" / "kernel.json"
+    files.write_atomically(path, json.dumps(spec, indent=1) + "\n")
+
+
+def _point_latest_at(folder: Path) -> None:
+    """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
+    latest = folder.parent / "latest"
+    new = folder / ".latest.part"  # where it is cleared away, should this be killed here
+    try:
+        new.unlink(missing_ok=True)
+        new.symlink_to(folder.name, target_is_directory=True)
+        os.replace(new, latest)
+    except OSError:
+        new.unlink(missing_ok=True)
+        files.write_atomically(latest, folder.name + "\n")

@@ -1,0 +1,1 @@
+"""`./run_all.sh`: runs the notebooks and shows what came out."""

@@ -1,0 +1,180 @@
+"""The command line of the lab, behind ./run_all.sh."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from helpers.machinery.files import LabError
+from helpers.machinery.profiles import profile_names
+from tools.lab.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+from tools.lab.notebooks import Lab
+from tools.lab.run_folder import opened, remove_old_runs
+from tools.run.plan import GIB_PER_JOB, Plan, make_plan
+
+EPILOG = """\
+examples:
+  ./run_all.sh                         all notebooks, on your data if found, else on the demo set
+  ./run_all.sh --only 06               notebook 06, and what it needs if that is not up to date
+  ./run_all.sh --data ~/data --name real
+  ./run_all.sh lab                     JupyterLab, to read and to try things
+  ./run_all.sh check-data --data DIR   every problem of a data folder, with file, line and remedy
+  ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
+  ./run_all.sh report --members "Name One, 03112345"     the report, as PDF, Word and Markdown
+  ./run_all.sh hand-in --members "Name One, 03112345"    the zip that is handed in
+  ./run_all.sh kaggle-push             runs the notebooks on Kaggle's GPU
+  ./run_all.sh submit                  sends solution.txt to the Kaggle competition
+
+Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
+results.csv, summary.json, the executed notebooks, figures and checkpoints.
+exit codes: 0 all done, 1 a notebook failed, 2 wrong use, 130 interrupted
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="./run_all.sh",
+        usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
+        "       ./run_all.sh check-data | report | hand-in | kaggle-push | submit | bench [--help]",
+        description="Run the notebooks of the lab and show what came out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="DIR|demo|kaggle",
+        help="the data folder, the demo set that the kit makes, or the lab's data from Kaggle",
+    )
+    add(
+        "--profile",
+        metavar="NAME|FILE",
+        help=f"sizes and epochs: {', '.join(profile_names()) or 'a .yaml file'}, or a .yaml file "
+        "(default: demo on the demo set or without a GPU, else full)",
+    )
+    add(
+        "--only",
+        metavar="NN",
+        action="append",
+        nargs="+",
+        help="only these notebooks, by number or name, and what they need",
+    )
+    add("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    add("--name", metavar="RUN", help="name of the run, a folder below runs/")
+    add("--force", action="store_true", help="run the chosen notebooks even if up to date")
+    add(
+        "--jobs",
+        metavar="N|auto",
+        default="auto",
+        help="how many independent notebooks run side by side (default: auto, which is 2 without a "
+        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)",
+    )
+    add(
+        "--skip-bad",
+        action="store_true",
+        help="leave broken clips and bad label rows out, and list them, instead of stopping there",
+    )
+    add("--keep", metavar="N", help="after success, delete all but the N newest runs below runs/")
+    add("--list", action="store_true", help="show the notebooks, what they need and their state")
+    return parser
+
+
+def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
+    """Run the command line; return the exit code. `lab` is another set of notebooks, for tests.
+
+    Raises LabError for wrong use.
+    """
+    options = _parser().parse_args(list(arguments))
+    keep = _number_to_keep(options.keep)
+    plan = make_plan(
+        lab or Lab(),
+        data=options.data,
+        profile=options.profile,
+        device=options.device,
+        name=options.name,
+        only=_words(options.only),
+        force=options.force,
+        jobs=options.jobs,
+        skip_bad=options.skip_bad,
+    )
+    return _list(plan) if options.list else run(plan, keep)
+
+
+def run(plan: Plan, keep: int | None = None) -> int:
+    """Run a plan and report it; return the exit code.
+
+    After a success all but the `keep` newest runs are deleted, none without that number.
+    """
+    # Here, so that --help and wrong use answer before these are loaded.
+    from tools.run import display, pages
+    from tools.run.results import UP_TO_DATE, Row, note_left_out, write_results
+    from tools.run.tasks import DEMO_TASK, run_tasks
+
+    console = display.make_console()
+    display.print_header(console, plan.described())
+    names = ([DEMO_TASK] if plan.is_demo else []) + plan.notebooks
+    rows = {name: Row(name) for name in names}
+    begin = time.monotonic()
+    with opened(plan.folder):
+        note_left_out(plan)
+        with display.make_display(console, rows) as view:
+            run_tasks(plan, rows, view)
+        if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
+            del rows[DEMO_TASK]
+        summary = write_results(plan, rows, time.monotonic() - begin)
+        pages.write_glossary(plan.folder / "pages")
+        index = pages.write_index(plan.folder, summary)
+    display.print_table(console, rows.values())
+    console.print(
+        f"{display.clock(summary['total_seconds'])} in all. Pages: {index}", soft_wrap=True
+    )
+    display.print_left_out(console, summary["left_out"])
+    if display.any_bad(rows.values()):
+        return EXIT_FAILED
+    for line in remove_old_runs(plan.folder, keep) if keep else ():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return EXIT_DONE
+
+
+def _list(plan: Plan) -> int:
+    from tools.run import display
+    from tools.run.tasks import task_states
+
+    console = display.make_console()
+    display.print_header(console, plan.described())
+    states = task_states(plan)
+    needs = {notebook.name: notebook.needs for notebook in plan.lab.notebooks}
+    display.print_list(
+        console,
+        (
+            (name, plan.lab.read(name).title, ", ".join(n[:2] for n in needs[name]), states[name])
+            for name in plan.notebooks
+        ),
+    )
+    return EXIT_DONE
+
+
+def _number_to_keep(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise LabError(f"--keep {text}: give the number of runs to keep, at least 1")
+    return int(text)
+
+
+def _words(only: list[list[str]] | None) -> list[str] | None:
+    """The notebooks named by one or more `--only`, split at spaces and commas."""
+    if only is None:
+        return None
+    parts = [part for group in only for part in group]
+    words = [word.strip() for part in parts for word in part.split(",") if word.strip()]
+    if not words:
+        raise LabError("--only names no notebook; for example --only 05,06")
+    return words
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,47 @@
+"""`./run_all.sh lab`: opens JupyterLab on the lab's folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from helpers.machinery.files import cache_dir
+from tools.lab.command_line import run_command
+from tools.lab.notebooks import Lab, script_contents
+from tools.lab.run_folder import write_kernel_spec
+
+
+def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
+    """Replace this process by JupyterLab on the lab's folder, with this environment's kernel."""
+    lab = lab or Lab()
+    jupyter = cache_dir() / "jupyter"
+    write_kernel_spec(jupyter)
+    paths = [str(jupyter), os.environ.get("JUPYTER_PATH", "")]
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(path for path in paths if path)
+    refresh_scripts(lab)
+    os.chdir(lab.root)
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={lab.root}"]
+    os.execv(sys.executable, [*command, *arguments])
+
+
+def refresh_scripts(lab: Lab) -> list[str]:
+    """Mark as new each `.py` that is older than its notebook and says the same; return those.
+
+    jupytext refuses to open a pair whose notebook is the newer one, which is as it should be when
+    the two differ; but after a clone or a copy the times say nothing.
+    """
+    refreshed = []
+    for name in lab.names:
+        script, source = lab.script(name), lab.read(name)
+        if not script.is_file() or script.stat().st_mtime >= source.path.stat().st_mtime:
+            continue
+        if script_contents(script) == source.contents and os.access(script, os.W_OK):
+            os.utime(script)
+            refreshed.append(name)
+    return refreshed
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,305 @@
+"""What one run is: its data, profile, device, name and folders, settled before anything starts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from helpers import folders
+from helpers.machinery.files import LabError, did_you_mean, project_root
+from helpers.machinery.process import pick_device
+from helpers.machinery.profiles import DEMO, RUNNER, Profile, is_number
+from tools.lab.notebooks import Lab, script_contents
+from tools.lab.run_folder import Paths, read_json
+from tools.run.processes import cores_available, memory_available, threads_available
+
+KAGGLE = "kaggle"
+GPU_PROFILE = "full"
+TIMEOUT_MINUTES = 30.0  # of a notebook, where the profile does not say
+LEFT_OUT = "left_out.json"
+GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
+# Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
+_GPU_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+_RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, settled: everything that the tasks need to know."""
+
+    lab: Lab
+    data: Path
+    is_demo: bool
+    profile: Profile
+    device: str
+    name: str
+    selected: tuple[str, ...]
+    force: bool = False
+    jobs: int = 1
+    skip_bad: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds all of this run."""
+        return project_root() / "runs" / self.name
+
+    @property
+    def notebooks(self) -> list[str]:
+        """The selected notebooks and all they need, in order."""
+        return self.lab.with_needs(self.selected)
+
+    def paths(self, name: str) -> Paths:
+        """Where the things of one notebook lie."""
+        return Paths(self.folder, name)
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """What papermill passes to one notebook."""
+        own = self.lab.read(name).parameters
+        return {
+            **self.profile.parameters(name, own),
+            "data": str(self.data),
+            "device": self.device,
+        }
+
+    def timeout_minutes(self, name: str) -> float:
+        """How long one notebook may run before it is stopped."""
+        limit = self.profile.sections.get(RUNNER, {}).get("timeout_minutes", TIMEOUT_MINUTES)
+        if isinstance(limit, Mapping):
+            limit = limit.get(name, limit.get("default", TIMEOUT_MINUTES))
+        return float(limit)
+
+    def digest_inputs(self, name: str) -> dict[str, Any]:
+        """All that one notebook's results depend on, except the notebooks it needs.
+
+        The data folder counts by its content, so that moving it reruns nothing.
+        """
+        return {
+            "code": self.lab.code_digest(name),
+            "parameters": {**self.parameters(name), "data": self.fingerprint},
+            "left_out": {place: sorted(what) for place, what in self.left_out.items()},
+        }
+
+    @property
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """With `--skip-bad`: what was found to leave out, and why, by split."""
+        return read_json(self.folder / LEFT_OUT) if self.skip_bad else {}
+
+    @property
+    def demo_size(self) -> float:
+        """The size of demo set that the profile wants; 1.0 is the whole."""
+        return float(self.parameters(self.lab.names[0]).get("demo_size", 1.0))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name for the content of the data folder, which must exist by now."""
+        from helpers.notebook.records import data_fingerprint
+
+        return data_fingerprint(self.data)
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a process of this run."""
+        env = {k: v for k, v in os.environ.items() if k not in ("MUSICLAB_PROFILE", "MPLBACKEND")}
+        jupyter = str(self.folder / "jupyter")
+        env.update(
+            MUSICLAB_RUN=self.name,
+            MUSICLAB_DATA=str(self.data),
+            MUSICLAB_HOME=str(project_root()),
+            MUSICLAB_HEADLESS="1",
+            MUSICLAB_LEFT_OUT=str(self.folder / LEFT_OUT) if self.skip_bad else "",
+            PYTHONHASHSEED="0",
+            PYTHONPATH=_first_in_path(str(self.lab.root), env.get("PYTHONPATH")),
+            JUPYTER_PATH=_first_in_path(jupyter, env.get("JUPYTER_PATH")),
+            IPYTHONDIR=str(self.folder / "jupyter" / "ipython"),
+            PYDEVD_DISABLE_FILE_VALIDATION="1",
+        )
+        return env
+
+    def described(self) -> list[tuple[str, str]]:
+        """What is said before a run starts: (what, value)."""
+        state = "" if folders.demo_size() >= self.demo_size else ", to be built first"
+        data = f"demo set ({_short(self.data)}{state})" if self.is_demo else _short(self.data)
+        device = self.device if self.device != "auto" else f"auto ({resolved_device('auto')})"
+        return [
+            ("data", data),
+            ("profile", self.profile.name),
+            ("device", device),
+            ("threads", str(threads_available())),
+            ("jobs", f"{self.jobs} (notebooks side by side)" if self.jobs > 1 else "1"),
+            ("run", self.name),
+            ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
+            *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
+            *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
+        ]
+
+    def _little_memory(self) -> Iterator[str]:
+        """A line when the memory may not be enough."""
+        free, wanted = memory_available() / 2**30, GIB_PER_JOB * self.jobs
+        if free < wanted:
+            remedy = "take --jobs 1" if self.jobs > 1 else "close other programs"
+            yield (
+                f"only {free:.1f} GiB of memory are free, and up to {wanted} GiB may be needed; "
+                f"{remedy} if a notebook runs out of it"
+            )
+
+    def _scripts_ahead(self) -> Iterator[str]:
+        """A line for each `py/NN.py` whose code was edited without its notebook, which runs."""
+        for name in self.notebooks:
+            script, source = self.lab.script(name), self.lab.read(name)
+            if not script.is_file() or script.stat().st_mtime <= source.path.stat().st_mtime:
+                continue  # the common case
+            if [text for kind, text in script_contents(script) if kind == "code"] != source.code:
+                yield (
+                    f"py/{name}.py is ahead of notebooks/{name}.ipynb, which is what runs; "
+                    "python -m tools.checks.pairs --sync writes the notebooks anew from py/"
+                )
+
+
+def make_plan(
+    lab: Lab,
+    *,
+    data: str | None = None,
+    profile: str | None = None,
+    device: str | None = None,
+    name: str | None = None,
+    only: list[str] | None = None,
+    force: bool = False,
+    jobs: str = "auto",
+    skip_bad: bool = False,
+) -> Plan:
+    """Settle a run from what the user asked for.
+
+    Raises LabError for an unknown notebook, profile, parameter or device, for a data folder that
+    is none, for a name that is no file name, and for a number of jobs that is none.
+    """
+    selected = tuple(lab.find(word) for word in only) if only else tuple(lab.names)
+    given = lab.load_profile(profile) if profile else None
+    defaults = given.overrides("") if given else {}
+    device = device or str(defaults.get("device", "auto"))
+    if device not in ("auto", "cpu"):
+        pick_device(device)
+    folder, is_demo = _find_data(data or str(defaults.get("data", "auto")))
+    if given is None:
+        small = is_demo or resolved_device(device) == "cpu"
+        given = lab.load_profile(DEMO if small else GPU_PROFILE)
+    plan = Plan(
+        lab=lab,
+        data=folder,
+        is_demo=is_demo,
+        profile=given,
+        device=device,
+        name=_checked_name(name) if name else _default_name(folder, is_demo, given),
+        selected=selected,
+        force=force,
+        jobs=min(_number_of_jobs(jobs, device), len(lab.with_needs(selected))),
+        skip_bad=skip_bad,
+    )
+    _check_parameters(plan)
+    return plan
+
+
+def _check_parameters(plan: Plan) -> None:
+    """Raise LabError for what a profile says of no notebook, and for time limits that are none.
+
+    papermill would only warn, and the run would silently use the notebook's own value.
+    """
+    plan.profile.check_sections(plan.lab.names)
+    for name in plan.notebooks:
+        plan.parameters(name)
+    for setting, value in plan.profile.sections.get(RUNNER, {}).items():
+        place = plan.profile.where(RUNNER, setting)
+        if setting != "timeout_minutes":
+            raise LabError(
+                f"{place}: unknown parameter {setting!r} in section {RUNNER!r}"
+                f"{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
+            )
+        _check_minutes(place, value, plan.lab.names)
+
+
+def _check_minutes(place: str, value: object, names: list[str]) -> None:
+    """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
+    limits = value if isinstance(value, Mapping) else {"default": value}
+    for name, minutes in limits.items():
+        if name != "default" and name not in names:
+            raise LabError(
+                f"{place}: timeout_minutes names {name!r}{did_you_mean(name, names)}; use names "
+                "of notebooks, or default"
+            )
+        if not (is_number(minutes) and minutes > 0):
+            raise LabError(
+                f"{place}: timeout_minutes is {minutes!r} but must be a number above 0; write for "
+                "example 60"
+            )
+
+
+def _find_data(data: str) -> tuple[Path, bool]:
+    """The data folder, and whether it is the demo set (which may still have to be built)."""
+    demo = folders.demo_data().resolve()
+    if data == DEMO:
+        return demo, True
+    if data == KAGGLE:
+        from tools.kaggle.data import fetch_data
+
+        return fetch_data().resolve(), False
+    try:
+        folder = folders.find_data(data).resolve()
+    except LabError:
+        # Only a search that finds nothing falls back to the demo set; a folder that the user
+        # named and that is none must not.
+        if data != "auto" or os.environ.get("MUSICLAB_DATA"):
+            raise
+        return demo, True
+    return folder, folder == demo
+
+
+def resolved_device(device: str) -> str:
+    """`cpu` or `cuda`: what `auto` comes to on this machine; any other name as it is."""
+    if device != "auto":
+        return device
+    if not any(Path(driver).exists() for driver in _GPU_DRIVERS):
+        if shutil.which("nvidia-smi") is None:
+            return "cpu"
+    return pick_device("auto").type
+
+
+def _number_of_jobs(jobs: str, device: str) -> int:
+    """How many notebooks may run side by side; `auto` is 2 where cores and memory allow it.
+
+    Notebooks compute with as many threads whatever this is, so that their results are the same.
+    """
+    if jobs.isdecimal() and int(jobs) > 0:
+        return int(jobs)
+    if jobs != "auto":
+        raise LabError(f"--jobs {jobs}: give a number of at least 1, or auto")
+    roomy = cores_available() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30
+    return 2 if roomy and resolved_device(device) == "cpu" else 1
+
+
+def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
+    source = DEMO if is_demo else folders.data_name(data)
+    name = source if source == profile.name else f"{source}-{profile.name}"
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    return safe[:80] or "run"
+
+
+def _checked_name(name: str) -> str:
+    if not _RUN_NAME.fullmatch(name) or name == "latest":
+        raise LabError(
+            f"run name {name!r}: use letters, digits, '.', '_' and '-' (and not 'latest'); it "
+            "becomes a folder below runs/"
+        )
+    return name
+
+
+def _first_in_path(entry: str, rest: str | None) -> str:
+    return f"{entry}{os.pathsep}{rest}" if rest else entry
+
+
+def _short(path: Path) -> str:
+    """A path as seen from the working folder where it lies below it, else whole."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,1 @@
+"""Sets the environment up, and checks it."""
