@@ -28,7 +28,7 @@ from helpers.baselines import (
 from helpers.datasets import SpectrogramDataset
 from helpers.evaluation import Score, affect_scores, classification_scores
 from helpers.features import HOP_LENGTH, SAMPLE_RATE, mel_frequencies
-from helpers.folders import AXES, GENRE, MULTITASK, SPLITS, find_data, read_affect_labels
+from helpers.folders import AXES, GENRE, MULTITASK, SPLITS, find_data, read_labels
 from helpers.machinery.arrays import N_MELS
 from helpers.machinery.files import LabError, write_atomically
 
@@ -104,7 +104,7 @@ def _answers_of(ids: Sequence[str], path: Path) -> np.ndarray:
     """The withheld answers of these clips in their order, [n, 3]."""
     if not path.is_file():
         raise LabError(f"{path}: no withheld answers here; give their file with --answers")
-    table = read_affect_labels(path).set_index("id")
+    table = read_labels(path, AXES).set_index("id")
     absent = [name for name in ids if name not in table.index]
     if absent:
         raise LabError(f"{path}: no answer for clip {absent[0]}; give the answers of this data set")

@@ -30,7 +30,8 @@ NAMES = ("00_begin", "05_train", "06_judge")
 HEADER = "notebook,model,feature,test_set,metric,value,low,high,seed,n"
 
 # The lab's `helpers` in this folder: its own modules, then those of the kit.
-PACKAGE = f"__path__.append({str(ROOT / 'helpers')!r})\n" + (ROOT / "helpers/__init__.py").read_text()
+PACKAGE = f"__path__.append({str(ROOT / 'helpers')!r})\n"
+PACKAGE += (ROOT / "helpers" / "__init__.py").read_text(encoding="utf-8")
 HELPER = f'''
 import os
 from pathlib import Path

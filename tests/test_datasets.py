@@ -110,15 +110,6 @@ def test_wrong_names_are_refused(mini_data: Path) -> None:
 # ---- with PyTorch's own tools ------------------------------------------------------------------
 
 
-def test_default_loader_takes_clips_of_one_length(mini_data: Path) -> None:
-    dataset = SpectrogramDataset(mini_data / GENRE, max_frames=64)
-    x, y, lengths = next(iter(DataLoader(dataset, batch_size=18)))
-    assert x.shape == (18, 64, 128) and y.shape == (18,)
-    assert lengths.tolist() == np.minimum(dataset.lengths, 64).tolist()
-    shortest = int(lengths.argmin())
-    assert lengths[shortest] < 64 and (x[shortest, lengths[shortest] :] == 0).all()
-
-
 def test_padding_and_lengths_of_a_batch(mini_data: Path) -> None:
     dataset = SpectrogramDataset(mini_data / GENRE_BEAT, "train", "chroma")
     part = Subset(dataset, [4, 2, 9])
@@ -359,12 +350,6 @@ def test_a_loader_asks_a_dataset_of_the_reader_s_own_for_its_items(
         expected = torch.from_numpy(np.diff(plain.frames(clip), axis=0))
         assert torch.equal(x[row, : lengths[row]], expected)
         assert (x[row, lengths[row] :] == 0).all()
-
-
-def test_a_loader_of_clips_of_one_length_keeps_that_length(mini_data: Path) -> None:
-    dataset = SpectrogramDataset(mini_data / GENRE, max_frames=80)
-    x, _, lengths = next(iter(datasets.make_loader(dataset, 18)))
-    assert x.shape[1] == 80 and lengths.tolist() == dataset.lengths.tolist()
 
 
 def test_a_loader_gives_what_padding_clip_by_clip_gives(mini_data: Path) -> None:

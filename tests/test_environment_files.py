@@ -131,7 +131,7 @@ def test_helpers_of_another_checkout_do_not_count(tmp_path: Path) -> None:
 
 
 def test_the_check_works_as_a_script_without_any_package() -> None:
-    script = ROOT / "tools" / "check_environment.py"
+    script = ROOT / "tools" / "setup" / "check_environment.py"
     # -I -S: neither site-packages nor PYTHONPATH
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(script)], capture_output=True, text=True, check=False

@@ -20,7 +20,7 @@ from helpers.folders import GENRE
 from helpers.machinery.files import LabError
 from helpers.machinery.process import seed_everything
 from helpers.models import Classifier, CNNBackbone
-from helpers.notebook import explorers, records
+from helpers.notebook import explorers, records, showing
 from helpers.notebook.records import Record
 
 CLASSES = ["Blues", "Pop", "Rock"]
@@ -91,7 +91,7 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     """As in JupyterLab: there can be controls."""
     screen = Screen()
     monkeypatch.setattr(explorers, "_advice", str)
-    monkeypatch.setattr(records, "_in_notebook", lambda: True)
+    monkeypatch.setattr(showing, "_in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", screen.display)
     monkeypatch.setattr("IPython.display.update_display", screen.update_display)
     return screen
@@ -147,7 +147,7 @@ def test_without_ipywidgets_the_figure_is_shown_all_the_same(
 ) -> None:
     monkeypatch.setenv("MUSICLAB_HEADLESS", "0")
     monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
-    monkeypatch.setattr(records, "_in_notebook", lambda: False)
+    monkeypatch.setattr(showing, "_in_notebook", lambda: False)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     EXPLORERS["explore_threshold"](record)
     assert "figure explore_threshold: Pop from 0.50 on" in capsys.readouterr().out

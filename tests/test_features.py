@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import librosa
 import numpy as np
 import pytest
-import soundfile
 
 from helpers import features
 from helpers.machinery import arrays
@@ -128,45 +125,6 @@ def test_frame_times_and_mel_frequencies():
 def test_audio_that_is_no_clip_is_refused(audio, message):
     with pytest.raises(LabError, match=message):
         features.extract(audio)
-
-
-def test_load_audio_mixes_resamples_and_cuts(tmp_path: Path):
-    stereo = np.stack([_sine(440, rate=44100), np.zeros(3 * 44100, np.float32)], axis=1)
-    path = tmp_path / "clip.wav"
-    soundfile.write(path, stereo, 44100)
-    audio = features.load_audio(path, offset=0.5, duration=2.0)
-    assert audio.shape == (44100,) and audio.dtype == np.float32
-    assert np.abs(audio).max() == pytest.approx(0.25, abs=0.02)
-    expected, _ = librosa.load(path, sr=22050, offset=0.5, duration=2.0)
-    np.testing.assert_allclose(audio, expected, atol=1e-6)
-    assert len(features.load_audio(path, offset=1.0)) == 2 * 22050
-
-
-def test_approximate_audio_has_about_the_mel_spectrogram_it_is_made_from(extracted):
-    mel = extracted.full[: arrays.N_MELS]
-    sound = features.approximate_audio(mel, seconds=1.5)
-    assert sound.dtype == np.float32 and len(sound) == pytest.approx(1.5 * 22050, abs=512)
-    assert np.abs(sound).max() == pytest.approx(0.9)
-    again = librosa.power_to_db(librosa.feature.melspectrogram(y=sound, sr=22050), ref=np.max)
-    assert np.corrcoef(again.ravel(), mel[:, : again.shape[1]].ravel())[0, 1] > 0.9
-    np.testing.assert_array_equal(features.approximate_audio(mel, seconds=1.5), sound)
-
-
-@pytest.mark.parametrize("offset", [2.5, 3.0, 60.0])
-def test_load_audio_names_a_file_that_ends_too_early(tmp_path: Path, offset: float):
-    path = tmp_path / "short.wav"
-    soundfile.write(path, _sine(440), 22050)
-    with pytest.raises(LabError, match=r"short\.wav holds 0\.\d\d s"):
-        features.load_audio(path, offset=offset)
-
-
-def test_load_audio_names_a_file_that_is_no_audio(tmp_path: Path):
-    path = tmp_path / "text.mp3"
-    path.write_text("no music here")
-    with pytest.raises(LabError, match=r"cannot read audio from .*text\.mp3"):
-        features.load_audio(path)
-    with pytest.raises(LabError, match=r"cannot read audio from .*absent\.mp3"):
-        features.load_audio(tmp_path / "absent.mp3")
 
 
 def _sine(hertz: float, rate: int = 22050) -> np.ndarray:

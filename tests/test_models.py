@@ -297,18 +297,6 @@ def test_multitask_loss_by_hand() -> None:
     assert isinstance(weighted, nn.Module) and not list(weighted.parameters())
 
 
-def test_concordance_loss_by_hand() -> None:
-    targets = torch.tensor([[0.0, 0.2], [0.5, 0.4], [1.0, 0.9]])
-    loss = models.ConcordanceLoss()
-    assert loss(targets, targets).item() == pytest.approx(0, abs=1e-6)
-    turned = 1 - targets[:, :1]  # the same mean and spread, the order turned around
-    assert loss(turned, targets[:, :1]).item() == pytest.approx(2, abs=1e-6)
-    timid = 0.5 + 0.1 * (targets[:, :1] - 0.5)  # right order, a tenth of the spread
-    assert loss(timid, targets[:, :1]).item() == pytest.approx(1 - 0.2 / 1.01, abs=1e-6)
-    constant = torch.full((3, 1), 0.5)  # no spread at all on either side: finite all the same
-    assert loss(constant, constant).isfinite()
-
-
 def test_the_loss_of_one_axis_trains_the_shared_backbone_only_through_it() -> None:
     model = models.MultitaskRegressor(models.LSTMBackbone(5, 4))
     loss = models.MultitaskLoss((0, 1, 0))

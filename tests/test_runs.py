@@ -43,7 +43,9 @@ def make_data(folder: Path, labels: str = "Id\tGenre\n") -> Path:
     return folder
 
 
-def store_model(record: records.Record, name: str = "lstm", seed: int = 0) -> tuple[Path, np.ndarray]:
+def store_model(
+    record: records.Record, name: str = "lstm", seed: int = 0
+) -> tuple[Path, np.ndarray]:
     """Store a model in the record; returns its path and what it predicts."""
     torch.manual_seed(seed)
     model = models.build_model(SPEC).eval()
@@ -352,8 +354,19 @@ def test_the_results_of_a_run_are_joined(
 
 
 def test_a_run_without_results_has_an_empty_table(home: Path) -> None:
-    table = records.collect_results(home / "runs" / "empty")
-    assert table.empty and tuple(table.columns) == records.RESULT_COLUMNS
+    (line,) = records.join_results(home / "runs" / "empty").splitlines()
+    assert line == ",".join(records.RESULT_COLUMNS)
+
+
+def test_what_a_notebook_left_that_did_not_finish_is_no_result(home: Path, data: Path) -> None:
+    for notebook in ("07_cnn", "06_metrics"):
+        record = records.open_record(notebook, data, 0)
+        record.add_scores("m", "mel", "genre test (full)", SCORES, 9)
+        record.finish(key_metric="accuracy 0.50")
+    again = records.open_record("07_cnn", data, 0)
+    again.add_scores("m", "mel", "genre test (full)", SCORES, 9)  # and then it fails
+    rows = records.join_results(home / "runs" / "interactive").splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {"06_metrics"}
 
 
 def test_values_add_up(home: Path, data: Path) -> None:
@@ -385,11 +398,12 @@ def test_predictions_come_back_for_the_clips_that_are_asked_for(home: Path, data
 @pytest.mark.parametrize("content", [b"", b'a,b\n1,"', b"id,a\n1,2,3\n4\n1,2,3,4,5\n", b"\xff\xfe"])
 def test_a_damaged_table_is_named(home: Path, data: Path, content: bytes) -> None:
     record = records.open_record("08_regression", data, 0)
+    record.finish("")
     (record.folder / "results.csv").write_bytes(content)
     for read in (
         lambda: record.load_table("08_regression", "results"),
         lambda: record.load_predictions("08_regression", "results", ["1"], ["a"]),
-        lambda: records.collect_results(record.folder.parents[1]),
+        lambda: records.join_results(record.folder.parents[1]),
     ):
         with pytest.raises(
             LabError, match="results.csv: no whole table .*run notebook 08_reg"
@@ -422,7 +436,7 @@ def test_a_figure_may_take_the_place_of_one_that_is_shown_and_not_of_the_stored_
     home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[str, str] = {}
-    monkeypatch.setattr(records, "_in_notebook", lambda: True)
+    monkeypatch.setattr(showing, "_in_notebook", lambda: True)
     for name in ("display", "update_display"):
         show = lambda image, display_id: shown.update({display_id: image.alt})  # noqa: E731
         monkeypatch.setattr(f"IPython.display.{name}", show)

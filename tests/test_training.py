@@ -165,27 +165,6 @@ def test_stop_after_follows_the_schedule_of_all_epochs() -> None:
     assert [v for _, v, _ in part.seen] == [v for _, v, _ in whole.seen[:6]]
 
 
-def test_averaging_ends_with_the_moving_average_of_the_weights() -> None:
-    options = {"epochs": 4, "loss": Plain(), "weight_decay": 0.0, "learning_rate": 0.1}
-    plain, averaged = Probe(), Probe()
-    data = clips(2, kind="value")
-    train(plain, data, **options)
-    train(averaged, data, averaging=0.5, **options)
-    steps = [value for _, value, _ in plain.seen[1:]] + [plain.value.item()]
-    expected = steps[0]
-    for value in steps[1:]:
-        expected = 0.5 * expected + 0.5 * value
-    assert averaged.value.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_averaging_validates_what_it_ends_with() -> None:
-    data, validation = clips(4), clips(2, seed=3)
-    model = small_cnn()
-    history = train(model, data, validation, epochs=4, averaging=0.8)
-    loss = training.evaluate_loss(model, validation, nn.CrossEntropyLoss(), "cpu")
-    assert loss == pytest.approx(min(history.val_loss), abs=1e-6)
-
-
 class Listener(nn.Module):
     """A model and its loss in one, which notes what it is shown and asked for."""
 
@@ -397,7 +376,7 @@ def test_without_bfloat16_everything_is_float32_which_is_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(process, "has_native_bfloat16", lambda device: False)
-    training._say_float32.cache_clear()
+    process._say_float32.cache_clear()
     for _ in range(3):
         with process.autocast(torch.device("cpu")):
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

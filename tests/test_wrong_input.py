@@ -31,18 +31,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
-from helpers import datasets, models, training
+from helpers import datasets, folders, models, training
 from helpers.datasets import BandScaler, SpectrogramDataset
 from helpers.evaluation import Score
 from helpers.folders import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, find_data
 from helpers.folders import GENRES as KNOWN_GENRES
 from helpers.machinery.files import LabError
-from helpers.machinery.store import left_out
 from helpers.notebook import checkpoints, records
+from tools.checks import check_data
+from tools.lab.command_line import EXIT_INTERRUPTED, run_command
+from tools.lab.notebooks import Lab
 from tools.lab.run_folder import opened
-from tools.run import command as command_line
+from tools.run.command import main as main_of_run
 
 ROOT = Path(__file__).resolve().parents[1]
 N_TRAIN = 24  # genre training clips of the mini data
@@ -129,7 +130,8 @@ def make_pattern(mini_data: Path, root: Path) -> Place:
         )
         record.add_scores("m", "chroma", "test", {"accuracy": Score(0.5, 0.4, 0.6)}, 9)
         record.save_values(best_lstm={"name": MODEL}, n_seeds=1)
-        records.collect_results(place.home / "runs" / records.INTERACTIVE_RUN)
+        with contextlib.redirect_stdout(io.StringIO()):
+            record.finish("accuracy 0.5")
     shutil.copytree(place.home / "runs" / records.INTERACTIVE_RUN, place.home / "runs" / "t")
     return place
 
@@ -409,7 +411,7 @@ def command(*options: str, while_running: bool = False) -> Use:
         busy = opened(place.home / "runs" / "t") if while_running else contextlib.nullcontext()
         with environment(place), contextlib.redirect_stdout(io.StringIO()), busy:
             with contextlib.redirect_stderr(err):
-                code = command_line.main(words)
+                code = run_command(main_of_run, words)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         return Outcome(err.getvalue().splitlines(), code)
@@ -490,7 +492,7 @@ def killed_and_run_again(place: Place) -> Outcome:
 _ENDLESS_WRITER = """
 import itertools, sys
 from pathlib import Path
-from helpers.settings import write_atomically
+from helpers.machinery.files import write_atomically
 for number in itertools.count():
     write_atomically(Path(sys.argv[1]) / "table.csv", f"{number % 2}\\n" * 200_000)
 """
@@ -537,9 +539,9 @@ ON_A_SMALL_DISK = (
     '\'mkdir -p "$0" && mount -t tmpfs -o size=256k tmpfs "$0" && exec "$@"\', *sys.argv[1:]])',
     "HOME/.cache",
 )
-STORE = "from pathlib import Path; from helpers.settings import write_atomically as store; "
-PACK = "import os; from helpers import store; from pathlib import Path; "
-PACK += f"store.open_clips(Path(os.environ['MUSICLAB_DATA']) / '{GENRE}', 'train')"
+STORE = "from pathlib import Path; from helpers.machinery.files import write_atomically as store; "
+PACK = "import os; from helpers.datasets import SpectrogramDataset as Clips; "
+PACK += f"Clips(os.environ['MUSICLAB_DATA'] + '/{GENRE}', 'train')"
 
 
 @cache
@@ -603,7 +605,7 @@ MARKER_HINT = "give the folder that holds fma_genre_spectrograms/"
 GET_AGAIN = "download or unpack the data again"
 RUN_05 = "run notebook 05_lstm first (python py/05_lstm.py, or ./run_all.sh --only 05)"
 PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
-GENRES, NOTEBOOKS = ", ".join(KNOWN_GENRES), ", ".join(command_line.Lab().names)
+GENRES, NOTEBOOKS = ", ".join(KNOWN_GENRES), ", ".join(Lab().names)
 USUAL = ("--data", "DATA", "--profile", "smoke", "--name", "t")
 MINE = ("--data", "DATA", "--name", "t", "--profile", "PROFILE")
 
@@ -732,7 +734,8 @@ CLIP_ROWS = [
     Row("a clip too short for the CNN, in training", array(lambda values: values[:, :8]),
         library(train_cnn), f"{CLIP}: 8 frames are too short for this CNN, which needs 16; remove "
         "the clip, or leave such clips out with ./run_all.sh --skip-bad",
-        left_out=f"{CLIP}: 8 frames are too short for the CNN, which needs 16"),
+        left_out=f"{CLIP}: 8 frames are too short for the CNN, which needs 16; get it again or "
+        "remove the clip"),
     Row("a clip too short for the CNN, in prediction", array(lambda values: values[:, :8]),
         library(predict_with_cnn), f"{CLIP}: 8 frames are too short for this CNN, which needs 16; "
         "remove the clip, or leave such clips out with ./run_all.sh --skip-bad"),
@@ -797,12 +800,6 @@ CHECKPOINT_ROWS = [
 ]  # fmt: skip
 
 
-def epochs_of_demo() -> int:
-    """What the message for a wrong `epochs` offers: the number that the demo profile has."""
-    text = (ROOT / "helpers" / "profiles" / "demo.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)["05_lstm"]["epochs"]
-
-
 PROFILES = "known: demo, full, smoke, or give the path of a .yaml file of your own"
 
 USE_ROWS = [
@@ -821,7 +818,7 @@ USE_ROWS = [
         f"known: {NOTEBOOKS}, all, runner", code=2),
     Row("a profile with a wrong type", profile("05_lstm:\n  hidden_size: 8\n  epochs: many\n"),
         command(*MINE), "mine.yaml:3: 05_lstm.epochs is 'many' (str) but must be int; write for "
-        f"example {epochs_of_demo()}", code=2),
+        f"example {Lab().read('05_lstm').parameters['epochs']}", code=2),
     Row("a profile with a wrong time limit", profile("runner: {timeout_minutes: soon}"),
         command(*MINE), "mine.yaml:1: timeout_minutes is 'soon' but must be a number above 0; "
         "write for example 60", code=2),
@@ -855,7 +852,7 @@ DISK_ROWS = [
         "home/runs/t: cannot be written (Not a directory); free some space, or set MUSICLAB_HOME "
         "to a folder that you may write to", code=2),
     Row("the home is read-only", read_only("home"),
-        program("from helpers.settings import cache_dir; cache_dir()", *WITHOUT_RIGHTS),
+        program("from helpers.machinery.files import cache_dir; cache_dir()", *WITHOUT_RIGHTS),
         "home/.cache: cannot make this folder (Permission denied); set MUSICLAB_HOME to a folder "
         "that you may write to", cannot=may_write_everywhere),
     Row("the folder of results is read-only", read_only("home/runs/interactive"),
@@ -879,7 +876,7 @@ DISK_ROWS = [
         "a folder that you may write to", code=2),
 ]  # fmt: skip
 
-RUNNER = ("-m", "tools.lab", "--profile", "smoke", "--name", "t", "--only", "00")
+RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")
 IN_NOTEBOOK = "runs/t/logs/00_setup.log"
 # A short way into a training that would take minutes; beside the results of an earlier run.
 SCRIPT = (str(ROOT / "py" / "05_lstm.py"),)
@@ -888,9 +885,9 @@ IN_SCRIPT = "runs/u/records/05_lstm/figures.json"
 
 STOP_ROWS = [
     Row("Ctrl-C in a run", nothing, stopped(signal.SIGINT, RUNNER, IN_NOTEBOOK),
-        "interrupted; the same command goes on from here", code=command_line.EXIT_INTERRUPTED),
+        "interrupted; the same command goes on from here", code=EXIT_INTERRUPTED),
     Row("kill of a run", nothing, stopped(signal.SIGTERM, RUNNER, IN_NOTEBOOK),
-        "interrupted; the same command goes on from here", code=command_line.EXIT_INTERRUPTED),
+        "interrupted; the same command goes on from here", code=EXIT_INTERRUPTED),
     Row("Ctrl-C in a script", profile(LONG),
         stopped(signal.SIGINT, SCRIPT, IN_SCRIPT, MUSICLAB_RUN="u"),
         "interrupted; what was stored is whole, run the same command again for the rest",
@@ -948,6 +945,19 @@ def test_every_message_says_what_to_do() -> None:
         assert (row.code == 0) == (row.instead.startswith("(accepted")), row.what
 
 
+@contextlib.contextmanager
+def bad_left_out(place: Place) -> Iterator[list[str]]:
+    """What `--skip-bad` does before the notebooks run; gives the lines of what it found."""
+    with environment(place):
+        listed = check_data.to_leave_out(check_data.check(place.data))
+    path = place.root / "left_out.json"
+    put(path, json.dumps(listed).encode())
+    folders._read_left_out.cache_clear()
+    folders._tell_once.cache_clear()
+    with environment(place, MUSICLAB_LEFT_OUT=str(path)):
+        yield [text for split in listed.values() for text in split.values() if text]
+
+
 @pytest.mark.parametrize("row", SKIPPED, ids=lambda row: row.what)
 def test_what_is_bad_can_be_left_out(row: Row, place: Place) -> None:
     """The one bad row or clip is listed and told once; all the others are as before."""
@@ -957,9 +967,8 @@ def test_what_is_bad_can_be_left_out(row: Row, place: Place) -> None:
         whole = open_dataset(place, folder)
     row.spoil(place)
     said = io.StringIO()
-    with environment(place, MUSICLAB_SKIP_BAD="1"), contextlib.redirect_stdout(said):
+    with bad_left_out(place) as listed, contextlib.redirect_stdout(said):
         rest, _ = open_dataset(place, folder), open_dataset(place, folder)
-        listed = left_out(place.data)
     (told,) = said.getvalue().splitlines()
     for problem in (*listed, told.removeprefix("left out (--skip-bad): ")):
         assert is_message(place.shown(problem), row.left_out or ""), problem
@@ -972,7 +981,7 @@ def test_what_is_bad_can_be_left_out(row: Row, place: Place) -> None:
 @pytest.mark.parametrize("row", LABEL_ROWS[:5], ids=lambda row: row.what)
 def test_a_label_file_that_says_nothing_is_refused_even_then(row: Row, place: Place) -> None:
     row.spoil(place)
-    with environment(place, MUSICLAB_SKIP_BAD="1"):
+    with bad_left_out(place):
         with pytest.raises(LabError) as caught:
             open_dataset(place)
     assert place.shown(str(caught.value)) == row.message
@@ -981,7 +990,7 @@ def test_a_label_file_that_says_nothing_is_refused_even_then(row: Row, place: Pl
 def test_nothing_is_left_when_all_clips_are_bad(place: Place) -> None:
     for path in (place.data / GENRE / "train").iterdir():
         put(path, b"")
-    with environment(place, MUSICLAB_SKIP_BAD="1"):
+    with bad_left_out(place):
         with pytest.raises(LabError, match="train: none of its clips can be used; first: .*1000"):
             open_dataset(place)
 
@@ -991,9 +1000,8 @@ def test_several_bad_things_are_all_left_out(place: Place) -> None:
     line(5, "1003\t")(place)
     with_value(np.nan)(place)
     clip(lambda _: b"", zipped=True)(place)
-    with environment(place, MUSICLAB_SKIP_BAD="1"):
+    with bad_left_out(place) as listed:
         rest = open_dataset(place)
-        listed = left_out(place.data)
     assert rest.ids == [str(1000 + number) for number in range(4, N_TRAIN)]
     assert [place.shown(problem).split(": ")[0] for problem in listed] == [
         f"{LABELS}:4", f"{LABELS}:5", ZIPPED, CLIP,
@@ -1004,7 +1012,7 @@ def test_splits_are_of_the_same_clips_when_one_is_bad_in_one_form_only(place: Pl
     """Else what is validation in one form would be training in the other, and tests not paired."""
     put(place.clip, b"")
     put(place.data / GENRE_BEAT / "test" / "2003.fused.full.npy", b"")
-    with environment(place, MUSICLAB_SKIP_BAD="1"):
+    with bad_left_out(place):
         full, beat = (
             datasets.genre_splits(place.data / folder, "chroma", 0)
             for folder in (GENRE, GENRE_BEAT)
@@ -1019,7 +1027,7 @@ def test_the_affect_split_goes_on_without_bad_clips(place: Place) -> None:
     put(place.data / MULTITASK / "train" / "5001.fused.full.npy", b"")
     put(place.data / MULTITASK_BEAT / "train" / "5003.fused.full.npy", b"")
     good = [str(clip) for clip in range(5000, 5016) if clip not in (5001, 5003)]
-    with environment(place, MUSICLAB_SKIP_BAD="1"):
+    with bad_left_out(place):
         parts = datasets.affect_parts(place.data / MULTITASK, 0)
         assert sorted(parts["id"]) == good
         for folder in (MULTITASK, MULTITASK_BEAT):

@@ -45,15 +45,15 @@ class Profile:
                 place = self.where(section, name)
                 if name not in own:
                     raise LabError(
-                        f"{place}: {notebook} has no parameter {name!r}{did_you_mean(name, own)}; "
-                        f"known: {', '.join(sorted(own))}"
+                        f"{place}: unknown parameter {name!r} in section {section!r}"
+                        f"{did_you_mean(name, own)}; known: {', '.join(sorted(own))}"
                     )
                 _check_type(place, f"{section}.{name}", value, own[name])
         return {**own, **self.overrides(notebook)}
 
     def check_sections(self, notebooks: Iterable[str]) -> None:
         """Raise LabError, with the line, for a section that belongs to none of these notebooks."""
-        known = [ALL, RUNNER, *notebooks]
+        known = sorted([ALL, RUNNER, *notebooks])
         for section in self.sections:
             if section not in known:
                 raise LabError(

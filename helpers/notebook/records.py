@@ -354,16 +354,16 @@ def join_results(run: Path) -> str:
             continue
         notebook = table.parent.name
         try:
-            rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
-            writer.writerows([row[column] for column in RESULT_COLUMNS] for row in rows)
+            with open(table, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                missing = [c for c in RESULT_COLUMNS if c not in (reader.fieldnames or ())]
+                if missing:
+                    raise ValueError(f"no column {', '.join(missing)}")
+                writer.writerows([row[column] for column in RESULT_COLUMNS] for row in reader)
         except (OSError, ValueError, csv.Error) as error:
             raise LabError(
                 f"{table}: no whole table ({_one_line(error)}); run notebook {notebook} again"
             ) from error
-        except KeyError as error:
-            raise LabError(
-                f"{table}: no column {error.args[0]}; run notebook {notebook} again"
-            ) from None
     return joined.getvalue()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.folders import FOLDERS, MULTITASK_BEAT, SPLITS, Problems, find_data, inspect_clips
-from helpers.machinery.arrays import read_array
+from helpers.machinery.arrays import read_array, read_n_frames
 from helpers.machinery.files import LabError
 from helpers.machinery.process import headless
 from helpers.machinery.store import LARGEST
@@ -84,6 +84,7 @@ def _check_split(folder: Path, split: str) -> Split:
 def _problem_of(path: str) -> str:
     """Why a clip's array cannot be used; empty when it can."""
     try:
+        read_n_frames(path)  # in the order and the words of the store
         array = read_array(path)
     except LabError as error:
         return str(error)

@@ -32,11 +32,6 @@ def test_the_class_mapping_is_the_course_s() -> None:
     }
 
 
-def test_a_genre_without_a_class_is_named() -> None:
-    with pytest.raises(LabError, match="no entry for Jazz; add it"):
-        folders.map_classes(["Rock", "Jazz"], {"Rock": "Rock"})
-
-
 # ---- finding the data --------------------------------------------------------------------------
 
 
@@ -59,7 +54,7 @@ def make_data(folder: Path) -> Path:
 def make_demo(home: Path) -> Path:
     """A finished demo set, as far as finding it goes."""
     folder = make_data(home / ".cache" / "demo" / "data")
-    (folder.parent / "complete.json").write_text("{}")
+    (folder.parent / "complete.json").write_text('{"size": 1.0}')
     return folder
 
 
@@ -176,16 +171,13 @@ def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
     assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
 
 
-def test_a_test_clip_whose_name_is_no_id_is_named(
-    mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_test_clip_whose_name_is_no_id_is_named(mini_data: Path, tmp_path: Path) -> None:
     """Its id would be a cell of solution.txt."""
     folder = shutil.copytree(mini_data / folders.MULTITASK, tmp_path / folders.MULTITASK)
     next((folder / "test").iterdir()).rename(folder / "test" / "5,1 (1).npy")
     with pytest.raises(LabError, match=r"5,1 \(1\).npy: '5,1 \(1\)' is no clip name .*rename"):
         folders.read_clips(folder, "test")
-    monkeypatch.setenv("MUSICLAB_SKIP_BAD", "1")
-    assert len(folders.read_clips(folder, "test")) == 5
+    assert len(folders.inspect_clips(folder, "test")[0]) == 5
 
 
 @pytest.mark.parametrize(
@@ -206,57 +198,6 @@ def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path: Path) -> None:
     (folder / "train" / "7.fused.full.npy.gz").touch()
     (path,) = folders.read_clips(folder, "train")["path"]
     assert path.endswith("7.fused.full.npy")
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (b"", r"train_labels.txt: the label file is empty"),
-        (b"Id\tGenre\n", r"train_labels.txt: the label file has a header and no rows"),
-        (b"Id\tGenre\n\n  \n", r"train_labels.txt: the label file has a header and no rows"),
-        (b"Id\tGenre\n7.npy\n", r"train_labels.txt:2: expected Id<TAB>Genre, got '7.npy'"),
-        (b"Id\tGenre\n7.npy\t\n", r"train_labels.txt:2: expected Id<TAB>Genre"),
-        (b"Id\tGenre\n7.npy,Blues\n", r"train_labels.txt:2: expected Id<TAB>Genre"),
-        (b"Id\tGenre\n7\tBlues\n8\tRok\n", r"txt:3: unknown genre 'Rok' \(did you mean 'Rock'"),
-        (b"Id\tGenre\n7\tBlues\n7.x\tRock\n", r"txt:3: clip 7 was already named in line 2"),
-        (b"Id\tGenre\n../7.npy\tBlues\n", r"txt:2: '../7.npy' is no clip name inside its folder"),
-        (b"Id\tGenre\n/etc/x.npy\tBlues\n", r"txt:2: '/etc/x.npy' is no clip name"),
-        (b"Id\tGenre\nsub/7.npy\tBlues\n", r"txt:2: 'sub/7.npy' is no clip name"),
-        (b"Id\tGenre\n7\tBl\xfces\n", r"train_labels.txt:2: no UTF-8 text; save the file as UTF-8"),
-        (b"Id\tGenre\n7\tBlues\n9\tRock\n", r"txt:3: clip 9 is not in .*train; unpack"),
-        (b"7.npy\tBlues\n8.npy\tRock\n", r"txt:1: expected the header Id<TAB>Genre, got '7.npy"),
-    ],
-)
-def test_a_bad_genre_label_file_is_named_with_its_line(
-    tmp_path: Path, labels: bytes, message: str
-) -> None:
-    with pytest.raises(LabError, match=message) as caught:
-        folders.read_clips(genre_folder(tmp_path, labels), "train")
-    assert "\n" not in str(caught.value)
-
-
-HEADER = b"Id,valence,energy,danceability\n"
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (HEADER + b"7,0.1,0.2\n", r"train_labels.txt:2: expected Id,valence,energy,danceability"),
-        (HEADER + b"7,0.1,0.2,0.3,0.4\n", r"train_labels.txt:2: expected Id,valence"),
-        (HEADER + b"7,0.1,0.2,1.2\n", r"train_labels.txt:2: danceability is 1.2, outside 0..1"),
-        (HEADER + b"7,-0.1,0.2,0.2\n", r"train_labels.txt:2: valence is -0.1, outside 0..1"),
-        (HEADER + b"7,0.1,nan,0.3\n", r"train_labels.txt:2: energy is nan, outside 0..1"),
-        (HEADER + b"7,0.1,high,0.3\n", r"train_labels.txt:2: energy is 'high', not a number"),
-        (b"7,0.1,0.2,0.3\n8,0.1,0.2,0.3\n", r"txt:1: expected the header Id,valence"),
-    ],
-)
-def test_a_bad_affect_label_file_is_named_with_its_line(
-    tmp_path: Path, labels: bytes, message: str
-) -> None:
-    path = tmp_path / "train_labels.txt"
-    path.write_bytes(labels)
-    with pytest.raises(LabError, match=message):
-        folders.read_affect_labels(path)
 
 
 def test_a_missing_part_of_the_data_is_named(tmp_path: Path) -> None:
@@ -306,72 +247,13 @@ def test_a_gzipped_file_without_gz_in_its_name_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays.read_array(tmp_path / "8.npy"), clip_array())
 
 
-def write_bad_array(path: Path, fault: str) -> Path:
-    """Write a clip with one fault; returns its path."""
-    array = clip_array()
-    if fault == "transposed":
-        array = array.T
-    elif fault == "wrong shape":
-        array = array[:128]
-    elif fault == "flat":
-        array = array.ravel()
-    elif fault == "no frames":
-        array = array[:, :0]
-    elif fault in ("NaN", "infinite"):
-        array[3, 2] = np.nan if fault == "NaN" else -np.inf
-    elif fault == "whole numbers":
-        array = array.astype(np.int16)
-    np.save(path, array.astype(object) if fault == "pickled" else array, allow_pickle=True)
-    content = path.read_bytes()
-    if fault == "cut short":
-        path.write_bytes(content[:-100])
-    elif fault == "cut in the header":
-        path.write_bytes(content[:40])
-    elif fault == "text":
-        path.write_text("not found")
-    elif fault == "empty":
-        path.write_bytes(b"")
-    elif fault == "gz that is no gzip":
-        path = path.rename(path.with_name("7.npy.gz"))
-    elif fault == "gzip cut short":
-        path = path.rename(path.with_name("7.npy.gz"))
-        path.write_bytes(gzip.compress(content)[:-30])
-    elif fault == "gzip with a wrong byte":
-        path = path.rename(path.with_name("7.npy.gz"))
-        packed = bytearray(gzip.compress(content))
-        packed[len(packed) // 2] ^= 0xFF
-        path.write_bytes(bytes(packed))
-    return path
-
-
-SHAPES = ("transposed", "wrong shape", "flat", "no frames")
-CONTENTS = (
-    "pickled", "cut short", "cut in the header", "text", "empty", "gz that is no gzip",
-    "gzip cut short", "gzip with a wrong byte",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("fault", [*SHAPES, *CONTENTS, "NaN", "infinite", "whole numbers"])
-def test_a_bad_array_is_named_with_its_fault(tmp_path: Path, fault: str) -> None:
-    path = write_bad_array(tmp_path / "7.npy", fault)
-    expected = {
-        **dict.fromkeys(SHAPES, r"has shape \(.*expected \(140, T\) with T of at least 1"),
-        **dict.fromkeys(CONTENTS, "no whole .npy array"),
-        **dict.fromkeys(("NaN", "infinite"), "holds NaN or infinite values"),
-        "transposed": r"has shape \(5, 140\) \(it looks transposed\)",
-        "whole numbers": "holds int16, expected a floating-point array",
-        "gz that is no gzip": "ends in .gz but the content is no gzip",
-    }[fault]
-    with pytest.raises(LabError, match=expected) as caught:
-        arrays.read_array(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("fault", [*SHAPES, "text", "empty", "cut in the header", "whole numbers"])
-def test_the_length_of_a_bad_array_is_not_guessed(tmp_path: Path, fault: str) -> None:
-    with pytest.raises(LabError, match="7.npy"):
-        arrays.read_n_frames(write_bad_array(tmp_path / "7.npy", fault))
+def test_a_compressed_clip_with_one_wrong_byte_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "7.npy", clip_array())
+    content = bytearray(gzip.compress((tmp_path / "7.npy").read_bytes()))
+    content[-6] ^= 0xFF  # in the checksum, behind the array
+    (tmp_path / "7.npy.gz").write_bytes(bytes(content))
+    with pytest.raises(LabError, match="7.npy.gz: no whole .npy array"):
+        arrays.read_array(tmp_path / "7.npy.gz")
 
 
 def test_a_clip_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""Profiles: other values for the notebooks' parameters, whose cells are the demo profile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from helpers.machinery import profiles
+from helpers.machinery.files import LabError
+from tools.lab.notebooks import Lab
+from tools.run.plan import make_plan
+
+OWN = {"data": "auto", "device": "auto", "seed": 0, "epochs": 30, "rate": 0.1, "sizes": [8, 16]}
+
+
+def profile_file(folder: Path, text: str) -> str:
+    """A profile of the user's own; returns its name as it is given on the command line."""
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def with_data(mini_data: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSICLAB_DATA", str(mini_data))
+
+
+def test_the_profiles_of_the_kit_fit_every_notebook(with_data: None) -> None:
+    assert profiles.profile_names() == ["demo", "full", "smoke"]
+    own = {name: Lab().read(name).parameters for name in Lab().names}
+    for profile in profiles.profile_names():
+        plan = make_plan(Lab(), profile=profile)
+        for name in Lab().names:
+            assert set(plan.parameters(name)) == set(own[name])
+            assert plan.timeout_minutes(name) > 0
+    assert profiles.load_profile("demo").overrides("05_lstm") == {}
+
+
+def test_what_a_profile_leaves_out_is_as_in_the_notebook(tmp_path: Path) -> None:
+    own = profiles.load_profile(profile_file(tmp_path, "all: {seed: 7}\n05_lstm: {rate: 1}\n"))
+    assert own.name == "mine"
+    assert own.parameters("05_lstm", OWN) == OWN | {"seed": 7, "rate": 1}
+    assert own.parameters("07_cnn", OWN) == OWN | {"seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("all: {epochs: 3}", r"mine.yaml:1: unknown parameter 'epochs' in section 'all'"),
+        ("05_lstm: {epochs: 2.5}", r"05_lstm.epochs is 2.5 \(float\) but must be int"),
+        ("05_lstm: {epochs: true}", r"05_lstm.epochs is True \(bool\) but must be int"),
+        ("05_lstm: {learning_rate: true}", r"learning_rate is True \(bool\) but must be float"),
+        ("05_lstm: {learning_rate: }", r"learning_rate is None"),
+        ("07_cnn: {channels: 16}", r"07_cnn.channels is 16 \(int\) but must be list"),
+        ("07_cnn: {channels: [16, many]}", r"an entry of 07_cnn.channels is 'many' \(str\) but"),
+        ("all: {}\n\n05_lstm:\n  - 3", r"mine.yaml:3: section '05_lstm' must be a mapping"),
+        ("", r"a profile is a mapping of sections"),
+        ("all: {seed: 2021-13-45}", r"mine.yaml: no valid YAML \(month must be"),
+        ("1: {epochs: 3}", r"mine.yaml:1: unknown section 1; known"),
+        ("runner: {timeout_minutes: {default: 0}}", r"timeout_minutes is 0 but must be a number"),
+        ("runner: {timeout_minutes: {05_lsmt: 4}}", r"names '05_lsmt' \(did you mean '05_lstm'"),
+        ("runner: {timeout: 4}", r"unknown parameter 'timeout' in section 'runner'"),
+    ],
+)
+def test_a_bad_profile_is_refused_with_its_file(
+    with_data: None, tmp_path: Path, text: str, message: str
+) -> None:
+    """The commonest mistakes stand in the table of wrong input."""
+    with pytest.raises(LabError, match=message) as caught:
+        make_plan(Lab(), profile=profile_file(tmp_path, text))
+    assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    name = profile_file(tmp_path, f"all: !!python/object/apply:os.mkdir ['{marker}']")
+    with pytest.raises(LabError, match="no valid YAML"):
+        profiles.load_profile(name)
+    assert not marker.exists()
+
+
+def test_the_time_limit_may_differ_by_notebook(with_data: None, tmp_path: Path) -> None:
+    text = "runner: {timeout_minutes: {default: 5, 05_lstm: 40}}"
+    plan = make_plan(Lab(), profile=profile_file(tmp_path, text))
+    assert (plan.timeout_minutes("05_lstm"), plan.timeout_minutes("06_metrics")) == (40, 5)
+
+
+# ---- in a notebook -----------------------------------------------------------------------------
+
+
+def test_without_a_profile_a_notebook_keeps_its_own_parameters() -> None:
+    namespace = {"notebook": "06_metrics", "seed": 3}
+    profiles.apply_profile(namespace)
+    assert namespace == {"notebook": "06_metrics", "seed": 3}
+
+
+def test_a_profile_replaces_parameters_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUSICLAB_PROFILE", "smoke")
+    namespace = {"notebook": "07_cnn", "os": os, **dict.fromkeys(smoke_of("07_cnn"), 1), **OWN}
+    namespace["channels"] = [16]
+    profiles.apply_profile(namespace)
+    assert namespace["channels"] == [4, 4, 8, 8] and namespace["device"] == "cpu"
+    assert namespace["os"] is os and namespace["sizes"] == [8, 16]
+    assert "smoke" in capsys.readouterr().out
+
+
+def smoke_of(notebook: str) -> dict[str, object]:
+    return profiles.load_profile("smoke").overrides(notebook)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("05_lstm: {epoch: 3}", r"mine.yaml:1: unknown parameter 'epoch'.*did you mean 'epochs'"),
+        ("05_lstm: {epochs: many}", r"mine.yaml:1: 05_lstm.epochs is 'many' \(str\) but"),
+        ("all: {}\n05_lsmt: {epochs: 3}", r"mine.yaml:2: unknown section '05_lsmt'.*'05_lstm'"),
+        ("everywhere: {seed: 3}", r"mine.yaml:1: unknown section 'everywhere'"),
+    ],
+)
+def test_a_script_refuses_a_bad_profile_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.setenv("MUSICLAB_PROFILE", profile_file(tmp_path, text))
+    with pytest.raises(LabError, match=message):
+        profiles.apply_profile({"notebook": "05_lstm", **OWN})
+
+
+def test_sections_of_other_notebooks_are_no_matter_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "07_cnn: {channels: [4]}\nrunner: {timeout_minutes: 5}\n"
+    monkeypatch.setenv("MUSICLAB_PROFILE", profile_file(tmp_path, text))
+    namespace = {"notebook": "05_lstm", **OWN}
+    profiles.apply_profile(namespace)
+    assert namespace == {"notebook": "05_lstm", **OWN}
