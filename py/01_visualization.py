@@ -120,6 +120,7 @@ for genre, clip in ids.items():
 # picture what you hear, and the other way round (1γ says how to read it).
 
 # %%
+# Only the demo set has sound.
 audible = [clip for clip in folders.audio_clips(root) if clip in tracks.index]
 offered = [clip for clip in ids.values() if clip in audible] or audible[:2]
 for clip in offered:

@@ -78,7 +78,7 @@ def test_every_problem_is_listed_with_its_place(
 
 
 def test_loaders_stop_at_the_first_and_say_how_many_more(broken: Path) -> None:
-    message = r"train_labels.txt:26: unknown genre 'Rokc' \(did you.*1 more: ./run_all.sh check-data"
+    message = r"labels.txt:26: unknown genre 'Rokc' \(did you.*1 more: ./run_all.sh check-data"
     with pytest.raises(LabError, match=message):
         SpectrogramDataset(broken / GENRE, "train")
 

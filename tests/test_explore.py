@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from demo_music import build
-from helpers import plots
+from helpers import folders, plots
 from helpers.datasets import genre_splits
 from helpers.folders import GENRE
 from helpers.machinery.files import LabError
@@ -259,7 +258,7 @@ def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(
     folder = home / ".cache" / "demo"
     folder.mkdir(parents=True)
     (folder / "data").symlink_to(mini_data)
-    record = records.open_record("01_visualization", build.demo_dir(), 0)
+    record = records.open_record("01_visualization", folders.demo_data(), 0)
     tracks = explorers._TrainingClips(mini_data).full
     clip = tracks.index[tracks["genre"] == "Classical"][-1]
     (folder / "audio").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -13,12 +14,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from jupytext.async_contentsmanager import AsyncTextFileContentsManager
+from nbformat.v4 import new_output
 
 from helpers.machinery.files import LabError
 from tests.small_lab import SmallLab
 from tools.checks import pairs
 from tools.hand_in import command as hand_in
-from tools.lab.notebooks import Lab, Notebook
+from tools.lab.notebooks import ROOT, Lab, Notebook
 from tools.report.members import Member
 from tools.run.results import record_digest
 from tools.run.staleness import stale_results
@@ -46,7 +49,7 @@ class Small:
         for name in self.lab.names:
             self.write(f"py/{name}.py", SCRIPT.format(name))
         self.write("helpers/__init__.py", '"""The helpers."""\n')
-        self.write("helpers/profiles/demo.yaml", "all: {seed: 0}\n")
+        self.write("helpers/profiles/full.yaml", "all: {seed: 0}\n")
         self.write("LICENSE", "MIT License\n")
         self.write("my_report/05.md", "What we saw.\n")
         pairs.sync(root)
@@ -114,7 +117,7 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small: Small)
     assert small.zips == [ZIP]
     with zipfile.ZipFile(small.run / ZIP) as archive:
         assert archive.namelist() == [
-            "README.txt", "helpers/__init__.py", "helpers/profiles/demo.yaml", "py/05_a.py",
+            "README.txt", "helpers/__init__.py", "helpers/profiles/full.yaml", "py/05_a.py",
             "py/06_b.py", "report.pdf",
         ]  # fmt: skip
         assert archive.read("report.pdf") == small.report.read_bytes()
@@ -127,6 +130,36 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small: Small)
         assert word in note
     assert note.index("python py/05_a.py") < note.index("python py/06_b.py")
     assert note.endswith("MIT License\n")
+
+
+def test_a_notebook_that_was_run_and_saved_in_jupyterlab_is_handed_in(small: Small) -> None:
+    """Saved by the contents manager that JupyterLab uses; outputs and its metadata stay there."""
+    (small.root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    manager = AsyncTextFileContentsManager()  # what JupyterLab takes where jupytext is installed
+    manager.root_dir = str(small.root)
+    model = asyncio.run(manager.get("notebooks/05_a.ipynb", content=True, type="notebook"))
+    notebook = model["content"]
+    notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
+    code = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    code.outputs = [new_output("stream", name="stdout", text="05_a")]
+    code.execution_count = 1
+    code.metadata["execution"] = {"iopub.status.idle": "2026-11-21"}
+    asyncio.run(manager.save({"type": "notebook", "content": notebook}, "notebooks/05_a.ipynb"))
+    saved = json.loads((small.root / "notebooks" / "05_a.ipynb").read_text(encoding="utf-8"))
+    assert any(cell.get("outputs") for cell in saved["cells"])
+    assert pairs.check(small.root) == {} and pairs.check(small.root, committed=True) != {}
+    assert small.hand_in() == hand_in.EXIT_DONE
+    assert json.loads((small.root / "notebooks" / "05_a.ipynb").read_text()) == saved
+
+
+def test_a_save_that_stopped_half_way_is_told(
+    small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small.root / "notebooks" / "05_a.ipynb"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(LabError, match="05_a.ipynb: no valid notebook .*get it back from git"):
+        small.hand_in()
+    assert small.zips == []
 
 
 def test_the_same_files_give_the_same_zip(small: Small) -> None:
@@ -274,7 +307,7 @@ def test_results_older_than_the_code_are_refused(
     small: Small, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small.write("py/05_a.py", SCRIPT.format("another"))
-    pairs.sync(small.root)
+    pairs.sync(small.root, clean=True)
     small.write("helpers/__init__.py", '"""Other helpers, which no notebook imports."""\n')
     assert refused(small, capsys) == [
         "05_a: its results are older than its code; bring all up to date with ./run_all.sh "

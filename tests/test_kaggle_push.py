@@ -111,7 +111,7 @@ def test_a_pushed_notebook_has_the_full_profile_s_parameters(home: Path, name: s
     set_to: dict[str, object] = {}
     exec("".join(code[number]["source"]), set_to)
     del set_to["__builtins__"]
-    assert set_to == load_profile("full").parameters(name)
+    assert set_to == load_profile("full").overrides(name)
 
 
 def test_the_data_set_holds_the_helpers_with_their_profiles_and_nothing_of_the_user(
@@ -119,9 +119,10 @@ def test_the_data_set_holds_the_helpers_with_their_profiles_and_nothing_of_the_u
 ) -> None:
     folder = kaggle_push.prepare(Lab(), [], "student") / "musiclab-helpers"
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert {"kit/helpers/settings.py", "kit/helpers/profiles/full.yaml"} < files
-    assert all(name.startswith("kit/helpers/") for name in files) is False
-    others = {name for name in files if not name.startswith("kit/helpers/")}
+    needed = {"folders.py", "machinery/store.py", "notebook/records.py", "profiles/full.yaml"}
+    assert {f"kit/helpers/{name}" for name in needed} | {"kit/demo_music/build.py"} < files
+    kit = ("kit/helpers/", "kit/demo_music/")
+    others = {name for name in files if not name.startswith(kit)}
     assert others == {"dataset-metadata.json", "kit/pyproject.toml", "kit/LICENSE"}
     about = json.loads((folder / "dataset-metadata.json").read_text())
     assert about["id"] == "student/musiclab-helpers" and 6 <= len(about["title"]) <= 50

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from helpers.machinery.files import LabError
 from tools.checks import pairs
 
 SCRIPT = """\
@@ -37,6 +39,9 @@ print(epochs)
 """
 
 
+STREAM = {"output_type": "stream", "name": "stdout", "text": "12"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with one clean pair, 05_lstm."""
@@ -56,12 +61,12 @@ def edit_notebook(folder: Path, **changes: object) -> None:
 
 
 def test_the_pairs_of_this_repository_are_clean() -> None:
-    problems = pairs.check()
-    assert problems == {}, "mend the .py, then: python -m tools.pairs --sync"
+    problems = pairs.check(committed=True)
+    assert problems == {}, "mend the .py, then: python -m tools.checks.pairs --clean"
 
 
 def test_a_notebook_made_from_its_script_is_a_clean_pair(folder: Path) -> None:
-    assert pairs.check(folder) == {}
+    assert pairs.check(folder, committed=True) == {}
     notebook = json.loads((folder / "notebooks" / "05_lstm.ipynb").read_text(encoding="utf-8"))
     assert [cell["cell_type"] for cell in notebook["cells"]] == ["markdown"] + 4 * ["code"]
     assert notebook["cells"][1]["metadata"] == {"tags": ["parameters"]}
@@ -95,15 +100,6 @@ def test_an_edit_changes_the_id_of_its_cell_only() -> None:
         ({"metadata": {}}, "cell 2: tags"),
         ({"metadata": {"tags": ["parameters"], "alt": "a plot"}}, "cell 2: alt"),
         ({"cell_type": "raw"}, "cell 2: kind"),
-        (
-            {"outputs": [{"output_type": "stream", "name": "stdout", "text": "12"}]},
-            "cell 2 has outputs",
-        ),
-        ({"execution_count": 3}, "cell 2 has an execution count"),
-        (
-            {"metadata": {"tags": ["parameters"], "papermill": {}}},
-            "cell 2 of the .ipynb has metadata beyond tags and alt: papermill",
-        ),
     ],
 )
 def test_a_change_to_the_notebook_is_found(
@@ -128,21 +124,30 @@ def test_a_cell_left_out_of_the_script_is_found(folder: Path) -> None:
     assert "of the .ipynb is not in the .py" in problem
 
 
-def test_metadata_of_a_run_is_found(folder: Path) -> None:
-    path = folder / "notebooks" / "05_lstm.ipynb"
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    notebook["metadata"]["language_info"] = {"name": "python", "version": "3.11.7"}
-    path.write_text(json.dumps(notebook), encoding="utf-8")
-    assert "beyond the kernel's name: language_info" in pairs.check(folder)["05_lstm"][0]
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outputs": [STREAM]}, "cell 2 has outputs"),
+        ({"execution_count": 3}, "cell 2 has outputs"),
+        ({"metadata": {"tags": ["parameters"], "papermill": {}}}, "metadata or a form of its own"),
+    ],
+)
+def test_what_a_run_leaves_is_no_drift_but_not_to_be_committed(
+    folder: Path, changes: dict[str, object], message: str
+) -> None:
+    edit_notebook(folder, **changes)
+    assert pairs.check(folder) == {}
+    (problem,) = pairs.check(folder, committed=True)["05_lstm"]
+    assert message in problem
 
 
-def test_another_kernel_is_found(folder: Path) -> None:
+def test_metadata_of_a_run_and_another_kernel_are_not_to_be_committed(folder: Path) -> None:
     path = folder / "notebooks" / "05_lstm.ipynb"
-    path.write_text(
-        path.read_text(encoding="utf-8").replace('"name": "python3"', '"name": "my-env"'),
-        encoding="utf-8",
-    )
-    assert "another kernel" in pairs.check(folder)["05_lstm"][0]
+    clean = json.loads(path.read_text(encoding="utf-8"))
+    for changed in ({"language_info": {"name": "python"}}, {"kernelspec": {"name": "my-env"}}):
+        notebook = clean | {"metadata": clean["metadata"] | changed}
+        path.write_text(json.dumps(notebook), encoding="utf-8")
+        assert pairs.check(folder) == {} and pairs.check(folder, committed=True) != {}
 
 
 @pytest.mark.parametrize("missing", ["py/05_lstm.py", "notebooks/05_lstm.ipynb"])
@@ -157,13 +162,54 @@ def test_a_file_that_is_no_notebook_is_found(folder: Path) -> None:
 
 
 def test_the_command_reports_and_mends(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    edit_notebook(folder, source="epochs = 99")
+    edit_script(folder)
     assert pairs.main([], root=folder) == 1
     printed = capsys.readouterr().out
     assert "05_lstm: cell 2" in printed and "--sync" in printed
     assert pairs.main(["--sync"], root=folder) == 0
     assert capsys.readouterr().out == "written: notebooks/05_lstm.ipynb\n"
     assert pairs.main([], root=folder) == 0
+
+
+def edit_script(folder: Path) -> None:
+    """Change one cell of the script, a while after the notebook was saved."""
+    path = folder / "py" / "05_lstm.py"
+    path.write_text(SCRIPT.replace("epochs = 12", "epochs = 13"), encoding="utf-8")
+    os.utime(folder / "notebooks" / "05_lstm.ipynb", (1, 1))
+
+
+def test_sync_keeps_the_outputs_of_unchanged_cells_and_clean_throws_them_away(
+    folder: Path,
+) -> None:
+    path = folder / "notebooks" / "05_lstm.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"][1:]:
+        cell |= {"outputs": [STREAM], "execution_count": 1}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
+    assert pairs.sync(folder) == []  # a run is no reason to write anything
+    edit_script(folder)
+    assert pairs.sync(folder) == [path]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert [bool(cell["outputs"]) for cell in cells[1:]] == [False, True, True, True]
+    assert pairs.sync(folder, clean=True) == [path]
+    assert pairs.check(folder, committed=True) == {}
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"cells": [{}'])
+def test_sync_throws_nothing_away_that_only_the_notebook_says(
+    folder: Path, content: str | None
+) -> None:
+    path = folder / "notebooks" / "05_lstm.ipynb"
+    if content is None:
+        edit_notebook(folder, source="epochs = 99")  # later than the script
+        os.utime(folder / "py" / "05_lstm.py", (1, 1))
+    else:
+        path.write_text(content, encoding="utf-8")  # a save that stopped half-way
+    before = path.read_bytes()
+    with pytest.raises(LabError, match="05_lstm.ipynb: .*--clean throws it away"):
+        pairs.sync(folder)
+    assert path.read_bytes() == before
+    assert pairs.sync(folder, clean=True) == [path]
 
 
 def test_jupytext_is_configured_to_the_same_rules() -> None:

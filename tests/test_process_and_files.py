@@ -169,7 +169,7 @@ def run_script(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_plain_script_shows_a_mistake_as_one_line(tmp_path: Path) -> None:
-    code = "from helpers.machinery.profiles import load_profile\nload_profile('nonsense')\nprint('on')"
+    code = "from helpers.machinery import profiles\nprofiles.load_profile('nonsense')\nprint('on')"
     done = run_script(tmp_path, code)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -196,7 +196,7 @@ def test_a_notebook_shows_a_mistake_as_one_line() -> None:
 
     shell = InteractiveShell()
     with capture_output() as shown:
-        shell.run_cell("from helpers.machinery.files import LabError\nraise LabError('file:3: mend it')")
+        shell.run_cell("import helpers\nraise helpers.files.LabError('file:3: mend it')")
     assert "LabError: file:3: mend it" in shown.stdout
     assert "Traceback" not in shown.stdout
 

@@ -14,8 +14,9 @@ from helpers.machinery.files import LabError
 from helpers.notebook.records import data_fingerprint
 from helpers.submission import write_solution
 from tests.kaggle_server import KaggleServer
-from tools.kaggle import submit
-from tools.run import command as command_line
+from tools.hand_in import command as hand_in
+from tools.kaggle import push, submit
+from tools.lab.command_line import EXIT_USAGE, run_command
 
 RESULTS = """\
 notebook,model,feature,test_set,metric,value,low,high,seed,n
@@ -80,10 +81,11 @@ def failure(*options: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["hand-in", "kaggle-push", "submit"])
-def test_the_one_command_line_knows_the_command(
+def test_a_mistyped_option_of_a_command_is_one_line(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command_line.main([command, "--halp"]) == command_line.EXIT_USAGE
+    main = {"hand-in": hand_in.main, "kaggle-push": push.main, "submit": submit.main}[command]
+    assert run_command(main, ["--halp"]) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert "did you mean '--help'?" in line and f"./run_all.sh {command} --help shows" in line
 

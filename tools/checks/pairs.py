@@ -1,12 +1,14 @@
 """Keeps notebooks/NN.ipynb and py/NN.py the same: the .py is the source, the .ipynb its pair.
 
-    python -m tools.checks.pairs           prints what differs; exits with 1 when anything does
-    python -m tools.checks.pairs --sync    makes every .ipynb anew from its .py, and puts the blank lines
-                                    between the .py's cells where jupytext wants them
+    python -m tools.checks.pairs          prints what differs, and what is not to be committed
+    python -m tools.checks.pairs --sync   writes each .ipynb anew whose .py says something else;
+                                          outputs of unchanged cells stay
+    python -m tools.checks.pairs --clean  makes every .ipynb from its .py as it is committed:
+                                          outputs, and what only the notebook says, are thrown away
 
 The comparison is by content (type, source, tags and alt of every cell), because `jupytext --test`
-and `--diff` also pass on a pair that drifted apart. It further wants notebooks as they are
-committed: no outputs, no execution counts, no metadata but the kernel's name.
+and `--diff` also pass on a pair that drifted apart. Hand-in and runner ask for that alone; outputs,
+counts and metadata, which a save in JupyterLab leaves, are a matter of the commit.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,14 +26,13 @@ from typing import Any, NamedTuple
 import jupytext
 import nbformat
 
-from helpers.machinery.files import write_atomically
+from helpers.machinery.files import LabError, write_atomically
+from tools.lab.command_line import run_command
+from tools.lab.notebooks import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 KEPT = ("tags", "alt")  # cell metadata written by hand; pyproject.toml tells jupytext the same
-# jupytext's note that a .py has other blank lines between its cells than jupytext would write:
-# JupyterLab would then show the file as changed as soon as it is opened.
-BLANK_LINES = ("lines_to_next_cell", "lines_to_end_of_cell_marker")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+FORM = {"extension": ".py", "format_name": "percent"}
 
 
 class Cell(NamedTuple):
@@ -46,19 +47,35 @@ class Cell(NamedTuple):
 # ---- comparing ---------------------------------------------------------------------------------
 
 
-def differences(script: str, notebook: str) -> list[str]:
-    """What keeps a .py and an .ipynb, given as texts, from being a clean pair; empty if nothing."""
+def drift(script: str, notebook: str) -> list[str]:
+    """How the contents of a .py and an .ipynb, given as texts, differ, a line for each cell."""
     try:
-        ours, theirs = _read_script(script), json.loads(notebook)
-        found = _drift(_contents(ours["cells"]), _contents(theirs["cells"]))
+        ours, theirs = _contents(_read_script(script)["cells"]), _contents(_cells(notebook))
     except (ValueError, KeyError, TypeError) as error:
-        return [f"no valid notebook: {error!r}"]
-    found += _unusual_blank_lines(ours) + _unwanted_metadata(ours, "the .py")
-    return found + _unclean(theirs, _kernel(ours))
+        return [f"no valid notebook ({error!r}); save it again, or get it back from git"]
+    return _drift(ours, theirs)
+
+
+def unclean(script: str, notebook: str) -> list[str]:
+    """Why a pair of equal contents is not as it is committed; empty when it is."""
+    made = notebook_from(script)
+    found = []
+    if notebook != made:
+        cells = enumerate(_cells(notebook), start=1)
+        stored = [n for n, c in cells if c.get("outputs") or c.get("execution_count") is not None]
+        what = f"cell {stored[0]} has outputs" if stored else "metadata or a form of its own"
+        found.append(f"the .ipynb is not as it is committed ({what})")
+    if script_from(made, script) != script:
+        found.append("the .py is not as jupytext writes it (blank lines between cells, metadata)")
+    return found
+
+
+def _cells(notebook: str) -> list[dict[str, Any]]:
+    return list(json.loads(notebook)["cells"])
 
 
 def _read_script(script: str) -> dict[str, Any]:
-    return jupytext.reads(script, fmt={"extension": ".py", "format_name": "percent"})
+    return jupytext.reads(script, fmt=FORM)
 
 
 def _kernel(script: dict[str, Any]) -> dict[str, Any]:
@@ -109,38 +126,6 @@ def _headline(cell: Cell) -> str:
     return f"{cell.kind} {cell.source.split(chr(10))[0]!r}"
 
 
-def _unclean(notebook: dict[str, Any], kernel: dict[str, Any]) -> list[str]:
-    """Outputs, execution counts and metadata that are not to be committed."""
-    found = []
-    for number, cell in enumerate(notebook["cells"], start=1):
-        if cell.get("outputs"):
-            found.append(f"cell {number} has outputs")
-        if cell.get("execution_count") is not None:
-            found.append(f"cell {number} has an execution count")
-    extra = sorted(set(notebook["metadata"]) - {"kernelspec"})
-    if extra:
-        found.append(f"the .ipynb has metadata beyond the kernel's name: {', '.join(extra)}")
-    if notebook["metadata"].get("kernelspec") != kernel:
-        found.append(f"the .ipynb names another kernel than {kernel['name']}, or none")
-    return found + _unwanted_metadata(notebook, "the .ipynb")
-
-
-def _unwanted_metadata(notebook: dict[str, Any], where: str) -> list[str]:
-    return [
-        f"cell {number} of {where} has metadata beyond tags and alt: {', '.join(extra)}"
-        for number, cell in enumerate(notebook["cells"], start=1)
-        if (extra := sorted(set(cell["metadata"]) - {*KEPT, *BLANK_LINES}))
-    ]
-
-
-def _unusual_blank_lines(script: dict[str, Any]) -> list[str]:
-    return [
-        f"cell {number} of the .py is not followed by the blank lines that jupytext writes"
-        for number, cell in enumerate(script["cells"], start=1)
-        if set(cell["metadata"]) & set(BLANK_LINES)
-    ]
-
-
 # ---- making the notebook -----------------------------------------------------------------------
 
 
@@ -168,15 +153,28 @@ def script_from(notebook: str, script: str) -> str:
     """The .py as jupytext writes it from its .ipynb, with the kernel that the old .py names."""
     made = nbformat.reads(notebook, as_version=4)
     made["metadata"] = nbformat.from_dict({"kernelspec": _kernel(_read_script(script))})
-    form = {"extension": ".py", "format_name": "percent"}
-    return jupytext.writes(made, fmt={**form, "notebook_metadata_filter": "kernelspec,-all"})
+    return jupytext.writes(made, fmt={**FORM, "notebook_metadata_filter": "kernelspec,-all"})
+
+
+def with_outputs(notebook: str, before: str) -> str:
+    """A notebook, as text, with the outputs that its cells had before, where they are unchanged."""
+    new, old = json.loads(notebook), _cells(before)
+    matcher = SequenceMatcher(None, _contents(old), _contents(new["cells"]), autojunk=False)
+    for block in matcher.get_matching_blocks():
+        for shift in range(block.size):
+            target, source = new["cells"][block.b + shift], old[block.a + shift]
+            target |= {key: source[key] for key in ("outputs", "execution_count") if key in source}
+    return nbformat.writes(nbformat.from_dict(new)) + "\n"
 
 
 # ---- the folders -------------------------------------------------------------------------------
 
 
-def check(root: Path = ROOT) -> dict[str, list[str]]:
-    """What is wrong with each pair below `root`, by name; clean pairs are left out."""
+def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, list[str]]:
+    """How each pair below `root` has drifted, by name; pairs of equal contents are left out.
+
+    `committed` further asks whether they are as they are committed.
+    """
     scripts = {path.stem: path for path in (root / "py").glob("*.py")}
     notebooks = {path.stem: path for path in (root / "notebooks").glob("*.ipynb")}
     found = {}
@@ -186,41 +184,68 @@ def check(root: Path = ROOT) -> dict[str, list[str]]:
         elif name not in scripts:
             found[name] = [f"py/{name}.py is missing"]
         else:
-            texts = (path[name].read_text(encoding="utf-8") for path in (scripts, notebooks))
-            found[name] = differences(*texts)
+            texts = [path[name].read_text(encoding="utf-8") for path in (scripts, notebooks)]
+            found[name] = drift(*texts) or (unclean(*texts) if committed else [])
     return {name: problems for name, problems in found.items() if problems}
 
 
-def sync(root: Path = ROOT) -> list[Path]:
-    """Makes every .ipynb from its .py; returns the files that were written because they changed."""
-    written = []
+def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
+    """Make every .ipynb whose .py says something else from it; returns the files written.
+
+    Outputs of unchanged cells stay. With `clean`, every notebook is as it is committed. Raises
+    LabError, and writes nothing, for a notebook that was changed after its script, or that cannot
+    be read: what only it says would be lost.
+    """
+    wanted: dict[Path, str] = {}
     for script in sorted((root / "py").glob("*.py")):
         path = root / "notebooks" / f"{script.stem}.ipynb"
         source = script.read_text(encoding="utf-8")
-        text = notebook_from(source)
-        for target, content in ((script, script_from(text, source)), (path, text)):
-            if not target.exists() or target.read_text(encoding="utf-8") != content:
-                write_atomically(target, content)
-                written.append(target)
-    return written
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        made = notebook_from(source)
+        wanted[script] = script_from(made, source)
+        if clean or not before:
+            wanted[path] = made
+        elif problems := drift(source, before):
+            _require_older(path, script, problems[0])
+            wanted[path] = with_outputs(made, before)
+    changed = {
+        path: text
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    for path, text in changed.items():
+        write_atomically(path, text)
+    return list(changed)
 
 
-def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """The command line; 0 when all pairs are clean."""
+def _require_older(path: Path, script: Path, difference: str) -> None:
+    """Raise LabError unless a notebook can be read and is older than its script."""
+    readable = "no valid notebook" not in difference
+    if readable and path.stat().st_mtime <= script.stat().st_mtime:
+        return
+    what = "was changed after its .py" if readable else "is"
+    remedy = f"`jupytext --sync {path}` takes that over into the .py; " if readable else ""
+    raise LabError(f"{path}: {what} ({difference}); {remedy}--clean throws it away")
+
+
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """Run the command line; 0 when all pairs are clean."""
     parser = argparse.ArgumentParser(prog="python -m tools.checks.pairs", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--sync", action="store_true", help="make each .ipynb from its .py")
-    if parser.parse_args(arguments).sync:
-        for path in sync(root):
+    parser.add_argument("--sync", action="store_true", help="write the .ipynb that have drifted")
+    parser.add_argument("--clean", action="store_true", help="write every .ipynb as committed")
+    options = parser.parse_args(list(arguments))
+    if options.sync or options.clean:
+        for path in sync(root, clean=options.clean):
             print(f"written: {path.relative_to(root)}")
-    problems = check(root)
+    problems = check(root, committed=not options.sync)
     for name, lines in problems.items():
         for line in lines:
             print(f"{name}: {line}")
     if problems:
-        print("The .py is the source: python -m tools.checks.pairs --sync makes each .ipynb from it.")
+        print("The .py is the source: --sync writes the .ipynb that differ, --clean all of them.")
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

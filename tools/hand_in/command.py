@@ -185,8 +185,8 @@ def code_problems(root: Path) -> list[str]:
         elif path.suffix == ".py":
             found += uncommented(path, path.relative_to(root).as_posix())
     return found + [
-        f"py/{name}.py and notebooks/{name}.ipynb differ ({differences[0]}); run python -m "
-        "tools.pairs --sync"
+        f"py/{name}.py and notebooks/{name}.ipynb differ ({differences[0]}); python -m "
+        f"tools.checks.pairs --sync takes the .py, `jupytext --sync notebooks/{name}.ipynb` the newer"
         for name, differences in pairs.check(root).items()
     ]
 
