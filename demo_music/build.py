@@ -41,10 +41,9 @@ from helpers.folders import (
     MULTITASK,
     MULTITASK_BEAT,
     SPLITS,
-    demo_data,
 )  # fmt: skip
 from helpers.machinery.arrays import N_ROWS
-from helpers.machinery.files import LabError, require_space, write_atomically
+from helpers.machinery.files import LabError, demo_data, require_space, write_atomically
 from helpers.machinery.process import headless, report_progress
 
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew

@@ -1,4 +1,4 @@
-"""Majority, SVM and SVR, beside every deep model. Used by 04 to 09 and 11.
+"""Majority, SVM and SVR, beside every deep model. Used by 04, 05, 06, 07, 08, 09, 11.
 
 A network that does not beat an SVM on per-band statistics is not worth its GPU.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from helpers.datasets import unwrap
+from helpers.machinery.batches import unwrap
 
 
 def band_statistics(dataset: Dataset) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""The lab's Dataset, its scaling, splits and loaders. Used by 04 to 11; 04 looks inside."""
+"""The lab's Dataset, scaling, splits, loaders. Used by 04, 05, 06, 07, 08, 09, 10, 11."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips, read_labels
 from helpers.machinery.arrays import N_MELS, N_ROWS
-from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is
+from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is, unwrap
 from helpers.machinery.files import LabError
 from helpers.machinery.store import open_store
 
@@ -224,16 +224,6 @@ class BandScaler:
         return mean.to(device), deviation.to(device)
 
 
-def unwrap(dataset: Dataset) -> tuple[SpectrogramDataset, np.ndarray]:
-    """The SpectrogramDataset below a loader's or nested `Subset`s, and the clips they select."""
-    if isinstance(dataset, Subset):
-        base, inner = unwrap(dataset.dataset)
-        return base, inner[np.asarray(dataset.indices, dtype=np.int64)]
-    if not isinstance(dataset, SpectrogramDataset):
-        raise LabError(f"expected a SpectrogramDataset or a Subset of one, got {type(dataset)}")
-    return dataset, np.arange(len(dataset))
-
-
 def labels_of(dataset: Dataset) -> torch.Tensor:
     """The labels of a SpectrogramDataset or of a `Subset` of one, in order."""
     base, indices = unwrap(dataset)
@@ -411,7 +401,6 @@ def make_loader(
     generator = torch.Generator().manual_seed(seed)
     cutter = BatchCutter(
         dataset,
-        *unwrap(dataset),
         pad_batch,
         crop_frames=crop_frames,
         max_masked_bands=max_masked_bands,
@@ -448,27 +437,3 @@ def make_loaders(
     return train, val, test
 
 
-def require_frames(loader: DataLoader, n_frames: int) -> None:
-    """Raise LabError naming the first clip of a loader that has fewer than `n_frames` frames.
-
-    Says nothing about loaders of other datasets than ours.
-    """
-    try:
-        base, clips = unwrap(loader.dataset)
-    except (AttributeError, LabError):
-        return
-    short = clips[base.lengths[clips] < n_frames]
-    if len(short):
-        raise LabError(
-            f"{base.tracks['path'][short[0]]}: {base.lengths[short[0]]} frames are too short for "
-            f"this CNN, which needs {n_frames}; remove the clip, or leave such clips out with "
-            "./run_all.sh --skip-bad"
-        )
-
-
-def take_batches(loader: DataLoader, n_batches: int) -> Iterator[Batch]:
-    """The first `n_batches` batches of a loader."""
-    for number, batch in enumerate(loader):
-        if number == n_batches:
-            return
-        yield batch

@@ -1,4 +1,4 @@
-"""Metrics with intervals, and paired comparisons of models. Used by 04 to 11; no PyTorch.
+"""Metrics with intervals, and paired comparisons. Used by 04, 06, 07, 08, 09, 10, 11.
 
 Intervals are percentile bootstraps over clips. A metric that cannot be computed (one class only,
 constant predictions) is "undefined" with its reason, never NaN passed off as a result.
@@ -74,20 +74,6 @@ def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
     return table.astype({"clips": int})
 
 
-def precision_recall(
-    belongs: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of one class when every clip from a score on is called it (step 6).
-
-    belongs bool [n], scores [n], thresholds [R] -> two arrays [R]. NaN where undefined: precision
-    where no clip is called the class, recall where none belongs to it.
-    """
-    called = scores >= thresholds[:, None]
-    hits = (called & belongs).sum(1)
-    with np.errstate(invalid="ignore"):  # 0 / 0
-        return hits / called.sum(1), hits / belongs.sum()
-
-
 def confusion_counts(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """How often class i was taken for class j: [n_classes, n_classes] counts."""
     return np.bincount(true * n_classes + predicted, minlength=n_classes**2).reshape(
@@ -103,9 +89,9 @@ def classification_scores(
     counts = _resampled_confusions(true, predicted, n_classes, seed)
     own = confusion_counts(true, predicted, n_classes)[None]
     metrics: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "accuracy": accuracy_of,
-        "macro F1": macro_f1_of,
-        "micro F1": accuracy_of,  # equal when every clip has exactly one class
+        "accuracy": _accuracy_of,
+        "macro F1": _macro_f1_of,
+        "micro F1": _accuracy_of,  # equal when every clip has exactly one class
     }
     return {
         name: Score(float(metric(own)[0]), *_interval(metric(counts)))
@@ -113,32 +99,32 @@ def classification_scores(
     }
 
 
-def accuracy_of(confusions: np.ndarray) -> np.ndarray:
+def _accuracy_of(confusions: np.ndarray) -> np.ndarray:
     """The share of the diagonal: [R, C, C] counts -> [R]."""
     return np.trace(confusions, axis1=1, axis2=2) / confusions.sum((1, 2))
 
 
-def f1_per_class_of(confusions: np.ndarray) -> np.ndarray:
+def _f1_per_class_of(confusions: np.ndarray) -> np.ndarray:
     """F1 of each class: [R, C, C] counts -> [R, C]; NaN where a class never occurs at all."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     involved = confusions.sum(1) + confusions.sum(2)
     return np.where(involved > 0, 2 * hits / np.maximum(involved, 1), np.nan)
 
 
-def macro_f1_of(confusions: np.ndarray) -> np.ndarray:
+def _macro_f1_of(confusions: np.ndarray) -> np.ndarray:
     """The mean F1 over the classes that occur: [R, C, C] counts -> [R].
 
     A small class may be missing from a resample; counted as 0 there, it would bias the interval.
     """
-    return np.nanmean(f1_per_class_of(confusions), axis=1)
+    return np.nanmean(_f1_per_class_of(confusions), axis=1)
 
 
 def f1_scores(
     true: np.ndarray, predicted: np.ndarray, classes: Sequence[str], seed: int = 0
 ) -> dict[str, Score]:
     """F1 of each class with its interval; undefined for a class without clips."""
-    resampled = f1_per_class_of(_resampled_confusions(true, predicted, len(classes), seed))
-    own = f1_per_class_of(confusion_counts(true, predicted, len(classes))[None])[0]
+    resampled = _f1_per_class_of(_resampled_confusions(true, predicted, len(classes), seed))
+    own = _f1_per_class_of(confusion_counts(true, predicted, len(classes))[None])[0]
     present = np.bincount(true, minlength=len(classes)) > 0
     return {
         name: Score(float(own[i]), *_interval(resampled[:, i]))

@@ -1,4 +1,4 @@
-"""From audio to mel spectrogram and chroma, full and per beat. Used by 00, 01, 05 and 07.
+"""From audio to mel spectrogram and chroma, full and per beat. Used by 00, 01, 05.
 
 The one place that knows sampling rate and hop. A clip becomes an array of 140
 rows: rows 0-127 are the mel power spectrogram in dB below its loudest value (-80..0), rows 128-139
@@ -39,7 +39,7 @@ class ClipFeatures:
     beat_times: np.ndarray
 
 
-def frame_times(n_frames: int) -> np.ndarray:
+def _frame_times(n_frames: int) -> np.ndarray:
     """Time of each frame's centre in seconds, float64 [n_frames]."""
     return np.arange(n_frames) * HOP_LENGTH / SAMPLE_RATE
 
@@ -72,7 +72,7 @@ def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     return ClipFeatures(
         full=_stack(mel, chroma),
         beat=_stack(_between_beats(mel, beats), _between_beats(chroma, beats)),
-        beat_times=frame_times(n_frames)[beats],
+        beat_times=_frame_times(n_frames)[beats],
     )
 
 
@@ -90,10 +90,10 @@ def estimate_beats(mel_db: np.ndarray) -> np.ndarray:
         aggregate=np.median,
     )  # fmt: skip
     frames = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH)
-    return frame_times(mel_db.shape[1])[frames[1]]
+    return _frame_times(mel_db.shape[1])[frames[1]]
 
 
-def percussive_mask(magnitude: np.ndarray) -> np.ndarray:
+def _percussive_mask(magnitude: np.ndarray) -> np.ndarray:
     """Soft mask of the percussive part of a magnitude spectrogram, float32 [bins, frames] in 0..1.
 
     Medians along time keep partials, medians along frequency keep drum hits (Fitzgerald 2010).
@@ -105,21 +105,6 @@ def percussive_mask(magnitude: np.ndarray) -> np.ndarray:
     harmonic = _row_medians(magnitude)
     percussive = _row_medians(magnitude.T).T
     return librosa.util.softmask(percussive, harmonic, power=2.0, split_zeros=True)
-
-
-def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
-    """Sound whose mel spectrogram is about this one, float32 [samples], of its first seconds.
-
-    `mel` is [128, T] in dB. It holds neither phases nor the single frequencies inside a band, so
-    both are guessed (Griffin and Lim 1984); the same spectrogram always gives the same sound.
-    """
-    import librosa
-
-    n_frames = 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH)
-    power = librosa.db_to_power(np.asarray(mel, dtype=np.float32)[:, :n_frames])
-    magnitude = librosa.feature.inverse.mel_to_stft(power, sr=SAMPLE_RATE, n_fft=N_FFT)
-    audio = librosa.griffinlim(magnitude, hop_length=HOP_LENGTH, random_state=0)
-    return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness
 
 
 def _checked(audio: np.ndarray, sr: int) -> np.ndarray:
@@ -183,7 +168,7 @@ def _beat_frames(stft: np.ndarray, n_samples: int) -> np.ndarray:
 
     magnitude, phase = librosa.magphase(stft)
     drums = librosa.istft(
-        magnitude * percussive_mask(magnitude) * phase, hop_length=HOP_LENGTH, length=n_samples
+        magnitude * _percussive_mask(magnitude) * phase, hop_length=HOP_LENGTH, length=n_samples
     )
     onsets = librosa.onset.onset_strength(
         y=drums, sr=SAMPLE_RATE, hop_length=HOP_LENGTH, aggregate=np.median

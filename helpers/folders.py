@@ -1,4 +1,4 @@
-"""The lab's folders, label files and clips. Used by all notebooks; 00, 01 and 04 look inside.
+"""The lab's folders, label files and clips. Used by all notebooks.
 
 The layout and its quirks (names in label files are not the names on disk; the multitask test
 folder has no labels) are those of the real upload. The rule that always works: a clip's id is
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.machinery.files import KAGGLE_INPUT, LabError, cache_dir, did_you_mean, project_root
+from helpers.machinery.files import KAGGLE_INPUT, LabError, demo_data, did_you_mean, project_root
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,11 +93,6 @@ def find_data(data: str | Path = "auto") -> Path:
     )
 
 
-def demo_data() -> Path:
-    """Where the data folder of the demo set is, or will be once it is built."""
-    return cache_dir() / "demo" / "data"
-
-
 def demo_size() -> float:
     """The size of the finished demo set, 1.0 for the whole one; 0 when there is none."""
     try:
@@ -155,7 +150,8 @@ def _named_folder(folder: Path, what: str) -> Path:
         try:
             inside = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
         except OSError as error:
-            raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
+            problem = f"{folder}: cannot be read ({error.strerror}); check its rights"
+            raise LabError(problem) from error
         raise LabError(
             f"{folder}: no folder {MARKER} in it (it holds {inside}); unpack the lab's data so "
             f"that {folder / MARKER} exists, see data_links.md"

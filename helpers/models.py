@@ -1,4 +1,4 @@
-"""Backbones (LSTM, CNN), heads and the multitask loss. Used by 01, 04, 05 and 07 to 10.
+"""Backbones (LSTM, CNN), heads, multitask loss. Used by 01, 04, 05, 07, 08, 09, 10.
 
 Every model is called as `model(x, lengths)` with x [B, T, F] padded with 0 behind each clip's
 length, and gives the same answer for a clip whatever it is batched or padded with.
@@ -336,11 +336,6 @@ def build_model(spec: dict[str, Any]) -> nn.Module:
         return HEADS[spec["head"]](backbone, **spec.get("head_options", {}))
     except (KeyError, TypeError) as error:
         raise LabError(f"no model can be built from {spec}: {error}") from error
-
-
-def shortest_clip(model: nn.Module) -> int:
-    """The number of frames that a clip needs for this model: 1, or what a CNN's poolings need."""
-    return max(getattr(module, "min_frames", 1) for module in model.modules())
 
 
 def n_parameters(model: nn.Module) -> int:

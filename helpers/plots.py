@@ -620,12 +620,3 @@ def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
     return figure
 
 
-def bars(values: Mapping[str, float], title: str, ylabel: str) -> Figure:
-    """A bar per name with its value on top."""
-    told = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
-    figure, axes = _figure(1, 1, 1.5 + 1.3 * len(values), 3, f"{title}. {told}.")
-    colours = [COLOURS[number % len(COLOURS)] for number in range(len(values))]
-    drawn = axes[0, 0].bar(list(values), list(values.values()), color=colours)
-    axes[0, 0].bar_label(drawn, fmt="%.3g")
-    axes[0, 0].set(title=title, ylabel=ylabel)
-    return figure

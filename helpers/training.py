@@ -1,4 +1,4 @@
-"""The training loop, plain PyTorch, and prediction. Used by 01 and 05 to 11."""
+"""The training loop, plain PyTorch, and prediction. Used by 05, 06, 07, 08, 09, 10, 11."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from helpers.datasets import require_frames, take_batches
-from helpers.machinery.batches import Batch
+from helpers.machinery.batches import Batch, require_frames, take_batches
 from helpers.machinery.files import LabError
 from helpers.machinery.process import autocast, headless, report_progress, threads_for
-from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor, shortest_clip
+from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +120,7 @@ def train(
     """
     device = torch.device(device)
     for loader in (train_loader, val_loader):
-        require_frames(loader, shortest_clip(model))
+        require_frames(loader, _shortest_clip(model))
     model.to(device)
     loss = (loss or default_loss(model)).to(device)
     batches: DataLoader | list[Batch] = train_loader
@@ -215,7 +214,7 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
     Raises LabError before anything is computed when a clip is too short for the model.
     """
     device = torch.device(device)
-    require_frames(loader, shortest_clip(model))
+    require_frames(loader, _shortest_clip(model))
     model.to(device).eval()
     outputs = []
     with threads_for(model, device):
@@ -260,6 +259,11 @@ def _batch_loss(
             "would broadcast them silently: make the shapes equal"
         )
     return loss(outputs, y)
+
+
+def _shortest_clip(model: nn.Module) -> int:
+    """The number of frames that a clip needs for this model: 1, or what a CNN's poolings need."""
+    return max(getattr(module, "min_frames", 1) for module in model.modules())
 
 
 def _keep_frozen_batch_norms(model: nn.Module) -> None:

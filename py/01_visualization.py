@@ -55,7 +55,7 @@ from helpers.machinery.process import pick_device, seed_everything, threads_for
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook import explorers
 from helpers.notebook.records import open_record
-from helpers.notebook.showing import play, show_table, tell
+from helpers.notebook.showing import play, show_source, show_table, tell
 
 notebook = "01_visualization"
 plots.use_style()
@@ -111,6 +111,15 @@ for genre, clip in ids.items():
     array, low, high = mel[genre], mel[genre].min(), mel[genre].max() + 0.0
     print(f"{genre}, clip {clip}: fused {fused[genre].shape}, mel {array.shape}", end=", ")
     print(f"{low:.1f} to {high:.1f} dB")
+
+# %% [markdown]
+# ### Where the array comes from
+#
+# Somebody has computed it from sound: one short-time Fourier transform, whose power is summed into mel bands, the chroma
+# beside it, and the beats that step 2β needs. The kit does it like this; the course's own files were made alike.
+
+# %%
+show_source(features.extract)
 
 # %% [markdown]
 # ### Listen

@@ -123,7 +123,8 @@ tell("Mean size of the correlation: " + ", ".join(f"{k} {v:.2f}" for k, v in siz
 # and the fine structure as many small ones, so the first, small random weights listen to the shape.
 
 # %%
-show_source(models.LSTMBackbone)
+for thing in (models.stack_frames, models.reverse_inside_lengths, models.LSTMBackbone):
+    show_source(thing)
 
 
 # %% [markdown]

@@ -95,9 +95,10 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 # The outputs and the targets are `[B, 3]`: valence, energy (which the handout once calls arousal) and danceability. The
 # loss is an `nn.Module` that takes both and returns the weighted sum of the three mean squared errors. Its weights are a
 # *buffer*, not parameters: they move to the GPU with the module and are not trained. (If they were, gradient descent would
-# simply lower them without end.)
+# simply lower them without end.) The model has one backbone for all axes, and one linear head.
 
 # %%
+show_source(models.MultitaskRegressor)
 show_source(models.MultitaskLoss)
 
 # %% [markdown]

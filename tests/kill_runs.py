@@ -78,7 +78,8 @@ class Home:
         self.stopped.unlink(missing_ok=True)
         with open(self.folder.parent / "output.txt", "w") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "tools.lab", "--data", self.data, "--profile", "smoke",
+                [sys.executable, "-m", "tools.run.command", "--data", self.data, "--profile",
+                 "smoke",
                  "--name", RUN, *options],
                 cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip

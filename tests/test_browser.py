@@ -36,25 +36,26 @@ CODE = """
 import numpy as np
 import pandas as pd
 from pathlib import Path
-from helpers import datasets, explore, models, runs
+from helpers import datasets, models
+from helpers.notebook import explorers, records, showing
 root = Path({data!r})
-record = runs.open_record("05_train", root, 0)
-explore.two_clips(record)
+record = records.open_record("05_train", root, 0)
+explorers.two_clips(record)
 chances = np.linspace(0.1, 0.9, 9)
 classes = ["Blues", "Rock"]
-explore.threshold(record, np.arange(9) // 5, np.stack([1 - chances, chances], 1), classes)
+explorers.threshold(record, np.arange(9) // 5, np.stack([1 - chances, chances], 1), classes)
 splits = datasets.genre_splits(root / "fma_genre_spectrograms", "mel", 0)
 model = models.Classifier(models.CNNBackbone(128, (2, 2, 2, 4)), len(splits.base.classes))
-explore.neighbours(record, model, splits.train)
-runs.show_table(pd.DataFrame({{"value": [1.0]}}))
+explorers.neighbours(record, model, splits.train)
+showing.show_table(pd.DataFrame({{"value": [1.0]}}))
 leave("05_train", 0.5)
 """
 LAB = """
 import sys
 from pathlib import Path
 from tests.small_lab import SmallLab
-from tools.lab import main
-main(["lab", *sys.argv[2:]], SmallLab(Path(sys.argv[1])).lab)
+from tools.run.jupyter_lab import main
+main(sys.argv[2:], SmallLab(Path(sys.argv[1])).lab)
 """
 TOKEN = "token-of-the-test"
 

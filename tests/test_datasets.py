@@ -146,13 +146,13 @@ def test_subsets_of_subsets_lead_to_the_right_clips(mini_data: Path) -> None:
     assert datasets.ids_of(inner) == [dataset.ids[7], dataset.ids[3]]
     assert datasets.labels_of(inner).tolist() == [int(inner[0][1]), int(inner[1][1])]
     with pytest.raises(LabError, match="expected a SpectrogramDataset or a Subset"):
-        datasets.unwrap([1, 2])
+        batches.unwrap([1, 2])
 
 
 def test_first_batches(mini_data: Path) -> None:
     loader = datasets.make_loader(SpectrogramDataset(mini_data / GENRE), 4)
-    assert len(list(datasets.take_batches(loader, 2))) == 2
-    assert len(list(datasets.take_batches(loader, 99))) == 5  # 18 clips
+    assert len(list(batches.take_batches(loader, 2))) == 2
+    assert len(list(batches.take_batches(loader, 99))) == 5  # 18 clips
 
 
 # ---- scaling -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import soundfile
 from demo_music import build
 from demo_music.styles import INSTRUMENTS, PATTERNS, RHYTHMS, STYLES, draw_factors
 from demo_music.synthesis import KITS, compose_clip
+from helpers import folders
 from helpers.features import SAMPLE_RATE
 from helpers.folders import FOLDERS, GENRES
 from helpers.machinery.arrays import N_ROWS
@@ -203,15 +204,15 @@ def test_arrays_have_the_lab_s_rows_ranges_and_a_small_type(built: Path):
 
 def test_beat_times_and_audio_can_be_asked_for(built: Path):
     for clip in FEW:
-        beats = build.beat_times(clip.id, built)
+        beats = folders.beat_times(built / "data", clip.id)
         columns = np.load(clip.beat_path(built / "data")).shape[1]
         assert columns - len(beats) in (0, 1)
         assert np.all(np.diff(beats) > 0) and 0 <= beats[0] and beats[-1] < 30
-    assert build.audio_clips(built) == ["1001"]
-    audio, rate = soundfile.read(build.audio_path("1001", built))
+    assert folders.audio_clips(built / "data") == ["1001"]
+    audio, rate = soundfile.read(folders.audio_path(built / "data", "1001"))
     assert rate == SAMPLE_RATE and len(audio) == pytest.approx(30 * SAMPLE_RATE, abs=600)
-    assert build.audio_path(1002, built) is None
-    assert build.beat_times("no-such-clip", built) is None
+    assert folders.audio_path(built / "data", 1002) is None
+    assert folders.beat_times(built / "data", "no-such-clip") is None
 
 
 # ---- building ----------------------------------------------------------------------------------
@@ -271,10 +272,10 @@ def test_a_build_goes_on_where_it_was_interrupted(
 
 def test_a_killed_build_leaves_whole_files_only(built: Path, tmp_path: Path):
     script = (
-        "import json, pathlib, sys\nfrom helpers import demo\n"
-        "clips = [demo.Clip(**clip) for clip in json.loads(sys.argv[2])]\n"
-        "demo.plan_clips = lambda size, seed: clips\n"
-        "demo.build_demo(pathlib.Path(sys.argv[1]), processes=1)\n"
+        "import json, pathlib, sys\nfrom demo_music import build\n"
+        "clips = [build.Clip(**clip) for clip in json.loads(sys.argv[2])]\n"
+        "build.plan_clips = lambda size, seed: clips\n"
+        "build.build_demo(pathlib.Path(sys.argv[1]), processes=1)\n"
     )
     clips = json.dumps([asdict(clip) for clip in FEW])
     process = subprocess.Popen(

@@ -70,7 +70,7 @@ def test_the_lock_pins_every_requirement_once_and_inside_its_range(
             assert name not in pins, f"{name} is pinned twice"
             pins[name] = pin(requirement)
     for name, requirement in project_requirements().items():
-        assert name in pins, f"{name} is missing from requirements.lock: bash tools/lock.sh"
+        assert name in pins, f"{name} is missing from requirements.lock: bash tools/setup/lock.sh"
         assert requirement.specifier.contains(pins[name]), f"{requirement}, locked {pins[name]}"
 
 

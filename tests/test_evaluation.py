@@ -17,6 +17,7 @@ from helpers import evaluation, models, plots, training
 from helpers.evaluation import Score
 from helpers.folders import AXES
 from helpers.machinery.files import LabError
+from helpers.notebook import explorers
 
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
 
@@ -130,14 +131,14 @@ def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s() -> None:
     rng = np.random.default_rng(0)
     belongs, scores = rng.random(40) < 0.3, rng.random(40).round(2)
     precision, recall, thresholds = metrics.precision_recall_curve(belongs, scores)
-    own = evaluation.precision_recall(belongs, scores, thresholds)
+    own = explorers.precision_recall(belongs, scores, thresholds)
     np.testing.assert_allclose(own[0], precision[:-1])  # the last is a convention, at no threshold
     np.testing.assert_allclose(own[1], recall[:-1])
 
 
 def test_precision_without_a_call_and_recall_without_a_clip_are_undefined() -> None:
     nobody, scores = np.zeros(3, bool), np.array([0.1, 0.2, 0.3])
-    precision, recall = evaluation.precision_recall(nobody, scores, np.array([0.2, 0.5]))
+    precision, recall = explorers.precision_recall(nobody, scores, np.array([0.2, 0.5]))
     assert precision[0] == 0 and np.isnan(precision[1]) and np.isnan(recall).all()
 
 

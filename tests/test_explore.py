@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from helpers import folders, plots
+from helpers import plots
 from helpers.datasets import genre_splits
 from helpers.folders import GENRE
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, demo_data
 from helpers.machinery.process import seed_everything
 from helpers.models import Classifier, CNNBackbone
 from helpers.notebook import explorers, records, showing
@@ -258,9 +258,10 @@ def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(
     folder = home / ".cache" / "demo"
     folder.mkdir(parents=True)
     (folder / "data").symlink_to(mini_data)
-    record = records.open_record("01_visualization", folders.demo_data(), 0)
+    record = records.open_record("01_visualization", demo_data(), 0)
     tracks = explorers._TrainingClips(mini_data).full
     clip = tracks.index[tracks["genre"] == "Classical"][-1]
+    (folder / "complete.json").write_text('{"size": 1.0}')
     (folder / "audio").mkdir()
     soundfile.write(folder / "audio" / f"{clip}.flac", np.zeros(2205), 22050)
     explorers.two_clips(record)

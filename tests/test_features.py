@@ -65,13 +65,13 @@ def test_beats_and_what_lies_between_them_equal_librosa(extracted, reference):
 def test_percussive_mask_equals_librosa_to_the_last_bit(audio):
     magnitude = np.abs(librosa.stft(audio[: 3 * features.SAMPLE_RATE]))
     _, expected = librosa.decompose.hpss(magnitude, mask=True)
-    np.testing.assert_array_equal(features.percussive_mask(magnitude), expected)
+    np.testing.assert_array_equal(features._percussive_mask(magnitude), expected)
 
 
 def test_percussive_mask_of_a_clip_shorter_than_the_filter():
     magnitude = np.random.default_rng(1).random((1025, 40), dtype=np.float32)
     _, expected = librosa.decompose.hpss(magnitude, mask=True)
-    np.testing.assert_array_equal(features.percussive_mask(magnitude), expected)
+    np.testing.assert_array_equal(features._percussive_mask(magnitude), expected)
 
 
 def test_shapes_and_ranges(extracted):
@@ -105,7 +105,7 @@ def test_other_sampling_rates_are_resampled(audio, extracted):
 
 
 def test_frame_times_and_mel_frequencies():
-    times = features.frame_times(1292)
+    times = features._frame_times(1292)
     assert times[0] == 0 and times[-1] == pytest.approx(1291 * 512 / 22050)
     hertz = features.mel_frequencies()
     assert hertz.shape == (128,)

@@ -40,7 +40,7 @@ DEMO_TWO = ("--data", "demo", "--only", "0", "5", "--jobs", "2")
 MOMENTS = {
     "demo set: a clip": "*/demo/data/fma_genre_spectrograms_beat/train/*",
     "demo set: its end": "*/demo/complete.json",
-    "packing": "*/packed/*.safetensors",
+    "packing": "*/packed/*-train-*",
     "training: a checkpoint": "*/records/05_train/checkpoints/*",
     "training: results": "*/records/05_train/results.csv",
     "runner: the executed notebook": "*/notebooks/05_train.ipynb",

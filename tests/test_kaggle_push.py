@@ -138,7 +138,7 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(
     (made,) = kaggle.requests("CreateDataset")
     assert made["isPrivate"] is True and made["slug"] == "musiclab-helpers"
     with zipfile.ZipFile(io.BytesIO(kaggle.uploads["/put/kit.zip"])) as archive:
-        assert "helpers/settings.py" in archive.namelist()
+        assert "helpers/machinery/store.py" in archive.namelist()
     assert pushed(kaggle) == [
         "student/musiclab-00-setup", "student/musiclab-05-lstm", "student/musiclab-06-metrics",
     ]  # fmt: skip

@@ -107,7 +107,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "filters": lambda: plots.filters(torch.randn(10, 1, 3, 3), "First filters"),
     "images": lambda: plots.images({"a": MEL, "b": MEL}, "Pictures", "Two pictures."),
     "images of digits": lambda: plots.images({"3": np.eye(8)}, "Digits", "A digit in black."),
-    "bars": lambda: plots.bars({"LSTM": 0.4, "CNN": 0.5}, "Accuracy", "accuracy"),
 }
 
 

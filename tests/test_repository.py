@@ -16,30 +16,10 @@ import pytest
 from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 
 ROOT = Path(__file__).resolve().parents[1]
-HELPERS = sorted((ROOT / "helpers").glob("*.py"))
+HELPERS = sorted((ROOT / "helpers").rglob("*.py")) + sorted((ROOT / "demo_music").glob("*.py"))
+TESTS = sorted((ROOT / "tests").glob("*.py"))
 SCRIPTS = ("run_all.sh", "run_tests.sh", ".ci/run")
 MEBIBYTE = 2**20
-
-# A module imports only modules that stand before it.
-ORDER = (
-    "settings",
-    "data",
-    "features",
-    "styles",
-    "synthesis",
-    "demo",
-    "store",
-    "two_threads",
-    "datasets",
-    "models",
-    "training",
-    "baselines",
-    "evaluation",
-    "runs",
-    "plots",
-    "explore",
-    "submission",
-)
 
 NOTEBOOKS = (
     "00_setup",
@@ -193,7 +173,7 @@ def test_scripts_can_be_run(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "tools/setup.sh", "tools/lock.sh"])
+@pytest.mark.parametrize("name", [*SCRIPTS, "tools/setup/setup.sh", "tools/setup/lock.sh"])
 def test_scripts_are_valid_bash(name: str) -> None:
     done = subprocess.run(
         ["bash", "-n", str(ROOT / name)], capture_output=True, text=True, check=False
@@ -203,7 +183,7 @@ def test_scripts_are_valid_bash(name: str) -> None:
 
 def test_scripts_of_the_set_up_avoid_what_bash_3_does_not_know() -> None:
     newer = r"declare -A|local -n|\bmapfile\b|\breadarray\b|\$\{\w+(,,|\^\^)|&>>|\bwait -n\b"
-    assert lines_with(newer, (ROOT / name for name in (*SCRIPTS, "tools/setup.sh"))) == []
+    assert lines_with(newer, (ROOT / name for name in (*SCRIPTS, "tools/setup/setup.sh"))) == []
 
 
 def test_ruff_has_nothing_to_say() -> None:
@@ -226,30 +206,59 @@ def test_code_in_notebooks_is_at_most_100_wide() -> None:
 # ---- helpers -----------------------------------------------------------------------------------
 
 
-def imported_modules(path: Path) -> Iterator[str]:
-    """Dotted names of what a module imports, anywhere in it; with `from helpers import x` also
-    helpers.x."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(filter(None, ["helpers" if node.level else "", node.module]))
-            yield base
-            if base == "helpers":
-                yield from (f"helpers.{alias.name}" for alias in node.names)
+def test_imports_run_down() -> None:
+    """The floors and rooms are drawn in pyproject.toml."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import *; exit(lint_imports(no_cache=True))"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("path", HELPERS, ids=lambda path: path.stem)
-def test_a_module_imports_only_what_stands_above_it(path: Path) -> None:
-    above: tuple[str, ...] = ()
-    if path.stem != "__init__":
-        assert path.stem in ORDER, f"say in ORDER where helpers/{path.name} belongs"
-        above = ORDER[: ORDER.index(path.stem)]
-    for name in imported_modules(path):
-        package, _, module = name.partition(".")
-        assert package not in ("tools", "tests"), f"{path.name} imports {name}"
-        if package == "helpers" and module:
-            assert module.split(".")[0] in above, f"{path.name} imports {name}, which comes later"
+def test_nothing_of_the_kit_is_imported_by_name_at_run_time() -> None:
+    files = (path for path in project_files() if path.suffix == ".py" and path not in TESTS)
+    found = lines_with(r"import_module\(|__import__\(", files)
+    assert [line for line in found if not line.startswith("py/00_setup.py")] == []
+
+
+def test_the_students_floor_is_small_and_says_who_uses_it() -> None:
+    lab = sorted((ROOT / "helpers").glob("*.py"))
+    n_lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in lab)
+    n_figures = len((ROOT / "helpers" / "plots.py").read_text(encoding="utf-8").splitlines())
+    assert len(lab) <= 10 and n_lines - n_figures <= 2300
+    for path in lab[1:]:
+        first = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).splitlines()[0]
+        named = re.search(r"Used by ([^;.]*)", first)
+        assert named, f"{path.name}: its first line does not say which notebooks use it"
+        users = [name[:2] for name in NOTEBOOKS if path.stem in imported_by(name)]
+        said = re.findall(r"\d\d", named[1]) or [name[:2] for name in NOTEBOOKS]
+        assert users == said, f"{path.name}: used by {', '.join(users)}"
+
+
+def imported_by(notebook: str) -> set[str]:
+    """The modules of `helpers` itself that a notebook imports."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / "py" / f"{notebook}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
+            found.add(node.module.split(".")[1])
+    return found
+
+
+def test_every_public_name_of_the_students_floor_is_used_by_a_notebook() -> None:
+    """By name, or as the type of what such a name gives; figures also by an explorer."""
+    notebooks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "py").glob("*.py"))
+    explorers = (ROOT / "helpers" / "notebook" / "explorers.py").read_text(encoding="utf-8")
+    unused = []
+    for path in (ROOT / "helpers").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        users = notebooks + (explorers if path.stem == "plots" else "")
+        for node in public(ast.parse(text).body, (*FUNCTION, ast.ClassDef)):
+            as_type = rf"-> [^:]*\b{node.name}\b"
+            if not re.search(rf"\b{node.name}\b", users) and not re.search(as_type, text):
+                unused.append(f"{path.stem}.{node.name}")
+    assert unused == []
 
 
 def public(nodes: list[ast.stmt], kinds: tuple[type, ...]) -> Iterator[ast.stmt]:
@@ -269,7 +278,7 @@ def missing_annotations(function: ast.FunctionDef) -> list[str]:
     return missing + ([] if function.returns else ["return"])
 
 
-@pytest.mark.parametrize("path", HELPERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", HELPERS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_what_is_public_is_documented_and_typed(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), f"{path.name} has no docstring"

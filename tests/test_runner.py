@@ -21,22 +21,22 @@ from rich.console import Console
 
 from helpers.machinery.files import LabError
 from tests.small_lab import HELPER, NAMES, SmallLab, offspring, running_in, wait_until
+from tools.checks import check_data
+from tools.checks.check_data import Split
 from tools.lab import run_folder
 from tools.lab.notebooks import Lab
 from tools.lab.run_folder import opened, remove_old_runs
-from tools.run import command as command_line
-from tools.run import execute, processes, tasks
+from tools.run import execute, jupyter_lab, processes, tasks
 from tools.run import plan as plans
 from tools.run.display import LiveDisplay, print_left_out
 from tools.run.plan import make_plan
-from tools.run.results import RESULT_COLUMNS, WAITING, Row
+from tools.run.results import WAITING, Row
 from tools.run.tasks import task_states
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallLab]:
     monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    monkeypatch.setenv("MUSICLAB_SKIP_BAD", "0")  # --skip-bad sets it
     monkeypatch.delenv("MUSICLAB_DATA", raising=False)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield SmallLab.made(tmp_path)
@@ -310,10 +310,11 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
 def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(
     small: SmallLab, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [f"clip {number}: cut short" for number in range(12)]
+    problems = {str(number): f"clip {number}: cut short" for number in range(12)}
     asked = []
-    monkeypatch.setattr("helpers.store.left_out", lambda data: asked.append(data) or lines)
-    small.write("00_begin", "import os\nleave('00_begin', os.environ['MUSICLAB_SKIP_BAD'])")
+    found = {"fma_genre_spectrograms/train": Split(problems)}
+    monkeypatch.setattr(check_data, "check", lambda data: asked.append(data) or found)
+    small.write("00_begin", "import os\nleave('00_begin', bool(os.environ['MUSICLAB_LEFT_OUT']))")
     assert small.run("--only", "0") == 0
     assert "skip-bad" not in capfd.readouterr().out and not asked
     summary = json.loads((small.folder / "summary.json").read_text())
@@ -322,15 +323,18 @@ def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(
     assert small.run("--only", "0", "--skip-bad") == 0
     assert small.executed() == ["00_begin", "00_begin"]
     out = capfd.readouterr().out
-    assert "value 1" in out and re.search("skip-bad +bad clips and label rows are left out", out)
+    assert "value True" in out and re.search("skip-bad +bad clips and label rows are left", out)
     assert "left out (12):" in out and "clip 9: cut short" in out
     assert "clip 10" not in out and "... and 2 more, see summary.json" in out
     summary = json.loads((small.folder / "summary.json").read_text())
-    assert summary["skip_bad"] is True and summary["left_out"] == lines
+    assert summary["skip_bad"] is True and summary["left_out"] == list(problems.values())
     assert asked == [small.root / "data"]
 
     assert small.run("--only", "0", "--skip-bad") == 0
     assert small.executed() == []
+    problems["12"] = "clip 12: broke since"
+    assert small.run("--only", "0", "--skip-bad") == 0
+    assert small.executed() == ["00_begin"]
 
 
 def test_few_clips_left_out_are_all_listed() -> None:
@@ -339,18 +343,6 @@ def test_few_clips_left_out_are_all_listed() -> None:
     assert console.file.getvalue() == ""
     print_left_out(console, ["a [b]: cut short"])
     assert console.file.getvalue() == "left out (1):\n  a [b]: cut short\n"
-
-
-def test_nothing_but_bad_clips_is_told_in_the_summary(
-    small: SmallLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def raising(data: Path) -> list[str]:
-        raise LabError("all 3 clips are broken")
-
-    monkeypatch.setattr("helpers.store.left_out", raising)
-    assert small.run("--only", "0", "--skip-bad") == 0
-    summary = json.loads((small.folder / "summary.json").read_text())
-    assert summary["left_out"] == ["all 3 clips are broken"]
 
 
 # ---- old runs ----------------------------------------------------------------------------------
@@ -459,7 +451,7 @@ def test_an_unknown_parameter_is_one_line_and_runs_nothing(
     small.parameters["stepz"] = 3
     assert small.run() == 2
     message = capfd.readouterr().err
-    assert "unknown parameter 'stepz' of 05_train" in message and "'steps'?" in message
+    assert "unknown parameter 'stepz' in section '05_train'" in message and "'steps'?" in message
     assert message.count("\n") == 1 and not (small.root / "runs").exists()
 
 
@@ -488,7 +480,7 @@ def test_jupyterlab_can_open_pairs_whose_times_mean_nothing(small: SmallLab) -> 
         jupytext.write(notebook, small.root / "py" / f"{name}.py", fmt="py:percent")
         os.utime(small.root / "py" / f"{name}.py", (1, 1))
     small.write("05_train", "edited = True")
-    assert command_line.refresh_scripts(small.lab) == ["00_begin"]
+    assert jupyter_lab.refresh_scripts(small.lab) == ["00_begin"]
     assert (small.root / "py" / "00_begin.py").stat().st_mtime > 1
     assert (small.root / "py" / "05_train.py").stat().st_mtime == 1
 
@@ -520,12 +512,6 @@ def test_the_kernel_is_this_interpreter(small: SmallLab, monkeypatch: pytest.Mon
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     small.write("00_begin", f"import sys\nassert sys.executable == {sys.executable!r}")
     assert small.run("--only", "0") == 0
-
-
-def test_results_have_the_columns_that_notebooks_write() -> None:
-    from helpers.notebook.records import RESULT_COLUMNS as WRITTEN
-
-    assert list(RESULT_COLUMNS) == list(WRITTEN)
 
 
 def test_find_knows_numbers_and_names() -> None:

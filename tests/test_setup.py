@@ -1,4 +1,4 @@
-"""tools/setup.sh: the environment is made once, whole or not at all, and only when needed.
+"""tools/setup/setup.sh: the environment is made once, whole or not at all, and only when needed.
 
 Run for real, but with a stand-in for Python that makes environments in no time and installs
 nothing; it writes down what it was asked for.
@@ -52,14 +52,15 @@ class Kit:
         self.bin = folder / "bin"
         self.calls = folder / "calls.txt"
         self.python = self.root / ".venv" / "bin" / "python"
-        (self.root / "tools").mkdir(parents=True)
+        (self.root / "tools" / "setup").mkdir(parents=True)
         for name in ("setup.sh", "check_environment.py"):
-            shutil.copy(ROOT / "tools" / name, self.root / "tools")
+            shutil.copy(ROOT / "tools" / "setup" / name, self.root / "tools" / "setup")
         (self.root / "helpers").mkdir()
         (self.root / "helpers" / "__init__.py").touch()
         (self.root / "pyproject.toml").write_text("[project]\ndependencies = []\n")
         (self.root / "requirements.lock").write_text("torch==2.13.0\n")
-        script = 'set -euo pipefail\nsource "$(dirname "$0")/tools/setup.sh"\necho "$PYTHON"\n'
+        set_up = 'source "$(dirname "$0")/tools/setup/setup.sh"'
+        script = f'set -euo pipefail\n{set_up}\necho "$PYTHON"\n'
         (self.root / "use.sh").write_text(script)
         self.bin.mkdir()
         for name in ("python", "python3", "python3.11", "python3.12", "python3.13"):

@@ -188,7 +188,8 @@ def test_no_data_is_one_clear_line(tmp_path: Path) -> None:
 def lab(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """What `./run_all.sh --data <mini> --profile smoke --name smoke` leaves."""
     home = tmp_path_factory.mktemp("lab")
-    command = ["-m", "tools.lab", "--data", str(mini_data), "--profile", "smoke", "--name", "smoke"]
+    command = ["-m", "tools.run.command", "--data", str(mini_data), "--profile", "smoke"]
+    command += ["--name", "smoke"]
     process = python(command, ROOT, environment(home))
     return Done(home, mini_data, {"lab": process})
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+
+from helpers.machinery.files import LabError
 
 CACHED_FRAMES = 2048  # float32 [2048, 128] is 1 MiB
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x [B, T, F], y, lengths [B]
@@ -109,15 +111,13 @@ class BatchCutter(Subset):
     Fetching clip by clip, padding and stacking costs more than a step of a small network. With a
     GPU as `device` the packed frames are copied there once, and the batches are cut there.
 
-    `base` is the SpectrogramDataset below `dataset`, `clips` the numbers in it of `dataset`'s
-    items, and `pad_batch` joins items where they are not what was packed.
+    `dataset` is a SpectrogramDataset or a `Subset` of one; `pad_batch` joins its items where they
+    are not what was packed.
     """
 
     def __init__(
         self,
         dataset: Dataset,
-        base: Any,
-        clips: np.ndarray,
         pad_batch: Callable[[list[Any]], Batch],
         *,
         crop_frames: int = 0,
@@ -125,6 +125,7 @@ class BatchCutter(Subset):
         generator: torch.Generator | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        base, clips = unwrap(dataset)
         super().__init__(dataset, range(len(clips)))
         self.base, self.pad_batch = base, pad_batch
         self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
@@ -187,3 +188,39 @@ class BatchCutter(Subset):
 def as_it_is(batch: Batch) -> Batch:
     """What `collate_fn` does to a batch that is one already (a function, for worker processes)."""
     return batch
+
+
+def unwrap(dataset: Dataset) -> tuple[Any, np.ndarray]:
+    """The SpectrogramDataset below a loader's or nested `Subset`s, and the clips they select."""
+    if isinstance(dataset, Subset):
+        base, inner = unwrap(dataset.dataset)
+        return base, inner[np.asarray(dataset.indices, dtype=np.int64)]
+    if not hasattr(dataset, "store"):
+        raise LabError(f"expected a SpectrogramDataset or a Subset of one, got {type(dataset)}")
+    return dataset, np.arange(len(dataset))
+
+
+def require_frames(loader: DataLoader, n_frames: int) -> None:
+    """Raise LabError naming the first clip of a loader that has fewer than `n_frames` frames.
+
+    Says nothing about loaders of other datasets than ours.
+    """
+    try:
+        base, clips = unwrap(loader.dataset)
+    except (AttributeError, LabError):
+        return
+    short = clips[base.lengths[clips] < n_frames]
+    if len(short):
+        raise LabError(
+            f"{base.tracks['path'][short[0]]}: {base.lengths[short[0]]} frames are too short for "
+            f"this CNN, which needs {n_frames}; remove the clip, or leave such clips out with "
+            "./run_all.sh --skip-bad"
+        )
+
+
+def take_batches(loader: DataLoader, n_batches: int) -> Iterator[Batch]:
+    """The first `n_batches` batches of a loader."""
+    for number, batch in enumerate(loader):
+        if number == n_batches:
+            return
+        yield batch

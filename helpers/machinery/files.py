@@ -76,6 +76,11 @@ def runs_dir() -> Path:
     return _made(project_root() / "runs")
 
 
+def demo_data() -> Path:
+    """Where the data folder of the demo set is, or will be once it is built."""
+    return cache_dir() / "demo" / "data"
+
+
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)

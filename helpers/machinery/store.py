@@ -209,7 +209,7 @@ def _only_one_at_a_time(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # a file system without locks: both may pack, the last one stays
-        with suppress(NotImplementedError):
+        with suppress(RuntimeError):
             lock.acquire()
     except OSError as error:
         raise LabError(

@@ -20,11 +20,11 @@ import torch
 from torch.utils.data import Dataset
 
 from helpers import plots
-from helpers.datasets import FEATURE_ROWS, make_loader, unwrap
-from helpers.evaluation import precision_recall
-from helpers.features import SAMPLE_RATE, approximate_audio
+from helpers.datasets import FEATURE_ROWS, make_loader
+from helpers.features import HOP_LENGTH, N_FFT, SAMPLE_RATE
 from helpers.folders import GENRE, GENRE_BEAT, audio_clips, audio_path, read_clips
 from helpers.machinery.arrays import read_array
+from helpers.machinery.batches import unwrap
 from helpers.machinery.files import LabError, did_you_mean
 from helpers.machinery.process import headless
 from helpers.models import Classifier
@@ -225,6 +225,21 @@ def _sound(
     return [widgets.Label(f"{clips.title(clip)}: {APPROXIMATE}"), box]
 
 
+def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
+    """Sound whose mel spectrogram is about this one, float32 [samples], of its first seconds.
+
+    `mel` is [128, T] in dB. It holds neither phases nor the single frequencies inside a band, so
+    both are guessed (Griffin and Lim 1984); the same spectrogram always gives the same sound.
+    """
+    import librosa
+
+    n_frames = 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH)
+    power = librosa.db_to_power(np.asarray(mel, dtype=np.float32)[:, :n_frames])
+    magnitude = librosa.feature.inverse.mel_to_stft(power, sr=SAMPLE_RATE, n_fft=N_FFT)
+    audio = librosa.griffinlim(magnitude, hop_length=HOP_LENGTH, random_state=0)
+    return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness
+
+
 def _as_wav(audio: np.ndarray) -> bytes:
     import soundfile
 
@@ -251,6 +266,20 @@ def _threshold_figure(belongs: np.ndarray, scores: np.ndarray, name: str, at: fl
     )
     share = n / len(belongs)
     return plots.threshold_choice(thresholds, precision, recall, chosen, share, title)
+
+
+def precision_recall(
+    belongs: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of one class when every clip from a score on is called it (step 6).
+
+    belongs bool [n], scores [n], thresholds [R] -> two arrays [R]. NaN where undefined: precision
+    where no clip is called the class, recall where none belongs to it.
+    """
+    called = scores >= thresholds[:, None]
+    hits = (called & belongs).sum(1)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return hits / called.sum(1), hits / belongs.sum()
 
 
 def _or_undefined(value: float, reason: str) -> str:

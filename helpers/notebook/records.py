@@ -367,6 +367,13 @@ def join_results(run: Path) -> str:
     return joined.getvalue()
 
 
+def take_back(folder: Path) -> None:
+    """Note that a record is not finished after all: its notebook failed behind its last result."""
+    about = _about(folder)
+    if about.pop("finished", None):
+        write_atomically(folder / "record.json", json.dumps(about, indent=1))
+
+
 def _read_table(path: Path, notebook: str) -> pd.DataFrame:
     import pandas as pd
 

@@ -186,7 +186,7 @@ def code_problems(root: Path) -> list[str]:
             found += uncommented(path, path.relative_to(root).as_posix())
     return found + [
         f"py/{name}.py and notebooks/{name}.ipynb differ ({differences[0]}); python -m "
-        f"tools.checks.pairs --sync takes the .py, `jupytext --sync notebooks/{name}.ipynb` the newer"
+        f"tools.checks.pairs --sync takes the .py, `jupytext --sync py/{name}.py` the newer one"
         for name, differences in pairs.check(root).items()
     ]
 

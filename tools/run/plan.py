@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import folders
-from helpers.machinery.files import LabError, did_you_mean, project_root
+from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root
 from helpers.machinery.process import pick_device
 from helpers.machinery.profiles import DEMO, RUNNER, Profile, is_number
 from tools.lab.notebooks import Lab, script_contents
@@ -239,7 +239,7 @@ def _check_minutes(place: str, value: object, names: list[str]) -> None:
 
 def _find_data(data: str) -> tuple[Path, bool]:
     """The data folder, and whether it is the demo set (which may still have to be built)."""
-    demo = folders.demo_data().resolve()
+    demo = demo_data().resolve()
     if data == DEMO:
         return demo, True
     if data == KAGGLE:

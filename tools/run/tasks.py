@@ -26,6 +26,7 @@ from doit.task import Stream, Task, result_dep
 
 from helpers.folders import demo_size
 from helpers.machinery.files import LabError, cache_dir, remove_leftovers, write_atomically
+from helpers.notebook.records import take_back
 from tools.lab.run_folder import TASKS, read_json
 from tools.run import pages
 from tools.run.display import Display, clock
@@ -277,6 +278,7 @@ def _what_went_wrong(
     plan: Plan, name: str, outcome: Outcome, ended: dict[str, Any], minutes: float, watch: _Watch
 ) -> NotebookFailed:
     paths = plan.paths(name)
+    take_back(paths.record)
     if outcome.timed_out:
         limit = clock(60 * minutes)
         lines = [f"{name} was stopped at its time limit of {limit} (profile: timeout_minutes)"]

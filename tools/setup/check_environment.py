@@ -1,6 +1,6 @@
 """Says whether the running Python satisfies what pyproject.toml asks for.
 
-    python tools/check_environment.py [--extra test]
+    python tools/setup/check_environment.py [--extra test]
 
 Exits with 0 when it does; else with 1 and one line that says what is missing. Reads only the
 packages' metadata, which takes a tenth of a second; importing torch would take some. It must

@@ -1,6 +1,6 @@
 """Lets librosa's inner loops be compiled by one process, before several need them at once.
 
-    python tools/warm_up.py
+    python tools/setup/warm_up.py
 
 librosa compiles them (with numba) where they are first used, and keeps them beside its files. Two
 processes that do so at the same time mix their files up, and from then on every use of them ends
