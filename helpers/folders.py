@@ -210,15 +210,15 @@ def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     with one header line and three values in 0..1. Returns a table with column id and these.
     Raises LabError with file and line.
     """
-    labels, problems = _inspect_labels(path, columns)
-    _stop_at(problems)
-    return labels
-
-
-def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, Problems]:
-    """The good rows of a label file, and what is wrong with the others."""
     import pandas as pd
 
+    labels, problems = _inspect_labels(path, columns)
+    _stop_at(problems)
+    return pd.DataFrame(labels)
+
+
+def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list], Problems]:
+    """The columns of a label file's good rows, ids first, and what is wrong with the others."""
     genres = tuple(columns) == ("genre",)
     separator, check = ("\t", _genre_of) if genres else (",", _values_of)
     header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
@@ -233,7 +233,7 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, P
     places: dict[str, int] = {}
     problems: Problems = {}
     for number, line in enumerate(lines[1:], start=2):
-        fields = [text.strip() for text in line.split(separator)]
+        fields = list(map(str.strip, line.split(separator)))
         name = clip_id(fields[0])
         try:
             if len(fields) != len(columns) + 1 or not all(fields):
@@ -252,8 +252,8 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, P
     if not rows:
         _stop_at(problems if not _left_out_file() else {})
         raise LabError(f"{path}: no line of the label file is usable; get the data again")
-    table = dict(zip(columns, zip(*rows.values(), strict=True), strict=True))
-    return pd.DataFrame({"id": list(rows), **table}), problems
+    values = map(list, zip(*rows.values(), strict=True))
+    return {"id": list(rows), **dict(zip(columns, values, strict=True))}, problems
 
 
 def _genre_of(fields: Sequence[str]) -> list[str]:
@@ -330,15 +330,20 @@ def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
     """
     if split not in SPLITS:
         raise LabError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+    import pandas as pd
+
     labels_path = folder / f"{split}_labels.txt"
     files = _clip_files(folder / split)
     if folder.name.startswith("fma_genre"):
-        clips, problems = _inspect_labels(labels_path, ("genre",))
+        labels, problems = _inspect_labels(labels_path, ("genre",))
     elif split == "test" and not labels_path.exists():
-        clips, problems = _unlabelled(files)
+        labels, problems = _unlabelled(files)
     else:
-        clips, problems = _inspect_labels(labels_path, AXES)
-    absent = [name for name in clips["id"].tolist() if name not in files]
+        labels, problems = _inspect_labels(labels_path, AXES)
+    ids = labels.pop("id")
+    paths = [files.get(name) for name in ids]
+    clips = pd.DataFrame({"id": ids, "path": paths, "split": split, **labels})
+    absent = [name for name in ids if name not in files]
     if absent:
         rows = enumerate(_lines(labels_path), start=1)
         places = {clip_id(re.split("[\t,]", row)[0].strip()): number for number, row in rows}
@@ -347,17 +352,13 @@ def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
                 f"{labels_path}:{places[name]}: clip {name} is not in {folder / split}; unpack the "
                 "data again or take the line out"
             )
-        clips = clips[clips["id"].isin(list(files))].reset_index(drop=True)
+        clips = clips[clips["path"].notna()].reset_index(drop=True)
         if clips.empty:
             _stop_at(problems)
-    clips.insert(1, "path", [files[name] for name in clips["id"].tolist()])
-    clips.insert(2, "split", split)
     return clips, problems
 
 
-def _unlabelled(files: Mapping[str, str]) -> tuple[pd.DataFrame, Problems]:
-    import pandas as pd
-
+def _unlabelled(files: Mapping[str, str]) -> tuple[dict[str, list], Problems]:
     names = sorted(files, key=lambda name: (len(name), name))
     problems = {
         name: f"{files[name]}: {name!r} is no clip name (letters, digits, _ and -); rename or "
@@ -366,7 +367,7 @@ def _unlabelled(files: Mapping[str, str]) -> tuple[pd.DataFrame, Problems]:
         if not _SAFE_ID.fullmatch(name)
     }
     ids = [name for name in names if name not in problems]
-    return pd.DataFrame({"id": ids, **{axis: np.full(len(ids), np.nan) for axis in AXES}}), problems
+    return {"id": ids, **{axis: [np.nan] * len(ids) for axis in AXES}}, problems
 
 
 def _clip_files(folder: Path) -> dict[str, str]:

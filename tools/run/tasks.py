@@ -278,7 +278,8 @@ def _what_went_wrong(
     plan: Plan, name: str, outcome: Outcome, ended: dict[str, Any], minutes: float, watch: _Watch
 ) -> NotebookFailed:
     paths = plan.paths(name)
-    take_back(paths.record)
+    with suppress(LabError):  # on a full disk
+        take_back(paths.record)
     if outcome.timed_out:
         limit = clock(60 * minutes)
         lines = [f"{name} was stopped at its time limit of {limit} (profile: timeout_minutes)"]
