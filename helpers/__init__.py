@@ -1,4 +1,4 @@
-"""What the lab's notebooks share. Read `helpers/*.py`: nine files are the lab, `plots` its figures.
+"""What the lab's notebooks share: eight files that are the lab, and `plots` for its figures.
 
 `machinery/`, below them, makes them fast and safe; `notebook/`, above them, stores and shows.
 

@@ -226,8 +226,13 @@ class Comparison:
     def clear(self) -> bool:
         """True when the interval leaves out 0 and the (adjusted) p-value is below 0.05."""
         low, high = self.difference.low, self.difference.high
-        p_value = self.p_value if self.adjusted is None else self.adjusted
-        return self.difference.defined and (low > 0 or high < 0) and p_value < SIGNIFICANCE
+        away = self.difference.defined and (low > 0 or high < 0)
+        return away and self.decisive_p_value < SIGNIFICANCE
+
+    @property
+    def decisive_p_value(self) -> float:
+        """The adjusted p-value where there is one, else that of this comparison alone."""
+        return self.p_value if self.adjusted is None else self.adjusted
 
     def sentence(self, first: str, second: str, what: str) -> str:
         """What the comparison says, in words that hold for these numbers."""

@@ -230,7 +230,7 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # | an LSTM; mel, chroma and both; full clips and beats; learning four batches by heart first | the handout |
 # | Adam, warm-up, a validation set that stops the training, scaling per band | convention |
 # | joined frames | this kit, for speed |
-# | cepstral coefficients, the mean as pooling, mixtures | this kit's benchmark on real music, which shows a gain of each (README: *How good, on real music*) |
+# | cepstral coefficients, the mean as pooling, mixtures | this kit's benchmark on real music, which shows a gain of each ([its tables](../docs/how_good_history.md)) |
 #
 # A single training from one [seed](../docs/glossary.md#seed) has luck in it: other first weights and another order of the batches give another score. `n_seeds`
 # above 1 trains every model several times; its scores are then means, and the first training is the one that is used later.

@@ -301,7 +301,7 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 # |---|---|
 # | four blocks of convolution, batch norm, ReLU and max pooling; train + validation for the final network | the handout |
 # | filters of 3 x 3, 16 to 128 channels, Adam, warm-up, a validation set that chooses the number of epochs | convention |
-# | scaling per band, windows of 6 s, SpecAugment | this kit, out of habit: its benchmark on real music (README: *How good, on real music*) shows neither gain nor harm of scaling and SpecAugment |
+# | scaling per band, windows of 6 s, SpecAugment | this kit, out of habit: its benchmark on real music ([its tables](../docs/how_good_history.md)) shows neither gain nor harm of scaling and SpecAugment |
 
 # %% tags=["solution"]
 augmentation = {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands}

@@ -193,7 +193,7 @@ tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folder_of['LSTM']
 # |---|---|
 # | the LSTM and the CNN of steps 5 and 7 with one output, one axis at a time; Spearman on clips held out | the handout |
 # | squared errors, Adam, warm-up, a validation part that stops the training | convention |
-# | scaling per band, windows of 6 s and SpecAugment for the CNN, no mixtures | this kit; its benchmark on real music (README: *How good, on real music*) measures mixtures and other losses |
+# | scaling per band, windows of 6 s and SpecAugment for the CNN, no mixtures | this kit; its benchmark on real music ([its tables](../docs/how_good_history.md)) measures mixtures and other losses |
 
 # %% tags=["solution"]
 options = {

@@ -199,7 +199,7 @@ print(f"strict=False: {copied} of {len(after)} tensors copied, no error; its ans
 # |---|---|
 # | from the genre CNN of step 7, a few epochs, one axis, compared with step 8 | the handout |
 # | first the head, then everything; a small learning rate | convention |
-# | windows and SpecAugment, as in step 7 | this kit (its benchmark on real music: README, *How good, on real music*) |
+# | windows and SpecAugment, as in step 7 | this kit (its benchmark on real music: [its tables](../docs/how_good_history.md)) |
 
 # %% tags=["solution"]
 # Stage 1: only the head's weights may move.

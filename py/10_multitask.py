@@ -110,7 +110,7 @@ show_source(models.MultitaskLoss)
 # | choice | made by |
 # |---|---|
 # | one CNN for three axes, the sum of their losses, weights that put them on equal terms | the handout |
-# | 1 / variance as weights | this kit; its benchmark on real music (README: *How good, on real music*) compares them with equal and with learned weights |
+# | 1 / variance as weights | this kit; its benchmark on real music ([its tables](../docs/how_good_history.md)) compares them with equal and with learned weights |
 # | windows and SpecAugment, as in step 8 | this kit |
 
 # %% tags=["solution"]

@@ -78,8 +78,8 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 #
 # Candidates are the three LSTMs and the three CNNs of step 8, the CNNs with one axis taken from step 9, the multitask
 # CNN of step 10, and an [ensemble](../docs/glossary.md#ensemble): half of it the mean of these CNNs, half the SVR, a model of another kind whose
-# errors are not quite theirs (a mixture of this kind did best in the kit's benchmark on real music: README, *How good, on
-# real music*). The **validation** part chooses, by the lab's metric. The held-out part must not: the best of several noisy
+# errors are not quite theirs (a mixture of this kind did best in the kit's benchmark on real music: [its
+# tables](../docs/how_good_history.md)). The **validation** part chooses, by the lab's metric. The held-out part must not: the best of several noisy
 # scores is too high on average, and then nothing honest would be left to expect. The SVR alone is shown for reference: the
 # handout asks for the networks of steps 8 to 10.
 

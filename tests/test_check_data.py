@@ -63,7 +63,7 @@ def checked(data: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 def test_good_data_have_no_problem(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, lines, _ = checked(data, capsys)
     n_clips = sum(1 for _ in data.rglob("*.npy*"))
-    assert (code, lines) == (0, [f"{data}: no problems, {n_clips} good clips"])
+    assert (code, lines) == (0, [f"{data}: no problems, {n_clips} good files"])
 
 
 def test_every_problem_is_listed_with_its_place(

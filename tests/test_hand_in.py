@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import types
 import zipfile
 from pathlib import Path
 
@@ -90,10 +89,7 @@ class Small:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    answered = types.ModuleType("tools.report.prompts")
-    answered.unanswered = lambda folder: []
-    monkeypatch.setitem(sys.modules, "tools.report", types.ModuleType("tools.report"))
-    monkeypatch.setitem(sys.modules, "tools.report.prompts", answered)
+    monkeypatch.setattr(hand_in, "unanswered", lambda folder: [])
     return Small(tmp_path)
 
 
@@ -290,7 +286,7 @@ def test_unanswered_prompts_are_listed(
     small: Small, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = ["my_report/05.md:3: what do you see?", "my_report/06.md:1: which one?"]
-    monkeypatch.setattr(sys.modules["tools.report.prompts"], "unanswered", lambda folder: prompts)
+    monkeypatch.setattr(hand_in, "unanswered", lambda folder: prompts)
     assert refused(small, capsys) == [f"{prompt}: not answered" for prompt in prompts]
 
 

@@ -266,7 +266,7 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run: Path, home: Pat
     whole = text_of(pdf_of(run))
     for said in (
         "no heading, and the fence",
-        "5β · Learning four batches",
+        "learn four batches by heart",
         "<b>raw</b>",
         "#panic()",
     ):

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.run.command import COMMANDS
+from tools.run.command import main as run_main
 
 ROOT = Path(__file__).resolve().parents[1]
 HELPERS = sorted((ROOT / "helpers").rglob("*.py")) + sorted((ROOT / "demo_music").glob("*.py"))
@@ -291,6 +293,17 @@ def test_what_is_public_is_documented_and_typed(path: Path) -> None:
             for name in missing_annotations(function):
                 faults.append(f"{function.name}: no type for {name}")
     assert faults == []
+
+
+def test_every_command_of_run_all_is_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    script = (ROOT / "run_all.sh").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^  ([a-z-]+)\) command=", script, re.MULTILINE)) == COMMANDS
+    for module in re.findall(r"command=(\S+)", script):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+    with pytest.raises(SystemExit):
+        run_main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"./run_all.sh {command}" in text for command in COMMANDS)
 
 
 def test_the_runner_runs_the_ten_notebooks_of_the_lab() -> None:

@@ -6,6 +6,7 @@ that is not on its list.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code: 1 when there is a problem."""
     parser = Parser(prog="./run_all.sh check-data", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--data", metavar="DIR|demo", default="auto", help="the data folder (default: as for a run)"
+        "--data", metavar="DIR|demo", default="auto",
+        help="the data folder (default: what a run would find; nothing is fetched or built)",
     )
     data = find_data(parser.parse_args(list(arguments)).data)
     found = check(data)
@@ -45,9 +47,10 @@ def main(arguments: Sequence[str]) -> int:
     for line in lines:
         print(line)
     n_clips = sum(len(split.good) for split in found.values())
-    print(f"{data}: {len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good clips")
+    print(f"{data}: {len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good files")
     if lines:
-        print("mend them, or let ./run_all.sh --skip-bad leave those clips and lines out")
+        place = shlex.quote(str(data))
+        print(f"mend them, or leave them out: ./run_all.sh --data {place} --skip-bad")
     return EXIT_FAILED if lines else EXIT_DONE
 
 

@@ -1,7 +1,7 @@
 """Every label of the handout, and what shows it in an executed run.
 
-    python -m tools.labels                       # the newest run
-    python -m tools.labels --run demo --other real   # how many computed sentences differ
+    python -m tools.checks.labels                       # the newest run
+    python -m tools.checks.labels --run demo --other real   # how many computed sentences differ
 
 Exit 1 when a heading, its evidence or its answer is missing.
 """
@@ -15,14 +15,17 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from helpers.machinery.files import LabError, runs_dir
 from helpers.notebook import records
+from tools.lab.command_line import Parser, run_command
+from tools.lab.notebooks import ROOT
 from tools.lab.run_folder import Paths
 
-LABELS = Path(__file__).resolve().parents[2] / "docs" / "labels.csv"
+LABELS = ROOT / "docs" / "labels.csv"
 HEADING = re.compile(r"#{2,3} (.+?) · ")
 QUESTIONS = "6 questions"  # its heading is `## 6 · The questions`
 FEWEST_WORDS = 8  # of an answer
@@ -59,6 +62,18 @@ def read_labels() -> list[Label]:
     with LABELS.open(encoding="utf-8", newline="") as file:
         rows = [Label(row["label"], row["notebook"], row["what"]) for row in csv.DictReader(file)]
     return [label for label in rows if not label.notebook.endswith(".md")]
+
+
+@cache
+def label_headings() -> dict[str, str]:
+    """The first heading of each label in its notebook, without the label."""
+    found: dict[str, str] = {}
+    for label in read_labels():
+        script = (ROOT / "py" / f"{label.notebook}.py").read_text(encoding="utf-8")
+        heading = re.search(rf"^# #{{2,3}} {re.escape(label.name)} · (.+)$", script, re.MULTILINE)
+        if heading:
+            found[label.name] = heading[1]
+    return found
 
 
 def shown_in(notebook: Path) -> dict[str, Shown]:
@@ -159,15 +174,16 @@ def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Print a row per label; 1 when something is missing."""
-    parser = argparse.ArgumentParser(prog="python -m tools.labels", description=__doc__)
+    parser = Parser(prog="python -m tools.checks.labels", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--run", help="the run's name; default: the newest one")
     parser.add_argument("--other", help="count the computed lines that differ from this run's")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(list(arguments))
     run = runs_dir() / options.run if options.run else records.newest_run()
     if run is None or not run.is_dir():
-        raise LabError(f"{runs_dir()}: no run {options.run or ''} there; run ./run_all.sh first")
+        raise LabError(f"{runs_dir()}: no run {options.run or 'at all'}; run ./run_all.sh first")
     problems = list(missing(run))
     for problem in problems:
         print(problem)
@@ -179,4 +195,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from helpers.machinery.files import LabError, project_root, write_atomically
+from helpers.machinery.files import LabError, write_atomically
 from tools.checks import pairs
 from tools.hand_in.commented import uncommented
 from tools.lab.command_line import Parser, run_command
@@ -21,12 +21,12 @@ from tools.lab.notebooks import Lab
 from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.report.members import Member, parse_members
 from tools.report.members import add_option as add_members
+from tools.report.prompts import my_report, unanswered
 from tools.run.staleness import stale_results
 
 EXIT_DONE, EXIT_REFUSED = 0, 1
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
-MY_REPORT = "my_report"  # beside runs/; tools/report/prompts.py
 CODE = ("py/*.py", "helpers/**/*.py", "helpers/profiles/*.yaml", "demo_music/*.py")
 REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
 _SAME_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     problems += report_problems(report, members)
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
-    problems += prompt_problems(project_root() / MY_REPORT)
+    problems += prompt_problems(my_report())
     problems += code_problems(lab.root)
     if stale := stale_results(run, lab):
         problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
@@ -154,7 +154,7 @@ def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
     """What is newer than the run's report, and so not in it, a line each."""
     made = report.stat().st_mtime
     results = [Paths(run, name).executed for name in lab.names]
-    answers = sorted((project_root() / MY_REPORT).rglob("*"))
+    answers = sorted((my_report()).rglob("*"))
     newer = [
         path.name for path in (*results, *answers) if path.is_file() and path.stat().st_mtime > made
     ]
@@ -168,8 +168,6 @@ def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
 
 def prompt_problems(folder: Path) -> list[str]:
     """The prompts that the members have not answered yet, a line each."""
-    from tools.report.prompts import unanswered
-
     if not folder.is_dir():
         return [f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"]
     return [f"{prompt}: not answered" for prompt in unanswered(folder)]
@@ -243,6 +241,7 @@ Members: {"; ".join(f"{member.name} ({member.number})" for member in members)}
 report.pdf  the report
 py/         a commented script per step, in the order below
 helpers/    what the scripts share
+demo_music/ the music of the demo set
 
 To run the code, with Python 3.11 to 3.13, from this folder:
 

@@ -16,9 +16,12 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is one line."""
 
+    also_known: Sequence[str] = ()  # words that may stand where an unknown one stands
+
     def error(self, message: str) -> NoReturn:
         """Raise LabError, with the option that was meant where one is close."""
         known = [option for action in self._actions for option in action.option_strings]
+        known += self.also_known
         words = message.partition("unrecognized arguments: ")[2].split()
         hint = did_you_mean(words[0], known) if words else ""
         raise LabError(f"{message}{hint}; {self.prog} --help shows what there is")

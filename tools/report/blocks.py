@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SIGNIFICANCE = 0.05  # as in helpers/evaluation.py, which takes seconds to import
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A metric with its 95 % interval; `reason` says why when it is undefined (NaN)."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    reason: str = ""
-
-    @property
-    def rank(self) -> float:
-        """What sorts the best first, and what is undefined last."""
-        return math.inf if math.isnan(self.value) else -self.value
+from helpers.evaluation import Comparison
 
 
 @dataclass(frozen=True)
@@ -43,7 +27,7 @@ class Literal:
 class Sentence:
     """A measured sentence: the name of its template, and what is filled in.
 
-    Values are numbers, names, lists of names, measures, p-values, or sentences again.
+    Values are numbers, names, lists of names, scores, p-values, or sentences again.
     """
 
     key: str
@@ -65,7 +49,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: the name of its caption, column names, and rows of names, numbers or measures."""
+    """A table: the name of its caption, column names, and rows of names, numbers or scores."""
 
     key: str
     columns: Sequence[str]
@@ -118,33 +102,23 @@ class Difference:
     first: str
     second: str
     what: str
-    difference: Measure
-    p: float
-    p_holm: float
-    n_compared: int
-
-    @property
-    def clear(self) -> bool:
-        """True when the interval leaves out 0 and the corrected p-value is below 0.05."""
-        p = self.p if math.isnan(self.p_holm) else self.p_holm
-        away = self.difference.low > 0 or self.difference.high < 0
-        return away and p < SIGNIFICANCE
+    result: Comparison
 
     def sentence(self) -> Sentence:
         """What the comparison says, true whatever its numbers are."""
         names = {"first": self.first, "second": self.second, "what": self.what}
-        value = self.difference.value
-        if math.isnan(value):
-            return Sentence("compare_undefined", names | {"reason": self.difference.reason})
-        corrected = {"p": PValue(self.p_holm), "n": self.n_compared}
-        several = self.n_compared > 1 and not math.isnan(self.p_holm)
-        side = "above" if value > 0 else "below" if value < 0 else "equal"
+        result, score = self.result, self.result.difference
+        if not score.defined:
+            return Sentence("compare_undefined", names | {"reason": score.reason})
+        several = result.n_compared > 1 and result.adjusted is not None
+        corrected = {"p": PValue(result.adjusted or 0.0), "n": result.n_compared}
+        side = "above" if score.value > 0 else "below" if score.value < 0 else "equal"
         values = {
-            "size": abs(value),
-            "low": self.difference.low,
-            "high": self.difference.high,
-            "p": PValue(self.p),
+            "size": abs(score.value),
+            "low": score.low,
+            "high": score.high,
+            "p": PValue(result.p_value),
             "holm": Sentence("compare_holm", corrected) if several else "",
-            "verdict": Sentence("compare_clear" if self.clear else "compare_chance"),
+            "verdict": Sentence("compare_clear" if result.clear else "compare_chance"),
         }
         return Sentence(f"compare_{side}", names | values)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tools.report.blocks import Block, Literal, Measure, Section, Sentence, Table
+from helpers.evaluation import Score
+from helpers.notebook.records import HELD_OUT
+from tools.report.blocks import Block, Literal, Section, Sentence, Table
 from tools.report.source import Run
-from tools.report.steps_first import METRICS
-from tools.report.steps_last import CNN, HELD_OUT, MEAN, MULTITASK, REGRESSION, TRANSFER
+from tools.report.steps_first import METRICS, rank
+from tools.report.steps_last import CNN, MEAN, MULTITASK, REGRESSION, TRANSFER
 
 
 def across(run: Run) -> list[Section]:
@@ -19,13 +21,13 @@ def across(run: Run) -> list[Section]:
         for r in run.rows_of(notebook, "accuracy")
         if "(crossed)" not in r["model"] and not (notebook == CNN and _known(r["model"]))
     ]
-    genre.sort(key=lambda row: row[3].rank)
+    genre.sort(key=lambda row: rank(row[3]))
     affect: list[list[Any]] = [
-        [r["notebook"][:2], r["model"], run.measure(r["notebook"], r["model"], HELD_OUT, MEAN)]
+        [r["notebook"][:2], r["model"], run.score(r["notebook"], r["model"], HELD_OUT, MEAN)]
         for notebook in (REGRESSION, TRANSFER, MULTITASK)
         for r in run.rows_of(notebook, MEAN)
     ]
-    affect.sort(key=lambda row: row[2].rank)
+    affect.sort(key=lambda row: rank(row[2]))
     columns = ("notebook", "model", "test set", "accuracy", "macro F1")
     blocks: list[Block] = [
         Table("all_genre", columns, genre, digits=2),
@@ -39,9 +41,9 @@ def _known(model: str) -> bool:
     return model in ("lstm_mel_full", "majority_full")
 
 
-def _both(run: Run, row: dict[str, str]) -> list[Measure]:
+def _both(run: Run, row: dict[str, str]) -> list[Score]:
     names = (row["notebook"], row["model"], row["test_set"])
-    return [run.measure(*names, metric) for metric in ("accuracy", "macro F1")]
+    return [run.score(*names, metric) for metric in ("accuracy", "macro F1")]
 
 
 def _all_differences(run: Run) -> list[Block]:
@@ -49,9 +51,9 @@ def _all_differences(run: Run) -> list[Block]:
     found = run.differences
     if not found:
         return [Sentence("no_comparisons")]
-    clear = [d for d in found if d.clear]
+    clear = [d for d in found if d.result.clear]
     rows = [
-        [d.first, d.second, d.what, d.difference, d.p if math.isnan(d.p_holm) else d.p_holm]
+        [d.first, d.second, d.what, d.result.difference, d.result.decisive_p_value]
         for d in found
     ]
     columns = ("first", "second", "in", "difference", "p (Holm)")

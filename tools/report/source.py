@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from helpers.evaluation import Comparison, Score
 from helpers.machinery.files import LabError
 from helpers.notebook import showing
 from tools.checks.labels import read_labels
 from tools.lab.notebooks import NOTEBOOKS
 from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run, read_json
-from tools.report.blocks import Difference, Figure, Measure
+from tools.report.blocks import Difference, Figure
 from tools.run.results import BAD
 
 CM_PER_INCH = 2.54
@@ -40,22 +41,23 @@ class Run:
             for row in self.table(notebook.name, "comparisons"):
                 names = (row["notebook"], row["first"], row["second"], row["what"])
                 value, low, high = (number(row[c]) for c in ("difference", "low", "high"))
-                difference = Measure(value, low, high, row["undefined"])
-                rest = number(row["p"]), number(row["p_holm"]), int(row["n_compared"])
-                found.append(Difference(*names, difference, *rest))
+                score = Score(value, low, high, row["undefined"])
+                adjusted = number(row["p_holm"]) if row["p_holm"] else None
+                result = Comparison(score, number(row["p"]), int(row["n_compared"]), adjusted)
+                found.append(Difference(*names, result))
         return found
 
     def differences_of(self, notebook: str) -> list[Difference]:
         """The stored comparisons of one notebook."""
         return [d for d in self.differences if d.notebook == notebook]
 
-    def measure(self, notebook: str, model: str, test_set: str, metric: str) -> Measure:
+    def score(self, notebook: str, model: str, test_set: str, metric: str) -> Score:
         """A metric of results.csv; undefined where there is no such row."""
         wanted = (notebook, model, test_set, metric)
         for row in self.results:
             if tuple(row[c] for c in ("notebook", "model", "test_set", "metric")) == wanted:
-                return Measure(number(row["value"]), number(row["low"]), number(row["high"]))
-        return Measure(math.nan)
+                return Score(number(row["value"]), number(row["low"]), number(row["high"]))
+        return Score(math.nan)
 
     def rows_of(self, notebook: str, metric: str) -> list[dict[str, str]]:
         """The rows of results.csv with a notebook's values of one metric."""

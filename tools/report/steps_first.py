@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from helpers.evaluation import Score
 from tools.lab.notebooks import ROOT
 from tools.report.blocks import Block, Code, Section, Sentence, Table
 from tools.report.source import Run, excerpt, number
@@ -21,6 +23,11 @@ LSTM_LABELS = {
     "5ζ": ("lstm_fused_full", "lstm_fused_beat"),
 }
 LSTMS = [name for names in LSTM_LABELS.values() for name in names]
+
+
+def rank(score: Score) -> float:
+    """What sorts the best first, and what is undefined last."""
+    return -score.value if score.defined else math.inf
 
 
 def code(path: str, name: str, method: str = "") -> Code:
@@ -127,7 +134,7 @@ def classes(run: Run) -> list[Section]:
         [
             name.removeprefix("svm, "),
             *(
-                run.measure(CLASSES, name, "genre validation (beat)", metric)
+                run.score(CLASSES, name, "genre validation (beat)", metric)
                 for metric in ("accuracy", "macro F1")
             ),
         ]
@@ -150,7 +157,7 @@ def classes(run: Run) -> list[Section]:
         "all": sum(dropped.values()) + sum(trained.values()),
     }
     majority = {
-        name: run.measure(CLASSES, "majority_full", GENRE_TESTS[0], metric)
+        name: run.score(CLASSES, "majority_full", GENRE_TESTS[0], metric)
         for name, metric in (("accuracy", "accuracy"), ("macro", "macro F1"))
     }
     figure = run.figure
@@ -258,10 +265,10 @@ def metrics(run: Run) -> list[Section]:
     own = [r for r in run.rows_of(METRICS, "accuracy") if "(crossed)" not in r["model"]]
     tests = {row["model"]: row["test_set"] for row in own}
     accuracy, macro_f1 = (
-        {name: run.measure(METRICS, name, tests[name], metric) for name in tests}
+        {name: run.score(METRICS, name, tests[name], metric) for name in tests}
         for metric in ("accuracy", "macro F1")
     )
-    ordered = sorted(tests, key=lambda name: accuracy[name].rank)
+    ordered = sorted(tests, key=lambda name: rank(accuracy[name]))
     reports = {name: _report(run, f"report_{name}") for name in tests}
     majority = accuracy["majority_full"]
     above = [n for n in LSTMS if accuracy[n].low > accuracy[f"majority_{n.split('_')[-1]}"].value]
@@ -341,6 +348,6 @@ def _never_predicted(run: Run, names: list[str]) -> list[Block]:
 def genre_scores(run: Run, notebook: str, models: list[str]) -> list[list[object]]:
     """Rows of accuracy and macro F1 on the full genre test set."""
     return [
-        [name, *(run.measure(notebook, name, GENRE_TESTS[0], m) for m in ("accuracy", "macro F1"))]
+        [name, *(run.score(notebook, name, GENRE_TESTS[0], m) for m in ("accuracy", "macro F1"))]
         for name in models
     ]

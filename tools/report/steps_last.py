@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
-from tools.report.blocks import Block, Code, Formula, Measure, Section, Sentence, Table
+from helpers.evaluation import Score
+from helpers.folders import AXES
+from helpers.notebook.records import HELD_OUT
+from tools.report.blocks import Block, Code, Formula, Section, Sentence, Table
 from tools.report.source import Run, number, solution_lines
 from tools.report.steps_first import (
     MODELS,
@@ -16,8 +19,6 @@ from tools.report.steps_first import (
 
 CNN, REGRESSION, TRANSFER = "07_cnn", "08_regression", "09_transfer"
 MULTITASK, SUBMISSION = "10_multitask", "11_kaggle_submission"
-AXES = ("valence", "energy", "danceability")
-HELD_OUT = "affect held-out"
 MEAN = "mean Spearman"
 STAND_IN = "affect test (stand-in for Kaggle's hidden answers)"
 SPEARMAN = (
@@ -129,8 +130,8 @@ def _affect_table(run: Run, notebook: str, models: tuple[str, ...]) -> Table:
     rows = [
         [
             model,
-            *(run.measure(notebook, model, f"{HELD_OUT}: {axis}", "Spearman") for axis in AXES),
-            run.measure(notebook, model, HELD_OUT, MEAN),
+            *(run.score(notebook, model, f"{HELD_OUT}: {axis}", "Spearman") for axis in AXES),
+            run.score(notebook, model, HELD_OUT, MEAN),
         ]
         for model in models
     ]
@@ -146,7 +147,7 @@ def transfer(run: Run) -> list[Section]:
     tuned = {"axis": axis, "epoch": values.get("kept_epoch"), "n": values.get("n_epochs")}
     head = (tuned["epoch"] or 0) <= values.get("n_head_epochs", 0)
     scores = [
-        [model, run.measure(notebook, model, f"{HELD_OUT}: {axis}", "Spearman")]
+        [model, run.score(notebook, model, f"{HELD_OUT}: {axis}", "Spearman")]
         for notebook, model in (
             (TRANSFER, "CNN from genre"),
             (REGRESSION, "CNN"),
@@ -258,12 +259,12 @@ def submission(run: Run) -> list[Section]:
 
 def _expected(run: Run, values: dict, chosen: str) -> list[Block]:
     """The expected score, and how each known score compares with it."""
-    expected = run.measure(SUBMISSION, chosen, HELD_OUT, MEAN)
+    expected = run.score(SUBMISSION, chosen, HELD_OUT, MEAN)
     blocks: list[Block] = [Sentence("expected", {"score": expected})]
     low, high = values.get("margin", (math.nan, math.nan))
     scores = {
-        "score_of_kaggle": Measure(values.get("kaggle_score", math.nan)),
-        "score_of_stand_in": run.measure(SUBMISSION, chosen, STAND_IN, MEAN),
+        "score_of_kaggle": Score(values.get("kaggle_score", math.nan)),
+        "score_of_stand_in": run.score(SUBMISSION, chosen, STAND_IN, MEAN),
     }
     for key, score in scores.items():
         if math.isnan(score.value):

@@ -12,8 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from helpers.evaluation import Score
 from helpers.machinery.files import LabError, did_you_mean
-from tools.report.blocks import Literal, Measure, PValue, Sentence
+from tools.checks.labels import label_headings
+from tools.report.blocks import Literal, PValue, Sentence
 
 FOLDER = Path(__file__).parent / "languages"
 DECIMAL_COMMA = ("el",)
@@ -58,8 +60,9 @@ class Words:
         return self._data["chapters"][name]
 
     def heading(self, name: str) -> str:
-        """The heading of a section, by its label or name."""
-        return self._data["headings"][name]
+        """The heading of a section, by its label or name; in English, that of the notebook."""
+        own = self._data["headings"]
+        return own[name] if name in own else label_headings()[name]
 
     def figure(self, notebook: str, name: str) -> str:
         """The caption of a figure."""
@@ -91,8 +94,8 @@ class Words:
             return self.number(value, "d")
         if isinstance(value, float):
             return self.number(value, f".{digits}f")
-        if isinstance(value, Measure):
-            return self.measure(value, digits)
+        if isinstance(value, Score):
+            return self.score(value, digits)
         if isinstance(value, Literal):
             return escaped(value.text)
         return self.term(str(value))
@@ -106,16 +109,16 @@ class Words:
             text = text.translate(str.maketrans(".,", ",."))
         return text.replace("-", "\N{MINUS SIGN}")
 
-    def measure(self, measure: Measure, digits: int = 3) -> str:
+    def score(self, score: Score, digits: int = 3) -> str:
         """A metric with its interval, or why it is undefined."""
         form = f".{digits}f"
-        value = self.number(measure.value, form)
-        if math.isnan(measure.value):
-            return f"{value} ({self.term(measure.reason)})" if measure.reason else value
-        if math.isnan(measure.low):
+        value = self.number(score.value, form)
+        if math.isnan(score.value):
+            return f"{value} ({self.term(score.reason)})" if score.reason else value
+        if math.isnan(score.low):
             return value
         between = "; " if self.language in DECIMAL_COMMA else ", "
-        ends = between.join(self.number(end, form) for end in (measure.low, measure.high))
+        ends = between.join(self.number(end, form) for end in (score.low, score.high))
         return f"{value} \\[{ends}\\]"
 
     def p_value(self, p: PValue) -> str:

@@ -29,20 +29,24 @@ examples:
 
 Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
 results.csv, summary.json, the executed notebooks, figures and checkpoints.
-exit codes: 0 all done, 1 a notebook failed, 2 wrong use, 130 interrupted
+exit codes: 0 all done; 1 a notebook failed, check-data found a problem, hand-in refused, or bench
+missed a requirement; 2 wrong use; 130 interrupted
 """
+# What ./run_all.sh starts in place of a run.
+COMMANDS = ("lab", "check-data", "report", "hand-in", "kaggle-push", "submit", "bench")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="./run_all.sh",
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
-        "       ./run_all.sh check-data | report | hand-in | kaggle-push | submit | bench [--help]",
+        f"       ./run_all.sh {' | '.join(COMMANDS[1:])} [--help]",
         description="Run the notebooks of the lab and show what came out.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.also_known = COMMANDS
     add = parser.add_argument
     add(
         "--data",
