@@ -44,7 +44,7 @@ from helpers.folders import (
 )  # fmt: skip
 from helpers.machinery.arrays import N_ROWS
 from helpers.machinery.files import LabError, demo_data, require_space, write_atomically
-from helpers.machinery.process import headless, report_progress
+from helpers.machinery.process import headless, report_progress, usable_cores
 
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
 
@@ -265,7 +265,7 @@ def build_demo(
     _prepare(folder, identity)
     missing = [clip for clip in clips if not _is_made(clip, folder)]
     require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
-    processes = min(processes or _usable_cores(), max(len(missing), 1))
+    processes = min(processes or min(usable_cores(), MAX_PROCESSES), max(len(missing), 1))
     with _shown(progress, len(clips)) as report:
         report(len(clips) - len(missing))
         # closed at once when an interrupt or an error ends the loop, and its processes with it
@@ -333,12 +333,6 @@ def _read_json(path: Path) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _usable_cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(cores, MAX_PROCESSES)
 
 
 @contextmanager

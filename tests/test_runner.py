@@ -259,7 +259,7 @@ def test_what_most_others_wait_for_begins_first(home: Path) -> None:
 def test_jobs_auto_looks_at_cores_memory_and_device(
     small: SmallLab, monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, device: str, jobs: int
 ) -> None:
-    monkeypatch.setattr(plans, "cores_available", lambda: cores)
+    monkeypatch.setattr(plans, "usable_cores", lambda: cores)
     monkeypatch.setattr(plans, "memory_available", lambda: gib * 2**30)
     monkeypatch.setattr(plans, "resolved_device", lambda _: device)
     assert make_plan(small.lab, **small.options).jobs == jobs

@@ -94,6 +94,12 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def usable_cores() -> int:
+    """The number of processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def headless() -> bool:
     """True when the runner executes the notebook: progress bars stay out of the outputs."""
     return os.environ.get("MUSICLAB_HEADLESS") == "1"

@@ -13,11 +13,11 @@ from typing import Any
 
 from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root
-from helpers.machinery.process import pick_device
+from helpers.machinery.process import pick_device, usable_cores
 from helpers.machinery.profiles import DEMO, RUNNER, Profile, is_number
 from tools.lab.notebooks import Lab, script_contents
 from tools.lab.run_folder import Paths, read_json
-from tools.run.processes import cores_available, memory_available, threads_available
+from tools.run.processes import memory_available, threads_available
 
 KAGGLE = "kaggle"
 GPU_PROFILE = "full"
@@ -276,7 +276,7 @@ def _number_of_jobs(jobs: str, device: str) -> int:
         return int(jobs)
     if jobs != "auto":
         raise LabError(f"--jobs {jobs}: give a number of at least 1, or auto")
-    roomy = cores_available() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30
+    roomy = usable_cores() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30
     return 2 if roomy and resolved_device(device) == "cpu" else 1
 
 

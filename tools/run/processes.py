@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from helpers.machinery.process import usable_cores
+
 TICK_SECONDS = 0.5
 KILL_WAIT_SECONDS = 5.0
 _MIB = 2**20
@@ -125,14 +127,7 @@ def threads_available() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
-    return cores_available()
-
-
-def cores_available() -> int:
-    """The number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores()
 
 
 def memory_available() -> int:
