@@ -1,245 +1,387 @@
-"""What the kit's models reach on real music, beside references, by cross-validation over songs.
+"""How good the lab is on real music: cross-validation over songs, through the lab's own door.
 
     python -m benchmarks.real_music --data DIR [--answers FILE] [--quick] [--ablations]
 
-Takes a folder in the lab's layout. Every song is tested once in each repeat, by models that saw
-nothing of it: no scaling, no pre-training. The recipes were chosen on repeat 1; the other repeats,
-with other folds and seeds, report. Trainings are stored one by one, and the same command goes on
-after an interruption; after a change of the code, begin anew without `.cache/real_music`. `--quick`
-measures the main models on repeat 1 only. Tables and a plot go to `benchmarks/results/`, those of
-other data, folds or repeats to files of their own.
+Every labelled clip of a data folder is pooled by song. For each fold of songs a data folder in the
+lab's layout is made below `.cache/`, the notebooks run on it (`tools.run.command`), and what they
+stored is scored, beside tuned baselines and two networks of public attempts. Writes
+`docs/how_good.md` with a plot, and the tables to `benchmarks/results/`. What is up to date is not
+run again, so an interrupted run goes on with the same command.
+exit codes: 0 all requirements are met, 1 one is missed or a fold failed, 2 wrong use, 130 stopped
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
+import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any
 
-from helpers.folders import data_name, find_data
-from helpers.machinery.files import LabError, cache_dir, did_you_mean
+import pandas as pd
+import yaml
 
-if TYPE_CHECKING:
-    import pandas as pd
+from benchmarks import page, references
+from benchmarks.page import Pooled
+from benchmarks.songs import Fold, Songs, make_folds, open_songs, write_fold
+from helpers import baselines, datasets, training
+from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK, clip_id, data_name, find_data
+from helpers.machinery.files import LabError, cache_dir, write_atomically
+from helpers.machinery.profiles import ALL, load_profile
+from helpers.notebook.records import Record
+from tools.lab.command_line import EXIT_INTERRUPTED, EXIT_USAGE, Parser, run_command
+from tools.lab.notebooks import ROOT, Lab
+from tools.lab.run_folder import SUMMARY, read_json
+from tools.run.results import DONE, UP_TO_DATE
 
-    from benchmarks.music_clips import Collection
-    from benchmarks.music_models import KitModel
-    from benchmarks.music_runs import Model, Training
-
-RESULTS = Path(__file__).resolve().parent / "results"
-MET, NOT_MET, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-N_FOLDS, N_REPEATS = 5, 3
-REAL = "realmusic"  # the folder whose tables are called real_music without a suffix
+NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need
+BATCH_SIZE = 8  # of predictions: little memory, as notebooks follow
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
+# ---- the models --------------------------------------------------------------------------------
 
-    def error(self, message: str) -> NoReturn:
-        raise LabError(f"{message}; python -m benchmarks.real_music --help shows what there is")
+
+@dataclass(frozen=True)
+class FoldRun:
+    """A fold after the lab has run on it: its data, what the notebooks stored, who finished."""
+
+    fold: Fold
+    data: Path
+    record: Record
+    finished: frozenset[str]
+    ids: dict[str, list[str]]  # the tested clips of GENRE and MULTITASK
+
+
+# A model's task (its folder), the notebooks it takes, and its predictions for the tested clips: a
+# table by clip id, with the column class or the three axes.
+Model = tuple[str, tuple[str, ...], Callable[[FoldRun], pd.DataFrame]]
+
+
+def _classifier(notebook: str, name: str) -> Model:
+    """A classifier whose test predictions a notebook stored."""
+    return GENRE, (notebook,), partial(_stored_classes, notebook, name)
+
+
+def _stored_classes(notebook: str, name: str, run: FoldRun) -> pd.DataFrame:
+    ids = run.ids[GENRE]
+    values = run.record.load_predictions(notebook, f"test_{name}", ids, ["class"])
+    return pd.DataFrame(values, index=ids, columns=["class"])
+
+
+def _chosen_lstm(run: FoldRun) -> pd.DataFrame:
+    """The LSTM that notebook 05 chose on validation; another one in each fold."""
+    name = run.record.load_value("05_lstm", "best_lstm")["name"]
+    return _stored_classes("06_metrics", name, run)
+
+
+def from_checkpoint(run: FoldRun, notebook: str, name: str, folder: str) -> pd.DataFrame:
+    """A stored network's outputs for the tested clips: a column per class or axis."""
+    checkpoint = run.record.load_checkpoint(notebook, name)
+    clips = datasets.SpectrogramDataset(
+        run.data / folder, "test", checkpoint.feature, scaler=checkpoint.scaler
+    )
+    outputs = training.predict(checkpoint.model, datasets.make_loader(clips, BATCH_SIZE))
+    names = checkpoint.axes or checkpoint.classes
+    return pd.DataFrame(outputs.reshape(len(clips), -1), index=clips.ids, columns=names)
+
+
+def _lstms(run: FoldRun) -> pd.DataFrame:
+    return _per_axis(run, "lstm", run.record.load_value("08_regression", "lstm_folder"))
+
+
+def _cnns(run: FoldRun) -> pd.DataFrame:
+    return _per_axis(run, "cnn", MULTITASK)
+
+
+def _per_axis(run: FoldRun, kind: str, folder: str) -> pd.DataFrame:
+    """The three networks of step 8."""
+    names = [f"{kind}_{axis}" for axis in AXES]
+    return pd.concat([from_checkpoint(run, "08_regression", n, folder) for n in names], axis=1)
+
+
+def _transfer(run: FoldRun) -> pd.DataFrame:
+    """The CNNs of step 8, the axis of step 9 replaced by the one that began from genre."""
+    axis = run.record.load_value("09_transfer", "axis")
+    moved = from_checkpoint(run, "09_transfer", f"transfer_{axis}", MULTITASK)
+    return _cnns(run).assign(**{axis: moved[axis]})
+
+
+def _multitask(run: FoldRun) -> pd.DataFrame:
+    return from_checkpoint(run, "10_multitask", "multitask", MULTITASK)[list(AXES)]
+
+
+def _lab_svr(run: FoldRun) -> pd.DataFrame:
+    """The SVR of step 8: fixed settings, on the train part of the lab's split."""
+    parts = run.record.load_table("08_regression", "affect_split")
+    train = datasets.affect_splits(run.data / MULTITASK, "mel", AXES, parts).train
+    test = datasets.SpectrogramDataset(run.data / MULTITASK, "test", "mel")
+    statistics = [baselines.band_statistics(clips) for clips in (train, test)]
+    labels = datasets.labels_of(train).numpy()
+    values = baselines.svr_predictions(statistics[0], labels, statistics[1])
+    return pd.DataFrame(values, index=test.ids, columns=list(AXES))
+
+
+def _ensemble(run: FoldRun) -> pd.DataFrame:
+    """A candidate of notebook 11: half of it the mean of the CNNs, half the SVR."""
+    return (_multitask(run) + _transfer(run) + _cnns(run)) / 6 + _lab_svr(run) / 2
+
+
+def _submission(run: FoldRun) -> pd.DataFrame:
+    """What notebook 11 wrote for Kaggle."""
+    path = run.record.find("11_kaggle_submission", "solution.txt")
+    table = pd.read_csv(path)
+    table.index = pd.Index([clip_id(str(name)) for name in table.iloc[:, 0]])
+    return table.iloc[:, 1:].set_axis(list(AXES), axis=1)
+
+
+MODELS: dict[str, Model] = {
+    "LSTM, full clips": _classifier("06_metrics", "lstm_mel_full"),
+    "LSTM, beats": _classifier("06_metrics", "lstm_mel_beat"),
+    "LSTM, full clips, chroma": _classifier("06_metrics", "lstm_chroma_full"),
+    "LSTM, beats, chroma": _classifier("06_metrics", "lstm_chroma_beat"),
+    "LSTM, full clips, both": _classifier("06_metrics", "lstm_fused_full"),
+    "LSTM, beats, both": _classifier("06_metrics", "lstm_fused_beat"),
+    "LSTM that validation chose": (GENRE, ("05_lstm", "06_metrics"), _chosen_lstm),
+    "CNN, train part": _classifier("07_cnn", "cnn_mel_best"),
+    "CNN": _classifier("07_cnn", "cnn_mel_refit"),
+    "LSTMs, one per axis": (MULTITASK, ("08_regression",), _lstms),
+    "CNNs, one per axis": (MULTITASK, ("08_regression",), _cnns),
+    "transfer CNN": (MULTITASK, ("08_regression", "09_transfer"), _transfer),
+    "multitask CNN": (MULTITASK, ("10_multitask",), _multitask),
+    "ensemble with SVR": (
+        MULTITASK, ("08_regression", "09_transfer", "10_multitask"), _ensemble
+    ),
+    "what 11 submits": (MULTITASK, ("11_kaggle_submission",), _submission),
+}
+
+# Ablation -> the notebook it changes, and how; measured on repeat 1.
+ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no mixup": ("05_lstm", {"mixup": 0.0}),
+    "no cepstrum": ("05_lstm", {"cepstrum": False}),
+    "last step": ("05_lstm", {"pooling": "last"}),
+    "every frame a step": ("05_lstm", {"stack": 1}),
+    "no masks": ("07_cnn", {"max_masked_bands": 0}),
+    "short windows": ("07_cnn", {"crop_frames": 128}),
+    "long windows": ("07_cnn", {"crop_frames": 512}),
+}
+# The models that an ablation of a notebook is read from: name, checkpoint, folder.
+ABLATED = {
+    "05_lstm": (("LSTM, beats", "lstm_mel_beat", GENRE_BEAT),
+                ("LSTM, full clips", "lstm_mel_full", GENRE)),
+    "07_cnn": (("CNN", "cnn_mel_refit", GENRE),),
+}  # fmt: skip
+# Notebook 07 needs 05, whose networks are not looked at then.
+SHORT_05 = {"epochs": 1, "overfit_epochs": 1, "hidden_size": 8, "n_seeds": 1}
+
+
+# ---- one fold ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Bench:
+    """One benchmark: its songs, profile and folder, and what has been predicted and has failed."""
+
+    songs: Songs
+    profile: str
+    home: Path
+    pooled: Pooled = field(default_factory=dict)  # (folder, model) -> repeat -> tables of its folds
+    ablated: Pooled = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def run(self, fold: Fold, only: Sequence[str], name: str, changes: dict[str, Any]) -> FoldRun:
+        """Run notebooks on a fold, and note what failed."""
+        data, run = self.home / "folds" / fold.name, self.home / "runs" / name
+        write_fold(self.songs, fold, data)
+        profile = self._write_profile(name, {ALL: {"seed": fold.repeat}, **changes})
+        (run / SUMMARY).unlink(missing_ok=True)  # what it said of an earlier run
+        code = run_lab(["--data", str(data), "--name", name, "--profile", str(profile),
+                        "--only", *only])  # fmt: skip
+        states = _states(run, code, name)
+        finished = {n for n, state in states.items() if state in (DONE, UP_TO_DATE)}
+        self.failures += [f"{name}: notebook {notebook} {state}"
+                          for notebook, state in states.items() if notebook not in finished]
+        record = Record("benchmark", data, fold.repeat, run / "records" / "benchmark")
+        ids = {folder: self.songs.tested(folder, fold.songs) for folder in (GENRE, MULTITASK)}
+        return FoldRun(fold, data, record, frozenset(finished), ids)
+
+    def _write_profile(self, name: str, changes: dict[str, dict[str, Any]]) -> Path:
+        """The chosen profile with some parameters changed, as a file for the runner."""
+        sections = {key: dict(own) for key, own in load_profile(self.profile).sections.items()}
+        for section, own in changes.items():
+            sections[section] = sections.get(section, {}) | own
+        path = self.home / "folds" / f"{name}.yaml"
+        write_atomically(path, yaml.safe_dump(sections))
+        return path
+
+    def measure(self, fold: Fold) -> None:
+        """The lab and the references on one fold."""
+        run = self.run(fold, NOTEBOOKS, f"real-music-{fold.name}", {})
+        self._add_references(run)
+        for name, (task, needs, predict) in MODELS.items():
+            if run.finished.issuperset(needs):
+                self._add(self.pooled, task, name, run, partial(predict, run))
+        self._forget_packed()
+
+    def ablate(self, fold: Fold) -> None:
+        """All ablations on one fold."""
+        for title, (notebook, change) in ABLATIONS.items():
+            name = f"real-music-{fold.name}-{title.replace(' ', '-')}"
+            changes = {"05_lstm": SHORT_05} if notebook != "05_lstm" else {}
+            run = self.run(fold, [notebook], name, changes | {notebook: change})
+            for model, checkpoint, folder in ABLATED[notebook] if notebook in run.finished else ():
+                self._add(self.ablated, GENRE, f"{model}: {title}", run,
+                          partial(_classes, run, notebook, checkpoint, folder))  # fmt: skip
+        self._forget_packed()
+
+    def _add(self, pooled: Pooled, task: str, name: str, run: FoldRun,
+             predict: Callable[[], pd.DataFrame]) -> None:  # fmt: skip
+        """Put a model's predictions for a fold to the others; a mistake costs only this one."""
+        try:
+            table = predict().reindex(run.ids[task])
+        except LabError as error:
+            self._note(run.fold, name, str(error))
+            return
+        pooled.setdefault((task, name), {}).setdefault(run.fold.repeat, []).append(table)
+
+    def _note(self, fold: Fold, name: str, reason: str) -> None:
+        """Remember a failure for the page, which names no folder of this machine."""
+        short = reason.replace(f"{self.home}/", "").replace(str(self.songs.data), "DIR")
+        self.failures.append(f"{fold.name}: {name}: {short}")
+
+    def _add_references(self, run: FoldRun) -> None:
+        """The references' predictions, from the disk where this code has made them before."""
+        code = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
+        folder, fold = self.home / "references" / code / run.fold.name, run.fold
+        names = [name for name in references.REFERENCES
+                 if fold.repeat <= references.REPEATS.get(name, fold.repeat)]  # fmt: skip
+        missing = [name for name in names if not (folder / f"{name}.csv").is_file()]
+        reasons: dict[str, str] = {}
+        if missing:
+            reasons = in_own_process(references.store, missing, run.data, fold.repeat, folder)
+        for name, reason in reasons.items():
+            self._note(fold, name, reason)
+        for name in [name for name in names if name not in reasons]:
+            task = MULTITASK if references.REFERENCES[name][0] == MULTITASK else GENRE
+            self._add(self.pooled, task, name, run, partial(_stored, folder / f"{name}.csv"))
+
+    def _forget_packed(self) -> None:
+        """Packed clips of a fold are made in seconds, and those of all folds take gigabytes."""
+        shutil.rmtree(cache_dir() / "packed", ignore_errors=True)
+
+
+def _stored(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype={"id": str}).set_index("id")
+
+
+def _classes(run: FoldRun, notebook: str, name: str, folder: str) -> pd.DataFrame:
+    """The class numbers that a stored classifier gives to the tested clips."""
+    outputs = from_checkpoint(run, notebook, name, folder)
+    numbers = outputs.to_numpy().argmax(1).astype(float)
+    return pd.DataFrame({"class": numbers}, index=outputs.index)
+
+
+def run_lab(arguments: Sequence[str]) -> int:
+    """Run notebooks in a process of its own, with this one's settings; return the exit code."""
+    command = [sys.executable, "-m", "tools.run.command", *arguments]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:  # Ctrl-C has reached the runner, too, which stops its notebooks; a kill has not
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+            raise
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns in a fresh process, which gives its memory back when it ends."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            raise LabError(
+                "the references' process was killed (too little memory?); the same command goes on"
+            ) from None
+
+
+def _states(run: Path, code: int, name: str) -> dict[str, str]:
+    """How each notebook of a run fared. Raises LabError where the runner refused to begin."""
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    if code == EXIT_USAGE:
+        raise LabError(f"run {name}: the runner refused it, see its line above")
+    rows = read_json(run / SUMMARY).get("notebooks", [])
+    if not rows:  # it was killed, or broke down
+        return {"01 to 11": f"not run, exit code {code}; the same command tries again"}
+    return {row["notebook"]: row["status"] for row in rows}
+
+
+# ---- command line ------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code."""
+    options = _parser().parse_args(list(arguments))
+    began = datetime.now(UTC)
+    data = find_data(options.data).resolve()
+    songs = open_songs(data, options.answers)
+    n_repeats = 1 if options.quick else options.repeats
+    if n_repeats < 1:
+        raise LabError(f"--repeats {n_repeats}: give 1 or more")
+    folds = [fold for number in range(1, n_repeats + 1)
+             for fold in make_folds(songs, options.folds, number)]  # fmt: skip
+    profile = load_profile(options.profile).name
+    key = f"{data_name(data)}-{profile}-{options.folds}-{songs.digest}"
+    bench = Bench(songs, options.profile, cache_dir() / "real_music" / key)
+    # The lab's runs and packed clips lie there, too: `runs/latest` stays the user's own.
+    os.environ["MUSICLAB_HOME"] = str(bench.home)
+    for number, fold in enumerate(folds, start=1):
+        print(f"fold {fold.name}, {number} of {len(folds)}", flush=True)
+        bench.measure(fold)
+        if options.ablations and fold.repeat == 1:
+            bench.ablate(fold)
+    about = page.About(
+        began=began, command=_command(options), profile=profile, data=data_name(data),
+        n_folds=options.folds, n_repeats=n_repeats, songs=songs, failures=bench.failures,
+    )  # fmt: skip
+    return page.write(about, bench.pooled, bench.ablated, options.out)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command for the page, without this machine's folders."""
+    words = ["python -m benchmarks.real_music --data DIR"]
+    words += ["--answers FILE"] if options.answers else []
+    words += [f"--{name}" for name in ("quick", "ablations") if getattr(options, name)]
+    return " ".join([*words, f"--profile {Path(options.profile).name}"])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m benchmarks.real_music",
-        description=__doc__,
+    parser = Parser(
+        prog="python -m benchmarks.real_music", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    )  # fmt: skip
     add = parser.add_argument
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
-    add("--answers", type=Path, metavar="FILE", help="labels of the multitask test clips")
-    add("--quick", action="store_true", help="repeat 1 of the main models: under an hour")
-    add("--only", metavar="MODEL", nargs="+", action="extend", default=[],
-        help="only these models; the table is printed, not written")  # fmt: skip
-    add("--ablations", action="store_true", help="the recipes with one thing changed, repeat 1")
-    add("--repeats", type=_positive, default=N_REPEATS, metavar="N")
-    add("--folds", type=_positive, default=N_FOLDS, metavar="N", help="2 or more")
-    add("--output", type=Path, metavar="DIR",
-        help="for tables and predictions (default: benchmarks/results and the cache)")  # fmt: skip
-    add("--list", action="store_true", help="show the models that --only knows")
-    add("--markdown", action="store_true", help="print the stored tables as Markdown, and end")
+    add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")
+    add("--quick", action="store_true", help="repeat 1 only")
+    add("--ablations", action="store_true", help="notebooks 05 and 07 with one thing changed")
+    add("--profile", default="demo", metavar="NAME", help="sizes and epochs (default: demo)")
+    add("--repeats", type=int, default=3, metavar="N", help="default: 3")
+    add("--folds", type=int, default=5, metavar="N", help="default: 5")
+    add("--out", type=Path, metavar="DIR",
+        help="for page, plot and tables (default: docs and benchmarks/results)")  # fmt: skip
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    if not sys.stderr.isatty():
-        os.environ.setdefault("MUSICLAB_HEADLESS", "1")  # no progress bars in a file
-    try:
-        return _run(_parser().parse_args(sys.argv[1:] if argv is None else list(argv)))
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        print("interrupted; every finished training is stored: run the same command again for "
-              "the rest", file=sys.stderr)  # fmt: skip
-        return INTERRUPTED
-
-
-def _run(options: argparse.Namespace) -> int:
-    # Here, so that --help and wrong use answer before PyTorch is loaded.
-    from benchmarks.music_clips import open_collection
-    from benchmarks.music_models import all_models
-    from benchmarks.music_report import as_markdown, read_tables, write_tables
-    from benchmarks.music_runs import run_plan
-
-    models = pick_models(all_models(), options.only, options.quick)
-    if options.folds < 2:
-        raise LabError("--folds 1: what is tested must not be trained on; give 2 or more")
-    if options.list:
-        print("\n".join(f"{model.name:20} {model.title}" for model in models))
-        return MET
-    output, n_repeats = options.output or RESULTS, 1 if options.quick else options.repeats
-    if options.markdown:
-        name = REAL if options.data == "auto" else data_name(find_data(options.data))
-        print(as_markdown(read_tables(output, stem_of(name, options.folds, n_repeats))), end="")
-        return MET
-    data = find_data(options.data)
-    collection = open_collection(data, options.answers)
-    folder = options.output / "predictions" if options.output else cache_dir() / "real_music"
-    main_plan, extra_plan, extras = make_plans(
-        models, collection, folder, options.folds, n_repeats, options.ablations
-    )
-    problems = run_plan([*main_plan, *extra_plan], collection, folder, _say)
-    tables = make_tables(models, extras, main_plan, extra_plan, collection, options.folds)
-    written: list[Path] = []
-    if options.output or not options.only:
-        stem = stem_of(data_name(data), options.folds, n_repeats)
-        written = write_tables(tables, output, stem)
-    print(as_markdown(tables), end="")
-    for path in written:
-        _say(f"written: {path}")
-    return _verdict(tables, problems)
-
-
-def pick_models(models: Sequence[Model], words: Sequence[str], quick: bool) -> list[Model]:
-    """The models named by `words`, or those of the quick table, or all; in the table's order.
-
-    Raises LabError for a name that no model has.
-    """
-    from benchmarks.music_models import QUICK
-
-    names = [model.name for model in models]
-    for word in words:
-        if word not in names:
-            raise LabError(
-                f"--only {word}: no such model{did_you_mean(word, names)}; known: "
-                f"{', '.join(names)}"
-            )
-    wanted = words or (QUICK if quick else names)
-    return [model for model in models if model.name in wanted]
-
-
-def stem_of(name: str, n_folds: int = N_FOLDS, n_repeats: int = N_REPEATS) -> str:
-    """The begin of the tables' file names, which tells other data and other protocols apart."""
-    parts = ["real_music"] if name == REAL else ["real_music", name]
-    if (n_folds, n_repeats) != (N_FOLDS, N_REPEATS):
-        parts.append(f"{n_folds}x{n_repeats}")
-    return "-".join(parts)
-
-
-def make_plans(
-    models: Sequence[Model],
-    collection: Collection,
-    folder: Path,
-    n_folds: int,
-    n_repeats: int,
-    with_ablations: bool,
-) -> tuple[list[Training], list[Training], list[KitModel]]:
-    """The trainings of the models, those of their ablations (repeat 1), and the ablations.
-
-    Says what the folder lacks, and leaves out the models that need it.
-    """
-    from benchmarks.music_clips import make_folds, rare_classes, strata_of
-    from benchmarks.music_models import ablations, as_model
-    from benchmarks.music_runs import make_plan
-
-    strata = strata_of(collection)
-    for line in [*collection.lacks, *rare_classes(strata, n_folds)]:
-        _say(line)
-    possible = [
-        model for model in models if all((task, model.form) in collection.clips
-                                         for task in model.tasks)
-    ]  # fmt: skip
-    folds = [make_folds(strata, n_folds, repeat) for repeat in range(1, n_repeats + 1)]
-    names = [model.name for model in possible]
-    extras = [one for one in ablations() if one.changes in names] if with_ablations else []
-    plan = make_plan(possible, [fold for repeat in folds for fold in repeat], collection, folder)
-    extra = make_plan([as_model(one) for one in extras], folds[0], collection, folder)
-    return plan, extra, extras
-
-
-def make_tables(
-    models: Sequence[Model],
-    extras: Sequence[KitModel],
-    main_plan: Sequence[Training],
-    extra_plan: Sequence[Training],
-    collection: Collection,
-    n_folds: int,
-) -> dict[str, pd.DataFrame]:
-    """The tables by the end of their file names: scores, comparisons, ablations."""
-    from benchmarks.music_models import COMPARISONS, ENSEMBLES, ablation_rows, as_model
-    from benchmarks.music_table import Results, ablation_table, comparison_table, score_table
-
-    results = Results(main_plan, collection, models, ENSEMBLES)
-    everything = [*models, *(as_model(one) for one in extras)]
-    trials = Results([*main_plan, *extra_plan], collection, everything)
-    scores = score_table(results)
-    scores["protocol"] = _protocol(collection, n_folds)
-    return {
-        "": scores,
-        "_comparisons": comparison_table(results, COMPARISONS),
-        "_ablations": ablation_table(trials, ablation_rows(extras)),
-    }
-
-
-def _protocol(collection: Collection, n_folds: int) -> str:
-    """How the figures were made, in a line."""
-    import torch
-
-    from benchmarks.speed_table import this_machine
-    from helpers.machinery.process import has_native_bfloat16
-
-    arithmetic = "bfloat16" if has_native_bfloat16(torch.device("cpu")) else "float32"
-    return (
-        f"{n_folds} folds of songs, stratified by genre; repeat r has seed r - 1 for folds and "
-        "models; 95 % intervals: bootstrap over songs; all networks train in "
-        f"{arithmetic} and predict in float32; s per training: processor seconds; "
-        f"data {collection.fingerprint}; {this_machine('cpu', 'CPU').text()}"
-    )
-
-
-def _verdict(tables: dict[str, pd.DataFrame], problems: Sequence[str]) -> int:
-    """Say what was not reached and what broke down; the exit code."""
-    comparisons = tables["_comparisons"]
-    missed = comparisons[comparisons["reached"] == "no"] if len(comparisons) else comparisons
-    for row in missed.itertuples():
-        _say(f"not reached: {row.first} - {row.second}, {row.required}")
-    for problem in problems:
-        _say(f"broke down: {problem}")
-    return NOT_MET if len(missed) or problems else MET
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    """Let a polite kill end as cleanly as Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(main())
+    sys.exit(run_command(main))

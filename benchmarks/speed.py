@@ -1,213 +1,697 @@
-"""How fast the kit is: each thing it does against the straightforward way, in one run.
+"""How fast the kit is: eight claims, each against the straightforward way, in one run.
 
-    python -m benchmarks.speed [--quick] [--device auto|cpu|cuda] [--only ROW ...] [--audio DIR]
+    ./run_all.sh bench [--quick] [--only NAME ...] [--audio DIR] [--whole-lab]
 
-The straightforward way is PyTorch and librosa as their manuals show them; it stands beside what the
-kit does in the files `speed_*.py`. Both get the same inputs and run in turns, each in a process of
-its own with its own settings, and what they compute is compared. The table goes to the screen and,
-with a plot, to `benchmarks/results/` (with `--only`, to the screen alone). The exit code is 1 if
+The straightforward way is PyTorch and librosa as their manuals show them. Both sides of a claim do
+the same with the same inputs, which is looked at, and take turns, kit, plain, kit, plain, ..., each
+time in a new process, so that neither works with the other's memory, caches or settings. Without
+--only this writes `docs/how_fast.md`, its plot, and `benchmarks/results/speed.csv`. Exit code 1:
 something required was not met.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
+import csv
+import gc
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NamedTuple
 
-from benchmarks.speed_measure import ROOT, Context, Group, scratch_folder
-from benchmarks.speed_table import (
-    NO,
-    Machine,
-    Row,
-    file_stem,
-    markdown_table,
-    not_measured,
-    print_rows,
-    this_machine,
-    write_results,
-)
-from helpers.machinery.files import LabError, did_you_mean
-from helpers.machinery.process import pick_device
-from tools.lab.command_line import Parser
+if os.environ.get("MUSICLAB_KEEP_MEMORY") != "0":
+    # OpenMP reads its settings when PyTorch is imported. The plain side imports PyTorch first
+    # and so has PyTorch's own; every other process has the kit's.
+    import helpers  # noqa: F401
 
-if TYPE_CHECKING:
-    from rich.console import Console
+import numpy as np
+import psutil
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
+from torch.utils.data import DataLoader
 
-RESULTS = ROOT / "benchmarks" / "results"
-MET, NOT_MET, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-PLAIN_WIDTH = 200
-DISK_GIB = {"quick": 6, "full": 14}
-MEMORY_GIB = 6
+from demo_music.build import ONE_THREAD, plan_clips
+from helpers import datasets, features, models, training
+from helpers.folders import GENRE
+from helpers.machinery import files, process
+from helpers.machinery.arrays import N_MELS, N_ROWS
+from helpers.machinery.files import LabError
+from tools.lab.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, TABLE = ROOT / "docs" / "how_fast.md", ROOT / "benchmarks" / "results" / "speed.csv"
+CPU = torch.device("cpu")
+NATIVE_BFLOAT16 = process.has_native_bfloat16(CPU)
+BATCH_SIZE, HIDDEN_SIZE, N_CLASSES, CHANNELS = 32, 128, 10, (16, 32, 64, 128)
+FRAMES = {"full": (1291, 1293), "beats": (26, 107), "window": (256, 256)}  # fewest, most of a clip
+# The lab has 2,305 clips for training, as float64; the demo set has 288.
+FOLDERS = {"full": (2000, "float64"), "beats": (288, "float16")}
+WHOLE_LAB, LAB_TITLE = "whole-lab", "the whole lab on the demo set, the first time"
+say = partial(print, flush=True)
+
+Arrays = dict[str, np.ndarray]
+Answer = dict[str, list[float]]  # by unit: seconds of each run, and MiB
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x [B, T, F], y [B], lengths [B]
 
 
-def all_groups() -> list[Group]:
-    """Everything that can be measured, in the order of the table."""
-    # Here, so that --help and wrong use answer before PyTorch is loaded.
-    from benchmarks import speed_audio, speed_cuda, speed_data, speed_lab, speed_models
+class Side(NamedTuple):
+    """One way to do something, ready to start. `run` is timed, everything else is not."""
 
-    modules = (speed_models, speed_data, speed_audio, speed_lab, speed_cuda)
-    return [group for module in modules for group in module.GROUPS]
+    run: Callable[[int], Any]  # given the number of the run
+    results: Callable[[list[Any]], Arrays]  # what is compared, out of what the runs returned
+    before: Callable[[], object] = lambda: None  # ahead of each run
+    warm_up: Callable[[], object] | None = None  # what happens only once (default: a run)
+    n_runs: int = 0  # 0: as many as are asked for
 
 
-def pick_groups(groups: Sequence[Group], words: Sequence[str]) -> list[Group]:
-    """The groups named by `words`, in the order of the table; all of them without any.
+# ---- training steps ----------------------------------------------------------------------------
 
-    A word is a group's name or its beginning up to a hyphen (`lstm`, `open`). Raises LabError for
-    a word that fits none.
+
+class PackedLSTM(nn.Module):
+    """An LSTM classifier for sequences of unequal length, as PyTorch's documentation has it."""
+
+    def __init__(self, directions: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(N_MELS, HIDDEN_SIZE, batch_first=True, bidirectional=directions == 2)
+        self.head = nn.Linear(directions * HIDDEN_SIZE, N_CLASSES)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> scores [B, classes], from the mean over real frames."""
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        return self.head(outputs.sum(1) / lengths[:, None])
+
+
+def plain_cnn() -> nn.Sequential:
+    """Convolution, batch norm, ReLU and max pooling, four times: [B, 1, 128, T] -> [B, classes]."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((1, *CHANNELS)):
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+    n_bands = N_MELS // 2 ** len(CHANNELS)
+    layers += [nn.AdaptiveAvgPool2d((n_bands, 1)), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(CHANNELS[-1] * n_bands, N_CLASSES))
+
+
+class Step:
+    """Forward, loss, backward and Adam on one batch, always from the weights of `like`.
+
+    The kit's model has the plain one's weights in the same order. A `kit` step is that of
+    `helpers.training.train`: in its threads and, if wanted, in bfloat16.
     """
-    names = [group.name for group in groups]
-    for word in words:
-        if not any(_fits(name, word) for name in names):
-            known = sorted({*names, *(name.partition("-")[0] for name in names)})
-            raise LabError(
-                f"--only {word}: no such row{did_you_mean(word, known)}; known: {', '.join(names)}"
-            )
-    return [g for g in groups if not words or any(_fits(g.name, word) for word in words)]
+
+    def __init__(
+        self, model: nn.Module, like: nn.Module, batch: Sequence[torch.Tensor], kit: bool
+    ) -> None:
+        self.model, self.batch, self.kit, self.bfloat16 = model, batch, kit, False
+        weights = (weight.clone() for weight in like.state_dict().values())
+        self.start = dict(zip(model.state_dict(), weights, strict=True))
+
+    def reset(self) -> None:
+        """Begin with the first weights again."""
+        self.model.load_state_dict(self.start)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def run(self, number: int = 0) -> torch.Tensor:
+        """One step; the outputs [B, classes]."""
+        x, y, *lengths = self.batch
+        with process.threads_for(self.model, CPU) if self.kit else nullcontext():
+            self.optimizer.zero_grad()
+            with process.autocast(CPU) if self.bfloat16 else nullcontext():
+                outputs = self.model(x, *lengths)
+            nn.functional.cross_entropy(outputs.to(x.dtype), y).backward()
+            self.optimizer.step()
+        return outputs.detach()
+
+    def results(self, outputs: Sequence[torch.Tensor]) -> Arrays:
+        """Outputs and gradients of the last run."""
+        gradients = [parameter.grad for parameter in self.model.parameters()]
+        arrays = {f"gradient {number}": part for number, part in enumerate(gradients)}
+        return {n: a.double().numpy() for n, a in (arrays | {"outputs": outputs[-1]}).items()}
+
+    def exact_results(self, outputs: Sequence[torch.Tensor]) -> Arrays:
+        """Outputs in float32; gradients of a few clips in float64.
+
+        In float32, roundings decide which of two near values a max pooling takes.
+        """
+        self.bfloat16 = False
+        self.reset()
+        in_float32 = self.run().double().numpy()
+        self.model.double()
+        x, *others = (part[:4] for part in self.batch)
+        self.batch = x.double(), *others
+        self.reset()
+        return self.results([self.run()]) | {"outputs": in_float32}
 
 
-def _fits(name: str, word: str) -> bool:
-    return name == word or name.startswith(f"{word}-")
+def make_batch(kind: str, n_clips: int) -> Batch:
+    """Random clips x [B, T, 128] padded with 0, their classes [B] and lengths [B]."""
+    rng, (shortest, longest) = np.random.default_rng(0), FRAMES[kind]
+    lengths = rng.integers(shortest, longest + 1, n_clips)
+    lengths[:2] = shortest, longest
+    x = rng.standard_normal((n_clips, longest, N_MELS), dtype=np.float32)
+    x *= np.arange(longest)[:, None] < lengths[:, None, None]
+    y = rng.integers(0, N_CLASSES, n_clips)
+    return torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(lengths)
 
 
-def measure(groups: Sequence[Group], context: Context) -> tuple[list[Row], list[str]]:
-    """The rows of all groups, and the names of the groups that broke down."""
-    rows: list[Row] = []
-    failed: list[str] = []
-    for group in groups:
-        begin = time.perf_counter()
-        context.say(f"{group.name} ...")
-        try:
-            new = group.measure(context)
-        except LabError as error:
-            new = [not_measured(group.name, group.name, str(error))]
-            failed.append(group.name)
-        rows += new
-        for row in new:
-            parts = (row.ratio.text("x") if row.ratio else "", row.verdict)
-            context.say(f"  {row.title}: {'  '.join(filter(None, parts))}")
-        context.say(f"  {time.perf_counter() - begin:.0f} s")
-    return rows, failed
+def lstm(folder: Path, kit: bool, kind: str, directions: int = 2, n_clips: int = 32) -> Side:
+    """A step of the packed LSTM or of the kit's masked one, both float32."""
+    torch.manual_seed(0)
+    plain, batch = PackedLSTM(directions), make_batch(kind, n_clips)
+    backbone = models.LSTMBackbone(N_MELS, HIDDEN_SIZE, bidirectional=directions == 2, dropout=0)
+    model = models.Classifier(backbone, N_CLASSES) if kit else plain
+    step = Step(model, plain, batch, kit)
+    if kit or kind == "beats":
+        return Side(step.run, step.results, step.reset)
+    # A packed step takes over a minute: one is enough, and 50 frames of each clip to warm up.
+    short = Step(model, plain, (batch[0][:, :50], batch[1], batch[2].clamp(max=50)), kit)
+    short.reset()
+    return Side(step.run, step.results, step.reset, short.run, n_runs=1)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="./run_all.sh bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--quick", action="store_true", help="fewer repeats: under 10 minutes on two cores")
-    add("--device", default="auto", metavar="auto|cpu|cuda", help="where models are computed")
-    add("--only", metavar="ROW", nargs="+", action="extend", default=[],
-        help="only these rows, for example lstm-beat or open; nothing is written")  # fmt: skip
-    add("--audio", type=Path, metavar="DIR", help="compare the features of every file there, too")
-    add("--whole-lab", action="store_true", help="run the whole lab anew and time it")
-    add("--scratch", type=Path, metavar="DIR", help="a disk with room (default: the cache folder)")
-    add("--output", type=Path, metavar="DIR", help="where to write (default: benchmarks/results)")
-    add("--list", action="store_true", help="show the rows that --only knows")
-    add("--markdown", action="store_true", help="print the stored table as Markdown, and end")
-    return parser
+def cnn(folder: Path, kit: bool, n_clips: int = 32) -> Side:
+    """A step of the plain CNN in float32, or the kit's, in bfloat16 where the processor has it."""
+    torch.manual_seed(0)
+    plain, (x, y, lengths) = plain_cnn(), make_batch("window", n_clips)
+    model = models.Classifier(models.CNNBackbone(N_MELS, CHANNELS, dropout=0), N_CLASSES)
+    images = x.transpose(1, 2)[:, None].contiguous()
+    step = Step(model, plain, (x, y, lengths), kit) if kit else Step(plain, plain, (images, y), kit)
+    step.bfloat16 = kit and NATIVE_BFLOAT16
+    return Side(step.run, step.exact_results, step.reset)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+# ---- data --------------------------------------------------------------------------------------
+
+
+def make_folder(data: Path, kind: str, n_clips: int | None = None) -> None:
+    """The folder `data/kind/fma_genre_spectrograms` with random training clips.
+
+    A few different arrays [140, T] are written again and again: each clip is a file of its own, as
+    in the lab, and takes its own room in the page cache.
+    """
+    train = data / kind / GENRE / "train"
+    if train.exists():
+        return
+    train.mkdir(parents=True)
+    (shortest, longest), (number, dtype) = FRAMES[kind], FOLDERS[kind]
+    n_clips, rng = n_clips or number, np.random.default_rng(0)
+    n_bytes = n_clips * N_ROWS * longest * (np.dtype(dtype).itemsize + 2)  # 2: when packed
+    files.require_space(train, n_bytes, "the benchmark")
+    lengths = [shortest, longest, *rng.integers(shortest, longest + 1, 46)]
+    arrays = [(-80 * rng.random((N_ROWS, length))).astype(dtype) for length in lengths]
+    lines = ["Id\tGenre\n"]
+    for number in range(n_clips):
+        name = f"{1001 + number}.fused.full.npy"
+        np.save(train / name, arrays[number % len(arrays)])
+        lines.append(f"{name}.gz\t{('Blues', 'Folk', 'Jazz', 'Pop')[number % 4]}\n")
+    (train.parent / "train_labels.txt").write_text("".join(lines), encoding="utf-8")
+    os.sync()  # no disk is busy while a clock runs
+
+
+def read_all(folder: Path) -> list[tuple[torch.Tensor, int]]:
+    """Every clip of a folder, read into a list as is usually done: frames [T, 128], class."""
+    lines = (folder / "train_labels.txt").read_text(encoding="utf-8").splitlines()[1:]
+    names, genres = zip(*(line.split("\t") for line in lines), strict=True)
+    paths = [folder / "train" / name.removesuffix(".gz") for name in names]
+    clips = [torch.from_numpy(np.load(path)[:N_MELS].T) for path in paths]
+    classes = sorted(set(genres))
+    return [(clip, classes.index(genre)) for clip, genre in zip(clips, genres, strict=True)]
+
+
+def pad(clips: list[tuple[torch.Tensor, int]]) -> Batch:
+    """The clips as x [B, T, 128] float32 padded with 0, classes [B], lengths [B]."""
+    frames, labels = zip(*clips, strict=True)
+    x = pad_sequence([clip.float() for clip in frames], batch_first=True)
+    return x, torch.tensor(labels), torch.tensor([len(clip) for clip in frames])
+
+
+def first_batch(folder: Path, kit: bool) -> Side:
+    """Open the folder, with all that is read or looked for then, and take a first batch."""
+    import pandas  # noqa: F401 (comes with the kit's first label file; its import is not measured)
+
+    loader = datasets.make_loader if kit else partial(DataLoader, collate_fn=pad)
+    read = partial(datasets.SpectrogramDataset, split="train", feature="mel") if kit else read_all
+
+    def opened(data: str) -> tuple[Any, Any]:
+        clips = read(folder / data / GENRE)
+        return clips, next(iter(loader(clips, BATCH_SIZE, shuffle=True)))
+
+    def in_order(outcomes: list[Any]) -> Arrays:
+        batch = next(iter(loader(outcomes[-1][0], BATCH_SIZE)))
+        return {n: part.numpy() for n, part in zip(("x", "y", "lengths"), batch, strict=True)}
+
+    return Side(lambda number: opened("full"), in_order, warm_up=partial(opened, "beats"))
+
+
+def epoch(folder: Path, kit: bool) -> Side:
+    """An epoch of an LSTM of notebook 05's size through the loader, or over the same batches."""
+    dataset = datasets.SpectrogramDataset(folder / "beats" / GENRE, "train", "mel")
+    dataset.scaler = datasets.BandScaler.fit(dataset)
+    model = models.Classifier(models.LSTMBackbone(N_MELS, hidden_size=64), N_CLASSES)
+
+    def loader() -> DataLoader:  # the same batches every time
+        return datasets.make_loader(dataset, BATCH_SIZE, shuffle=True, seed=0)
+
+    held = None if kit else list(loader())
+
+    def everything(outcomes: list[Any]) -> Arrays:
+        parts = (part for batch in held or loader() for part in batch)
+        return {f"part {number}": part.numpy() for number, part in enumerate(parts)}
+
+    return Side(lambda number: training.train(model, held or loader(), epochs=1), everything)
+
+
+# ---- features of audio -------------------------------------------------------------------------
+
+
+def compose_clips(folder: Path, n_clips: int = 2) -> None:
+    """Write clips of the demo set, of different genres, as arrays of samples."""
+    from demo_music.styles import draw_factors, rate_affect
+    from demo_music.synthesis import compose_clip
+
+    (folder / "audio").mkdir(exist_ok=True)
+    of_genres = {clip.genre: clip for clip in plan_clips()}
+    for clip in list(of_genres.values())[:: len(of_genres) // n_clips][:n_clips]:
+        rng = clip.rng(0)
+        factors = draw_factors(clip.genre, rng)
+        rate_affect(factors, rng)  # as in the demo set: the raters come before the band
+        np.save(folder / "audio" / f"{clip.genre}.npy", compose_clip(factors, rng).astype("f4"))
+
+
+def decode_clips(audio: Path, folder: Path) -> None:
+    """Write the first 30 s of every audio file as samples; what cannot be used is left out."""
+    (folder / "audio").mkdir()
+    for path in sorted(audio.iterdir()) if audio.is_dir() else ():
+        if path.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3"):
+            try:
+                samples = load_audio(path)
+                features.extract(samples)  # LabError if it is too short or silent
+                np.save(folder / "audio" / f"{path.name}.npy", samples)
+            except LabError as error:
+                say(f"{path}: left out, {error}")
+    if not any((folder / "audio").iterdir()):
+        problem = "no audio file in it can be read" if audio.is_dir() else "no such folder"
+        raise LabError(f"--audio {audio}: {problem}; give a folder of wav, flac, ogg or mp3 files")
+
+
+def load_audio(path: Path) -> np.ndarray:
+    """Read the first 30 s of an audio file as mono float32 [samples] at 22,050 Hz, or LabError."""
+    import librosa
+    import soundfile
+
     try:
-        options = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
-        return _run(options)
+        with soundfile.SoundFile(path) as file:
+            rate, wanted = file.samplerate, round(features.CLIP_SECONDS * file.samplerate)
+            samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+    except (OSError, RuntimeError) as error:  # soundfile's own error is a RuntimeError
+        raise LabError(f"it cannot be decoded ({error}); convert it to wav") from error
+    return librosa.resample(samples, orig_sr=rate, target_sr=features.SAMPLE_RATE)
+
+
+def librosa_features(audio: np.ndarray) -> Arrays:
+    """Mel, chroma, beats, and both between beats, by librosa's own functions, as its manual has it.
+
+    Mono audio [samples] at 22,050 Hz -> `mel` [128, T] in dB, `chroma` [12, T], `beats` (frames),
+    `beat_mel` and `beat_chroma` with a column per stretch between beats.
+    """
+    import librosa
+
+    common: dict[str, Any] = {"sr": features.SAMPLE_RATE, "hop_length": features.HOP_LENGTH}
+    mel = librosa.feature.melspectrogram(y=audio, n_fft=features.N_FFT, n_mels=N_MELS, **common)
+    chroma = librosa.feature.chroma_cqt(y=audio, **common)
+    _, beats = librosa.beat.beat_track(y=librosa.effects.percussive(audio), **common)
+    bounds = beats if len(beats) else np.zeros(1, dtype=int)
+    beat_mel = librosa.util.sync(mel, bounds, aggregate=np.median)
+    n_frames = min(mel.shape[1], chroma.shape[1])  # the kit ends where either does
+    return {
+        "mel": librosa.power_to_db(mel, ref=np.max)[:, :n_frames],
+        "chroma": chroma[:, :n_frames],
+        "beats": beats[beats < n_frames],
+        "beat_mel": librosa.power_to_db(beat_mel, ref=np.max),
+        "beat_chroma": librosa.util.sync(chroma, bounds, aggregate=np.median),
+    }
+
+
+def kit_features(audio: np.ndarray) -> Arrays:
+    """`helpers.features.extract` under the same names."""
+    found = features.extract(audio)
+    beats = np.round(found.beat_times * features.SAMPLE_RATE / features.HOP_LENGTH).astype(int)
+    arrays = {"mel": found.full[:N_MELS], "chroma": found.full[N_MELS:], "beats": beats}
+    return arrays | {"beat_mel": found.beat[:N_MELS], "beat_chroma": found.beat[N_MELS:]}
+
+
+def extraction(folder: Path, kit: bool) -> Side:
+    """The features of every clip in `folder/audio`, one clip a run."""
+    paths = sorted((folder / "audio").glob("*.npy"))
+    clips, compute = [np.load(path) for path in paths], kit_features if kit else librosa_features
+
+    def by_clip(outcomes: list[Arrays]) -> Arrays:
+        found = zip(paths, outcomes, strict=True)
+        return {f"{path.stem} {name}": a for path, arrays in found for name, a in arrays.items()}
+
+    return Side(lambda number: compute(clips[number]), by_clip, n_runs=len(clips))
+
+
+# ---- claims and how they are measured ----------------------------------------------------------
+
+
+def differing(
+    kit: Arrays, plain: Arrays, within: Callable[[str], float], in_norm: bool = False
+) -> str:
+    """Which array differs between the sides by more than is allowed to its name, or nothing.
+
+    Differences are the largest absolute ones, or, `in_norm`, relative to the plain array's norm.
+    """
+    if kit.keys() != plain.keys():
+        return f"only one side has {min(kit.keys() ^ plain.keys())}"
+    for name, expected in plain.items():
+        if kit[name].shape != expected.shape:
+            return f"{name}: shapes {kit[name].shape} and {expected.shape}"
+        gap = np.abs(kit[name].astype(np.float64) - expected)
+        size = np.linalg.norm(gap) / np.linalg.norm(expected) if in_norm else gap.max(initial=0)
+        if not size <= within(name):  # nan is not
+            return f"{name} differs by {size:.2g}"
+    return ""
+
+
+equal_steps = partial(differing, within=lambda name: 1e-4, in_norm=True)
+# The kit keeps float16, which is exact to 0.03 dB at -80 dB.
+equal_first_batches = partial(differing, within=lambda name: 0.05 if name == "x" else 0)
+equal_epochs = partial(differing, within=lambda name: 0)
+# The same beats; mel within 0.001 dB, chroma within 0.001 of 0..1.
+equal_features = partial(differing, within=lambda name: 0 if name.endswith(" beats") else 1e-3)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is claimed, and how it is measured; `quick` and `full` are rounds, and runs in each."""
+
+    title: str
+    side: Callable[..., Side]  # given a folder of inputs, and whether it is the kit's
+    equal: Callable[[Arrays, Arrays], str]  # what differs
+    at_least: float  # plain over kit, the median
+    inputs: Callable[[Path], object] = lambda folder: None
+    quick: tuple[int, int] = (3, 5)
+    full: tuple[int, int] = (9, 9)
+    unit: str = "s"
+    practice: int = 0  # rounds before those that count
+    plain_settings: bool = True  # the plain side has PyTorch's own settings
+    one_thread: bool = False
+
+_OPEN = Claim(
+    "opening 2,000 clips, first batch, warm (plain: all files into a list)", first_batch,
+    equal_first_batches, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
+    quick=(4, 1), full=(15, 1), practice=1,
+)  # fmt: skip
+CLAIMS = {
+    "lstm-full": Claim("LSTM step, 1291-1293 frames (plain: packed)", partial(lstm, kind="full"),
+                       equal_steps, 100, quick=(1, 5), full=(1, 15)),
+    "lstm-beats": Claim("LSTM step, 26-107 beats (plain: packed)", partial(lstm, kind="beats"),
+                        equal_steps, 1, quick=(4, 10), full=(9, 20)),
+    "cnn": Claim(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)", cnn,
+                 equal_steps, 1.7 if NATIVE_BFLOAT16 else 0.95),
+    "open": _OPEN,
+    "memory": replace(_OPEN, title="memory of the same", at_least=10, unit="MiB"),
+    "epoch": Claim("epoch of the LSTM on beats (plain: same batches, already in memory)", epoch,
+                   equal_epochs, 0.95, partial(make_folder, kind="beats"), (8, 20), (20, 30),
+                   plain_settings=False),
+    "features": Claim("features of 30 s, one core (plain: librosa's functions)", extraction,
+                      equal_features, 4, compose_clips, one_thread=True),
+}  # fmt: skip
+
+
+@dataclass
+class Row:
+    """A line of the table, with all measurements; `problem` says why it has none or is not met."""
+
+    title: str
+    unit: str = "s"
+    at_least: float | None = None
+    kit: list[float] = field(default_factory=list)
+    plain: list[float] = field(default_factory=list)
+    ratio: list[float] = field(default_factory=list)  # plain over kit, run by run
+    problem: str = ""
+
+    @property
+    def met(self) -> str:
+        """`yes`, `no` with the reason, or nothing where nothing is required."""
+        if self.problem or self.at_least is None:
+            return self.problem and f"no: {self.problem}"
+        return "yes" if np.median(self.ratio) >= self.at_least else "no"
+
+
+def python(arguments: Sequence[str], home: Path, **more: str) -> str:
+    """What a new Python process prints, whose caches are in `home`; LabError if it fails.
+
+    It gets no setting of this process: importing the kit has set OpenMP's waiting here, which the
+    plain side must not inherit.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MUSICLAB_")}
+    env.pop("OMP_WAIT_POLICY", None)
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    env |= {"MUSICLAB_HOME": str(home), "PYTHONWARNINGS": "ignore", **more}
+    command = [sys.executable, "-P", "-m", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (f"{done.stdout}\n{done.stderr}".strip().splitlines() or ["too little memory?"])[-1]
+        raise LabError(f"{' '.join(arguments[:4])} ended with code {done.returncode}: {last}")
+    return done.stdout
+
+
+def take_turns(name: str, quick: bool, folder: Path) -> dict[str, list[Answer]]:
+    """What both sides answered, round by round: kit, plain, kit, plain, ..."""
+    claim = CLAIMS[name]
+    rounds, runs = claim.quick if quick else claim.full
+    kit = {"MUSICLAB_HEADLESS": "1", **(ONE_THREAD if claim.one_thread else {})}
+    plain = kit | ({"MUSICLAB_KEEP_MEMORY": "0"} if claim.plain_settings else {})
+    answers: dict[str, list[Answer]] = {"kit": [], "plain": []}
+    for _ in range(claim.practice + rounds):
+        for side, more in (("kit", kit), ("plain", plain)):
+            words = ["benchmarks.speed", "--side", name, side, str(runs), str(folder)]
+            printed = python(words, folder / "home", **more)
+            answers[side].append(json.loads(printed.splitlines()[-1]))
+    return {side: given[claim.practice :] for side, given in answers.items()}
+
+
+def work(name: str, side: str, runs: int, folder: Path) -> Answer:
+    """A side's own process: seconds of each run, and MiB by which its peak has grown.
+
+    The first process of a side also stores what is compared.
+    """
+    doing = CLAIMS[name].side(folder, kit=side == "kit")
+    doing.before()
+    (doing.warm_up or partial(doing.run, 0))()
+    gc.collect()
+    seconds, outcomes, before = [], [], psutil.Process().memory_info().rss / 2**20
+    for number in range(doing.n_runs or runs):
+        doing.before()
+        gc.collect()
+        begin = time.perf_counter()
+        outcomes.append(doing.run(number))
+        seconds.append(time.perf_counter() - begin)
+    grown = max(peak_mib() - before, 0.1)
+    if not (stored := folder / f"{name}-{side}.npz").exists():
+        np.savez(stored, **doing.results(outcomes))
+    return {"s": seconds, "MiB": [grown]}
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held.
+
+    On Linux not `getrusage`'s: there a process inherits the peak of the one that started it.
+    """
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text()
+        return int(re.findall(r"VmHWM:\s*(\d+)", status)[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS: bytes
+
+
+def measure(name: str, quick: bool, folder: Path, kept: dict[Any, Any]) -> Row:
+    """One line of the table; `kept` holds measurements that several claims are about."""
+    claim = CLAIMS.get(name)
+    row = Row(claim.title, claim.unit, claim.at_least) if claim else Row(LAB_TITLE)
+    say(f"{name}: {row.title} ...")
+    begin = time.perf_counter()
+    try:
+        if not claim:  # in a home with empty caches
+            lab = ["tools.run.command", "--data", "demo", "--profile", "demo"]
+            python(lab, folder / WHOLE_LAB)
+            return replace(row, kit=[time.perf_counter() - begin])
+        if claim.side not in kept:
+            claim.inputs(folder)
+            answers = take_turns(name, quick, folder)
+            stored = (np.load(folder / f"{name}-{side}.npz") for side in answers)
+            kept[claim.side] = answers, claim.equal(*map(dict, stored))
     except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
+        say(f"  {error}")
+        return replace(row, problem="not measured, the command says why")
+    answers, row.problem = kept[claim.side]
+    for kit, plain in zip(answers["kit"], answers["plain"], strict=True):
+        row.kit += kit[claim.unit]
+        row.plain += plain[claim.unit]
+        row.ratio += np.divide(plain[claim.unit], kit[claim.unit]).tolist()
+    say(f"  {shown(row.ratio, 'x')}  {row.met}  ({time.perf_counter() - begin:.0f} s)")
+    return row
 
 
-def _run(options: argparse.Namespace) -> int:
-    groups = pick_groups(all_groups(), options.only)
+# ---- the page ----------------------------------------------------------------------------------
+
+
+def shown(values: Sequence[float], unit: str) -> str:
+    """The median in three figures; ratios with their quartiles: `159 ms`, `219 x (217-268)`."""
+    if not values:
+        return ""
+    median = np.median(values)
+    if unit == "s" and not 1 <= median < 120:
+        unit, values = ("ms", [1e3 * median]) if median < 1 else ("min", [median / 60])
+    quartiles = np.quantile(values, [0.25, 0.5, 0.75])
+    low, middle, high = (f"{v:.3g}" if v < 1000 else f"{v:.0f}" for v in quartiles)
+    return f"{middle} {unit}" + (f" ({low}-{high})" if unit == "x" else "")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows in Markdown, in columns that are as readable in a terminal."""
+    lines = [["claim", "kit", "plain", "ratio", "required", "met"]]
+    for row in rows:
+        numbers = [shown(row.kit, row.unit), shown(row.plain, row.unit), shown(row.ratio, "x")]
+        required = f"≥ {row.at_least:g} x" if row.at_least else ""
+        lines.append([row.title, *numbers, required, row.met])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "".join(f"| {' | '.join(map(str.ljust, line, widths))} |\n" for line in lines)
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """Whether everything required was met, and what was not."""
+    missed = "; ".join(row.title for row in rows if row.met.startswith("no"))
+    return f"Not met: {missed}." if missed else "Everything required was met."
+
+
+def machine() -> str:
+    """Processor, cores, and the versions of what computes."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError, IndexError):
+        name = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[0]
+    torch_, librosa = (importlib.metadata.version(name) for name in ("torch", "librosa"))
+    versions = f"PyTorch {torch_}, librosa {librosa}, Python {platform.python_version()}"
+    return f"{name}, {os.cpu_count()} cores; {versions}"
+
+
+def page(rows: Sequence[Row], command: str) -> str:
+    """The generated page."""
+    git = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    return f"""<!-- Generated by `{command}`: do not edit, run it again. -->
+# How fast
+
+Each thing the kit does against the straightforward way, with equal results, in one run: both take
+turns, each time in a new process. Shown are medians; a ratio is plain over kit, with its quartiles:
+above 1 the kit is better. The plain side has PyTorch's own settings (`MUSICLAB_KEEP_MEMORY=0` gives
+them to the kit as well) and threads. A step is forward, loss, backward and Adam on 32 clips; memory
+is the growth of the process's peak.
+
+{machine()}, {torch.get_num_threads()} threads; commit {commit.strip()}; {date.today()}
+
+{table(rows)}
+{verdict(rows)}
+
+![The ratios of the table, and what is required](how_fast.png)
+"""
+
+
+def draw(rows: Sequence[Row]) -> bytes:
+    """A picture of the ratios with their quartiles, and a mark for what is required; PNG."""
+    from matplotlib.figure import Figure
+
+    from helpers.plots import COLOURS, use_style
+
+    use_style()
+    figure = Figure(figsize=(9, 1.2 + 0.32 * len(rows)))
+    ax = figure.subplots()
+    for place, row in enumerate(rows):
+        low, middle, high = np.quantile(row.ratio, [0.25, 0.5, 0.75])
+        colour, marker = (COLOURS[0], "o") if row.met == "yes" else (COLOURS[3], "X")
+        ax.plot([low, high], [place, place], color=colour, linewidth=3)
+        ax.plot(middle, place, marker, color=colour)
+        ax.plot(row.at_least, place, "|", color="black", markersize=14)
+    ax.axvline(1, color="grey", linewidth=0.8)
+    ax.set(xscale="log", yticks=range(len(rows)), yticklabels=[row.title for row in rows],
+           xlabel="plain / kit (black line: required; cross: not met)")  # fmt: skip
+    ax.invert_yaxis()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
+    return picture.getvalue()
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Medians, and the quartiles of the ratios; nothing where nothing was measured."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow("claim unit kit plain ratio low high required met".split())
+    for row in rows:
+        medians = [np.median(v) if v else "" for v in (row.kit, row.plain, row.ratio)]
+        quartiles = np.quantile(row.ratio, [0.25, 0.75]) if row.ratio else ["", ""]
+        writer.writerow([row.title, row.unit, *medians, *quartiles, row.at_least, row.met])
+    return lines.getvalue()
+
+
+# ---- the command line --------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code."""
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = Parser("./run_all.sh bench", description=__doc__, formatter_class=as_written)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="fewer repeats: under 8 minutes on two cores")
+    add("--only", metavar="NAME", nargs="+", choices=[*CLAIMS, WHOLE_LAB],
+        help="only these claims; the table is shown and nothing is written")  # fmt: skip
+    add("--audio", type=Path, metavar="DIR", help="features of every audio file there, too")
+    add("--whole-lab", action="store_true", help="time all notebooks, too: some ten minutes")
+    add("--list", action="store_true", help="show the claims")
+    add("--side", nargs=4, help=argparse.SUPPRESS)  # claim, side, runs, folder
+    options = parser.parse_args(arguments)
+    if options.side:
+        name, side, runs, folder = options.side
+        say(json.dumps(work(name, side, int(runs), Path(folder))))
+        return EXIT_DONE
     if options.list:
-        print("\n".join(group.name for group in groups))
-        return MET
-    device = str(pick_device(options.device))
-    if not device.startswith(("cpu", "cuda")):
-        raise LabError(f"--device {device}: the benchmark knows auto, cpu and cuda")
-    mode = "quick" if options.quick else "full"
-    machine = this_machine(device_name(device), mode)
-    output = options.output or RESULTS
-    if options.markdown:
-        print(markdown_table(output / f"{file_stem(machine.device)}.csv"), end="")
-        return MET
-    if options.audio and not options.audio.is_dir():
-        raise LabError(f"--audio {options.audio}: no such folder; give one with audio files")
-    console = make_console()
-    console.print(machine.text(), highlight=False)
-    with scratch_folder(options.scratch) as scratch:
-        console.print(
-            f"works in {scratch}; all rows need about {DISK_GIB[mode]} GiB of disk there and "
-            f"{MEMORY_GIB} GiB of memory",
-            highlight=False,
-            soft_wrap=True,
-        )
-        context = Context(
-            options.quick,
-            device,
-            scratch,
-            options.audio,
-            options.whole_lab,
-            say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
-        )
-        rows, failed = measure(groups, context)
-    return _report(console, rows, failed, machine, None if options.only else output, options.output)
-
-
-def _report(
-    console: Console,
-    rows: Sequence[Row],
-    failed: Sequence[str],
-    machine: Machine,
-    default: Path | None,
-    wanted: Path | None,
-) -> int:
-    print_rows(console, rows)
-    folder = wanted or default
-    if folder is not None:
-        for path in write_results(rows, machine, folder):
-            console.print(f"written: {path}", highlight=False, soft_wrap=True)
-    missed = [row.name for row in rows if row.met == NO]
-    if missed:
-        console.print(f"not met: {', '.join(missed)}", highlight=False, soft_wrap=True)
-    if failed:
-        console.print(f"broke down: {', '.join(failed)}", highlight=False, soft_wrap=True)
-    return NOT_MET if missed or failed else MET
-
-
-def make_console() -> Console:
-    """A console for standard output; wide where it is no terminal, so that no table is folded."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
-
-
-def device_name(device: str) -> str:
-    """`cpu`, or what the CUDA device calls itself."""
-    if not device.startswith("cuda"):
-        return "cpu"
-    import torch
-
-    return torch.cuda.get_device_name(device)
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    """Let a polite kill end as cleanly as Ctrl-C does: gigabytes are to be removed."""
-    raise KeyboardInterrupt
+        titles = {name: claim.title for name, claim in CLAIMS.items()} | {WHOLE_LAB: LAB_TITLE}
+        say("\n".join(f"{name:12}{title}" for name, title in titles.items()))
+        return EXIT_DONE
+    wanted = {*(options.only or CLAIMS), *[WHOLE_LAB] * options.whole_lab}
+    picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in wanted]
+    kept: dict[Any, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=files.cache_dir()) as scratch:
+        if options.audio:
+            decode_clips(options.audio, Path(scratch))
+        rows = [measure(name, options.quick, Path(scratch), kept) for name in picked]
+    say(f"\n{table(rows)}\n{verdict(rows)}")
+    if not options.only:
+        files.write_atomically(TABLE, csv_text(rows))
+        files.write_atomically(PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio]))
+        command = "./run_all.sh bench" + " --quick" * options.quick
+        command += " --audio DIR" * bool(options.audio) + " --whole-lab" * options.whole_lab
+        files.write_atomically(PAGE, page(rows, command))
+    return EXIT_FAILED if verdict(rows).startswith("Not met") else EXIT_DONE
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,41 +1,31 @@
-"""The benchmark on real music, on the small data folder of the tests and with tiny recipes."""
+"""The benchmark on real music, on the small data folder of the tests and with a made-up lab."""
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
-from sklearn.metrics import f1_score
+import yaml
 
-from benchmarks import music_models, real_music
-from benchmarks.music_clips import (
-    TASKS,
-    Clips,
-    Collection,
-    make_folds,
-    open_collection,
-    rare_classes,
-    strata_of,
-)
-from benchmarks.music_models import KitModel, as_model
-from benchmarks.music_networks import SEED_STEP, genre_ensemble, genre_network
-from benchmarks.music_references import PublicCNN, PublicRecipe, public_network
-from benchmarks.music_report import as_markdown, read_tables
-from benchmarks.music_runs import make_plan, outcome_path, read_outcome
-from benchmarks.music_scores import Resamples, ensemble_of, over_repeats, score_of
-from benchmarks.music_table import Comparison
-from benchmarks.real_music import RESULTS
+from benchmarks import page, real_music, references
+from benchmarks.songs import Songs, make_folds, open_songs, write_fold
+from helpers.datasets import BandScaler, SpectrogramDataset
 from helpers.evaluation import Score
-from helpers.folders import AXES, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, data_name
+from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, SPLITS, read_clips
 from helpers.machinery.files import LabError
+from helpers.models import build_model
+from helpers.notebook.records import Record
+from tools.lab.notebooks import NOTEBOOKS, Lab
 
-ROOT = Path(__file__).parents[1]
-TINY = {"epochs": 1, "hidden_size": 4, "crop_frames": 32, "head_epochs": 1, "tuning_epochs": 1}
+LSTMS = [f"lstm_{feature}_{form}" for feature in ("mel", "chroma", "fused")
+         for form in ("full", "beat")]  # fmt: skip
+CNN = {"backbone": "cnn", "backbone_options": {"n_features": 128, "channels": [2, 2, 2, 2]}}
 
 
 @pytest.fixture(scope="module")
@@ -48,442 +38,220 @@ def answers(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def collection(mini_data: Path, answers: Path) -> Collection:
-    return open_collection(mini_data, answers)
+def songs(mini_data: Path, answers: Path) -> Songs:
+    return open_songs(mini_data.resolve(), answers)
+
+
+# ---- songs and folds ---------------------------------------------------------------------------
+
+
+def test_all_labelled_clips_are_pooled(songs: Songs, mini_data: Path) -> None:
+    assert songs.classes == ["Classical", "Hip-Hop", "Rock"]  # International is dropped
+    assert np.bincount(songs.truth(GENRE)["class"].astype(int)).tolist() == [9, 9, 9]
+    assert len(songs.truth(MULTITASK)) == 22 and not songs.notes
+    fewer = open_songs(mini_data, None)
+    assert len(fewer.truth(MULTITASK)) == 16 and "6 clips without labels" in fewer.notes[0]
+
+
+def test_a_fold_is_the_lab_s_layout_and_leaks_nothing(songs: Songs, tmp_path: Path) -> None:
+    folds = make_folds(songs, 3, repeat=1)
+    tested = [song for fold in folds for song in fold.songs]
+    assert sorted(tested) == list(songs.strata)
+    assert folds == make_folds(songs, 3, 1) != make_folds(songs, 3, 2)
+    for fold in folds:
+        write_fold(songs, fold, tmp_path / fold.name)
+        for name in FOLDERS:
+            folder = tmp_path / fold.name / name
+            ids = {split: set(read_clips(folder, split)["id"]) for split in SPLITS}
+            own = songs.clips[name].set_index("id")["song"]
+            assert set(own[list(ids["test"])]) <= fold.songs
+            assert not set(own[list(ids["train"])]) & fold.songs
+            assert ids["train"] | ids["test"] == set(own.index)
+        data = tmp_path / fold.name
+        assert read_clips(data / MULTITASK, "test")[list(AXES)].isna().all(axis=None)
+        labels = SpectrogramDataset(data / GENRE, "test").labels.numpy()
+        assert np.bincount(labels).tolist() == [3, 3, 3]
+        assert ".full.fused.npy.gz\t" in (data / GENRE / "test_labels.txt").read_text()
+        assert ".beatsync.fused.npy.gz\t" in (data / GENRE_BEAT / "train_labels.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    {
+        "--folds=10": "class Classical: 9 songs for 10 folds, so a fold would miss it",
+        "--folds=1": "--folds 1: what is tested must not be trained on",
+        "--repeats=0": "--repeats 0: give 1 or more",
+        "--answers=nowhere": "nowhere: no such file; give the affect test clips' values",
+        "--answers=others": "others: no answer for clip 1232127",
+        "--data=other": "other: no folder fma_genre_spectrograms in it",
+        "--data=half": "multitask_dataset/train: this folder is missing",
+        "--data=twice": "clip 1000 is in train and in test; remove one",
+    }.items(),
+)
+def test_wrong_input_is_one_line(
+    wrong: str, line: str, mini_data: Path, answers: Path, tmp_path: Path, home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("others").write_text("Id,valence,energy,danceability\n7,0.1,0.2,0.3\n")
+    Path("other").mkdir()
+    for name in ("half", "twice"):
+        shutil.copytree(mini_data, name)
+    shutil.rmtree(Path("half", MULTITASK, "train"))
+    shutil.copytree(Path("twice", GENRE, "train"), Path("twice", GENRE, "test"), dirs_exist_ok=True)
+    with open(Path("twice", GENRE, "test_labels.txt"), "a") as labels:
+        labels.write("1000.x\tClassical\n")
+    words = ["--data", str(mini_data), "--answers", str(answers), wrong]
+    with pytest.raises(LabError, match=line) as caught:
+        real_music.main(words)
+    assert "\n" not in str(caught.value)
+
+
+# ---- a whole benchmark, with a made-up lab -----------------------------------------------------
+
+
+class FakeLab:
+    """In place of the runner: it "recognises" every clip, but for one class in repeat 2."""
+
+    def __init__(self, songs: Songs) -> None:
+        self.songs, self.failing, self.calls = songs, {}, []
+
+    def __call__(self, arguments: list[str]) -> int:
+        options = dict(zip(arguments[:6:2], arguments[1:6:2], strict=True))
+        name, data = options["--name"], Path(options["--data"])
+        self.calls.append(name)
+        run = data.parents[1] / "runs" / name
+        record = Record("all", data, 0, run / "records" / "all")
+        self.store(record, data, wrong=int("r2" in name))
+        for notebook in NOTEBOOKS:  # each holds what all of them leave
+            shutil.copytree(record.folder, run / "records" / notebook.name, dirs_exist_ok=True)
+        states = {n.name: "done" for n in NOTEBOOKS} | self.failing.get(name, {})
+        rows = [{"notebook": notebook, "status": state} for notebook, state in states.items()]
+        (run / "summary.json").write_text(json.dumps({"notebooks": rows}))
+        return int("failed" in states.values())
+
+    def store(self, record: Record, data: Path, wrong: int) -> None:
+        """What the notebooks leave, as far as the benchmark looks at it."""
+        test = SpectrogramDataset(data / GENRE, "test")
+        predicted = np.where(test.labels == 0, wrong, test.labels)
+        for name in (*LSTMS, "cnn_mel_best", "cnn_mel_refit"):
+            record.save_predictions(f"test_{name}", test.ids, predicted, ["class"])
+        record.save_values(best_lstm={"name": LSTMS[0]}, lstm_folder=MULTITASK, axis="energy")
+        clips = SpectrogramDataset(data / MULTITASK, "train", axes=AXES)
+        scaler = BandScaler.fit(clips)
+        parts = ["train"] * 4 + ["val"] * 2 + ["held-out"] * (len(clips) - 6)
+        record.save_table("affect_split", pd.DataFrame({"id": clips.ids, "part": parts}))
+        networks = {f"{kind}_{a}": [a] for a in AXES for kind in ("lstm", "cnn", "transfer")}
+        for name, axes in (networks | {"multitask": list(AXES)}).items():
+            head = {"head": "multitask", "head_options": {"n_axes": 3}}
+            spec = CNN | (head if len(axes) > 1 else {"head": "regressor", "head_options": {}})
+            record.save_checkpoint(name, build_model(spec), spec, feature="mel", scaler=scaler,
+                                   axes=axes)  # fmt: skip
+        spec = CNN | {"head": "classifier", "head_options": {"n_classes": 3}}
+        for name in (*LSTMS, "cnn_mel_refit"):  # what ablations are read from
+            record.save_checkpoint(name, build_model(spec), spec, feature="mel", scaler=scaler,
+                                   classes=self.songs.classes)  # fmt: skip
+        ids = read_clips(data / MULTITASK, "test")["id"].tolist()
+        table = self.songs.truth(MULTITASK).loc[ids].rename(index="{}.npy".format)
+        table.to_csv(record.folder / "solution.txt", index_label="Id")
 
 
 @pytest.fixture
-def tiny_models(monkeypatch: pytest.MonkeyPatch) -> tuple[KitModel, ...]:
-    """The kit's models as they are in the benchmark, only small."""
-    models = tuple(
-        replace(one, recipe=replace(one.recipe, **TINY)) for one in music_models.KIT_MODELS
-    )
-    monkeypatch.setattr(music_models, "KIT_MODELS", models)
-    return models
+def lab(songs: Songs, monkeypatch: pytest.MonkeyPatch, home: Path) -> FakeLab:
+    fake = FakeLab(songs)
+    monkeypatch.setattr(real_music, "run_lab", fake)
+    monkeypatch.setattr(real_music, "in_own_process", lambda function, *words: function(*words))
+    monkeypatch.setattr(references, "EPOCHS", 1)
+    return fake
 
 
-# ---- clips and folds ---------------------------------------------------------------------------
+def _bench(songs: Songs, answers: Path, out: Path, *more: str) -> tuple[int, str, pd.DataFrame]:
+    words = ["--data", str(songs.data), "--answers", str(answers), "--out", str(out), *more]
+    code = real_music.main([*words, "--folds", "2"])
+    scores = pd.read_csv(out / "real_music.csv").set_index(["model", "metric"])
+    return code, (out / "how_good.md").read_text(), scores
 
 
-def test_both_folders_and_parts_are_joined(collection: Collection) -> None:
-    genre, affect = (collection.get(task, "full") for task in TASKS)
-    assert genre.classes == ["Classical", "Hip-Hop", "Rock"]  # International is dropped
-    assert np.bincount(genre.targets).tolist() == [9, 9, 9]
-    assert affect.targets.shape == (22, 3)  # 16 train, 6 test with answers
-    for task in TASKS:
-        assert (collection.get(task, "beat").ids == collection.get(task, "full").ids).all()
-    both = collection.both("full", "mel")
-    assert len(both) == 27 + 22
-    np.testing.assert_array_equal(both.frames(30), affect.dataset().frames(3))
-    np.testing.assert_array_equal(both.labels[30, 3:], affect.targets[3])
-    assert both.labels[30, :3].isnan().all() and both.labels[3, 3:].isnan().all()
-
-
-def test_every_song_is_tested_once_and_its_clips_stay_together(collection: Collection) -> None:
-    strata = strata_of(collection)
-    folds = make_folds(strata, 5, repeat=1)
-    tested = [song for fold in folds for song in fold.songs]
-    assert sorted(tested) == sorted(strata)
-    for clips in collection.clips.values():
-        parts = [fold.parts(clips) for fold in folds]
-        assert sorted(np.concatenate([part for _, part in parts])) == list(range(len(clips.ids)))
-        for (fitted, own), fold in zip(parts, folds, strict=True):
-            assert not set(clips.tracks["song"].iloc[fitted]) & fold.songs
-            assert set(clips.tracks["song"].iloc[own]) <= fold.songs
-    genre = collection.get("genre", "full")
-    for fold in folds:  # 9 clips of each of the 3 classes
-        counts = np.bincount(genre.targets[fold.parts(genre)[1]], minlength=3)
-        assert counts.min() >= 1 and counts.max() <= 2
-
-
-def test_folds_follow_from_the_repeat(collection: Collection) -> None:
-    strata = strata_of(collection)
-    assert make_folds(strata, 5, 2) == make_folds(dict(reversed(strata.items())), 5, 2)
-    assert make_folds(strata, 5, 1) != make_folds(strata, 5, 2)
-    assert [fold.seed for fold in make_folds(strata, 5, 3)] == [2] * 5
-
-
-def test_folds_differ_by_one_song_at_most() -> None:
-    for n_songs in (5, 8, 23, 74):
-        folds = make_folds({str(n): "Rock" for n in range(n_songs)}, 5, 1)
-        sizes = [len(fold.songs) for fold in folds]
-        assert sum(sizes) == n_songs and max(sizes) - min(sizes) <= 1
-
-
-def test_too_few_songs_are_said(collection: Collection) -> None:
-    strata = {"1": "Rock", "2": "Rock", "3": "Rock", "4": "Pop"}
-    with pytest.raises(LabError, match="4 songs for 5 folds; give fewer with --folds"):
-        make_folds(strata, 5, 1)
-    assert [line.split(",")[0] for line in rare_classes(strata, 3)] == [
-        "class Pop: 1 songs for 3 folds"
-    ]
-
-
-# ---- nothing sees the tested songs -------------------------------------------------------------
-
-
-def _poisoned(collection: Collection, songs: set[str], tested: frozenset[str]) -> Collection:
-    """Other frames for these songs, and other labels for all tested songs."""
-    clips = {}
-    for key, own in collection.clips.items():
-        frames = own.store.frames.copy()
-        for number in np.flatnonzero(own.tracks["song"].isin(songs)):
-            start = own.store.starts[number]
-            frames[start : start + own.store.lengths[number]] *= 0.1
-        tracks = own.tracks.copy()
-        hit = tracks["song"].isin(tested)
-        if own.task == "genre":
-            turned = dict(zip(own.classes, np.roll(own.classes, 1), strict=True))
-            tracks.loc[hit, "label"] = tracks.loc[hit, "label"].map(turned)
-        else:
-            tracks.loc[hit, list(AXES)] = 1 - tracks.loc[hit, list(AXES)]
-        clips[key] = Clips(*key, tracks, replace(own.store, frames=frames))
-    return Collection(clips, [], "poisoned")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "majority",
-        "svm",
-        "svr",
-        "public_lstm",
-        "lstm_beat_seeds",
-        "cnn",
-        "multitask",
-        "transfer",
-        "together",
-    ],
-)
-def test_nothing_that_is_fitted_sees_a_tested_song(
-    name: str, collection: Collection, tiny_models: tuple[KitModel, ...], tmp_path: Path
-) -> None:
-    references = music_models.reference_models(lstm=PublicRecipe("lstm", 1e-3, epochs=2))
-    models = {one.name: one for one in [*references, *map(as_model, tiny_models)]}
-    model = models[name]
-    fold = make_folds(strata_of(collection), 3, 1)[0]
-    hidden = set(sorted(fold.songs)[::2])
-    clean = model.fit(collection, fold, tmp_path / "clean")
-    poisoned = model.fit(_poisoned(collection, hidden, fold.songs), fold, tmp_path / "poisoned")
-    for task in model.tasks:
-        clips = collection.get(task, model.form)
-        songs = clips.tracks["song"].to_numpy()[fold.parts(clips)[1]]
-        seen = ~np.isin(songs, list(hidden))
-        assert seen.any()
-        np.testing.assert_array_equal(clean[task][seen], poisoned[task][seen])
-
-
-# ---- runs --------------------------------------------------------------------------------------
-
-
-def _options(data: Path, answers: Path, output: Path, *more: str) -> list[str]:
-    return [
-        "--data", str(data), "--answers", str(answers), "--output", str(output),
-        "--folds", "3", "--repeats", "2", *more,
-    ]  # fmt: skip
-
-
-def test_seeds_are_averaged_and_the_first_is_the_single_network(
-    collection: Collection, tmp_path: Path
-) -> None:
-    recipe = replace(music_models.LSTM_BEAT, **TINY)
-    fold = make_folds(strata_of(collection), 5, 1)[0]
-    singles = [
-        genre_network(collection, fold, replace(recipe, seed=seed), tmp_path)["genre"]
-        for seed in (0, SEED_STEP)
-    ]
-    both = genre_ensemble(collection, fold, replace(recipe, members=2), tmp_path)["genre"]
-    assert not np.allclose(*singles)
-    np.testing.assert_allclose(both, ensemble_of(singles, "genre"), atol=1e-6)
-
-
-def test_a_run_leaves_tables_and_a_plot(
-    mini_data: Path,
-    answers: Path,
-    tmp_path: Path,
-    tiny_models: object,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    only = ("--only", "majority", "svm", "svr", "lstm_beat", "multitask", "transfer")
-    options = _options(mini_data, answers, tmp_path, *only)
-    assert real_music.main(options) in (0, 1)  # whether such small models reach it does not matter
-    stem = real_music.stem_of(data_name(mini_data), 3, 2)
-    table = pd.read_csv(tmp_path / f"{stem}.csv")
-    assert set(table["repeats"]) == {2}  # repeat 1 chooses
-    scores = table.set_index(["model", "metric"])
-    assert scores.loc[("svm", "accuracy"), "value"] > 0.8  # the classes can be learned
-    assert (table["low"] <= table["value"] + 1e-9).all()
-    mean = scores.loc["svr"]["value"]
-    assert mean["mean"] == pytest.approx(mean[list(AXES)].mean(), abs=1e-3)
-    compared = pd.read_csv(tmp_path / f"{stem}_comparisons.csv")
-    assert "reference: SVM" in set(compared["second"])
-    assert (tmp_path / f"{stem}.png").stat().st_size > 1000
-    told = capsys.readouterr().out
-    assert "36 trainings, 0 of them there already; 36 remain, about " in told
-    assert real_music.main([*options, "--markdown"]) == 0
-    assert "| reference: SVM |" in capsys.readouterr().out
-
-
-def test_an_interrupted_run_goes_on(
-    mini_data: Path,
-    answers: Path,
-    tmp_path: Path,
+def test_what_the_lab_stored_is_scored_and_told(
+    lab: FakeLab, songs: Songs, answers: Path, tmp_path: Path, home: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    options = _options(mini_data, answers, tmp_path, "--only", "svm", "majority")
-    real = music_models.references.svm
-    calls: list[int] = []
-
-    def interrupted(clips: Clips, fold) -> np.ndarray:  # noqa: ANN001
-        calls.append(fold.number)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(clips, fold)
-
-    monkeypatch.setattr(music_models.references, "svm", interrupted)
-    assert real_music.main(options) == real_music.INTERRUPTED
-    assert "run the same command again" in capsys.readouterr().err
-    assert real_music.main(options) == 0
-    assert len(calls) == 3 + 4  # 6 in all, 2 of them before the interruption
-    assert "12 trainings, 5 of them there already" in capsys.readouterr().out
-
-
-def test_a_changed_recipe_or_other_data_are_measured_anew(collection: Collection) -> None:
-    (model,) = [as_model(one) for one in music_models.KIT_MODELS if one.name == "cnn"]
-    fold = make_folds(strata_of(collection), 3, 1)[0]
-    others = [
-        (replace(model, recipe=("genre", replace(model.recipe[1], epochs=7))), fold, collection),
-        (model, make_folds(strata_of(collection), 4, 1)[0], collection),
-        (model, fold, replace(collection, fingerprint="other")),
-    ]
-    place = Path("p")
-    paths = {outcome_path(place, one, f, c) for one, f, c in others}
-    assert len(paths | {outcome_path(place, model, fold, collection)}) == 4
-
-
-def test_a_model_that_breaks_down_does_not_stop_the_others(
-    mini_data: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    only = ("--only", "public_cnn", "svm")  # the clips are shorter than four poolings by 3 need
-    assert real_music.main(_options(mini_data, answers, tmp_path, *only)) == real_music.NOT_MET
-    told = capsys.readouterr().out
-    assert "broke down: public_cnn: clips of 66 frames are too short, it needs 81" in told
-    assert "| reference: SVM |" in told and told.count("too short") == 2
-
-
-@pytest.mark.parametrize(
-    ("gone", "said", "left"),
-    [
-        ((GENRE_BEAT, MULTITASK_BEAT), f"{GENRE_BEAT}: not there", {"svm", "svr", "multitask"}),
-        ((MULTITASK, MULTITASK_BEAT), f"{MULTITASK}: not there", {"svm", "lstm_beat"}),
-    ],
-)
-def test_a_folder_without_a_part_is_measured_without_it(
-    gone: tuple[str, ...],
-    said: str,
-    left: set[str],
-    mini_data: Path,
-    tmp_path: Path,
-    tiny_models: object,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(mini_data, data, ignore=shutil.ignore_patterns(*gone))
-    only = ("--only", "svm", "svr", "lstm_beat", "multitask")
-    output = ("--output", str(tmp_path / "out"), "--folds", "3", "--repeats", "1")
-    assert real_music.main(["--data", str(data), *output, *only]) in (0, 1)
-    assert said in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "out" / f"{real_music.stem_of(data_name(data), 3, 1)}.csv")
-    assert set(table["model"]) == left
-
-
-def test_wrong_words_are_answered_in_one_line(
-    mini_data: Path, answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for words, said in (
-        (("--only", "cn"), "--only cn: no such model (did you mean 'cnn'?); known: majority"),
-        (("--repeats", "0"), "'0' is no number above 0"),
-        (("--folds", "1"), "--folds 1: what is tested must not be trained on; give 2 or more"),
-        (("--folds", "50"), "songs for 50 folds; give fewer with --folds"),
-        (("--markdown",), "no table there; run the benchmark first"),
-    ):
-        assert real_music.main(_options(mini_data, answers, tmp_path, *words)) == 2
-        error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1
-
-
-def test_a_damaged_outcome_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "cnn-r1-f1-0.json"
-    assert read_outcome(path) is None
-    path.write_text('{"seconds": 1')
-    with pytest.raises(LabError, match=r"cnn-r1-f1-0\.json: no whole outcome .* remove the file"):
-        read_outcome(path)
-
-
-def test_the_first_repeat_is_whole_before_the_second_begins(collection: Collection) -> None:
-    models = music_models.all_models()[:2]
-    strata = strata_of(collection)
-    folds = [fold for repeat in (1, 2) for fold in make_folds(strata, 3, repeat)]
-    plan = make_plan(models, folds, collection, Path("p"))
-    assert [(one.fold.repeat, one.model.name) for one in plan[::3]] == [
-        (1, "majority"), (1, "svm"), (2, "majority"), (2, "svm"),
-    ]  # fmt: skip
-
-
-def test_models_are_what_the_table_promises() -> None:
-    names = [model.name for model in music_models.all_models()]
-    assert len(set(names)) == len(names)
-    extras = music_models.ablations()
-    assert all(one.changes in names for one in extras)
-    defaults = {one.name: one.recipe for one in music_models.KIT_MODELS}
-    assert len({one.name for one in extras}) == len(extras)
-    changed = [one for one in extras if one.title != music_models.UNCHANGED]
-    assert all(replace(one.recipe, seed=0) != defaults[one.changes] for one in changed)
-    same = [one for one in extras if one.title == music_models.UNCHANGED]
-    assert all(replace(one.recipe, seed=0) == defaults[one.changes] for one in same)
-    rows = music_models.ablation_rows(extras)
-    assert sum(len(row.names) for row in rows) == len(changed)
-    assert all(len(row.names) == len(row.default_names) for row in rows)
-    assert all(row.default_names[0] in names for row in rows)
-    known = {*names, *(one.name for one in music_models.ENSEMBLES), music_models.BEST_SINGLE}
-    assert all({one.first, one.second} <= known for one in music_models.COMPARISONS)
-    assert set(music_models.QUICK) <= set(names)
-    assert {member for one in music_models.ENSEMBLES for member in one.members} <= known
-
-
-# ---- references --------------------------------------------------------------------------------
-
-
-def test_the_public_cnn_is_as_described() -> None:
-    model = PublicCNN(1292, 4)
-    kinds = [type(layer).__name__ for layer in model.blocks]
-    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"] * 4
-    assert [layer.out_channels for layer in list(model.blocks)[::4]] == [16, 32, 64, 128]
-    assert model.head[2].in_features == 128 * 15  # 128 bands -> 1, 1292 frames -> 15
-    assert (model.head[2].out_features, model.head[1].p) == (128, 0.2)
-
-
-def test_the_public_lstm_learns_the_small_set(collection: Collection) -> None:
-    fold = make_folds(strata_of(collection), 3, 1)[0]
-    clips = collection.get("genre", "beat")
-    outputs = public_network(clips, fold, PublicRecipe("lstm", 1e-3, epochs=20))
-    fitted, tested = fold.parts(clips)
-    assert outputs.shape == (len(tested), 3) and np.isfinite(outputs).all()
-
-
-# ---- scores ------------------------------------------------------------------------------------
-
-
-def test_scores_are_those_of_sklearn_and_scipy_on_the_same_resamples() -> None:
-    rng = np.random.default_rng(0)
-    true, logits = rng.integers(4, size=60), rng.normal(size=(60, 4))
-    values, targets = rng.normal(size=(60, 3)), rng.uniform(size=(60, 3)).round(1)  # with ties
-    genre, affect = Resamples("genre", true, 5), Resamples("affect", targets, 5)
-    of_genre, of_affect = genre.metrics(logits), affect.metrics(values)
-    for row in range(6):
-        picked = genre.picks[row]
-        a, b = true[picked], logits.argmax(1)[picked]
-        assert of_genre["accuracy"][row] == pytest.approx((a == b).mean())
-        assert of_genre["macro F1"][row] == pytest.approx(f1_score(a, b, average="macro"))
-        picked = affect.picks[row]
-        rhos = [spearmanr(targets[picked, i], values[picked, i]).statistic for i in range(3)]
-        assert [of_affect[axis][row] for axis in AXES] == pytest.approx(rhos)
-        assert of_affect["mean"][row] == pytest.approx(np.mean(rhos))
-    assert (genre.picks[0] == np.arange(60)).all()  # the value itself is of all clips
-
-
-def test_repeats_are_averaged_song_by_song() -> None:
-    true = np.array([0, 1, 0, 1])
-    right, wrong = np.eye(2)[true], np.eye(2)[1 - true]
-    values = over_repeats(Resamples("genre", true, 50), [right, wrong])["accuracy"]
-    np.testing.assert_allclose(values, 0.5)  # every song is half right, so no resample differs
-    score = score_of(values)
-    assert (score.value, score.low, score.high) == (0.5, 0.5, 0.5)
-
-
-def test_constant_predictions_have_no_rank_correlation() -> None:
-    targets = np.random.default_rng(0).uniform(size=(20, 3))
-    score = score_of(Resamples("affect", targets, 20).metrics(np.full((20, 3), 0.5))["mean"])
-    assert (
-        not score.defined
-        and str(score) == "undefined (the predictions of an axis, or its labels, are all equal)"
-    )
-
-
-def test_an_ensemble_averages_probabilities_or_values() -> None:
-    sure, unsure = np.array([[9.0, 0.0]]), np.array([[0.0, 1.0]])
-    assert ensemble_of([sure, unsure], "genre").argmax() == 0
-    np.testing.assert_allclose(ensemble_of([sure, unsure], "genre").sum(), 1)
-    np.testing.assert_allclose(ensemble_of([sure, unsure], "affect"), [[4.5, 0.5]])
-
-
-@pytest.mark.parametrize(
-    ("sense", "value", "interval", "reached"),
-    [
-        ("above", 0.0, (0.05, 0.01, 0.09), "yes"),
-        ("above", 0.0, (0.05, -0.01, 0.09), "no"),
-        ("at least", 0.12, (0.13, -0.01, 0.3), "yes"),
-        ("at least", 0.12, (0.11, 0.1, 0.2), "no"),
-        ("not below", 0.0, (-0.02, -0.05, 0.01), "yes"),
-        ("not below", 0.0, (-0.06, -0.09, -0.01), "no"),
-        ("", 0.0, (0.0, 0.0, 0.0), ""),
-    ],
-)
-def test_what_is_required_of_a_difference(
-    sense: str, value: float, interval: tuple[float, float, float], reached: str
-) -> None:
-    assert Comparison("genre", "a", "b", sense, value).reached(Score(*interval)) == reached
-
-
-def test_what_is_missed_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"first": "a", "second": "b", "required": "at least +0.10", "reached": "no"}
-    assert real_music._verdict({"_comparisons": pd.DataFrame([row])}, []) == real_music.NOT_MET
-    assert "not reached: a - b, at least +0.10" in capsys.readouterr().out
-    row["reached"] = "yes"
-    assert real_music._verdict({"_comparisons": pd.DataFrame([row])}, []) == real_music.MET
-
-
-def test_a_difference_that_cannot_be_told_is_shown_and_not_reached(
-    mini_data: Path, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    def broken(clips: Clips, fold) -> np.ndarray:  # noqa: ANN001
-        raise ValueError("one class only")
+    lab.failing["real-music-r1-f2"] = {"07_cnn": "failed", "08_regression": "skipped"}
+    code, text, scores = _bench(songs, answers, tmp_path, "--repeats", "2")
+    assert code == 1 and lab.calls == [f"real-music-r{r}-f{f}" for r in (1, 2) for f in (1, 2)]
+    assert text.startswith("Generated by `python -m benchmarks.real_music --data DIR --answers")
+    assert str(songs.data) not in text
+    assert "- real-music-r1-f2: notebook 07_cnn failed" in text
+    assert "public CNN: clips of 66 frames are too short" in text
+    for required in page.REQUIRED:  # none is dropped
+        assert f"| {required.first} | " in text
+    assert "genre and affect together, CNN minus SVR, not below beyond its interval: not " in text
+    accuracy = scores.xs("accuracy", level="metric")
+    assert accuracy.loc["LSTM, beats", "value"] == pytest.approx((1 + 18 / 27) / 2)
+    assert accuracy.loc["LSTM, beats", "clips"] == 27 > accuracy.loc["CNN", "clips"] >= 12
+    assert scores.loc[("what 11 submits", "mean"), "value"] == pytest.approx(1)
 
-    monkeypatch.setattr(music_models.references, "svm", broken)
-    required = Comparison("genre", "majority", "svm", "above")
-    monkeypatch.setattr(music_models, "COMPARISONS", (required,))
-    stem = real_music.stem_of(data_name(mini_data), 3, 2)
-    old = tmp_path / f"{stem}_ablations.csv"
-    old.touch()
-    options = _options(mini_data, answers, tmp_path, "--only", "majority", "svm")
-    assert real_music.main(options) == real_music.NOT_MET
-    told = capsys.readouterr().out
-    assert "broke down: svm: ValueError: one class only" in told
-    assert "SVM | accuracy | undefined |" in told and "not reached: reference: majority" in told
-    stored = read_tables(tmp_path, stem)
-    assert stored["_comparisons"]["difference"].isna().all()
-    assert not old.exists()  # the files are those of one run
-
-
-# ---- the stored tables -------------------------------------------------------------------------
-
-
-def test_the_readme_shows_the_stored_tables() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = as_markdown(read_tables(RESULTS, "real_music")).strip().split("\n\n")
-    absent = [table for table in shown if f"\n{table}\n" not in readme]  # whole: no row too many
-    assert not absent, "python -m benchmarks.real_music --markdown prints what belongs there"
+    monkeypatch.setattr(references, "REFERENCES", {  # a second time nothing is fitted
+        name: (folder, None) for name, (folder, _) in references.REFERENCES.items()
+        if "CNN" not in name})  # fmt: skip
+    del lab.failing["real-music-r1-f2"]
+    monkeypatch.setenv("MUSICLAB_HOME", str(home))  # as in a process of its own
+    _, text, again = _bench(songs, answers, tmp_path, "--repeats", "2")
+    assert "Failed" not in text and again.loc[("CNN", "accuracy"), "clips"] == 27
+    assert again.loc[("SVM", "accuracy"), "value"] == accuracy.loc["SVM", "value"]
 
 
-def test_the_stored_tables_are_those_of_the_present_models() -> None:
-    tables = read_tables(RESULTS, "real_music")
-    names = {model.name for model in music_models.all_models()}
-    names |= {one.name for one in music_models.ENSEMBLES}
-    assert set(tables[""]["model"]) == names
-    rows = music_models.ablation_rows(music_models.ablations())
-    titles = {one.name: one.title for one in music_models.KIT_MODELS}
-    changes = {(titles[row.default], row.title) for row in rows}
-    stored = tables["_ablations"]
-    assert set(zip(stored["default"], stored["change"], strict=True)) == changes
+def test_ablations_are_told_beside_the_models(
+    lab: FakeLab, songs: Songs, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "REFERENCES", {"SVR": references.REFERENCES["SVR"]})
+    _, text, _ = _bench(songs, answers, tmp_path, "--quick", "--ablations")
+    table = pd.read_csv(tmp_path / "real_music_ablations.csv")
+    assert "## Ablations" in text and len(table) == 4 * 2 + 3
+    assert table["first"].iloc[0] == "LSTM, beats: no mixup"
+    assert np.isfinite(table["difference"]).all()
+    folds = Path(os.environ["MUSICLAB_HOME"]) / "folds"
+    profile = yaml.safe_load((folds / "real-music-r1-f1-no-masks.yaml").read_text())
+    assert profile["all"]["seed"] == 1 and profile["07_cnn"]["max_masked_bands"] == 0
+    assert profile["05_lstm"] == real_music.SHORT_05
+
+
+def test_requirements_are_judged_by_difference_and_interval() -> None:
+    def verdict(sense: str, value: float, low: float, high: float) -> str:
+        required = page.Required(GENRE, "a", "b", sense, 0.1)
+        return required.verdict(Score(value, low, high))
+
+    assert verdict("above", 0.1, 0.01, 0.2) == "met" != verdict("above", 0.1, 0.0, 0.2)
+    assert verdict("at least", 0.1, -1, 1) == "met" != verdict("at least", 0.099, 0.09, 1)
+    assert verdict("not below", -0.1, -0.2, 0.0) == "met" != verdict("not below", -1, -2, -0.1)
+    nothing = math.nan
+    assert verdict("not below", nothing, nothing, nothing) == "NOT met"
+    assert verdict("", nothing, nothing, nothing) == ""
+
+
+def test_names_and_parameters_are_those_of_the_notebooks() -> None:
+    lab = Lab()
+    for notebook, change in [*real_music.ABLATIONS.values(), ("05_lstm", real_music.SHORT_05)]:
+        own = lab.read(notebook).parameters
+        assert all(type(own[name]) is type(value) for name, value in change.items())
+    code = {notebook.name: "\n".join(lab.read(notebook.name).code) for notebook in NOTEBOOKS}
+    assert all(f'"{name}"' in code["05_lstm"] for name in LSTMS)
+    assert 'f"test_{name}"' in code["06_metrics"] and 'f"test_{name}"' in code["07_cnn"]
+    assert all(f'of_seed("{name}"' in code["07_cnn"] for name in ("cnn_mel_best", "cnn_mel_refit"))
+
+
+def test_references_learn_and_do_not_look_at_test_labels(
+    songs: Songs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "EPOCHS", 2)
+    fold, folders = make_folds(songs, 3, 1)[0], [tmp_path / "fold", tmp_path / "other"]
+    for folder in folders:
+        write_fold(songs, fold, folder)
+    truth = SpectrogramDataset(folders[0] / GENRE, "test").labels.numpy()
+    assert (references.svm(folders[0], 1) == truth).mean() > 0.8
+    for form in (GENRE, GENRE_BEAT):
+        labels = folders[1] / form / "test_labels.txt"
+        labels.write_text(labels.read_text().replace("Classical", "Hip-Hop"))
+    for name in ("SVM", "public LSTM, beats"):
+        first, second = (references.REFERENCES[name][1](folder, 1) for folder in folders)
+        assert (first == second).all()

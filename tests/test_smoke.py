@@ -227,12 +227,12 @@ def test_every_label_is_answered_in_the_executed_notebooks(lab: Done, tmp_path: 
 
 def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
     """The smoke profile trains everything twice."""
-    records = lab.home / "runs" / "smoke" / "records"
+    stored = lab.home / "runs" / "smoke" / "records"
     for notebook, name in (
         ("05_lstm", "lstm_mel_full"), ("07_cnn", "cnn_mel_refit"), ("08_regression", "cnn_energy"),
     ):  # fmt: skip
         first, second = (
-            (records / notebook / "checkpoints" / f"{n}.safetensors").read_bytes()
+            (stored / notebook / "checkpoints" / f"{n}.safetensors").read_bytes()
             for n in (name, records.of_seed(name, 1))
         )
         assert first != second, f"{name}: two seeds, the same weights"

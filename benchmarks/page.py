@@ -1,0 +1,306 @@
+"""The page `docs/how_good.md`, its plot and its tables, from pooled predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.songs import Songs
+from helpers import evaluation, plots
+from helpers.evaluation import Comparison, Score
+from helpers.folders import GENRE, MULTITASK
+from helpers.machinery.files import write_atomically
+from helpers.notebook.showing import render_figure
+from tools.lab.command_line import EXIT_DONE, EXIT_FAILED
+from tools.lab.notebooks import ROOT
+from tools.run.processes import threads_available
+from tools.run.results import code_commit
+
+# (folder, model) -> repeat -> predictions by clip id, a table for each fold
+Pooled = dict[tuple[str, str], dict[int, list[pd.DataFrame]]]
+MAIN_METRIC = {GENRE: "accuracy", MULTITASK: "mean"}
+WHAT = {GENRE: "accuracy", MULTITASK: "mean Spearman"}
+ENSEMBLES = ("ensemble with SVR", "what 11 submits")
+BEST_SINGLE = "best single model"
+
+
+@dataclass(frozen=True)
+class Required:
+    """A paired difference that is shown, and what it must be.
+
+    `sense`: "above" (its interval leaves out 0), "at least" (the difference reaches `value`),
+    "not below" (its interval reaches 0), or "" for none.
+    """
+
+    folder: str
+    first: str
+    second: str
+    sense: str = ""
+    value: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """The requirement in words."""
+        return {"": "", "above": "interval above 0", "at least": f"at least {self.value:+.2f}",
+                "not below": "not below beyond its interval"}[self.sense]  # fmt: skip
+
+    def verdict(self, difference: Score) -> str:
+        """met, NOT met, or nothing where nothing is required."""
+        holds = {"": True, "above": difference.low > 0, "not below": difference.high >= 0,
+                 "at least": difference.value >= self.value}[self.sense]  # fmt: skip
+        return "" if not self.sense else "met" if holds else "NOT met"
+
+
+# Set for the kit when it was first measured. Models that no notebook trains keep their
+# requirements, too: what is not measured is not met.
+REQUIRED = (
+    Required(GENRE, "LSTM, beats", "public LSTM, beats", "at least", 0.12),
+    Required(GENRE, "LSTM, beats", "SVM", "not below"),
+    Required(GENRE, "LSTM, beats, 5 seeds averaged", "public LSTM, beats", "at least", 0.12),
+    Required(GENRE, "LSTM, beats, 5 seeds averaged", "SVM", "not below"),
+    Required(GENRE, "LSTM, full clips", "SVM"),
+    Required(GENRE, "LSTM that validation chose", "SVM"),
+    Required(GENRE, "CNN", "public CNN", "above"),
+    Required(GENRE, "CNN", "public CNN, steps of the lab's data"),
+    Required(GENRE, "CNN", "SVM", "above"),
+    Required(GENRE, "CNN", "LSTM that validation chose"),
+    *(
+        Required(MULTITASK, name, reference, sense)
+        for name in ("multitask CNN", "transfer CNN", "genre and affect together, CNN")
+        for reference, sense in (("public CNN, affect", "above"), ("SVR", "not below"))
+    ),
+    Required(MULTITASK, "ensemble with SVR", "SVR", "at least", 0.04),
+    Required(MULTITASK, "ensemble with SVR", BEST_SINGLE, "at least", 0.0),
+    Required(MULTITASK, "what 11 submits", "SVR"),
+)
+
+
+@dataclass(frozen=True)
+class About:
+    """What the page says of how it was made."""
+
+    began: datetime
+    command: str
+    profile: str
+    data: str
+    n_folds: int
+    n_repeats: int
+    songs: Songs
+    failures: Sequence[str]
+
+
+# ---- scores ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Results:
+    """Pooled predictions beside the answers."""
+
+    songs: Songs
+    pooled: Pooled
+
+    def common(self, folder: str, *names: str) -> tuple[np.ndarray, list[list[np.ndarray]]]:
+        """Answers and each model's predictions, one per repeat, for the clips that all have.
+
+        Class numbers [n] or values [n, 3].
+        """
+        truth = self.songs.truth(folder)
+        tables = [[pd.concat(folds) for folds in self.pooled.get((folder, name), {}).values()]
+                  for name in names]  # fmt: skip
+        kept = truth.index
+        for repeats in tables:
+            for table in repeats:
+                kept = kept.intersection(table.dropna().index)
+
+        def of(table: pd.DataFrame) -> np.ndarray:
+            values = table.loc[kept].to_numpy()
+            return values[:, 0].astype(int) if folder == GENRE else values
+
+        return of(truth), [[of(table) for table in repeats] if len(kept) else []
+                           for repeats in tables]  # fmt: skip
+
+    def scores(self, folder: str, name: str) -> tuple[dict[str, list[Score]], int]:
+        """Each metric in each repeat, and the number of clips."""
+        true, (repeats,) = self.common(folder, name)
+        if not repeats:
+            return {MAIN_METRIC[folder]: [Score(math.nan, reason="no clip in each repeat")]}, 0
+        each = [
+            evaluation.classification_scores(true, predicted, len(self.songs.classes))
+            if folder == GENRE else evaluation.affect_scores(true, predicted)
+            for predicted in repeats
+        ]  # fmt: skip
+        metrics = [metric for metric in each[0] if metric != "micro F1"]  # it is the accuracy
+        return {metric: [one[metric] for one in each] for metric in metrics}, len(true)
+
+    def compare(self, folder: str, first: str, second: str) -> Comparison:
+        """The paired difference, the mean over the repeats."""
+        true, sides = self.common(folder, first, second)
+        if not all(sides):
+            absent = [name for name, side in zip((first, second), sides, strict=True) if not side]
+            reason = f"not measured: no common clip of {' and '.join(absent)}"
+            return Comparison(Score(math.nan, reason=reason), math.nan)
+        compare = evaluation.compare_accuracy if folder == GENRE else evaluation.compare_spearman
+        return compare(true, *sides)
+
+    def best_single(self) -> str:
+        """The affect model of the highest mean Spearman that is no mixture of others."""
+        scores = {name: _mean(self.scores(task, name)[0]["mean"]) for task, name in self.pooled
+                  if task == MULTITASK and name not in ENSEMBLES}  # fmt: skip
+        return evaluation.highest(scores) if scores else BEST_SINGLE
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    """The mean over repeats; of the ends of their intervals, too (a little too wide, if at all)."""
+    undefined = [score for score in scores if not score.defined]
+    if undefined:
+        return undefined[0]
+    return Score(*(float(np.mean([getattr(score, end) for score in scores]))
+                   for end in ("value", "low", "high")))  # fmt: skip
+
+
+def score_table(results: Results) -> pd.DataFrame:
+    """A row per model and metric."""
+    rows = []
+    for folder, name in results.pooled:
+        scores, n_clips = results.scores(folder, name)
+        for metric, repeats in scores.items():
+            s, each = _mean(repeats), ", ".join(f"{one.value:.3f}" for one in repeats)
+            rows.append((folder, name, metric, s.value, s.low, s.high, each, n_clips, s.reason))
+    columns = "task model metric value low high each_repeat clips undefined".split()
+    return pd.DataFrame(rows, columns=columns)
+
+
+def comparisons_of(
+    results: Results, pairs: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], Comparison]:
+    """Paired differences of (folder, first, second), corrected together (Holm)."""
+    return evaluation.holm({pair: results.compare(*pair) for pair in pairs})
+
+
+# ---- the page ----------------------------------------------------------------------------------
+
+
+def write(about: About, pooled: Pooled, ablated: Pooled, out: Path | None) -> int:
+    """Score, write page, plot and tables, say what was missed; return the exit code."""
+    results = Results(about.songs, pooled)
+    best = results.best_single()
+    pairs = [(r.folder, r.first, best if r.second == BEST_SINGLE else r.second) for r in REQUIRED]
+    compared = comparisons_of(results, pairs)
+    judged = [(r, pair[2], compared[pair]) for r, pair in zip(REQUIRED, pairs, strict=True)]
+    rows = [{"in": WHAT[r.folder], **_row(r.first, second, c), "required": r.words,
+             "verdict": r.verdict(c.difference)} for r, second, c in judged]  # fmt: skip
+    tables = {"": score_table(results), "_comparisons": pd.DataFrame(rows)}
+    if ablated:
+        tables["_ablations"] = _ablation_table(about.songs, pooled, ablated)
+    missed = [f"{r.first} minus {second}, {r.words}: {_told(c)}" for r, second, c in judged
+              if r.verdict(c.difference) == "NOT met"]  # fmt: skip
+    docs, csv = (out, out) if out else (ROOT / "docs", ROOT / "benchmarks" / "results")
+    for ending, table in tables.items():
+        write_atomically(csv / f"real_music{ending}.csv", table.round(6).to_csv(index=False))
+    measured = {pair[1:]: c for pair, c in compared.items() if c.difference.defined}
+    plots.use_style()
+    png, _, alt = render_figure(plots.differences(measured, "score"), "how_good")
+    write_atomically(docs / "how_good.png", png)
+    write_atomically(docs / "how_good.md", _text(about, tables, missed, alt))
+    print(f"written: {docs / 'how_good.md'}")
+    print("\n".join([f"NOT met: {line}" for line in missed] + list(about.failures)))
+    return EXIT_FAILED if missed or about.failures else EXIT_DONE
+
+
+def _row(first: str, second: str, result: Comparison) -> dict[str, Any]:
+    """A paired difference as a row of a table."""
+    score = result.difference
+    return {"first": first, "second": second, "difference": score.value, "low": score.low,
+            "high": score.high, "p (Holm)": result.adjusted,
+            "it is": "clear" if result.clear else score.reason or "open"}  # fmt: skip
+
+
+def _ablation_table(songs: Songs, pooled: Pooled, ablated: Pooled) -> pd.DataFrame:
+    """Each change beside the model as it is, on repeat 1."""
+    first = {key: {1: tables[1]} for key, tables in pooled.items() if 1 in tables}
+    pairs = [(folder, name, name.partition(": ")[0]) for folder, name in ablated]
+    compared = comparisons_of(Results(songs, first | ablated), pairs)
+    return pd.DataFrame([_row(*pair[1:], result) for pair, result in compared.items()])
+
+
+def _told(result: Comparison) -> str:
+    score = result.difference
+    return f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]" if score.defined else (
+        score.reason)  # fmt: skip
+
+
+def _text(about: About, tables: dict[str, pd.DataFrame], missed: Sequence[str], alt: str) -> str:
+    songs = about.songs
+    n_genre, n_affect = (len(songs.truth(folder)) for folder in (GENRE, MULTITASK))
+    ended = datetime.now(UTC)
+    parts = [
+        f"Generated by `{about.command}`: do not edit, run the command again.",
+        "# How good, on real music",
+        f"Profile {about.profile}; commit {code_commit(ROOT) or 'unknown'}; data {about.data}; "
+        f"begun {about.began:%Y-%m-%d %H:%M}, ended {ended:%Y-%m-%d %H:%M} UTC on "
+        f"{threads_available()} cores (what an earlier run had left was not done again). "
+        f"{len(songs.strata)} songs, {about.n_folds} folds, {about.n_repeats} repeat(s); "
+        f"{n_genre} genre clips of {len(songs.classes)} classes, {n_affect} affect clips.",
+        PROTOCOL,
+        *_listed("Left out:", songs.notes),
+        *_listed("**Failed, and missing from the scores below:**", about.failures),
+        *_listed("**Requirements that are NOT met:**", missed),
+        "## Models",
+        *(_models(tables[""], folder) for folder in (GENRE, MULTITASK)),
+        "## Paired differences and requirements",
+        f"![{alt}](how_good.png)",
+        _markdown(tables["_comparisons"]),
+    ]
+    if "_ablations" in tables:
+        parts += ["## Ablations", "One thing changed; the change minus the model as it is, in "
+                  "accuracy, on repeat 1.", _markdown(tables["_ablations"])]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+PROTOCOL = """\
+Cross-validation over songs: for each fold the notebooks ran on a data folder of their own, in
+which the tested songs are `test/` everywhere and their affect values are withheld; repeat r has
+seed r for the folds and for the notebooks. The references had the same folders; SVM and SVR were
+tuned by inner cross-validation, the public networks chose their epoch on a fifth of the training
+clips; the slow ones among them have fewer repeats. The lab's LSTMs learn from 80 % of the training
+clips (the rest is validation), its affect models from 70 % (15 % validation, 15 % held out).
+"Transfer CNN" has one axis from genre, the others are those of step 8. Brackets: 95 % intervals,
+bootstraps over songs; differences are paired, the mean over the repeats that each side has,
+p-values corrected for their number (Holm). A model that failed in a fold is scored on the clips
+that it has predicted in every repeat. No notebook trains "5 seeds averaged" or "genre and affect
+together": what is not measured is not met."""
+
+
+def _listed(heading: str, lines: Sequence[str]) -> list[str]:
+    return ["\n".join([heading, "", *(f"- {line}" for line in lines)])] if lines else []
+
+
+def _models(table: pd.DataFrame, folder: str) -> str:
+    """A row per model, a column per metric; and the main metric in each repeat."""
+    own = table[table["task"] == folder]
+    rows: dict[str, dict[str, Any]] = {}
+    for r in own.itertuples():
+        row = rows.setdefault(r.model, {"model": r.model, "clips": r.clips})
+        row[r.metric] = str(Score(r.value, r.low, r.high, r.undefined))
+        if r.metric == MAIN_METRIC[folder]:
+            row["each repeat"] = r.each_repeat
+    return f"In {WHAT[folder]}:\n\n" + _markdown(pd.DataFrame(rows.values()).fillna(""))
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown; numbers with three decimals."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return "" if math.isnan(value) else f"{value:.3f}"
+        return "" if value is None else str(value)
+
+    lines = [list(table.columns), ["---"] * table.shape[1], *table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
