@@ -31,12 +31,12 @@ from helpers.features import HOP_LENGTH, SAMPLE_RATE, mel_frequencies
 from helpers.folders import AXES, GENRE, MULTITASK, SPLITS, find_data, read_labels
 from helpers.machinery.arrays import N_MELS
 from helpers.machinery.files import LabError, write_atomically
+from tools.lab.notebooks import ROOT
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "demo_set.csv"
 PICTURE = ROOT / "docs" / "demo_genres.png"
 ANSWERS = "multitask_test_answers.csv"

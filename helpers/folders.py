@@ -164,7 +164,7 @@ def _search(place: Path, depth: int) -> Path | None:
     level = [place] if place.is_dir() else []
     for _ in range(depth):
         for folder in level:
-            if (folder / MARKER).is_dir():
+            if os.path.isdir(folder / MARKER):  # False where we may not look
                 return folder
         level = [child for folder in level for child in _sub_folders(folder)]
     return None

@@ -116,28 +116,6 @@ def test_a_folder_of_broken_clips_only_is_one_clear_line(
         SpectrogramDataset(data / MULTITASK, "test")
 
 
-@pytest.mark.parametrize("name", ["missing", "a file", "empty", "other things", "no rights"])
-def test_a_folder_that_is_none_is_one_line(
-    name: str, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = data.parent / "place"
-    if name == "a file":
-        place.touch()
-    elif name != "missing":
-        place.mkdir()
-    if name == "other things":
-        (place / "holiday.jpg").touch()
-    if name == "no rights":  # root may read everything, so the refusal is played
-        monkeypatch.setattr(os, "scandir", _refused)
-    code, lines, error = checked(place, capsys)
-    assert code == 2 and lines == [] and error.startswith(f"error: {place}: ")
-    assert error.count("\n") == 1
-
-
-def _refused(path: object) -> None:
-    raise PermissionError(13, "Permission denied", str(path))
-
-
 def test_older_uploads_may_lack_one_folder_and_no_other(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -326,6 +326,11 @@ def read_only(name: str) -> Spoil:
     return lambda place: (place.root / name).chmod(0o555)
 
 
+def unreadable(name: str) -> Spoil:
+    """Nobody may look into a folder."""
+    return lambda place: (place.root / name).chmod(0o000)
+
+
 # ---- how things are used -----------------------------------------------------------------------
 
 
@@ -398,10 +403,14 @@ def checkpoint(**wanted: Any) -> Use:
     return library(load)
 
 
-def command(*options: str, while_running: bool = False) -> Use:
+def command(
+    *options: str,
+    main: Callable[[Sequence[str]], int] = main_of_run,
+    while_running: bool = False,
+) -> Use:
     """The command line behind ./run_all.sh; `DATA` and `PROFILE` stand for those of the place.
 
-    `while_running`: another run of this name is under way.
+    `main` is another of its commands; `while_running`: another run of this name is under way.
     """
 
     def use(place: Place) -> Outcome:
@@ -411,7 +420,7 @@ def command(*options: str, while_running: bool = False) -> Use:
         busy = opened(place.home / "runs" / "t") if while_running else contextlib.nullcontext()
         with environment(place), contextlib.redirect_stdout(io.StringIO()), busy:
             with contextlib.redirect_stderr(err):
-                code = run_command(main_of_run, words)
+                code = run_command(main, words)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         return Outcome(err.getvalue().splitlines(), code)
@@ -526,11 +535,11 @@ def store_again(place: Place) -> None:
     record.save_checkpoint(MODEL, loaded.model, SPEC, feature="chroma", scaler=loaded.scaler)
 
 
-# root may write into read-only folders; without this right (CAP_DAC_OVERRIDE) it may not.
+# root may read and write everywhere; without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH it may not.
 WITHOUT_RIGHTS = (
     "-c",
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 1, 0, 0, 0); os.execv(sys.argv[1], "
-    "sys.argv[1:])",
+    "import ctypes, os, sys; [ctypes.CDLL(None).prctl(24, right, 0, 0, 0) for right in (1, 2)]; "
+    "os.execv(sys.argv[1], sys.argv[1:])",
 )
 # A disk of its own and of 256 KiB for `.cache`, seen by this process only.
 ON_A_SMALL_DISK = (
@@ -539,6 +548,8 @@ ON_A_SMALL_DISK = (
     '\'mkdir -p "$0" && mount -t tmpfs -o size=256k tmpfs "$0" && exec "$@"\', *sys.argv[1:]])',
     "HOME/.cache",
 )
+CHECK = "import os, sys; from tools.checks.check_data import main, run_command; "
+CHECK += "sys.exit(run_command(main, ['--data', os.environ['MUSICLAB_DATA']]))"
 STORE = "from pathlib import Path; from helpers.machinery.files import write_atomically as store; "
 PACK = "import os; from helpers.datasets import SpectrogramDataset as Clips; "
 PACK += f"Clips(os.environ['MUSICLAB_DATA'] + '/{GENRE}', 'train')"
@@ -649,6 +660,15 @@ FOLDER_ROWS = [
         "data: no folder fma_genre_spectrograms in it (it holds fma_genre_spectrograms, "
         "fma_genre_spectrograms_beat, multitask_dataset, multitask_dataset_beat); unpack the lab's "
         "data so that data/fma_genre_spectrograms exists, see data_links.md", code=2),
+    Row("check-data on a folder that is missing", missing("data"), command("--data", "DATA",
+        main=check_data.main), f"data: the data folder does not exist; {MARKER_HINT}", code=2),
+    Row("check-data on an empty folder", empty_folder("data"), command("--data", "DATA",
+        main=check_data.main), "data: no folder fma_genre_spectrograms in it (it holds nothing); "
+        "unpack the lab's data so that data/fma_genre_spectrograms exists, see data_links.md",
+        code=2),
+    Row("check-data on a folder that one may not read", unreadable("data"),
+        program(CHECK, *WITHOUT_RIGHTS), "data: cannot be read (Permission denied); check its "
+        "rights", code=2, cannot=may_write_everywhere),
     Row("a folder of clips is missing", missing(f"data/{GENRE}/train"),
         dataset(), f"data/{GENRE}/train: this folder is missing; {GET_AGAIN}"),
     Row("a folder of clips is empty", empty_folder(f"data/{GENRE}/train"), dataset(),
