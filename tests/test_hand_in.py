@@ -108,6 +108,7 @@ def refused(small: Small, capsys: pytest.CaptureFixture[str], *options: str) -> 
 def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small: Small) -> None:
     small.write("py/__pycache__/05_a.cpython-311.pyc", "")
     small.write("helpers/notes.md", "mine")
+    small.write("helpers/.ipynb_checkpoints/models-checkpoint.py", "x = 1")
     small.write("runs/demo/pages/05_a.html", "<html>")
     assert small.hand_in() == hand_in.EXIT_DONE
     assert small.zips == [ZIP]

@@ -17,7 +17,7 @@ from helpers.machinery.files import LabError, write_atomically
 from tools.checks import pairs
 from tools.hand_in.commented import uncommented
 from tools.lab.command_line import Parser, run_command
-from tools.lab.notebooks import Lab
+from tools.lab.notebooks import Lab, shared_files
 from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.report.members import Member, parse_members
 from tools.report.members import add_option as add_members
@@ -27,7 +27,6 @@ from tools.run.staleness import stale_results
 EXIT_DONE, EXIT_REFUSED = 0, 1
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
-CODE = ("py/*.py", "helpers/**/*.py", "helpers/profiles/*.yaml", "demo_music/*.py")
 REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
 _SAME_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 _AUTHORS = re.compile(r"<dc:creator>(.*?)</dc:creator>", re.DOTALL)
@@ -204,9 +203,8 @@ def _below(root: Path, *folders: str) -> Iterator[Path]:
 def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
     """Name in the zip -> content: the report, the code that the scripts need, and a note."""
     contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
-    for pattern in CODE:
-        for path in lab.root.glob(pattern):
-            contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
+    for path in (*lab.root.glob("py/*.py"), *shared_files(lab.root)):
+        contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
     return contents
 
 

@@ -15,15 +15,15 @@ from helpers.machinery.files import LabError, cache_dir, write_atomically
 from tools.kaggle.client import explained, sign_in
 from tools.kaggle.data import DATA_SET
 from tools.lab.command_line import Parser, run_command
-from tools.lab.notebooks import PARAMETERS_TAG, Lab
+from tools.lab.notebooks import PARAMETERS_TAG, Lab, shared_files
 
 PROFILE = "full"
 HELPERS = "musiclab-helpers"
 GPU = "NvidiaTeslaT4"
 NOBODY = "USERNAME"  # stands for the user in a dry run without a token
 POLL_SECONDS = 30.0
-# What the folder of the data set holds; pyproject.toml tells notebook 00 which versions fit.
-KIT = ("helpers/**/*.py", "helpers/profiles/*.yaml", "demo_music/*.py", "pyproject.toml", "LICENSE")
+# Beside the shared files; pyproject.toml tells notebook 00 which versions fit.
+ABOUT_THE_KIT = ("pyproject.toml", "LICENSE")
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
@@ -77,10 +77,9 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
     shutil.rmtree(folder, ignore_errors=True)
     # In a folder of its own: Kaggle unpacks it beside, or into, one of that name, and the first
     # cell of a notebook finds `helpers` in both.
-    for pattern in KIT:
-        for path in lab.root.glob(pattern):
-            target = folder / HELPERS / "kit" / path.relative_to(lab.root)
-            write_atomically(target, path.read_bytes())
+    for path in (*shared_files(lab.root), *(lab.root / name for name in ABOUT_THE_KIT)):
+        target = folder / HELPERS / "kit" / path.relative_to(lab.root)
+        write_atomically(target, path.read_bytes())
     about = {
         "title": HELPERS.replace("-", " "),
         "id": f"{user}/{HELPERS}",

@@ -181,6 +181,16 @@ class Lab:
         return {path for path in found if path.is_file()}
 
 
+def shared_files(root: Path) -> list[Path]:
+    """The files of the kit that scripts need on another machine, without what programs leave there.
+
+    JupyterLab, for example, keeps copies of what it has open in `.ipynb_checkpoints/`.
+    """
+    patterns = ("helpers/**/*.py", "helpers/profiles/*.yaml", "demo_music/**/*.py")
+    found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
+    return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
+
+
 def script_contents(script: Path) -> list[tuple[str, str]]:
     """The cells of a `.py` in the percent format: (type, source), as `Source.contents`."""
     import jupytext  # takes a second, and is seldom needed
