@@ -10,7 +10,6 @@ demo set in the cache; the answers of the multitask test clips lie beside its da
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,8 @@ from helpers.features import HOP_LENGTH, SAMPLE_RATE, mel_frequencies
 from helpers.folders import AXES, GENRE, MULTITASK, SPLITS, find_data, read_labels
 from helpers.machinery.arrays import N_MELS
 from helpers.machinery.files import LabError, write_atomically
-from tools.lab.notebooks import ROOT
+from tools.common.command_line import Parser, run_command
+from tools.common.notebooks import ROOT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,9 +228,9 @@ def png_of(figure: Figure) -> bytes:
 # ---- command line ------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Measure, print, write the table and the picture."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.demo_set",
         description="How difficult the demo set is, and what it looks like.",
     )
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--answers", type=Path, help=f"default: {ANSWERS} beside the data folder")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the table, a .csv")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="the picture, a .png")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(list(arguments))
     data = find_data(options.data)
     table = difficulty_table(data, options.answers or data.parent / ANSWERS)
     print(as_text(table))
@@ -249,7 +249,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run_command(main))

@@ -18,8 +18,8 @@ from helpers.evaluation import Comparison, Score
 from helpers.folders import GENRE, MULTITASK
 from helpers.machinery.files import write_atomically
 from helpers.notebook.showing import render_figure
-from tools.lab.command_line import EXIT_DONE, EXIT_FAILED
-from tools.lab.notebooks import ROOT
+from tools.common.command_line import EXIT_DONE, EXIT_FAILED
+from tools.common.notebooks import ROOT
 from tools.run.processes import threads_available
 from tools.run.results import code_commit
 

@@ -38,9 +38,9 @@ from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK, clip_id, data_na
 from helpers.machinery.files import LabError, cache_dir, write_atomically
 from helpers.machinery.profiles import ALL, load_profile
 from helpers.notebook.records import Record
-from tools.lab.command_line import EXIT_INTERRUPTED, EXIT_USAGE, Parser, run_command
-from tools.lab.notebooks import ROOT, Lab
-from tools.lab.run_folder import SUMMARY, read_json
+from tools.common.command_line import EXIT_INTERRUPTED, EXIT_USAGE, Parser, run_command
+from tools.common.notebooks import ROOT, Lab
+from tools.common.run_folder import SUMMARY, read_json
 from tools.run.results import DONE, UP_TO_DATE
 
 NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need

@@ -52,8 +52,8 @@ from helpers.folders import GENRE
 from helpers.machinery import files, process
 from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.files import LabError
-from tools.lab.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
-from tools.lab.notebooks import ROOT
+from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+from tools.common.notebooks import ROOT
 from tools.run.results import code_commit
 
 PAGE, TABLE = ROOT / "docs" / "how_fast.md", ROOT / "benchmarks" / "results" / "speed.csv"

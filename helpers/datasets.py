@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips, read_labels
+from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips
 from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is, unwrap
 from helpers.machinery.files import LabError
@@ -147,7 +147,7 @@ def _with_classes(
         raise LabError(f"{folder}: no clip is left, the class mapping drops all genres; change it")
     split = tracks["split"].iloc[0]
     if split != "train":
-        genres = read_labels(folder / "train_labels.txt", ("genre",))["genre"].tolist()
+        genres = read_clips(folder, "train")["genre"].tolist()
     classes = sorted({name for name in _classes_of(genres, mapping) if name is not None})
     unseen = sorted(set(tracks["label"]) - set(classes))
     if unseen:
@@ -435,5 +435,3 @@ def make_loaders(
     )
     val, test = (make_loader(part, batch_size, device=device) for part in (splits.val, splits.test))
     return train, val, test
-
-

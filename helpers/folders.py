@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -194,8 +195,9 @@ def data_name(folder: Path) -> str:
 
 # ---- label files -------------------------------------------------------------------------------
 
-# What is wrong with a split, by where it is: `line 7` of the label file, or a clip's id.
+# What is wrong with a split, by where it is: `line 7` of the label file, a clip's id, or all of it.
 Problems = dict[str, str]
+WHOLE = ""
 
 
 def clip_id(name: str) -> str:
@@ -213,7 +215,7 @@ def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     labels, problems = _inspect_labels(path, columns)
-    _stop_at(problems)
+    _stop_at(problems, path.parents[1])
     return pd.DataFrame(labels)
 
 
@@ -222,13 +224,10 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
     genres = tuple(columns) == ("genre",)
     separator, check = ("\t", _genre_of) if genres else (",", _values_of)
     header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
-    lines = _lines(path)
-    if not any(line.strip() for line in lines[1:]):
-        state = "is empty" if not lines else "has a header and no rows"
-        raise LabError(f"{path}: the label file {state}; download or unpack the data again")
-    if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
-        shown = header.replace("\t", "<TAB>")
-        raise LabError(f"{path}:1: expected the header {shown}, got {lines[0]!r}; add the header")
+    try:
+        lines = _lines(path, separator, header.replace("\t", "<TAB>"))
+    except LabError as error:
+        return {"id": [], **{column: [] for column in columns}}, {WHOLE: str(error)}
     rows: dict[str, list[str] | list[float]] = {}
     places: dict[str, int] = {}
     problems: Problems = {}
@@ -249,10 +248,7 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
             places[name] = number
         except LabError as error:
             problems[f"line {number}"] = f"{path}:{number}: {error}"
-    if not rows:
-        _stop_at(problems if not _left_out_file() else {})
-        raise LabError(f"{path}: no line of the label file is usable; get the data again")
-    values = map(list, zip(*rows.values(), strict=True))
+    values = map(list, zip(*rows.values(), strict=True)) if rows else [[] for _ in columns]
     return {"id": list(rows), **dict(zip(columns, values, strict=True))}, problems
 
 
@@ -280,11 +276,12 @@ def _values_of(fields: Sequence[str]) -> list[float]:
     return values
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, separator: str, header: str) -> list[str]:
+    """The lines of a label file. Raises LabError where it says nothing, or lacks its header."""
     raw = b""
     try:
         raw = path.read_bytes()
-        return raw.decode("utf-8-sig").splitlines()
+        lines = raw.decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise LabError(
             f"{path}: the label file is missing; download or unpack the data again"
@@ -296,6 +293,12 @@ def _lines(path: Path) -> list[str]:
         raise LabError(
             f"{path}: cannot be read ({error.strerror}); download or unpack the data again"
         ) from error
+    if not any(line.strip() for line in lines[1:]):
+        state = "is empty" if not lines else "has a header and no rows"
+        raise LabError(f"{path}: the label file {state}; download or unpack the data again")
+    if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
+        raise LabError(f"{path}:1: expected the header {header}, got {lines[0]!r}; add the header")
+    return lines
 
 
 # ---- clips -------------------------------------------------------------------------------------
@@ -311,11 +314,12 @@ def read_clips(folder: Path, split: str) -> pd.DataFrame:
     """
     clips, problems = inspect_clips(folder, split)
     listed = _left_out(folder, split)
-    _stop_at({where: text for where, text in problems.items() if where not in listed})
+    unlisted = {where: text for where, text in problems.items() if where not in listed}
+    _stop_at(unlisted, folder.parent)
     if listed:
         clips = clips[~clips["id"].isin(list(listed))].reset_index(drop=True)
     if clips.empty:
-        first = next(iter({**problems, **listed}.values()))
+        first = next((text for text in (*problems.values(), *listed.values()) if text), "")
         raise LabError(f"{folder / split}: none of its clips can be used; first: {first}")
     for text in listed.values():
         _tell_once(text)
@@ -325,8 +329,9 @@ def read_clips(folder: Path, split: str) -> pd.DataFrame:
 def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
     """The clips of one split, and all that is wrong with its label file and its files' names.
 
-    The arrays are not read: `./run_all.sh check-data` does that, too. Raises LabError where there
-    is nothing to look at: an unknown split, a missing folder, an empty label file.
+    The arrays are not read: `./run_all.sh check-data` does that, too. Where a label file cannot be
+    used at all, the clips are those of the folder, without labels. Raises LabError where there is
+    nothing to look at: an unknown split, a missing or empty folder.
     """
     if split not in SPLITS:
         raise LabError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
@@ -340,21 +345,21 @@ def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
         labels, problems = _unlabelled(files)
     else:
         labels, problems = _inspect_labels(labels_path, AXES)
+    if WHOLE in problems:
+        labels = {"id": sorted(files)}
     ids = labels.pop("id")
     paths = [files.get(name) for name in ids]
     clips = pd.DataFrame({"id": ids, "path": paths, "split": split, **labels})
     absent = [name for name in ids if name not in files]
     if absent:
-        rows = enumerate(_lines(labels_path), start=1)
-        places = {clip_id(re.split("[\t,]", row)[0].strip()): number for number, row in rows}
+        rows = labels_path.read_text(encoding="utf-8-sig").splitlines()
+        names = [clip_id(re.split("[\t,]", row)[0].strip()) for row in rows]
         for name in absent:
             problems[name] = (
-                f"{labels_path}:{places[name]}: clip {name} is not in {folder / split}; unpack the "
-                "data again or take the line out"
+                f"{labels_path}:{names.index(name) + 1}: clip {name} is not in {folder / split}; "
+                "unpack the data again or take the line out"
             )
         clips = clips[clips["path"].notna()].reset_index(drop=True)
-        if clips.empty:
-            _stop_at(problems)
     return clips, problems
 
 
@@ -393,29 +398,25 @@ def _clip_files(folder: Path) -> dict[str, str]:
 # ---- what is left out --------------------------------------------------------------------------
 
 
-def _stop_at(problems: Problems) -> None:
+def _stop_at(problems: Problems, data: Path) -> None:
     """Raise LabError for the first problem, if there is one, and say how many more there are."""
     if problems:
         first, *rest = problems.values()
-        more = f" ({len(rest)} more: ./run_all.sh check-data lists them)" if rest else ""
-        raise LabError(first + more)
-
-
-def _left_out_file() -> str:
-    """The list of what `--skip-bad` has found; the runner names it. Empty without one."""
-    return os.environ.get("MUSICLAB_LEFT_OUT", "")
+        hint = f"./run_all.sh check-data --data {shlex.quote(str(data))} lists them"
+        raise LabError(first + (f" ({len(rest)} more: {hint})" if rest else ""))
 
 
 def _left_out(folder: Path, split: str) -> Problems:
-    path = _left_out_file()
+    """What `--skip-bad` has found in a split; `$MUSICLAB_LEFT_OUT` names its list."""
+    path = os.environ.get("MUSICLAB_LEFT_OUT")
     return _read_left_out(path).get(f"{folder.name}/{split}", {}) if path else {}
 
 
 @cache
 def _read_left_out(path: str) -> dict[str, Problems]:
     try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return dict(json.loads(Path(path).read_text(encoding="utf-8"))["left_out"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise LabError(
             f"{path}: no list of clips to leave out ({error}); give ./run_all.sh --skip-bad again"
         ) from None

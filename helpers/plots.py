@@ -618,5 +618,3 @@ def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
     ax.set(title=title, xlabel=xlabel)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
-
-

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from tools.checks.labels import read_labels
-from tools.lab.notebooks import NOTEBOOKS
+from tools.common.notebooks import NOTEBOOKS
 
 AXES = ("valence", "energy", "danceability")
 GENRES = ("Blues", "Rock")

@@ -31,8 +31,8 @@ from typing import Any
 import psutil
 
 from tests.small_lab import ROOT, STOP, family, leftovers, running_in
-from tools.lab.notebooks import NOTEBOOKS
-from tools.lab.run_folder import Paths
+from tools.common.notebooks import NOTEBOOKS
+from tools.common.run_folder import Paths
 
 NAMES = [notebook.name for notebook in NOTEBOOKS]
 RUN = "killed"

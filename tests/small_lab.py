@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,8 +22,8 @@ from typing import Any
 import psutil
 
 from helpers.machinery.profiles import Profile, load_profile
-from tools.lab.command_line import run_command
-from tools.lab.notebooks import Lab, Notebook
+from tools.common.command_line import run_command
+from tools.common.notebooks import Lab, Notebook
 from tools.run import command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,6 +189,7 @@ class SmallLab:
             cwd=ROOT,
             env=env,
             start_new_session=True,
+            preexec_fn=default_signals,
             **(quiet | popen),
         )
 
@@ -217,6 +219,12 @@ class SmallLab:
         return names
 
 
+def default_signals() -> None:
+    """Signals mean what they mean, whatever the caller ignores (nohup, a script's background)."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def offspring() -> list[psutil.Process]:
     """Living processes that this one started, however deep."""
     children = psutil.Process().children(recursive=True)
@@ -236,10 +244,14 @@ def running_in(folder: Path) -> list[int]:
     return found
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something that is sure to come."""
-    end = time.monotonic() + seconds
+def wait_until(
+    true: Callable[[], bool], seconds: float = 60, moving: Callable[[], Any] | None = None
+) -> None:
+    """Wait for something that is sure to come, so long as `moving` tells something new."""
+    end, last = time.monotonic() + seconds, None
     while not true():
+        if moving is not None and (now := moving()) != last:
+            end, last = time.monotonic() + seconds, now
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
 

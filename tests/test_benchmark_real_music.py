@@ -21,7 +21,7 @@ from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, SPLITS,
 from helpers.machinery.files import LabError
 from helpers.models import build_model
 from helpers.notebook.records import Record
-from tools.lab.notebooks import NOTEBOOKS, Lab
+from tools.common.notebooks import NOTEBOOKS, Lab
 
 LSTMS = [f"lstm_{feature}_{form}" for feature in ("mel", "chroma", "fused")
          for form in ("full", "beat")]  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import speed
 from benchmarks.speed import CLAIMS, Row, Side
-from tools.lab.command_line import run_command
+from tools.common.command_line import run_command
 
 bench = partial(run_command, speed.main)
 FAST = Row("LSTM step", at_least=100, kit=[0.2, 0.21], plain=[30.0], ratio=[150.0, 143.0])

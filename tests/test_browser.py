@@ -164,7 +164,12 @@ def opened(browser: Any, address: str) -> Any:
     """The notebook in JupyterLab, all its cells run by the menu."""
     browser.get(f"{address}doc/tree/notebooks/{NOTEBOOK}.ipynb?token={TOKEN}")
     run_all_cells(browser)
-    wait_until(lambda: len(pictures(browser)) == 3 and is_ready(browser), 180)
+    drawn = "return document.body.innerHTML.length"
+    wait_until(
+        lambda: len(pictures(browser)) == 3 and is_ready(browser),
+        180,
+        moving=lambda: browser.execute_script(drawn),
+    )
     return browser
 
 

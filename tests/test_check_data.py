@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,8 +15,9 @@ from helpers.datasets import SpectrogramDataset
 from helpers.folders import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
 from helpers.machinery.arrays import N_ROWS
 from helpers.machinery.files import LabError
+from helpers.models import CNNBackbone
 from tools.checks import check_data
-from tools.lab.command_line import run_command
+from tools.common.command_line import run_command
 
 FAULTS = ("Rokc", "is not in", "header promises", "NaN", "9 frames are too short", "no gzip")
 
@@ -46,9 +46,8 @@ def broken(data: Path) -> Path:
 
 def leave_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What `--skip-bad` does before the notebooks run."""
-    listed = check_data.to_leave_out(check_data.check(data))
     path = data.parent / "left_out.json"
-    path.write_text(json.dumps(listed))
+    run_command(check_data.main, ["--data", str(data), "--write", str(path)])
     monkeypatch.setenv("MUSICLAB_LEFT_OUT", str(path))
     folders._read_left_out.cache_clear()
     folders._tell_once.cache_clear()
@@ -87,6 +86,7 @@ def test_what_is_found_can_be_left_out_and_is_said_once(
     broken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leave_out(broken, monkeypatch)
+    capsys.readouterr()
     dataset = SpectrogramDataset(broken / GENRE, "train", class_mapping=None)
     assert len(dataset) == 24 - 5
     told = capsys.readouterr().out.splitlines()
@@ -94,6 +94,27 @@ def test_what_is_found_can_be_left_out_and_is_said_once(
     beat = SpectrogramDataset(broken / GENRE_BEAT, "train", class_mapping=None)
     assert beat.ids == dataset.ids  # a clip that is bad in one form is left out of both
     assert capsys.readouterr().out == ""
+    test = SpectrogramDataset(broken / GENRE, "test", class_mapping=None)  # its classes: of train
+    assert test.classes == dataset.classes and capsys.readouterr().out == ""
+
+
+def test_a_label_file_without_one_good_line_is_listed_line_by_line_and_its_clips_are_read(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = data / GENRE / "train_labels.txt"
+    header, *rows = labels.read_text().splitlines()
+    labels.write_text("\n".join([header, *(f"{row}?" for row in rows)]) + "\n")
+    code, lines, _ = checked(data, capsys)
+    assert code == 1 and len([line for line in lines if "unknown genre" in line]) == len(rows)
+    labels.write_text("\n".join(rows) + "\n")
+    next((data / GENRE / "train").iterdir()).write_bytes(b"")
+    _, lines, _ = checked(data, capsys)
+    assert "expected the header" in lines[0] and "no whole .npy array" in lines[1]
+    assert "can be left out" not in lines[-1] or "no whole" not in lines[0]
+
+
+def test_the_check_asks_for_what_the_cnn_needs() -> None:
+    assert check_data.SHORTEST_CLIP == CNNBackbone().min_frames
 
 
 def test_what_breaks_after_the_check_is_an_error(

@@ -19,8 +19,8 @@ from nbformat.v4 import new_output
 from helpers.machinery.files import LabError
 from tests.small_lab import SmallLab
 from tools.checks import pairs
+from tools.common.notebooks import ROOT, Lab, Notebook
 from tools.hand_in import command as hand_in
-from tools.lab.notebooks import ROOT, Lab, Notebook
 from tools.report.members import Member
 from tools.run.results import record_digest
 from tools.run.staleness import stale_results
@@ -95,7 +95,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
 
 def refused(small: Small, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
     """The broken rules that are told when nothing is packed."""
-    assert small.hand_in(*options) == hand_in.EXIT_REFUSED
+    assert small.hand_in(*options) == hand_in.EXIT_FAILED
     assert small.zips == []
     first, *problems = capsys.readouterr().err.splitlines()
     assert first == f"not packed; {len(problems)} to mend:"
@@ -149,14 +149,20 @@ def test_a_notebook_that_was_run_and_saved_in_jupyterlab_is_handed_in(small: Sma
     assert json.loads((small.root / "notebooks" / "05_a.ipynb").read_text()) == saved
 
 
-def test_a_save_that_stopped_half_way_is_told(
-    small: Small, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("end", [200, "Γ"])
+def test_a_save_that_stopped_half_way_is_listed(
+    small: Small, capsys: pytest.CaptureFixture[str], end: int | str
 ) -> None:
+    """Also one that stopped inside a letter."""
+    small.write("py/05_a.py", SCRIPT.format("Γειά"))
+    pairs.sync(small.root, clean=True)
     path = small.root / "notebooks" / "05_a.ipynb"
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(LabError, match="05_a.ipynb: no valid notebook .*get it back from git"):
-        small.hand_in()
-    assert small.zips == []
+    content = path.read_bytes()
+    n_bytes = content.index("Γ".encode()) + 1 if end == "Γ" else end
+    path.write_bytes(content[:n_bytes])
+    (said,) = refused(small, capsys)
+    assert "py/05_a.py and notebooks/05_a.ipynb differ (no valid notebook" in said
+    assert "--clean makes it from its .py" in said
 
 
 def test_the_same_files_give_the_same_zip(small: Small) -> None:
@@ -225,7 +231,7 @@ def test_all_broken_rules_are_told_at_once(
     small.write("py/05_a.py", "# %%\n" + "\n".join(f"a{n} = {n}" for n in range(6)) + "\n")
     small.write("helpers/own.py", "def f():\n    return 1\n")
     small.write("py/try.ipynb", "{}")
-    assert hand_in.main(["--members", "Name One, el12345"], small.lab) == hand_in.EXIT_REFUSED
+    assert hand_in.main(["--members", "Name One, el12345"], small.lab) == hand_in.EXIT_FAILED
     lines = capsys.readouterr().err.splitlines()
     for words in (
         "the number 'el12345' must be 4 to 12 digits",
@@ -358,7 +364,7 @@ def test_too_large_a_zip_is_refused_and_the_one_before_stays(
     small.report.write_bytes(
         pdf("Μαρία Παπαδοπούλου, Name Two")[:9] + os.urandom(26 * 2**20) + b"%%EOF"
     )
-    assert small.hand_in() == hand_in.EXIT_REFUSED
+    assert small.hand_in() == hand_in.EXIT_FAILED
     assert "the zip would have 26.0 MiB, more than 25" in capsys.readouterr().err
     assert (small.run / ZIP).read_bytes() == before
 

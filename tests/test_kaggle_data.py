@@ -14,8 +14,8 @@ import pytest
 from helpers.folders import MARKER, data_name
 from helpers.machinery.files import LabError
 from tests.kaggle_server import KaggleServer
+from tools.common.notebooks import Lab
 from tools.kaggle import data as kaggle_data
-from tools.lab.notebooks import Lab
 from tools.run.plan import make_plan
 
 MEBIBYTE = 2**20

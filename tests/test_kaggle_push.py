@@ -12,8 +12,8 @@ import pytest
 from helpers.machinery.files import LabError
 from helpers.machinery.profiles import load_profile
 from tests.kaggle_server import Answer, KaggleServer
+from tools.common.notebooks import Lab
 from tools.kaggle import push as kaggle_push
-from tools.lab.notebooks import Lab
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
+from tools.common.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 from tools.hand_in.commented import uncommented
-from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 from tools.run import pages
 
 ROOT = Path(__file__).resolve().parents[1]

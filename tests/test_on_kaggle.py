@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.common.notebooks import Lab
 from tools.kaggle import push as kaggle_push
-from tools.lab.notebooks import Lab
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools.lab.run_folder import Paths
+from tools.common.run_folder import Paths
 from tools.run import pages
 from tools.run.results import Row
 

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.machinery import profiles
 from helpers.machinery.files import LabError
-from tools.lab.notebooks import Lab
+from tools.common.notebooks import Lab
 from tools.run.plan import make_plan
 
 OWN = {"data": "auto", "device": "auto", "seed": 0, "epochs": 30, "rate": 0.1, "sizes": [8, 16]}

@@ -182,7 +182,7 @@ def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run: Path) 
 
 @pytest.mark.parametrize("label", ["2α", "4β", "6 questions", "7γ", "9α", "10α"])
 def test_the_kit_has_an_answer_to_what_the_handout_asks(label: str) -> None:
-    from tools.lab.notebooks import Lab
+    from tools.common.notebooks import Lab
 
     notebook = next(row.notebook for row in read_labels() if row.name == label)
     texts = " ".join(kit_answers(Lab(), notebook, label))

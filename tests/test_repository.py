@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.common.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 from tools.run.command import COMMANDS
 from tools.run.command import main as run_main
 

@@ -19,7 +19,7 @@ from helpers.notebook import records
 from helpers.submission import HEADER, check_solution
 from tests.browser import faults_of_page
 from tools.checks import labels
-from tools.lab.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.common.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
 from tools.report.blocks import Sentence, Table
 from tools.report.content import chapters
 from tools.report.source import open_run

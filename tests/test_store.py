@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from helpers.datasets import SpectrogramDataset
 from helpers.folders import MULTITASK
@@ -107,6 +109,27 @@ def test_a_store_that_was_cut_short_is_made_anew(
     stores.open_store(clips)
     (path,) = packed.glob(f"*/*/{name}")
     path.write_bytes(path.read_bytes()[:n_bytes])
+    assert_equals_files(stores.open_store(clips), clips)
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "lengths.npy"])
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"\x93NUMPY\x01\0\6\0{(((((", b"\xff" * 9])
+def test_a_file_that_is_no_store_is_replaced(
+    clips: list[str], packed: Path, name: str, content: bytes
+) -> None:
+    stores.open_store(clips)
+    (path,) = packed.glob(f"*/*/{name}")
+    path.write_bytes(content)
+    assert_equals_files(stores.open_store(clips), clips)
+
+
+def test_a_file_system_without_locks_is_no_reason_to_stop(
+    clips: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(lock: FileLock) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
     assert_equals_files(stores.open_store(clips), clips)
 
 

@@ -14,9 +14,9 @@ from helpers.machinery.files import LabError
 from helpers.notebook.records import data_fingerprint
 from helpers.submission import write_solution
 from tests.kaggle_server import KaggleServer
+from tools.common.command_line import EXIT_USAGE, run_command
 from tools.hand_in import command as hand_in
 from tools.kaggle import push, submit
-from tools.lab.command_line import EXIT_USAGE, run_command
 
 RESULTS = """\
 notebook,model,feature,test_set,metric,value,low,high,seed,n

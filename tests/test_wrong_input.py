@@ -40,9 +40,9 @@ from helpers.folders import GENRES as KNOWN_GENRES
 from helpers.machinery.files import LabError
 from helpers.notebook import checkpoints, records
 from tools.checks import check_data
-from tools.lab.command_line import EXIT_INTERRUPTED, run_command
-from tools.lab.notebooks import Lab
-from tools.lab.run_folder import opened
+from tools.common.command_line import EXIT_INTERRUPTED, run_command
+from tools.common.notebooks import Lab
+from tools.common.run_folder import opened
 from tools.run.command import main as main_of_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -970,8 +970,8 @@ def bad_left_out(place: Place) -> Iterator[list[str]]:
     """What `--skip-bad` does before the notebooks run; gives the lines of what it found."""
     with environment(place):
         listed = check_data.to_leave_out(check_data.check(place.data))
-    path = place.root / "left_out.json"
-    put(path, json.dumps(listed).encode())
+        path = place.root / "left_out.json"
+        check_data.write_list(path, place.data, listed)
     folders._read_left_out.cache_clear()
     folders._tell_once.cache_clear()
     with environment(place, MUSICLAB_LEFT_OUT=str(path)):

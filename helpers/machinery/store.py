@@ -12,6 +12,7 @@ by a digest of the names, sizes and times of the source files, with `frames.npy`
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -25,13 +26,21 @@ from pathlib import Path
 import numpy as np
 
 from helpers.machinery.arrays import N_ROWS, read_array, read_n_frames
-from helpers.machinery.files import PARTIAL_SUFFIX, LabError, cache_dir, require_space
+from helpers.machinery.files import (
+    PARTIAL_SUFFIX,
+    LabError,
+    cache_dir,
+    require_space,
+    write_atomically,
+)
 from helpers.machinery.process import headless, report_progress
 
 STORE_VERSION = "3"
-LARGEST = float(np.finfo(np.float16).max)
+_LARGEST = float(np.finfo(np.float16).max)
 SOURCE = "source"
 AT_A_TIME = 64  # clips that are in memory while they are packed
+# What a file system without locks answers: then several may pack, and the last one stays.
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 _SPARE_BYTES = 64 * 2**20  # what else may be written to the disk meanwhile
 
 
@@ -75,7 +84,7 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
             if store is None:
                 _pack(sources, whole)
                 if _store_folder(sources) != whole:
-                    shutil.rmtree(whole.parent, ignore_errors=True)
+                    shutil.rmtree(whole, ignore_errors=True)
                     raise LabError(
                         f"{packed}: source files changed while they were packed; run this again"
                     )
@@ -117,16 +126,20 @@ def _open(folder: Path, n_clips: int) -> FeatureStore | None:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
         # "c": writable for PyTorch's sake, though a write would never reach the file
         frames = np.load(folder / "frames.npy", mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except Exception:  # NumPy lets many kinds through, as its tokenizer's
+        return None
+    if (lengths.dtype, frames.dtype) != (np.dtype("<i8"), np.dtype("<f2")):
         return None
     ends = np.cumsum(lengths)
-    whole = lengths.shape == (n_clips,) and frames.shape == (ends[-1], N_ROWS)
+    whole = lengths.shape == (n_clips,) and lengths.min() >= 1
+    whole = whole and frames.shape == (ends[-1], N_ROWS)
     return FeatureStore(frames, ends - lengths, lengths) if whole else None
 
 
 def _pack(paths: list[str], whole: Path) -> None:
     """Write a store, whole or not at all; clips are read side by side and written in order."""
     partial = whole.parent.with_name(f".{whole.parent.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    new = partial / "new"
     folder = os.path.dirname(paths[0])
     n_bytes = 0
     try:
@@ -135,18 +148,22 @@ def _pack(paths: list[str], whole: Path) -> None:
             lengths = np.array(list(pool.map(read_n_frames, paths)), dtype="<i8")
             n_bytes = 2 * N_ROWS * int(lengths.sum())
             require_space(whole.parents[1], n_bytes + _SPARE_BYTES, "packing the features")
-            (partial / whole.name).mkdir(parents=True)
-            (partial / SOURCE).write_text(os.path.realpath(folder), encoding="utf-8")
-            np.save(partial / whole.name / "lengths.npy", lengths)
+            new.mkdir(parents=True)
+            np.save(new / "lengths.npy", lengths)
             # Not through a memory map: on a full disk that would end the process without a word.
-            with open(partial / whole.name / "frames.npy", "wb") as file:
+            with open(new / "frames.npy", "wb") as file:
                 shape = (int(lengths.sum()), N_ROWS)
                 about = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, about)
                 for frames in _counted(_read_all(pool, paths, lengths), len(paths), folder):
                     file.write(frames)
-        shutil.rmtree(whole.parent, ignore_errors=True)  # made of what the files were before
-        os.replace(partial, whole.parent)
+        write_atomically(whole.parent / SOURCE, os.path.realpath(folder))
+        if whole.exists():  # a damaged one
+            os.rename(whole, partial / "old")
+        os.rename(new, whole)
+        for other in whole.parent.iterdir():  # made of what the files were before
+            if other.is_dir() and other != whole:
+                shutil.rmtree(other, ignore_errors=True)
     except OSError as error:
         raise LabError(
             f"{whole.parents[1]}: cannot pack the features ({error.strerror}); "
@@ -163,16 +180,16 @@ def _read_all(
     """The clips as they are stored, in order; few at a time, for the memory."""
     for first in range(0, len(paths), AT_A_TIME):
         some = slice(first, first + AT_A_TIME)
-        yield from pool.map(_as_stored, paths[some], lengths[some].tolist())
+        yield from pool.map(as_stored, paths[some], lengths[some].tolist())
 
 
-def _as_stored(path: str, n_frames: int) -> np.ndarray:
+def as_stored(path: str, n_frames: int) -> np.ndarray:
     """A clip as float16 [T, 140]; LabError when it is not what its header said, or too large."""
     array = read_array(path)
     if array.shape[1] != n_frames:
         raise LabError(f"{path}: changed while it was packed; run this again")
-    if np.abs(array).max() > LARGEST:
-        raise LabError(f"{path}: holds values beyond {LARGEST:.0f}, which are no dB; get it again")
+    if np.abs(array).max() > _LARGEST:
+        raise LabError(f"{path}: holds values beyond {_LARGEST:.0f}, which are no dB; get it again")
     return np.ascontiguousarray(array.T, dtype="<f2")
 
 
@@ -208,14 +225,13 @@ def _only_one_at_a_time(folder: Path) -> Iterator[None]:
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # a file system without locks: both may pack, the last one stays
-        with suppress(RuntimeError):
-            lock.acquire()
+        lock.acquire()
     except OSError as error:
-        raise LabError(
-            f"{folder}: cannot be used for packed features ({error.strerror}); "
-            "choose another folder with MUSICLAB_HOME"
-        ) from error
+        if error.errno not in NO_LOCKS:
+            raise LabError(
+                f"{folder}: cannot be used for packed features ({error.strerror}); "
+                "choose another folder with MUSICLAB_HOME"
+            ) from error
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Two things on a CPU at the same time, each in a thread of its own: LSTMs above all.
+"""Two LSTMs on a CPU at the same time, each in a thread of its own.
 
 An LSTM's steps follow one another and each is small. Several threads on the same step wait for each
 other at every one of them, gain little, and lose many times that when another program is busy. Two

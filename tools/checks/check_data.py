@@ -6,6 +6,8 @@ that is not on its list.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,17 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from helpers.folders import FOLDERS, MULTITASK_BEAT, SPLITS, Problems, find_data, inspect_clips
-from helpers.machinery.arrays import read_array, read_n_frames
-from helpers.machinery.files import LabError
+from helpers.folders import (
+    FOLDERS,
+    MULTITASK_BEAT,
+    SPLITS,
+    WHOLE,
+    Problems,
+    find_data,
+    inspect_clips,
+)  # fmt: skip
+from helpers.machinery.arrays import read_n_frames
+from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.process import headless
-from helpers.machinery.store import LARGEST
-from tools.lab.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+from helpers.machinery.store import as_stored
+from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 
 SHORTEST_CLIP = 16  # frames: what the four poolings of the CNN need
-WHOLE = ""  # where a problem is that leaves nothing of its split
 
 
 @dataclass
@@ -37,21 +44,48 @@ class Split:
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code: 1 when there is a problem."""
     parser = Parser(prog="./run_all.sh check-data", description=__doc__, allow_abbrev=False)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--data", metavar="DIR|demo", default="auto",
         help="the data folder (default: what a run would find; nothing is fetched or built)",
     )
-    data = find_data(parser.parse_args(list(arguments)).data)
+    add(
+        "--write",
+        metavar="FILE",
+        type=Path,
+        help="write what can be left out; scripts and notebooks do so with MUSICLAB_LEFT_OUT=FILE",
+    )
+    options = parser.parse_args(list(arguments))
+    data = find_data(options.data)
     found = check(data)
     lines = [line for split in found.values() for line in split.problems.values()]
     for line in lines:
         print(line)
     n_clips = sum(len(split.good) for split in found.values())
     print(f"{data}: {len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good files")
-    if lines:
+    listed = to_leave_out(found)
+    if listed:
         place = shlex.quote(str(data))
-        print(f"mend them, or leave them out: ./run_all.sh --data {place} --skip-bad")
+        print(f"clips and lines can be left out: ./run_all.sh --data {place} --skip-bad")
+    if options.write:
+        write_list(options.write, data, listed)
     return EXIT_FAILED if lines else EXIT_DONE
+
+
+def write_list(path: Path, data: Path, listed: dict[str, Problems]) -> None:
+    """Write what loaders are to leave out, and of which state of the data that was found."""
+    about = {"state": state_of(data), "left_out": listed}
+    write_atomically(path, json.dumps(about, indent=1, ensure_ascii=False))
+
+
+def state_of(data: Path) -> str:
+    """A digest of the names, sizes and times of all files of the four folders."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in FOLDERS:
+        for path in sorted((data / name).rglob("*")):
+            status = path.lstat()
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def check(data: Path) -> dict[str, Split]:
@@ -81,22 +115,20 @@ def _check_split(folder: Path, split: str) -> Split:
         what = f"checking {folder.name}/{split}"
         broken = dict(zip(ids, tqdm(told, what, len(ids), **bar), strict=True))
     problems |= {clip: text for clip, text in broken.items() if text}
-    return Split(problems, set(ids) - set(problems))
+    return Split(problems, set() if WHOLE in problems else set(ids) - set(problems))
 
 
 def _problem_of(path: str) -> str:
     """Why a clip's array cannot be used; empty when it can."""
     try:
-        read_n_frames(path)  # in the order and the words of the store
-        array = read_array(path)
+        n_frames = read_n_frames(path)
+        as_stored(path, n_frames)
     except LabError as error:
         return str(error)
-    if np.abs(array).max() > LARGEST:
-        return f"{path}: holds values beyond {LARGEST:.0f}, which are no dB; get it again"
-    if array.shape[1] < SHORTEST_CLIP:
+    if n_frames < SHORTEST_CLIP:
         return (
-            f"{path}: {array.shape[1]} frames are too short for the CNN, which needs "
-            f"{SHORTEST_CLIP}; get it again or remove the clip"
+            f"{path}: {n_frames} frames are too short for the CNN, which needs {SHORTEST_CLIP}; "
+            "get it again or remove the clip"
         )
     return ""
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from helpers.machinery.files import LabError, runs_dir
 from helpers.notebook import records
-from tools.lab.command_line import Parser, run_command
-from tools.lab.notebooks import ROOT
-from tools.lab.run_folder import Paths
+from tools.common.command_line import Parser, run_command
+from tools.common.notebooks import ROOT
+from tools.common.run_folder import Paths
 
 LABELS = ROOT / "docs" / "labels.csv"
 HEADING = re.compile(r"#{2,3} (.+?) · ")

@@ -26,12 +26,14 @@ from typing import Any, NamedTuple
 import jupytext
 import nbformat
 
-from helpers.machinery.files import LabError, write_atomically
-from tools.lab.command_line import run_command
-from tools.lab.notebooks import ROOT
+from helpers.machinery.files import LabError, cache_dir, write_atomically
+from tools.common.command_line import Parser, run_command
+from tools.common.notebooks import ROOT
 
 KEPT = ("tags", "alt")  # cell metadata written by hand; pyproject.toml tells jupytext the same
+HELD = ("outputs", "execution_count", "attachments")  # of a cell, besides its text
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+NOT_VALID = "no valid notebook"
 FORM = {"extension": ".py", "format_name": "percent"}
 
 
@@ -51,8 +53,8 @@ def drift(script: str, notebook: str) -> list[str]:
     """How the contents of a .py and an .ipynb, given as texts, differ, a line for each cell."""
     try:
         ours, theirs = _contents(_read_script(script)["cells"]), _contents(_cells(notebook))
-    except (ValueError, KeyError, TypeError) as error:
-        return [f"no valid notebook ({error!r}); save it again, or get it back from git"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [f"{NOT_VALID} ({error}); --clean makes it from its .py"]
     return _drift(ours, theirs)
 
 
@@ -157,13 +159,18 @@ def script_from(notebook: str, script: str) -> str:
 
 
 def with_outputs(notebook: str, before: str) -> str:
-    """A notebook, as text, with the outputs that its cells had before, where they are unchanged."""
-    new, old = json.loads(notebook), _cells(before)
-    matcher = SequenceMatcher(None, _contents(old), _contents(new["cells"]), autojunk=False)
-    for block in matcher.get_matching_blocks():
+    """A notebook, as text, with what its cells held before besides their text, where that is equal.
+
+    Outputs and counts, pictures pasted into text, and the states of widgets.
+    """
+    new, old = json.loads(notebook), json.loads(before)
+    texts = [[(cell.kind, cell.source) for cell in _contents(n["cells"])] for n in (old, new)]
+    for block in SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks():
         for shift in range(block.size):
-            target, source = new["cells"][block.b + shift], old[block.a + shift]
-            target |= {key: source[key] for key in ("outputs", "execution_count") if key in source}
+            target, source = new["cells"][block.b + shift], old["cells"][block.a + shift]
+            target |= {key: source[key] for key in HELD if key in source}
+    if "widgets" in old["metadata"]:
+        new["metadata"]["widgets"] = old["metadata"]["widgets"]
     return nbformat.writes(nbformat.from_dict(new)) + "\n"
 
 
@@ -184,23 +191,28 @@ def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, list[str]]
         elif name not in scripts:
             found[name] = [f"py/{name}.py is missing"]
         else:
-            texts = [path[name].read_text(encoding="utf-8") for path in (scripts, notebooks)]
+            texts = [_text(path[name]) for path in (scripts, notebooks)]
             found[name] = drift(*texts) or (unclean(*texts) if committed else [])
     return {name: problems for name, problems in found.items() if problems}
+
+
+def _text(path: Path) -> str:
+    """A file's text; a save that stopped inside a letter shows as one that cannot be read."""
+    return path.read_bytes().decode("utf-8", errors="replace")
 
 
 def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
     """Make every .ipynb whose .py says something else from it; returns the files written.
 
-    Outputs of unchanged cells stay. With `clean`, every notebook is as it is committed. Raises
-    LabError, and writes nothing, for a notebook that was changed after its script, or that cannot
-    be read: what only it says would be lost.
+    Outputs of unchanged cells stay, and the notebook as it was is kept in `.cache/replaced/`. With
+    `clean`, every notebook is as it is committed, and nothing is kept. Raises LabError, and writes
+    nothing, for a notebook that was changed after its script, or that cannot be read.
     """
     wanted: dict[Path, str] = {}
     for script in sorted((root / "py").glob("*.py")):
         path = root / "notebooks" / f"{script.stem}.ipynb"
         source = script.read_text(encoding="utf-8")
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        before = _text(path) if path.exists() else ""
         made = notebook_from(source)
         wanted[script] = script_from(made, source)
         if clean or not before:
@@ -211,26 +223,32 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
     changed = {
         path: text
         for path, text in wanted.items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
+        if not path.exists() or _text(path) != text
     }
     for path, text in changed.items():
+        if path.suffix == ".ipynb" and path.exists() and not clean:
+            write_atomically(cache_dir() / "replaced" / path.name, path.read_bytes())
+            print(f"as it was: {cache_dir() / 'replaced' / path.name}")
         write_atomically(path, text)
     return list(changed)
 
 
 def _require_older(path: Path, script: Path, difference: str) -> None:
     """Raise LabError unless a notebook can be read and is older than its script."""
-    readable = "no valid notebook" not in difference
+    readable = NOT_VALID not in difference
     if readable and path.stat().st_mtime <= script.stat().st_mtime:
         return
-    what = "was changed after its .py" if readable else "is"
-    remedy = f"`jupytext --sync {path}` takes that over into the .py; " if readable else ""
-    raise LabError(f"{path}: {what} ({difference}); {remedy}--clean throws it away")
+    if not readable:
+        raise LabError(f"{path}: {difference}")
+    raise LabError(
+        f"{path}: was changed after its .py ({difference}); `jupytext --sync {path}` takes that "
+        "over into the .py, --clean throws it away"
+    )
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     """Run the command line; 0 when all pairs are clean."""
-    parser = argparse.ArgumentParser(prog="python -m tools.checks.pairs", description=__doc__)
+    parser = Parser(prog="python -m tools.checks.pairs", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--sync", action="store_true", help="write the .ipynb that have drifted")
     parser.add_argument("--clean", action="store_true", help="write every .ipynb as committed")
@@ -243,7 +261,10 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         for line in lines:
             print(f"{name}: {line}")
     if problems:
-        print("The .py is the source: --sync writes the .ipynb that differ, --clean all of them.")
+        print(
+            "The .py is the source: --sync writes the .ipynb that differ; --clean all of them, and "
+            "throws their outputs away, as for a commit."
+        )
     return 1 if problems else 0
 
 

@@ -15,16 +15,15 @@ from pathlib import Path
 
 from helpers.machinery.files import LabError, write_atomically
 from tools.checks import pairs
+from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+from tools.common.notebooks import Lab, shared_files
+from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.hand_in.commented import uncommented
-from tools.lab.command_line import Parser, run_command
-from tools.lab.notebooks import Lab, shared_files
-from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.report.members import Member, parse_members
 from tools.report.members import add_option as add_members
 from tools.report.prompts import my_report, unanswered
 from tools.run.staleness import stale_results
 
-EXIT_DONE, EXIT_REFUSED = 0, 1
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
 REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
@@ -47,7 +46,11 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         problems += age_problems(report, run, lab)
     problems += prompt_problems(my_report())
     problems += code_problems(lab.root)
-    if stale := stale_results(run, lab):
+    if any(pairs.NOT_VALID in problem for problem in problems):
+        stale = []  # the results cannot be held against such a notebook
+    else:
+        stale = stale_results(run, lab)
+    if stale:
         problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
     if not problems:
         contents = pack(contents_of(lab, run, report, members))
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)
-    return EXIT_REFUSED
+    return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -245,7 +248,7 @@ To run the code, with Python 3.11 to 3.13, from this folder:
 
     export PYTHONPATH="$PWD"           # else an installed `helpers` would be taken
     export MUSICLAB_DATA=/path/to/data # the folder that holds fma_genre_spectrograms
-    export MUSICLAB_PROFILE={summary["profile"]}       # sizes and epochs: helpers/profiles/
+    export MUSICLAB_PROFILE={summary["profile"]}       # sizes and epochs
 {scripts}
 
 The first one says which packages are missing. Without MUSICLAB_DATA it builds a small set of

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from helpers.machinery.files import LabError, cache_dir, write_atomically
+from tools.common.command_line import Parser, run_command
+from tools.common.notebooks import PARAMETERS_TAG, Lab, shared_files
 from tools.kaggle.client import explained, sign_in
 from tools.kaggle.data import DATA_SET
-from tools.lab.command_line import Parser, run_command
-from tools.lab.notebooks import PARAMETERS_TAG, Lab, shared_files
 
 PROFILE = "full"
 HELPERS = "musiclab-helpers"

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.folders import MULTITASK, find_data, inspect_clips
 from helpers.machinery.files import LabError, write_atomically
-from helpers.notebook.records import data_fingerprint
+from helpers.notebook.records import RESULTS, data_fingerprint
 from helpers.submission import check_solution
+from tools.common.command_line import Parser, run_command
+from tools.common.run_folder import SUMMARY, Paths, command_of, find_run, read_json
 from tools.kaggle.client import explained, sign_in
-from tools.lab.command_line import Parser, run_command
-from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run, read_json
 
 if TYPE_CHECKING:
     from helpers.evaluation import Score
@@ -90,7 +90,7 @@ def expectation(run: Path) -> Expectation:
     from helpers.evaluation import Score  # PyTorch takes a moment
     from helpers.notebook.records import HELD_OUT
 
-    path = Paths(run, NOTEBOOK).record / "results.csv"
+    path = Paths(run, NOTEBOOK).record / RESULTS
     if not path.is_file():
         raise LabError(
             f"{path}: not there, so there is nothing to submit yet; give {command_of(run)} "
@@ -118,7 +118,10 @@ def checked_solution(run: Path) -> tuple[Path, int]:
             f"{root}: the data have changed since {run.name!r} was run; run it again: "
             f"{command_of(run)}"
         )
-    ids = inspect_clips(root / MULTITASK, "test")[0]["id"].tolist()
+    clips, problems = inspect_clips(root / MULTITASK, "test")
+    if problems and not read_json(run / SUMMARY).get("skip_bad"):
+        raise LabError(next(iter(problems.values())))
+    ids = clips["id"].tolist()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from helpers.machinery.files import write_atomically
-from tools.lab.command_line import Parser, run_command
+from tools.common.command_line import Parser, run_command
 from tools.report import prompts, typeset
 from tools.report.content import chapters
 from tools.report.markdown import PICTURES, Title, Writer

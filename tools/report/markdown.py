@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.lab.notebooks import Lab
+from tools.common.notebooks import Lab
 from tools.report import prompts
 from tools.report.blocks import Block, Chapter, Code, Figure, Formula, Section, Sentence, Table
 from tools.report.members import Member

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.lab.notebooks import ROOT
+from tools.common.notebooks import ROOT
 
 LINKS = ROOT / "data_links.md"
 PAPERS = (

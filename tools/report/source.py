@@ -12,9 +12,10 @@ from typing import Any
 from helpers.evaluation import Comparison, Score
 from helpers.machinery.files import LabError
 from helpers.notebook import showing
+from helpers.notebook.records import RESULTS
 from tools.checks.labels import read_labels
-from tools.lab.notebooks import NOTEBOOKS
-from tools.lab.run_folder import SUMMARY, Paths, command_of, find_run, read_json
+from tools.common.notebooks import NOTEBOOKS
+from tools.common.run_folder import SUMMARY, Paths, command_of, find_run, read_json
 from tools.report.blocks import Difference, Figure
 from tools.run.results import BAD
 
@@ -31,7 +32,7 @@ class Run:
     @cached_property
     def results(self) -> list[dict[str, str]]:
         """The rows of the run's results.csv."""
-        return _rows(self.folder / "results.csv")
+        return _rows(self.folder / RESULTS)
 
     @cached_property
     def differences(self) -> list[Difference]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from helpers.evaluation import Score
-from tools.lab.notebooks import ROOT
+from tools.common.notebooks import ROOT
 from tools.report.blocks import Block, Code, Section, Sentence, Table
 from tools.report.source import Run, excerpt, number
 

@@ -62,7 +62,7 @@ class Words:
     def heading(self, name: str) -> str:
         """The heading of a section, by its label or name; in English, that of the notebook."""
         own = self._data["headings"]
-        return own[name] if name in own else label_headings()[name]
+        return (label_headings() | own if self.language == "en" else own)[name]
 
     def figure(self, notebook: str, name: str) -> str:
         """The caption of a figure."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from helpers.machinery.files import LabError
 from helpers.machinery.profiles import profile_names
-from tools.lab.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
-from tools.lab.notebooks import Lab
-from tools.lab.run_folder import opened, remove_old_runs
+from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+from tools.common.notebooks import Lab
+from tools.common.run_folder import opened, remove_old_runs
 from tools.run.plan import GIB_PER_JOB, Plan, make_plan
 
 EPILOG = """\

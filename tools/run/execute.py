@@ -1,6 +1,6 @@
 """Execute one notebook with papermill: the program that the runner starts for each of them.
 
-    python tools/execute.py '{"notebook": ..., "output": ..., "parameters": {...}, ...}'
+    python tools/run/execute.py '{"notebook": ..., "output": ..., "parameters": {...}, ...}'
 
 It writes the executed notebook and a small JSON file that says how it went. It stands alone, and
 ends itself and its kernel when its standard input ends, which it does when the runner dies.

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from helpers.machinery.files import cache_dir
-from tools.lab.command_line import run_command
-from tools.lab.notebooks import Lab, script_contents
-from tools.lab.run_folder import write_kernel_spec
+from tools.common.command_line import run_command
+from tools.common.notebooks import Lab, script_contents
+from tools.common.run_folder import write_kernel_spec
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.machinery.files import write_atomically
-from tools.lab.notebooks import ROOT
+from helpers.notebook.records import RESULTS
+from tools.common.notebooks import ROOT
 
 if TYPE_CHECKING:
     from nbconvert import HTMLExporter
@@ -70,7 +71,7 @@ def _rendered(node: Any, title: str) -> str:
 def write_index(run: Path, summary: dict[str, Any]) -> Path:
     """Write `pages/index.html`: the table of notebooks with links, failures, all results.
 
-    `summary` is what `tools.results.summary` returns. Returns the page's path.
+    `summary` is what `tools.run.results.summary` returns. Returns the page's path.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -81,7 +82,7 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
     messages = [
         (row.cells, "\n".join(row.message)) for row in rows if row.message and row.status != SKIPPED
     ]
-    columns, *results = _read_table(run / "results.csv") or [[]]
+    columns, *results = _read_table(run / RESULTS) or [[]]
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True)
     content = environment.get_template("run.html.j2").render(
         run=summary,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,8 @@ from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root
 from helpers.machinery.process import pick_device, usable_cores
 from helpers.machinery.profiles import DEMO, RUNNER, Profile, is_number
-from tools.lab.notebooks import Lab, script_contents
-from tools.lab.run_folder import Paths, read_json
+from tools.common.notebooks import Lab, script_contents
+from tools.common.run_folder import Paths, read_json
 from tools.run.processes import memory_available, threads_available
 
 KAGGLE = "kaggle"
@@ -88,7 +88,7 @@ class Plan:
     @property
     def left_out(self) -> dict[str, dict[str, str]]:
         """With `--skip-bad`: what was found to leave out, and why, by split."""
-        return read_json(self.folder / LEFT_OUT) if self.skip_bad else {}
+        return read_json(self.folder / LEFT_OUT).get("left_out", {}) if self.skip_bad else {}
 
     @property
     def demo_size(self) -> float:
@@ -179,6 +179,8 @@ def make_plan(
     """
     selected = tuple(lab.find(word) for word in only) if only else tuple(lab.names)
     given = lab.load_profile(profile) if profile else None
+    if given:
+        _check_profile(lab, given, lab.with_needs(selected))
     defaults = given.overrides("") if given else {}
     device = device or str(defaults.get("device", "auto"))
     if device not in ("auto", "cpu"):
@@ -187,7 +189,7 @@ def make_plan(
     if given is None:
         small = is_demo or resolved_device(device) == "cpu"
         given = lab.load_profile(DEMO if small else GPU_PROFILE)
-    plan = Plan(
+    return Plan(
         lab=lab,
         data=folder,
         is_demo=is_demo,
@@ -199,26 +201,25 @@ def make_plan(
         jobs=min(_number_of_jobs(jobs, device), len(lab.with_needs(selected))),
         skip_bad=skip_bad,
     )
-    _check_parameters(plan)
-    return plan
 
 
-def _check_parameters(plan: Plan) -> None:
+def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
     """Raise LabError for what a profile says of no notebook, and for time limits that are none.
 
     papermill would only warn, and the run would silently use the notebook's own value.
     """
-    plan.profile.check_sections(plan.lab.names)
-    for name in plan.notebooks:
-        plan.parameters(name)
-    for setting, value in plan.profile.sections.get(RUNNER, {}).items():
-        place = plan.profile.where(RUNNER, setting)
+    profile.check_sections(lab.names)
+    for name in lab.names:
+        if name in profile.sections or name in selected:
+            profile.parameters(name, lab.read(name).parameters)
+    for setting, value in profile.sections.get(RUNNER, {}).items():
+        place = profile.where(RUNNER, setting)
         if setting != "timeout_minutes":
             raise LabError(
                 f"{place}: unknown parameter {setting!r} in section {RUNNER!r}"
                 f"{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
             )
-        _check_minutes(place, value, plan.lab.names)
+        _check_minutes(place, value, lab.names)
 
 
 def _check_minutes(place: str, value: object, names: list[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from helpers.machinery.files import write_atomically
 from helpers.notebook.records import RESULTS, join_results
 from tools.checks import check_data
-from tools.lab.run_folder import SUMMARY, Paths, read_json
+from tools.common.run_folder import SUMMARY, Paths, read_json
 from tools.run.plan import LEFT_OUT, Plan
 from tools.run.processes import threads_available
 
@@ -104,9 +104,11 @@ def note_left_out(plan: Plan) -> None:
     """With `--skip-bad`: check the data, and write the list of what loaders are to leave out."""
     if not plan.skip_bad:
         return
+    path = plan.folder / LEFT_OUT
+    if read_json(path).get("state") == check_data.state_of(plan.data):
+        return  # nothing has changed since
     found = check_data.check(plan.data) if plan.data.exists() else {}
-    text = json.dumps(check_data.to_leave_out(found), indent=1)
-    write_atomically(plan.folder / LEFT_OUT, text)
+    check_data.write_list(path, plan.data, check_data.to_leave_out(found))
 
 
 def code_commit(root: Path) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from doit.dependency import DatabaseException, Dependency, JsonDB
 
 from helpers.machinery.files import LabError
-from tools.lab.notebooks import Lab
-from tools.lab.run_folder import TASKS, Paths
+from tools.common.notebooks import Lab
+from tools.common.run_folder import TASKS, Paths
 from tools.run.results import record_digest
 
 
@@ -40,7 +40,7 @@ def stale_results(run: Path, lab: Lab) -> list[str]:
 
 
 def _noted(run: Path, lab: Lab) -> dict[str, dict[str, Any]]:
-    """What tools/tasks.py noted about the last success of each notebook; empty without one."""
+    """What tasks.py noted about the last success of each notebook; empty without one."""
     try:
         data_base = Dependency(JsonDB, str(run / TASKS))
     except DatabaseException:

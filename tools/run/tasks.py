@@ -26,8 +26,8 @@ from doit.task import Stream, Task, result_dep
 
 from helpers.folders import demo_size
 from helpers.machinery.files import LabError, cache_dir, remove_leftovers, write_atomically
-from helpers.notebook.records import take_back
-from tools.lab.run_folder import TASKS, read_json
+from helpers.notebook.records import RESULTS, take_back
+from tools.common.run_folder import TASKS, read_json
 from tools.run import pages
 from tools.run.display import Display, clock
 from tools.run.plan import Plan
@@ -234,7 +234,7 @@ def _execute_notebook(plan: Plan, name: str, watch: _Watch) -> dict[str, Any] | 
     # notebook again, whatever the data base says.
     for stale in (paths.executed, paths.failed, paths.page, paths.result, paths.progress):
         stale.unlink(missing_ok=True)
-    for stale in (paths.record / "results.csv", paths.record / "values.json"):
+    for stale in (paths.record / RESULTS, paths.record / "values.json"):
         stale.unlink(missing_ok=True)
     minutes = plan.timeout_minutes(name)
     job = {

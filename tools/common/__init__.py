@@ -1,0 +1,1 @@
+"""What all commands share: the notebooks of the lab, what a run leaves, options and exit codes."""

@@ -1,1 +1,0 @@
-"""What the lab consists of, what a run leaves, and what all commands share."""
