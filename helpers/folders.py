@@ -215,7 +215,7 @@ def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     labels, problems = _inspect_labels(path, columns)
-    _stop_at(problems, path.parents[1])
+    _stop_at(problems)
     return pd.DataFrame(labels)
 
 
@@ -398,12 +398,12 @@ def _clip_files(folder: Path) -> dict[str, str]:
 # ---- what is left out --------------------------------------------------------------------------
 
 
-def _stop_at(problems: Problems, data: Path) -> None:
+def _stop_at(problems: Problems, data: Path | None = None) -> None:
     """Raise LabError for the first problem, if there is one, and say how many more there are."""
     if problems:
         first, *rest = problems.values()
-        hint = f"./run_all.sh check-data --data {shlex.quote(str(data))} lists them"
-        raise LabError(first + (f" ({len(rest)} more: {hint})" if rest else ""))
+        hint = f": ./run_all.sh check-data --data {shlex.quote(str(data))} lists them"
+        raise LabError(first + (f" ({len(rest)} more{hint if data else ''})" if rest else ""))
 
 
 def _left_out(folder: Path, split: str) -> Problems:

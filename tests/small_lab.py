@@ -172,8 +172,17 @@ class SmallLab:
         always = [word for key, value in self.options.items() for word in (f"--{key}", value)]
         return run_command(lambda words: command.main(words, self.lab), [*always, *options])
 
-    def start(self, *options: str, stop_at: str = "", **popen: Any) -> subprocess.Popen:
-        """Start a run as a leader of its own process group; it stops where `stop_at` says."""
+    def start(
+        self,
+        *options: str,
+        stop_at: str = "",
+        limit: Callable[[], object] = lambda: None,
+        **popen: Any,
+    ) -> subprocess.Popen:
+        """Start a run as a leader of its own process group; it stops where `stop_at` says.
+
+        `limit` is called in the new process before anything else.
+        """
         env = dict(os.environ) | {
             "PYTHONPATH": os.pathsep.join([str(self.root), str(ROOT)]),
             "MUSICLAB_HOME": str(self.root),
@@ -189,7 +198,7 @@ class SmallLab:
             cwd=ROOT,
             env=env,
             start_new_session=True,
-            preexec_fn=default_signals,
+            preexec_fn=lambda: (default_signals(), limit()),
             **(quiet | popen),
         )
 

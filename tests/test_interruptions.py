@@ -166,7 +166,7 @@ def test_what_cannot_be_written_whole_is_told_in_one_line(tmp_path: Path) -> Non
     ):
         process = small.start(
             "--only", "5", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            preexec_fn=lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)),
+            limit=lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)),
         )  # fmt: skip
         out, _ = process.communicate(timeout=120)
         assert process.returncode in (1, 2) and "Traceback" not in out, out
