@@ -59,13 +59,13 @@ class Plan:
         return Paths(self.folder, name)
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """What papermill passes to one notebook."""
+        """All parameters that one notebook runs with."""
         own = self.lab.read(name).parameters
-        return {
-            **self.profile.parameters(name, own),
-            "data": str(self.data),
-            "device": self.device,
-        }
+        return self.profile.parameters(name, own) | self.overrides(name)
+
+    def overrides(self, name: str) -> dict[str, Any]:
+        """What papermill passes to one notebook: what is not as in its own cell."""
+        return self.profile.overrides(name) | {"data": str(self.data), "device": self.device}
 
     def timeout_minutes(self, name: str) -> float:
         """How long one notebook may run before it is stopped."""

@@ -242,7 +242,7 @@ def _execute_notebook(plan: Plan, name: str, watch: _Watch) -> dict[str, Any] | 
         "output": str(paths.partial),
         "result": str(paths.result),
         "connection": str(paths.connection),
-        "parameters": plan.parameters(name),
+        "parameters": plan.overrides(name),
         "cwd": str(plan.lab.root / "notebooks"),
     }
     try:
