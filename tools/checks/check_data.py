@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from helpers.folders import (
@@ -30,7 +31,7 @@ from helpers.machinery.process import headless
 from helpers.machinery.store import as_stored
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 
-SHORTEST_CLIP = 16  # frames: what the four poolings of the CNN need
+SHORTEST_CLIP = 16  # frames: what the four poolings of the CNN need, which reads full clips
 
 
 @dataclass
@@ -110,25 +111,26 @@ def _check_split(folder: Path, split: str) -> Split:
         return Split({WHOLE: str(error)})
     ids = clips["id"].tolist()
     bar = {"unit": "clip", "disable": headless() or None, "leave": False}
+    shortest = 1 if folder.name.endswith("_beat") else SHORTEST_CLIP
     with ThreadPoolExecutor() as pool:
-        told = pool.map(_problem_of, clips["path"].tolist())
+        told = pool.map(partial(_problem_of, shortest), clips["path"].tolist())
         what = f"checking {folder.name}/{split}"
         broken = dict(zip(ids, tqdm(told, what, len(ids), **bar), strict=True))
     problems |= {clip: text for clip, text in broken.items() if text}
     return Split(problems, set() if WHOLE in problems else set(ids) - set(problems))
 
 
-def _problem_of(path: str) -> str:
-    """Why a clip's array cannot be used; empty when it can."""
+def _problem_of(shortest: int, path: str) -> str:
+    """Why a clip's array, of at least so many frames, cannot be used; empty when it can."""
     try:
         n_frames = read_n_frames(path)
         as_stored(path, n_frames)
     except LabError as error:
         return str(error)
-    if n_frames < SHORTEST_CLIP:
+    if n_frames < shortest:
         return (
-            f"{path}: {n_frames} frames are too short for the CNN, which needs {SHORTEST_CLIP}; "
-            "get it again or remove the clip"
+            f"{path}: {n_frames} frames are too short for the CNN, which needs {shortest}; get it "
+            "again or remove the clip"
         )
     return ""
 
