@@ -35,12 +35,12 @@ from benchmarks.page import Pooled
 from benchmarks.songs import Fold, Songs, make_folds, open_songs, write_fold
 from helpers import baselines, datasets, training
 from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK, clip_id, data_name, find_data
-from helpers.machinery.files import LabError, cache_dir, write_atomically
+from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from helpers.machinery.profiles import ALL, load_profile
 from helpers.notebook.records import Record
 from tools.common.command_line import EXIT_INTERRUPTED, EXIT_USAGE, Parser, run_command
 from tools.common.notebooks import ROOT, Lab
-from tools.common.run_folder import SUMMARY, read_json
+from tools.common.run_folder import SUMMARY
 from tools.run.results import DONE, UP_TO_DATE
 
 NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need

@@ -43,7 +43,13 @@ from helpers.folders import (
     SPLITS,
 )  # fmt: skip
 from helpers.machinery.arrays import N_ROWS
-from helpers.machinery.files import LabError, demo_data, require_space, write_atomically
+from helpers.machinery.files import (
+    LabError,
+    demo_data,
+    read_json,
+    require_space,
+    write_atomically,
+)
 from helpers.machinery.process import headless, report_progress, usable_cores
 
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
@@ -284,7 +290,7 @@ def build_demo(
 
 def _is_finished(folder: Path, identity: dict[str, object], clips: Sequence[Clip]) -> bool:
     """Whether `complete.json` speaks of this very set and no file was deleted since."""
-    if not _read_json(folder / DEMO_RECORD).items() >= identity.items():
+    if not read_json(folder / DEMO_RECORD).items() >= identity.items():
         return False
     data = folder / "data"
     paths = [path for clip in clips for path in (clip.full_path(data), clip.beat_path(data))]
@@ -293,7 +299,7 @@ def _is_finished(folder: Path, identity: dict[str, object], clips: Sequence[Clip
 
 def _prepare(folder: Path, identity: dict[str, object]) -> None:
     """Make the folders; remove what another version, seed or size left, but nothing else."""
-    started = _read_json(folder / STARTED)
+    started = read_json(folder / STARTED)
     if started != identity:
         if not started:
             _refuse_foreign_files(folder)
@@ -325,14 +331,6 @@ def _remove_leftovers(folder: Path) -> None:
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - 60:
                 path.unlink()
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 @contextmanager

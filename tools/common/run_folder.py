@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from helpers.machinery import files
 from helpers.machinery.files import LabError, did_you_mean
@@ -74,15 +74,6 @@ class Paths:
     def connection(self) -> Path:
         """How to reach the notebook's kernel; there while it runs."""
         return self.run / "progress" / f"{self.name}.kernel.json"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is none, or none yet."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 @contextmanager

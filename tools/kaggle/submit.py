@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.folders import MULTITASK, find_data, inspect_clips
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import LabError, read_json, write_atomically
 from helpers.notebook.records import RESULTS, data_fingerprint
 from helpers.submission import check_solution
 from tools.common.command_line import Parser, run_command
-from tools.common.run_folder import SUMMARY, Paths, command_of, find_run, read_json
+from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.kaggle.client import explained, sign_in
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from helpers.evaluation import Comparison, Score
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, read_json
 from helpers.notebook import showing
 from helpers.notebook.records import RESULTS
 from tools.checks.labels import read_labels
 from tools.common.notebooks import NOTEBOOKS
-from tools.common.run_folder import SUMMARY, Paths, command_of, find_run, read_json
+from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.report.blocks import Difference, Figure
 from tools.run.results import BAD
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from helpers import folders
-from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root
+from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
 from helpers.machinery.process import pick_device, usable_cores
 from helpers.machinery.profiles import DEMO, RUNNER, Profile, is_number
 from tools.common.notebooks import Lab, script_contents
-from tools.common.run_folder import Paths, read_json
+from tools.common.run_folder import Paths
 from tools.run.processes import memory_available, threads_available
 
 KAGGLE = "kaggle"

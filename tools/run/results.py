@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import write_atomically
+from helpers.machinery.files import read_json, write_atomically
 from helpers.notebook.records import RESULTS, join_results
 from tools.checks import check_data
-from tools.common.run_folder import SUMMARY, Paths, read_json
+from tools.common.run_folder import SUMMARY, Paths
 from tools.run.plan import LEFT_OUT, Plan
 from tools.run.processes import threads_available
 

@@ -25,9 +25,15 @@ from doit.runner import MThreadRunner, Runner
 from doit.task import Stream, Task, result_dep
 
 from helpers.folders import demo_size
-from helpers.machinery.files import LabError, cache_dir, remove_leftovers, write_atomically
+from helpers.machinery.files import (
+    LabError,
+    cache_dir,
+    read_json,
+    remove_leftovers,
+    write_atomically,
+)
 from helpers.notebook.records import RESULTS, take_back
-from tools.common.run_folder import TASKS, read_json
+from tools.common.run_folder import TASKS
 from tools.run import pages
 from tools.run.display import Display, clock
 from tools.run.plan import Plan
