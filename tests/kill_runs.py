@@ -112,15 +112,11 @@ class Home:
         if name == "demo_set":
             shutil.rmtree(home.folder)
             return home
-        tasks = json.loads((home.run / "tasks.json").read_text())
         for later in NAMES[NAMES.index(name) :]:
             paths = Paths(home.run, later)
             shutil.rmtree(paths.record)
-            for path in (paths.executed, paths.page):
+            for path in (paths.note, paths.executed, paths.page):
                 path.unlink()
-            for task in (later, f"page_of_{later}"):
-                del tasks[task]
-        (home.run / "tasks.json").write_text(json.dumps(tasks))
         for path in (home.run / "results.csv", home.run / "summary.json"):
             path.unlink()
         return home

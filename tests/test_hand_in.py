@@ -17,13 +17,12 @@ from jupytext.async_contentsmanager import AsyncTextFileContentsManager
 from nbformat.v4 import new_output
 
 from helpers.machinery.files import LabError
-from tests.small_lab import SmallLab
 from tools.checks import pairs
 from tools.common.notebooks import ROOT, Lab, Notebook
 from tools.hand_in import command as hand_in
 from tools.report.members import Member
-from tools.run.results import record_digest
-from tools.run.staleness import stale_results
+from tools.run.results import Row
+from tools.run.staleness import write_note
 
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
 TWO = [Member("Μαρία Παπαδοπούλου", "03112345"), Member("Name Two", "03154321")]
@@ -68,15 +67,11 @@ class Small:
         summary = {"data": about, "profile": "demo", "device": "auto", "python": "3.11.7"}
         self.write("runs/demo/summary.json", json.dumps(summary | {"versions": {"torch": "2.13"}}))
         (self.run.parent / "latest").symlink_to("demo")
-        tasks = {}
-        for number, name in enumerate(self.lab.names):
+        for name in self.lab.names:
             self.write(f"runs/demo/notebooks/{name}.ipynb", "{}")
-            record = self.write(f"runs/demo/records/{name}/values.json", "{}").parent
-            values = {"execution": number, "record": record_digest(record)}
-            values["inputs"] = {"code": self.lab.code_digest(name)}
-            tasks[name] = {"_values_:": values}
-        tasks["06_b"]["_values_:"]["_result:05_a"] = {"execution": 0}
-        self.write("runs/demo/tasks.json", json.dumps(tasks))
+            self.write(f"runs/demo/records/{name}/values.json", "{}")
+            inputs = {"code": self.lab.code_digest(name)}
+            write_note(self.run, Row(name), self.lab.needs(name), inputs)
 
     def hand_in(self, *options: str) -> int:
         return hand_in.main(["--members", *MEMBERS, *options], self.lab)
@@ -316,44 +311,6 @@ def test_results_older_than_the_code_are_refused(
         "05_a: its results are older than its code; bring all up to date with ./run_all.sh "
         "--name demo --data demo --profile demo"
     ]
-
-
-def test_what_the_runner_has_just_made_is_not_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With notes that the runner itself has written."""
-    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    made = SmallLab.made(tmp_path)
-    assert made.run("--only", "05", "06") == 0
-    unrun = "00_begin did not run"
-    assert stale_results(made.folder, made.lab) == [unrun]
-    made.write("06_judge", "leave('06_judge', 0.75)")
-    assert stale_results(made.folder, made.lab) == [
-        unrun, "06_judge: its results are older than its code",
-    ]  # fmt: skip
-    made.write("06_judge", "leave('06_judge', 0.5)")
-    assert made.run("--only", "05", "--force") == 0
-    assert stale_results(made.folder, made.lab) == [
-        unrun, "06_judge: its results are older than those of 05_train",
-    ]  # fmt: skip
-    (made.folder / "tasks.json").write_text("{")
-    with pytest.raises(LabError, match="tasks.json: no valid JSON"):
-        stale_results(made.folder, made.lab)
-
-
-def test_results_of_an_older_need_a_failure_and_a_changed_record_are_refused(
-    small: Small, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tasks = small.run / "tasks.json"
-    tasks.write_text(
-        tasks.read_text().replace('{"execution": 0, "record"', '{"execution": 7, "record"')
-    )
-    assert refused(small, capsys)[0].startswith("06_b: its results are older than those of 05_a;")
-    small.write("runs/demo/records/06_b/values.json", "{ }")
-    assert "06_b: its stored results were changed after it had run" in refused(small, capsys)[0]
-    executed = small.run / "notebooks" / "06_b.ipynb"
-    executed.rename(executed.with_name("06_b.failed.ipynb"))
-    assert refused(small, capsys)[0].startswith("06_b failed; bring all up to date with")
 
 
 def test_too_large_a_zip_is_refused_and_the_one_before_stays(

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from helpers.machinery.files import LabError
 from tests.conftest import write_mini_data
 from tests.small_lab import (
     ROOT,
@@ -30,7 +29,6 @@ from tests.small_lab import (
     running_in,
     wait_until,
 )
-from tools.run import tasks
 
 DEMO = ("--data", "demo", "--only", "5")
 DEMO_TWO = ("--data", "demo", "--only", "0", "5", "--jobs", "2")
@@ -212,28 +210,6 @@ def test_a_read_only_or_full_disk_is_one_line_and_a_later_run_completes(tmp_path
     assert re.search(r"error: .*: cannot be written \(No space left on device\); free", second)
     assert "05_train: done" in third and "05_train,m,mel,full,accuracy,0.25,0,1,0,10\n" in rest[1]
     assert "Traceback" not in done.stdout and ".part" not in done.stdout
-
-
-def test_a_data_base_that_cannot_be_written_stops_the_run_with_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """The disk is full from the moment on when 00 is done; 05 runs beside it, and is ended."""
-
-    def full(path: Path, content: str) -> None:
-        raise LabError(f"{path}: cannot be written (No space left on device); free some space")
-
-    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path / "lab"))
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    small = SmallLab.made(tmp_path / "lab")
-    small.write("05_train", "import time\ntime.sleep(600)")
-    with monkeypatch.context() as patch:
-        patch.setattr(tasks, "write_atomically", full)
-        assert small.run("--only", "0", "5", "--jobs", "2") == 2
-    err = capfd.readouterr().err
-    assert err.count("\n") == 1 and "tasks.json: cannot be written (No space left" in err
-    assert running_in(small.root) == [] and leftovers(small.root) == []
-    assert small.run("--only", "0") == 0
-    assert small.statuses() == {"00_begin": "done"}
 
 
 # ---- many runs ---------------------------------------------------------------------------------

@@ -26,12 +26,13 @@ from tools.checks.check_data import Split
 from tools.common import run_folder
 from tools.common.notebooks import Lab
 from tools.common.run_folder import opened, remove_old_runs
-from tools.run import execute, jupyter_lab, processes, tasks
+from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
 from tools.run.display import LiveDisplay, print_left_out
 from tools.run.plan import make_plan
 from tools.run.results import WAITING, Row
-from tools.run.tasks import task_states
+from tools.run.schedule import in_order, why_to_run
+from tools.run.staleness import stale_results
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_helpers_parameters_and_force_decide_what_runs_again(small: SmallLab) ->
     assert small.run("--only", "train", "--force") == 0
     assert small.executed() == ["05_train"]
     small.parameters["steps"] = 3
-    assert task_states(make_plan(small.lab, **small.options))["05_train"] == "to run"
+    assert why_to_run(make_plan(small.lab, **small.options))["05_train"] == "other steps"
 
 
 def test_a_failure_skips_what_depends_on_it(
@@ -223,33 +224,16 @@ def test_side_by_side_each_has_its_own_time_limit(small: SmallLab) -> None:
     wait_until(lambda: not offspring() and not running_in(small.root))
 
 
-def order_of(lab: Lab, jobs: int) -> list[str]:
-    """The order in which the tasks of a lab begin when each is done before the next begins."""
-    plan = make_plan(lab, data="demo", profile="smoke", jobs=str(jobs))
-    control = tasks.TaskControl(tasks._tasks(plan))
-    control.process(tasks._in_order(plan))
-    dispatcher = tasks._Dispatcher(control.tasks, control.targets, control.selected_tasks)
-    begun, node = [], None
-    while True:
-        try:
-            node = dispatcher.generator.send(node)
-        except StopIteration:
-            return begun
-        begun.append(node.task.name)
-        node.run_status = "successful"
-
-
 def test_what_most_others_wait_for_begins_first(home: Path) -> None:
     """Side by side: the longest chain first, pages last. One at a time: in the lab's order."""
     lab = Lab()
-    names = [f"{task[-2:] if task.startswith('page') else task[:2]}" for task in order_of(lab, 2)]
-    assert names[:2] == ["de", "05"] and names.index("07") < names.index("06")
-    assert [task for task in order_of(lab, 2) if task.startswith("page_of")] == order_of(lab, 2)[
-        -len(lab.names) :
-    ]
-    in_turn = order_of(lab, 1)
-    assert in_turn[0] == "demo_set"
-    assert in_turn[1:] == [task for name in lab.names for task in (name, f"page_of_{name}")]
+    options = {"data": "demo", "profile": "smoke"}
+    side_by_side = in_order(make_plan(lab, **options, jobs="2"))
+    pages = [f"page of {name}" for name in lab.names]
+    assert side_by_side[:2] == ["demo_set", "05_lstm"] and side_by_side[-len(pages) :] == pages
+    in_turn = in_order(make_plan(lab, **options, jobs="1"))
+    both = zip(lab.names, pages, strict=True)
+    assert in_turn == ["demo_set", *(task for tasks in both for task in tasks)]
 
 
 @pytest.mark.parametrize(
@@ -366,7 +350,7 @@ def test_keep_deletes_the_oldest_runs_after_a_success(
 ) -> None:
     runs = small.root / "runs"
     for age, name in enumerate(("new", "middle", "old"), start=1):
-        old_run(runs, name, 100 * age, "tasks.json")
+        old_run(runs, name, 100 * age, ".lock")
     assert small.run("--only", "0") == 0
     assert names_in(runs) == {"t", "latest", "new", "middle", "old"}  # nothing without the option
     assert small.run("--only", "0", "--keep", "2") == 0
@@ -392,6 +376,7 @@ def test_keep_spares_what_is_no_old_run(tmp_path: Path) -> None:
     (runs / ".deleted-older").mkdir()  # a deletion that was interrupted
     everything = names_in(runs)
     with open(runs / "busy" / ".lock", "w") as lock:
+        os.utime(runs / "busy" / ".lock", (time.time() - 3000,) * 2)
         fcntl.flock(lock, fcntl.LOCK_EX)
         said = remove_old_runs(current, 1)
     assert everything - names_in(runs) == {"old", ".deleted-older"}
@@ -498,9 +483,50 @@ def test_list_tells_the_state_and_runs_nothing(
     out = capfd.readouterr().out
     line = {name: next(x for x in out.splitlines() if name in x) for name in NAMES}
     assert "up to date" in line["00_begin"] and "A title" in line["00_begin"]
-    assert "to run" in line["05_train"]
-    assert "to run (after 05_train)" in line["06_judge"] and "05 " in line["06_judge"]
+    assert "to run: it has not run" in line["05_train"]
+    assert "to run: it has not run" in line["06_judge"] and "05 " in line["06_judge"]
     assert small.executed() == []
+
+
+def test_why_a_notebook_is_not_up_to_date(small: SmallLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same words in --list, which knows the data, and at hand-in, which knows the code."""
+
+    def why(name: str = "06_judge") -> str:
+        return why_to_run(make_plan(small.lab, **small.options))[name]
+
+    assert small.run("--only", "05", "06") == 0
+    assert stale_results(small.folder, small.lab) == ["00_begin: it has not run"]
+    assert why("00_begin") == "it has not run" and why("05_train") == why() == ""
+
+    small.write("06_judge", "leave('06_judge', 0.75)")
+    assert why() == "its results are older than its code"
+    assert stale_results(small.folder, small.lab)[1:] == [f"06_judge: {why()}"]
+    small.write("06_judge", "leave('06_judge', 0.5)")
+    with monkeypatch.context() as patch:
+        patch.setattr("helpers.notebook.records.data_fingerprint", lambda _: "other")
+        assert why() == "it ran on other data"
+    small.parameters["steps"] = 2
+    assert (why("05_train"), why()) == ("other steps", "after 05_train")
+    small.parameters["steps"] = 1
+
+    values = small.folder / "records" / "06_judge" / "values.json"
+    text = values.read_text()
+    values.write_text("{}")
+    assert why() == "its stored results were changed after it had run"
+    values.write_text(text)
+    note = small.folder / "notebooks" / "06_judge.done.json"
+    for damaged in ("", "{", "[1]", '{"inputs": 3, "needs": [], "record": {}}'):
+        noted = note.read_text()
+        note.write_text(damaged)
+        assert why() in ("nothing is noted of how it ran", "its results are older than its code")
+        note.write_text(noted)
+    assert why() == ""
+    assert small.run("--only", "05", "--force") == 0
+    assert why() == "its results are older than those of 05_train"
+    assert stale_results(small.folder, small.lab)[1:] == [f"06_judge: {why()}"]
+    small.write("06_judge", "1 / 0")
+    assert small.run() == 1
+    assert why() == "it failed"
 
 
 def test_the_kernel_is_this_interpreter(small: SmallLab, monkeypatch: pytest.MonkeyPatch) -> None:

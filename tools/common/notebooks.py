@@ -125,16 +125,19 @@ class Lab:
             f"unknown notebook {word!r}{did_you_mean(word, shorts)}; known: {', '.join(self.names)}"
         )
 
+    def needs(self, name: str) -> tuple[str, ...]:
+        """The notebooks whose stored results a notebook reads."""
+        return next(notebook.needs for notebook in self.notebooks if notebook.name == name)
+
     def with_needs(self, names: Iterable[str]) -> list[str]:
         """These notebooks and all that they need, directly or not, in the order of the lab."""
-        needs = {notebook.name: notebook.needs for notebook in self.notebooks}
         wanted: set[str] = set()
         waiting = list(names)
         while waiting:
             name = waiting.pop()
             if name not in wanted:
                 wanted.add(name)
-                waiting.extend(needs[name])
+                waiting.extend(self.needs(name))
         return [name for name in self.names if name in wanted]
 
     def code_digest(self, name: str) -> str:

@@ -19,7 +19,7 @@ from helpers.machinery.files import LabError, did_you_mean
 from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
-LOCK, TASKS, SUMMARY = ".lock", "tasks.json", "summary.json"
+LOCK, SUMMARY = ".lock", "summary.json"
 _DELETED = ".deleted-"
 
 
@@ -44,6 +44,11 @@ class Paths:
     def failed(self) -> Path:
         """The notebook as far as it came, when it failed."""
         return self.run / "notebooks" / f"{self.name}.failed.ipynb"
+
+    @property
+    def note(self) -> Path:
+        """What the notebook ran with and on; there when it ran to its end."""
+        return self.run / "notebooks" / f"{self.name}.done.json"
 
     @property
     def page(self) -> Path:
@@ -194,10 +199,10 @@ def remove_old_runs(current: Path, keep: int) -> list[str]:
 
 
 def _last_run(folder: Path) -> float:
-    """When a run in this folder last wrote its tasks or results; 0 where none did."""
+    """When a run in this folder last began or ended; 0 where none did."""
     if folder.is_symlink() or folder.name.startswith(".") or folder.name == INTERACTIVE_RUN:
         return 0.0
-    marks = [folder / TASKS, folder / SUMMARY]
+    marks = [folder / LOCK, folder / SUMMARY]
     return max((mark.stat().st_mtime for mark in marks if mark.is_file()), default=0.0)
 
 

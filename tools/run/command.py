@@ -115,7 +115,8 @@ def run(plan: Plan, keep: int | None = None) -> int:
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
     from tools.run.results import UP_TO_DATE, Row, note_left_out, write_results
-    from tools.run.tasks import DEMO_TASK, run_tasks
+    from tools.run.schedule import run_tasks
+    from tools.run.tasks import DEMO_TASK
 
     console = display.make_console()
     display.print_header(console, plan.described())
@@ -145,19 +146,18 @@ def run(plan: Plan, keep: int | None = None) -> int:
 
 def _list(plan: Plan) -> int:
     from tools.run import display
-    from tools.run.tasks import task_states
+    from tools.run.results import UP_TO_DATE
+    from tools.run.schedule import why_to_run
 
     console = display.make_console()
     display.print_header(console, plan.described())
-    states = task_states(plan)
-    needs = {notebook.name: notebook.needs for notebook in plan.lab.notebooks}
-    display.print_list(
-        console,
-        (
-            (name, plan.lab.read(name).title, ", ".join(n[:2] for n in needs[name]), states[name])
-            for name in plan.notebooks
-        ),
-    )
+    reasons = why_to_run(plan)
+    lines = []
+    for name in plan.notebooks:
+        needs = ", ".join(need[:2] for need in plan.lab.needs(name))
+        state = f"to run: {reasons[name]}" if reasons[name] else UP_TO_DATE
+        lines.append((name, plan.lab.read(name).title, needs, state))
+    display.print_list(console, lines)
     return EXIT_DONE
 
 

@@ -32,6 +32,12 @@ CODE_STYLE = "friendly"
 _LOADS = ("src", "srcset", "poster", "data", "background")
 
 
+def is_old(notebook: Path, page: Path) -> bool:
+    """True when a page is missing, or older than its executed notebook or than what makes it."""
+    times = [path.stat().st_mtime_ns for path in (notebook, *SOURCES)]
+    return not page.is_file() or page.stat().st_mtime_ns < max(times)
+
+
 def write_page(notebook: Path, page: Path) -> None:
     """Write the HTML page of an executed notebook."""
     import nbformat

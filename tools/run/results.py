@@ -24,9 +24,7 @@ WAITING, RUNNING = "waiting", "running"
 DONE, UP_TO_DATE, FAILED, SKIPPED, TIMEOUT = "done", "up to date", "failed", "skipped", "timeout"
 BAD = (FAILED, SKIPPED, TIMEOUT)
 
-_PACKAGES = (
-    "torch numpy scipy scikit-learn librosa pandas matplotlib papermill doit nbconvert".split()
-)
+_PACKAGES = "torch numpy scipy scikit-learn librosa pandas matplotlib papermill nbconvert".split()
 
 
 @dataclass
