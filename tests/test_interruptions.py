@@ -1,7 +1,4 @@
-"""Runs that are killed, interrupted, or repeated: the next one completes, and nothing piles up.
-
-`python -m tests.kill_runs` tries the same on the real lab, which takes much longer.
-"""
+"""Runs that are killed, interrupted, or repeated: the next one completes, and nothing piles up."""
 
 from __future__ import annotations
 
