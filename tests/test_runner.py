@@ -25,7 +25,7 @@ from tools.checks import check_data
 from tools.checks.check_data import Split
 from tools.common import run_folder
 from tools.common.notebooks import Lab
-from tools.common.run_folder import opened, remove_old_runs
+from tools.common.run_folder import remove_old_runs
 from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
 from tools.run.display import LiveDisplay, print_left_out
@@ -205,23 +205,6 @@ def test_a_kernel_that_does_not_start_is_started_again(monkeypatch: pytest.Monke
     assert execute.execute(spec) == {"status": "done"} and not outcomes
     outcomes.append(RuntimeError("DeadKernelError: Kernel died"))  # in the midst of its work
     assert execute.execute(spec)["status"] == "failed" and not outcomes
-
-
-def test_side_by_side_a_failure_skips_only_what_needs_it(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
-    small.write("05_train", "1 / 0")
-    assert small.run("--jobs", "2") == 1
-    assert small.statuses() == {"00_begin": "done", "05_train": "failed", "06_judge": "skipped"}
-    assert "ZeroDivisionError: division by zero" in capfd.readouterr().out
-
-
-def test_side_by_side_each_has_its_own_time_limit(small: SmallLab) -> None:
-    small.timeout_minutes = 5 / 60
-    small.write("05_train", "import time\ntime.sleep(600)")
-    assert small.run("--jobs", "2") == 1
-    assert small.statuses() == {"00_begin": "done", "05_train": "timeout", "06_judge": "skipped"}
-    wait_until(lambda: not offspring() and not running_in(small.root))
 
 
 def test_what_most_others_wait_for_begins_first(home: Path) -> None:
@@ -429,24 +412,6 @@ def test_wrong_use_is_one_line_and_runs_nothing(
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
     assert message in captured.err
     assert captured.out == "" and not (small.root / "runs").exists()
-
-
-def test_an_unknown_parameter_is_one_line_and_runs_nothing(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
-    small.parameters["stepz"] = 3
-    assert small.run() == 2
-    message = capfd.readouterr().err
-    assert "unknown parameter 'stepz' in section '05_train'" in message and "'steps'?" in message
-    assert message.count("\n") == 1 and not (small.root / "runs").exists()
-
-
-def test_two_runs_of_one_name_at_a_time_are_refused(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with opened(make_plan(small.lab, **small.options).folder):
-        assert small.run() == 2
-    assert f"under way (process {os.getpid()})" in capfd.readouterr().err
 
 
 def test_a_script_ahead_of_its_notebook_is_told(
