@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,11 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import LabError, runs_dir
-from helpers.notebook import records
+from helpers.machinery.files import read_json
 from tools.common.command_line import Parser, run_command
 from tools.common.notebooks import ROOT
-from tools.common.run_folder import Paths
+from tools.common.run_folder import Paths, find_run
 
 LABELS = ROOT / "docs" / "labels.csv"
 HEADING = re.compile(r"#{2,3} (.+?) · ")
@@ -141,12 +139,9 @@ def _by_notebook() -> dict[str, list[Label]]:
 
 def _stored_figures(record: Path) -> set[str]:
     """The figures of a record that have a description and a file with something in it."""
-    file = record / "figures.json"
-    described = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    paths = {name: record / "figures" / f"{name}.png" for name in described}
-    return {
-        n for n, path in paths.items() if described[n] and path.is_file() and path.stat().st_size
-    }
+    described = read_json(record / "figures.json")
+    stored = (record / "figures").glob("*.png")
+    return {path.stem for path in stored if path.stat().st_size and described.get(path.stem)}
 
 
 def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator[str]:
@@ -181,14 +176,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--run", help="the run's name; default: the newest one")
     parser.add_argument("--other", help="count the computed lines that differ from this run's")
     options = parser.parse_args(list(arguments))
-    run = runs_dir() / options.run if options.run else records.newest_run()
-    if run is None or not run.is_dir():
-        raise LabError(f"{runs_dir()}: no run {options.run or 'at all'}; run ./run_all.sh first")
+    run, other = find_run(options.run), options.other and find_run(options.other)
     problems = list(missing(run))
     for problem in problems:
         print(problem)
-    if not problems and options.other:
-        for label, (n_own, n_all) in differing(run, runs_dir() / options.other).items():
+    if not problems and other:
+        for label, (n_own, n_all) in differing(run, other).items():
             print(f"{label:12} {n_own:3} of {n_all:3} computed lines are of this run alone")
     print(f"{run.name}: {len(read_labels())} labels, {len(problems)} thing(s) missing")
     return 1 if problems else 0

@@ -201,14 +201,10 @@ class Lab:
 
     def with_needs(self, names: Iterable[str]) -> list[str]:
         """These notebooks and all that they need, directly or not, in the order of the lab."""
-        needs = {notebook.name: notebook.needs for notebook in self.notebooks}
-        wanted: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name not in wanted:
-                wanted.add(name)
-                waiting.extend(needs[name])
+        wanted = set(names)
+        for notebook in reversed(self.notebooks):  # what one needs stands before it
+            if notebook.name in wanted:
+                wanted |= set(notebook.needs)
         return [name for name in self.names if name in wanted]
 
     def code_digest(self, name: str) -> str:
@@ -278,19 +274,17 @@ def _parsed(code: str) -> ast.Module | None:
             return None
 
 
-def _assigned(tree: ast.Module) -> Iterable[tuple[str, Any]]:
+def _assigned(tree: ast.Module) -> Iterator[tuple[str, Any]]:
+    """The names that a cell assigns, each with its value; None for what is computed."""
     for node in tree.body:
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        for target in targets:
-            if isinstance(target, ast.Name):
-                try:
-                    yield target.id, ast.literal_eval(node.value)
-                except (ValueError, TypeError):
-                    yield target.id, None
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        try:
+            value = ast.literal_eval(node.value) if node.value else None
+        except (ValueError, TypeError):
+            value = None
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
 
 
 def _imported_names(tree: ast.Module) -> Iterable[str]:
