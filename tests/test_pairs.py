@@ -14,14 +14,6 @@ from helpers.machinery.files import LabError
 from tools.checks import pairs
 
 SCRIPT = """\
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 5γ · LSTM on mel spectrograms
 # Some text.
@@ -51,14 +43,15 @@ class Pair:
         self.notebook = root / "notebooks" / "05_lstm.ipynb"
         self.script.parent.mkdir()
         self.script.write_text(SCRIPT, encoding="utf-8")
-        pairs.sync(root)
+        pairs.sync(root)  # which also names the kernel in the script
 
     def cells(self) -> list[dict[str, Any]]:
         return json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]
 
     def edit_script(self, old: str, new: str) -> None:
         """Change the script at one place, a while after the notebook was saved."""
-        self.script.write_text(SCRIPT.replace(old, new, 1), encoding="utf-8")
+        text = self.script.read_text(encoding="utf-8")
+        self.script.write_text(text.replace(old, new, 1), encoding="utf-8")
         os.utime(self.notebook, (1, 1))
 
     def edit_notebook(self, numbers: Iterable[int], **changes: object) -> None:

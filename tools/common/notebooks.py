@@ -243,7 +243,7 @@ class Lab:
         if tree is None:
             return {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
         found = set()
-        for name in _imported_names(tree):
+        for name in imported_names(tree):
             parts = name.split(".")
             for depth in range(len(parts)):  # a package's own file runs before what is in it
                 place = self.root.joinpath(*parts[: depth + 1])
@@ -287,7 +287,7 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[str, Any]]:
         yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
 
 
-def _imported_names(tree: ast.Module) -> Iterable[str]:
+def imported_names(tree: ast.Module) -> Iterable[str]:
     """The dotted names of the kit that a piece of code imports, anywhere in it."""
     for node in ast.walk(tree):
         names: list[str] = []
