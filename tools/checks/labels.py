@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,7 @@ def _add_output(shown: Shown, output: Any) -> None:
 
 def missing(run: Path) -> Iterator[str]:
     """One line for each label whose heading, evidence or answer the run does not have."""
-    for name, labels in _by_notebook().items():
+    for name, labels in groupby(read_labels(), key=attrgetter("notebook")):
         paths = Paths(run, name)
         if not paths.executed.is_file():
             yield f"{name}: not executed in {run.name}"
@@ -128,13 +130,6 @@ def missing(run: Path) -> Iterator[str]:
         shown, figures = shown_in(paths.executed), _stored_figures(paths.record)
         for label in labels:
             yield from (f"{label.name} ({name}): {what}" for what in _lacks(label, shown, figures))
-
-
-def _by_notebook() -> dict[str, list[Label]]:
-    grouped: dict[str, list[Label]] = {}
-    for label in read_labels():
-        grouped.setdefault(label.notebook, []).append(label)
-    return grouped
 
 
 def _stored_figures(record: Path) -> set[str]:
@@ -160,7 +155,7 @@ def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator
 def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
     """For each label: computed lines that only the first run has, and all that it has."""
     counts = {}
-    for name, labels in _by_notebook().items():
+    for name, labels in groupby(read_labels(), key=attrgetter("notebook")):
         ours, theirs = (shown_in(Paths(r, name).executed) for r in (run, other))
         for label in labels:
             own = ours.get(label.name, Shown()).sentences
