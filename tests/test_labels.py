@@ -18,12 +18,11 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from tools.checks.labels import LABELS, QUESTIONS, label_headings
-from tools.common.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
-from tools.common.notebooks import ROOT
+from tools.common.notebooks import ROOT, Lab
 from tools.hand_in.commented import uncommented
 from tools.run import pages
 
-NOTEBOOKS = tuple(notebook.name for notebook in LAB_NOTEBOOKS)
+NOTEBOOKS = tuple(Lab().names)
 HANDOUT = (
     "rules, 0, 1α, 1β, 1γ, 2α, 2β, 3, 4α, 4β, 4γ, 5α, 5β, 5γ, 5δ, 5ε, 5ζ, 6α, 6β, 6γ, 6δ, "
     "6 questions, 7α, 7β, 7γ, 7δ, 7ε, 8α, 8β, 8γ, 8δ, 8ε, 9α, 9β, 9γ, 9δ, 9ε, 10α, 10β, 10γ, 10δ, "

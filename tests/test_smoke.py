@@ -19,7 +19,7 @@ from helpers.notebook import records
 from helpers.submission import HEADER, check_solution
 from tests.browser import faults_of_page
 from tools.checks import labels
-from tools.common.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.common.notebooks import Lab
 from tools.report.blocks import Sentence, Table
 from tools.report.content import chapters
 from tools.report.source import open_run
@@ -27,7 +27,7 @@ from tools.report.source import open_run
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = tuple(notebook.name for notebook in LAB_NOTEBOOKS)
+NOTEBOOKS = tuple(Lab().names)
 FROM_ELSEWHERE = "05_lstm"
 LSTMS = {
     f"lstm_{feature}_{kind}" for feature in ("mel", "chroma", "fused") for kind in ("full", "beat")
