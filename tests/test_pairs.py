@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,14 +14,6 @@ from helpers.machinery.files import LabError
 from tools.checks import pairs
 
 SCRIPT = """\
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 5γ · LSTM on mel spectrograms
 # Some text.
@@ -37,27 +31,45 @@ print(epochs)
 # %% tags=["solution"]
 print(epochs)
 """
-
-
 STREAM = {"output_type": "stream", "name": "stdout", "text": "12"}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+class Pair:
     """A folder with one clean pair, 05_lstm."""
-    for name in ("py", "notebooks"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "py" / "05_lstm.py").write_text(SCRIPT, encoding="utf-8")
-    pairs.sync(tmp_path)
-    return tmp_path
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.script = root / "py" / "05_lstm.py"
+        self.notebook = root / "notebooks" / "05_lstm.ipynb"
+        self.script.parent.mkdir()
+        self.script.write_text(SCRIPT, encoding="utf-8")
+        pairs.sync(root)  # which also names the kernel in the script
+
+    def cells(self) -> list[dict[str, Any]]:
+        return json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]
+
+    def edit_script(self, old: str, new: str) -> None:
+        """Change the script at one place, a while after the notebook was saved."""
+        text = self.script.read_text(encoding="utf-8")
+        self.script.write_text(text.replace(old, new, 1), encoding="utf-8")
+        os.utime(self.notebook, (1, 1))
+
+    def edit_notebook(self, numbers: Iterable[int], **changes: object) -> None:
+        """Set keys of these cells of the notebook, numbered from 0."""
+        notebook = json.loads(self.notebook.read_text(encoding="utf-8"))
+        for number in numbers:
+            notebook["cells"][number] |= changes
+        self.notebook.write_text(json.dumps(notebook), encoding="utf-8")
+
+    def problem(self, *, committed: bool = False) -> str:
+        """The one thing that is wrong."""
+        ((problem,),) = pairs.check(self.root, committed=committed).values()
+        return problem
 
 
-def edit_notebook(folder: Path, **changes: object) -> None:
-    """Sets keys of the parameter cell of the pair's notebook."""
-    path = folder / "notebooks" / "05_lstm.ipynb"
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    notebook["cells"][1].update(changes)
-    path.write_text(json.dumps(notebook), encoding="utf-8")
+@pytest.fixture
+def pair(tmp_path: Path, home: Path) -> Pair:
+    return Pair(tmp_path)
 
 
 def test_the_pairs_of_this_repository_are_clean() -> None:
@@ -65,63 +77,49 @@ def test_the_pairs_of_this_repository_are_clean() -> None:
     assert problems == {}, "mend the .py, then: python -m tools.checks.pairs --clean"
 
 
-def test_a_notebook_made_from_its_script_is_a_clean_pair(folder: Path) -> None:
-    assert pairs.check(folder, committed=True) == {}
-    notebook = json.loads((folder / "notebooks" / "05_lstm.ipynb").read_text(encoding="utf-8"))
-    assert [cell["cell_type"] for cell in notebook["cells"]] == ["markdown"] + 4 * ["code"]
-    assert notebook["cells"][1]["metadata"] == {"tags": ["parameters"]}
-    assert notebook["cells"][2]["source"][0] == "%load_ext autoreload\n"  # magics work again
-    assert list(notebook["metadata"]) == ["kernelspec"]
+def test_a_notebook_made_from_its_script_is_a_clean_pair(pair: Pair) -> None:
+    assert pairs.check(pair.root, committed=True) == {}
+    cells = pair.cells()
+    assert [cell["cell_type"] for cell in cells] == ["markdown"] + 4 * ["code"]
+    assert cells[1]["metadata"] == {"tags": ["parameters"]}
+    assert cells[2]["source"][0] == "%load_ext autoreload\n"  # magics work again
 
 
-def test_making_it_again_changes_nothing(folder: Path) -> None:
-    path = folder / "notebooks" / "05_lstm.ipynb"
-    before = path.read_bytes()
-    assert pairs.sync(folder) == []
-    path.unlink()
-    assert pairs.sync(folder) == [path]
-    assert path.read_bytes() == before
-
-
-def test_an_edit_changes_the_id_of_its_cell_only() -> None:
-    before, after = (
-        [cell["id"] for cell in json.loads(pairs.notebook_from(script))["cells"]]
-        for script in (SCRIPT, SCRIPT.replace("epochs = 12", "epochs = 13"))
-    )
-    assert len(set(before)) == len(before)  # although some cells have the same source
-    assert [a != b for a, b in zip(before, after, strict=True)] == [False, True] + 3 * [False]
+def test_making_it_again_changes_nothing(pair: Pair) -> None:
+    before = pair.notebook.read_bytes()
+    assert pairs.sync(pair.root) == []
+    pair.notebook.unlink()
+    assert pairs.sync(pair.root) == [pair.notebook]
+    assert pair.notebook.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"source": "epochs = 13  # passes over the data"}, "cell 2: line 1: 'epochs = 12"),
-        ({"source": ["epochs = 12  # passes over the data\n", "x = 1"]}, "cell 2: 1 lines"),
+        ({"source": ["epochs = 12  # passes over the data\n", "x = 1"]}, "line 2: '' in the .py"),
         ({"metadata": {}}, "cell 2: tags"),
         ({"metadata": {"tags": ["parameters"], "alt": "a plot"}}, "cell 2: alt"),
         ({"cell_type": "raw"}, "cell 2: kind"),
     ],
 )
 def test_a_change_to_the_notebook_is_found(
-    folder: Path, changes: dict[str, object], message: str
+    pair: Pair, changes: dict[str, object], message: str
 ) -> None:
-    edit_notebook(folder, **changes)
-    (problem,) = pairs.check(folder)["05_lstm"]
-    assert message in problem
+    pair.edit_notebook([1], **changes)
+    assert message in pair.problem()
 
 
-def test_a_new_cell_in_the_script_is_one_difference(folder: Path) -> None:
-    script = SCRIPT.replace("# %% tags", '# %%\nprint("new")\n\n# %% tags', 1)
-    (folder / "py" / "05_lstm.py").write_text(script, encoding="utf-8")
-    (problem,) = pairs.check(folder)["05_lstm"]
-    assert problem == "cell 2 of the .py is not in the .ipynb: code 'print(\"new\")'"
-
-
-def test_a_cell_left_out_of_the_script_is_found(folder: Path) -> None:
-    script = SCRIPT.replace("# %%\nprint(epochs)\n\n", "", 1)
-    (folder / "py" / "05_lstm.py").write_text(script, encoding="utf-8")
-    (problem,) = pairs.check(folder)["05_lstm"]
-    assert "of the .ipynb is not in the .py" in problem
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("# %% tags", "# %%\nnew()\n\n# %% tags", "cell 2 of the .py is not in the .ipynb: code"),
+        ("# %%\nprint(epochs)\n\n", "", "cell 4 of the .ipynb is not in the .py: code 'print("),
+    ],
+)
+def test_a_cell_too_many_is_one_difference(pair: Pair, old: str, new: str, message: str) -> None:
+    pair.edit_script(old, new)
+    assert pair.problem().startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -133,89 +131,64 @@ def test_a_cell_left_out_of_the_script_is_found(folder: Path) -> None:
     ],
 )
 def test_what_a_run_leaves_is_no_drift_but_not_to_be_committed(
-    folder: Path, changes: dict[str, object], message: str
+    pair: Pair, changes: dict[str, object], message: str
 ) -> None:
-    edit_notebook(folder, **changes)
-    assert pairs.check(folder) == {}
-    (problem,) = pairs.check(folder, committed=True)["05_lstm"]
-    assert message in problem
-
-
-def test_metadata_of_a_run_and_another_kernel_are_not_to_be_committed(folder: Path) -> None:
-    path = folder / "notebooks" / "05_lstm.ipynb"
-    clean = json.loads(path.read_text(encoding="utf-8"))
-    for changed in ({"language_info": {"name": "python"}}, {"kernelspec": {"name": "my-env"}}):
-        notebook = clean | {"metadata": clean["metadata"] | changed}
-        path.write_text(json.dumps(notebook), encoding="utf-8")
-        assert pairs.check(folder) == {} and pairs.check(folder, committed=True) != {}
+    pair.edit_notebook([1], **changes)
+    assert pairs.check(pair.root) == {}
+    assert message in pair.problem(committed=True)
 
 
 @pytest.mark.parametrize("missing", ["py/05_lstm.py", "notebooks/05_lstm.ipynb"])
-def test_a_missing_partner_is_found(folder: Path, missing: str) -> None:
-    (folder / missing).unlink()
-    assert pairs.check(folder) == {"05_lstm": [f"{missing} is missing"]}
+def test_a_missing_partner_is_found(pair: Pair, missing: str) -> None:
+    (pair.root / missing).unlink()
+    assert pair.problem() == f"{missing} is missing"
 
 
-def test_a_file_that_is_no_notebook_is_found(folder: Path) -> None:
-    (folder / "notebooks" / "05_lstm.ipynb").write_text("{", encoding="utf-8")
-    assert "no valid notebook" in pairs.check(folder)["05_lstm"][0]
-
-
-def test_the_command_reports_and_mends(
-    folder: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    edit_script(folder)
-    assert pairs.main([], root=folder) == 1
+def test_the_command_reports_and_mends(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    pair.edit_script("epochs = 12", "epochs = 13")
+    assert pairs.main([], root=pair.root) == 1
     printed = capsys.readouterr().out
     assert "05_lstm: cell 2" in printed and "--sync" in printed
-    assert pairs.main(["--sync"], root=folder) == 0
+    assert pairs.main(["--sync"], root=pair.root) == 0
     assert capsys.readouterr().out.endswith("written: notebooks/05_lstm.ipynb\n")
-    assert pairs.main([], root=folder) == 0
-
-
-def edit_script(folder: Path) -> None:
-    """Change one cell of the script, a while after the notebook was saved."""
-    path = folder / "py" / "05_lstm.py"
-    path.write_text(SCRIPT.replace("epochs = 12", "epochs = 13"), encoding="utf-8")
-    os.utime(folder / "notebooks" / "05_lstm.ipynb", (1, 1))
+    assert pairs.main([], root=pair.root) == 0
 
 
 def test_sync_keeps_the_outputs_of_unchanged_cells_and_clean_throws_them_away(
-    folder: Path, home: Path
+    pair: Pair, home: Path
 ) -> None:
-    path = folder / "notebooks" / "05_lstm.ipynb"
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"][1:]:
-        cell |= {"outputs": [STREAM], "execution_count": 1}
-    notebook["cells"][0]["attachments"] = {"a.png": {}}
-    path.write_text(json.dumps(notebook), encoding="utf-8")
-    assert pairs.sync(folder) == []  # a run is no reason to write anything
-    edit_script(folder)
-    assert pairs.sync(folder) == [path]
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    assert [bool(cell["outputs"]) for cell in cells[1:]] == [False, True, True, True]
-    assert cells[0]["attachments"] == {"a.png": {}}
-    kept = json.loads((home / ".cache" / "replaced" / "05_lstm.ipynb").read_text())
-    assert all(cell["outputs"] for cell in kept["cells"][1:])
-    assert pairs.sync(folder, clean=True) == [path]
-    assert pairs.check(folder, committed=True) == {}
+    ids = [cell["id"] for cell in pair.cells()]
+    pair.edit_notebook([0], attachments={"a.png": {}})
+    pair.edit_notebook(range(1, 5), outputs=[STREAM], execution_count=1)
+    before = pair.notebook.read_bytes()
+    assert pairs.sync(pair.root) == []  # a run is no reason to write anything
+    pair.edit_script("epochs = 12", "epochs = 13")
+    assert pairs.sync(pair.root) == [pair.notebook]
+    picture, *code = pair.cells()
+    assert picture["attachments"] == {"a.png": {}}
+    assert [bool(cell["outputs"]) for cell in code] == [False, True, True, True]
+    assert [n for n, cell in enumerate(pair.cells()) if cell["id"] != ids[n]] == [1]
+    assert len(set(ids)) == len(ids)  # although some cells have the same source
+    assert (home / ".cache" / "replaced" / "05_lstm.ipynb").read_bytes() == before
+    assert pairs.sync(pair.root, clean=True) == [pair.notebook]
+    assert pairs.check(pair.root, committed=True) == {}
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"cells": [{}'])
 def test_sync_throws_nothing_away_that_only_the_notebook_says(
-    folder: Path, content: str | None
+    pair: Pair, content: str | None
 ) -> None:
-    path = folder / "notebooks" / "05_lstm.ipynb"
     if content is None:
-        edit_notebook(folder, source="epochs = 99")  # later than the script
-        os.utime(folder / "py" / "05_lstm.py", (1, 1))
+        pair.edit_notebook([1], source="epochs = 99")  # later than the script
+        os.utime(pair.script, (1, 1))
     else:
-        path.write_text(content, encoding="utf-8")  # a save that stopped half-way
-    before = path.read_bytes()
+        pair.notebook.write_text(content, encoding="utf-8")  # a save that stopped half-way
+        assert "no valid notebook" in pair.problem()
+    before = pair.notebook.read_bytes()
     with pytest.raises(LabError, match="05_lstm.ipynb: .*--clean (throws it away|makes it from)"):
-        pairs.sync(folder)
-    assert path.read_bytes() == before
-    assert pairs.sync(folder, clean=True) == [path]
+        pairs.sync(pair.root)
+    assert pair.notebook.read_bytes() == before
+    assert pairs.sync(pair.root, clean=True) == [pair.notebook]
 
 
 def test_jupytext_is_configured_to_the_same_rules() -> None:

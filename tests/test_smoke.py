@@ -19,7 +19,7 @@ from helpers.notebook import records
 from helpers.submission import HEADER, check_solution
 from tests.browser import faults_of_page
 from tools.checks import labels
-from tools.common.notebooks import NOTEBOOKS as LAB_NOTEBOOKS
+from tools.common.notebooks import Lab
 from tools.report.blocks import Sentence, Table
 from tools.report.content import chapters
 from tools.report.source import open_run
@@ -27,57 +27,59 @@ from tools.report.source import open_run
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = tuple(notebook.name for notebook in LAB_NOTEBOOKS)
+NOTEBOOKS = tuple(Lab().names)
 FROM_ELSEWHERE = "05_lstm"
 LSTMS = {
     f"lstm_{feature}_{kind}" for feature in ("mel", "chroma", "fused") for kind in ("full", "beat")
 }
 
 
-def environment(home: Path, data: Path | None = None, **more: str) -> dict[str, str]:
+def environment(home: Path, **more: str) -> dict[str, str]:
     """What a user's shell has: none of this session's settings but two threads and a home."""
     mine = ("MUSICLAB_", "MPLBACKEND", "DISPLAY", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
-    chosen = {"MUSICLAB_DATA": str(data)} if data else {}
     # Threads that wait actively make tiny networks many times slower on a busy machine.
     threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
-    return kept | {"MUSICLAB_HOME": str(home)} | threads | chosen | more
+    return kept | {"MUSICLAB_HOME": str(home)} | threads | more
 
 
 def python(arguments: list[str], folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, *arguments]
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True,
-        check=False, timeout=600,
-    )  # fmt: skip
+        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600
+    )
+
+
+def script(name: str, home: Path, data: Path, folder: Path = ROOT) -> subprocess.CompletedProcess:
+    """Runs py/NAME.py in a folder with the smoke profile."""
+    env = environment(home, MUSICLAB_DATA=str(data), MUSICLAB_PROFILE="smoke")
+    return python([str(ROOT / "py" / f"{name}.py")], folder, env)
 
 
 @dataclass(frozen=True)
 class Done:
-    """What is left when all scripts were run."""
+    """What is left when all notebooks were run."""
 
     home: Path
+    name: str  # of the run
     data: Path
     processes: dict[str, subprocess.CompletedProcess]
 
     @property
     def run(self) -> Path:
-        """The folder of the run that scripts write to."""
-        return self.home / "runs" / records.INTERACTIVE_RUN
-
-    def environment(self) -> dict[str, str]:
-        return environment(self.home, self.data, MUSICLAB_PROFILE="smoke")
+        """The folder of the run."""
+        return self.home / "runs" / self.name
 
 
 @pytest.fixture(scope="module")
 def scripts(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Runs every py/*.py in order, up to the first that fails."""
     home, elsewhere = (tmp_path_factory.mktemp(name) for name in ("home", "elsewhere"))
-    done = Done(home, mini_data, {})
+    done = Done(home, records.INTERACTIVE_RUN, mini_data, {})
     for name in NOTEBOOKS:
         folder = elsewhere if name == FROM_ELSEWHERE else ROOT
-        process = python([str(ROOT / "py" / f"{name}.py")], folder, done.environment())
-        done.processes[name] = process
-        if process.returncode:
+        done.processes[name] = script(name, home, mini_data, folder)
+        if done.processes[name].returncode:
             break
     assert list(elsewhere.iterdir()) == []  # nothing is written to the working folder
     return done
@@ -103,9 +105,8 @@ def check_results(run: Path) -> None:
     for row in rows:
         if row["value"]:
             assert -1 <= float(row["low"]) <= float(row["high"]) <= 1, row
-    assert {row["test_set"] for row in rows} >= {
-        "genre test (full)", "genre test (beat)", "affect held-out",
-    }  # fmt: skip
+    expected = {"genre test (full)", "genre test (beat)", "affect held-out"}
+    assert {row["test_set"] for row in rows} >= expected
 
 
 def check_solution_file(run: Path, data: Path) -> None:
@@ -147,38 +148,34 @@ def test_nothing_half_written_is_left(scripts: Done) -> None:
     assert not [path for path in scripts.home.rglob("*") if path.name.endswith(".part")]
 
 
-def broken_copy(scripts: Done, tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """A copy of the home that a test may break, and the environment to use it."""
-    home = shutil.copytree(scripts.home, tmp_path / "home")
-    return home, environment(home, scripts.data, MUSICLAB_PROFILE="smoke")
+def refusal(name: str, home: Path, data: Path, folder: Path = ROOT) -> str:
+    """The one line with which a script ends that cannot go on."""
+    process = script(name, home, data, folder)
+    assert process.returncode == 1
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
 
 
 def test_a_deleted_checkpoint_is_one_clear_line(scripts: Done, tmp_path: Path) -> None:
-    home, env = broken_copy(scripts, tmp_path)
-    shutil.rmtree(home / "runs" / records.INTERACTIVE_RUN / "records" / "07_cnn" / "checkpoints")
-    process = python(["py/09_transfer.py"], ROOT, env)
-    assert process.returncode == 1
-    (line,) = process.stderr.strip().splitlines()
-    assert line.startswith("error: ") and "07_cnn" in line and "python py/07_cnn.py" in line
+    home = shutil.copytree(scripts.home, tmp_path / "home")
+    shutil.rmtree(home / "runs" / scripts.name / "records" / "07_cnn" / "checkpoints")
+    line = refusal("09_transfer", home, scripts.data)
+    assert "07_cnn" in line and "python py/07_cnn.py" in line
 
 
 def test_other_data_than_the_checkpoint_s_are_one_clear_line(scripts: Done, tmp_path: Path) -> None:
-    home, env = broken_copy(scripts, tmp_path)
+    home = shutil.copytree(scripts.home, tmp_path / "home")
     data = shutil.copytree(scripts.data, tmp_path / "data")
     labels = data / MULTITASK / "train_labels.txt"
     labels.write_text(labels.read_text().rstrip().rsplit("\n", 1)[0] + "\n")
-    process = python(["py/06_metrics.py"], ROOT, env | {"MUSICLAB_DATA": str(data)})
-    assert process.returncode == 1
-    (line,) = process.stderr.strip().splitlines()
+    line = refusal("06_metrics", home, data)
     assert "made with other data; run notebook 05_lstm first" in line
 
 
 def test_no_data_is_one_clear_line(tmp_path: Path) -> None:
-    env = environment(tmp_path / "home", tmp_path / "absent", MUSICLAB_PROFILE="smoke")
-    process = python([str(ROOT / "py" / "05_lstm.py")], tmp_path, env)
-    assert process.returncode == 1
-    (line,) = process.stderr.strip().splitlines()
-    assert line.startswith("error: ") and "$MUSICLAB_DATA does not exist" in line
+    line = refusal("05_lstm", tmp_path / "home", tmp_path / "absent", folder=tmp_path)
+    assert "$MUSICLAB_DATA does not exist" in line
 
 
 # ---- by the runner -----------------------------------------------------------------------------
@@ -188,32 +185,29 @@ def test_no_data_is_one_clear_line(tmp_path: Path) -> None:
 def lab(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """What `./run_all.sh --data <mini> --profile smoke --name smoke` leaves."""
     home = tmp_path_factory.mktemp("lab")
-    command = ["-m", "tools.run.command", "--data", str(mini_data), "--profile", "smoke"]
-    command += ["--name", "smoke"]
-    process = python(command, ROOT, environment(home))
-    return Done(home, mini_data, {"lab": process})
+    options = ["--data", str(mini_data), "--profile", "smoke", "--name", "smoke"]
+    process = python(["-m", "tools.run.command", *options], ROOT, environment(home))
+    return Done(home, "smoke", mini_data, {"lab": process})
 
 
 def test_the_runner_executes_all_ten_notebooks(lab: Done) -> None:
     process = lab.processes["lab"]
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
-    run = lab.home / "runs" / "smoke"
     for kind, ending in (("notebooks", "ipynb"), ("pages", "html")):
-        there = {path.stem for path in (run / kind).glob(f"*.{ending}")}
+        there = {path.stem for path in (lab.run / kind).glob(f"*.{ending}")}
         assert set(NOTEBOOKS) <= there, kind
-    assert (run / "pages" / "index.html").is_file()
+    assert (lab.run / "pages" / "index.html").is_file()
     for name in NOTEBOOKS:
-        executed = json.loads((run / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+        executed = json.loads((lab.run / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
         outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
         assert outputs and not any(output["output_type"] == "error" for output in outputs)
         assert name in process.stdout
 
 
 def test_every_label_is_answered_in_the_executed_notebooks(lab: Done, tmp_path: Path) -> None:
-    run = lab.home / "runs" / "smoke"
-    assert list(labels.missing(run)) == []
+    assert list(labels.missing(lab.run)) == []
 
-    broken = shutil.copytree(run, tmp_path / "broken")
+    broken = shutil.copytree(lab.run, tmp_path / "broken")
     (broken / "records" / "07_cnn" / "figures" / "four_operations.png").unlink()
     path = broken / "notebooks" / "05_lstm.ipynb"
     path.write_text(path.read_text(encoding="utf-8").replace("## 5γ · ", "## "), encoding="utf-8")
@@ -227,30 +221,29 @@ def test_every_label_is_answered_in_the_executed_notebooks(lab: Done, tmp_path: 
 
 def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
     """The smoke profile trains everything twice."""
-    stored = lab.home / "runs" / "smoke" / "records"
     for notebook, name in (
-        ("05_lstm", "lstm_mel_full"), ("07_cnn", "cnn_mel_refit"), ("08_regression", "cnn_energy"),
-    ):  # fmt: skip
-        first, second = (
-            (stored / notebook / "checkpoints" / f"{n}.safetensors").read_bytes()
-            for n in (name, records.of_seed(name, 1))
-        )
+        ("05_lstm", "lstm_mel_full"),
+        ("07_cnn", "cnn_mel_refit"),
+        ("08_regression", "cnn_energy"),
+    ):
+        checkpoints = lab.run / "records" / notebook / "checkpoints"
+        names = (name, records.of_seed(name, 1))
+        first, second = ((checkpoints / f"{n}.safetensors").read_bytes() for n in names)
         assert first != second, f"{name}: two seeds, the same weights"
     # On the mini data the affect comparisons are undefined: two held-out clips.
     for notebook, told in (
-        ("06_metrics", "mean over 2 and 1"), ("07_cnn", "mean over 2 and 2"),
+        ("06_metrics", "mean over 2 and 1"),
+        ("07_cnn", "mean over 2 and 2"),
         ("09_transfer", "2 fine-tuning(s), seeds 0 to 1"),
         ("10_multitask", "2 training(s), seeds 0 to 1"),
-    ):  # fmt: skip
-        path = lab.home / "runs" / "smoke" / "notebooks" / f"{notebook}.ipynb"
-        assert told in path.read_text(encoding="utf-8"), notebook
+    ):
+        assert told in (lab.run / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"), notebook
 
 
 def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
-    run = lab.home / "runs" / "smoke"
-    check_results(run)
-    check_solution_file(run, lab.data)
-    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    check_results(lab.run)
+    check_solution_file(lab.run, lab.data)
+    summary = json.loads((lab.run / "summary.json").read_text(encoding="utf-8"))
     assert (summary["run"], summary["profile"]) == ("smoke", "smoke")
     rows = {row["notebook"]: row for row in summary["notebooks"]}
     assert set(NOTEBOOKS) <= set(rows)
@@ -262,11 +255,10 @@ def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
 
 
 def test_a_browser_shows_every_page_whole_and_is_sent_nowhere(lab: Done, browser: Any) -> None:
-    pages = sorted((lab.home / "runs" / "smoke" / "pages").glob("*.html"))
+    pages = sorted((lab.run / "pages").glob("*.html"))
     assert len(pages) > len(NOTEBOOKS)
-    assert {page.name: faults_of_page(browser, page) for page in pages} == {
-        page.name: [] for page in pages
-    }
+    faults = {page.name: faults_of_page(browser, page) for page in pages}
+    assert {name: found for name, found in faults.items() if found} == {}
 
 
 def test_the_report_finds_everything_that_it_tells_in_the_records(
@@ -294,7 +286,7 @@ def test_scripts_and_the_runner_agree(scripts: Done, lab: Done) -> None:
     """The same seeds, data and parameters give the same numbers on both ways."""
     by_hand, by_runner = (
         {tuple(row[c] for c in records.RESULT_COLUMNS[:5]): row["value"] for row in results(run)}
-        for run in (scripts.run, lab.home / "runs" / "smoke")
+        for run in (scripts.run, lab.run)
     )
     assert by_hand.keys() == by_runner.keys()
     numbers = [(by_hand[key], by_runner[key]) for key in by_hand]

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import LabError, runs_dir
-from helpers.notebook import records
+from helpers.machinery.files import read_json
 from tools.common.command_line import Parser, run_command
 from tools.common.notebooks import ROOT
-from tools.common.run_folder import Paths
+from tools.common.run_folder import Paths, find_run
 
 LABELS = ROOT / "docs" / "labels.csv"
 HEADING = re.compile(r"#{2,3} (.+?) · ")
@@ -122,7 +122,7 @@ def _add_output(shown: Shown, output: Any) -> None:
 
 def missing(run: Path) -> Iterator[str]:
     """One line for each label whose heading, evidence or answer the run does not have."""
-    for name, labels in _by_notebook().items():
+    for name, labels in groupby(read_labels(), key=attrgetter("notebook")):
         paths = Paths(run, name)
         if not paths.executed.is_file():
             yield f"{name}: not executed in {run.name}"
@@ -132,21 +132,11 @@ def missing(run: Path) -> Iterator[str]:
             yield from (f"{label.name} ({name}): {what}" for what in _lacks(label, shown, figures))
 
 
-def _by_notebook() -> dict[str, list[Label]]:
-    grouped: dict[str, list[Label]] = {}
-    for label in read_labels():
-        grouped.setdefault(label.notebook, []).append(label)
-    return grouped
-
-
 def _stored_figures(record: Path) -> set[str]:
     """The figures of a record that have a description and a file with something in it."""
-    file = record / "figures.json"
-    described = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    paths = {name: record / "figures" / f"{name}.png" for name in described}
-    return {
-        n for n, path in paths.items() if described[n] and path.is_file() and path.stat().st_size
-    }
+    described = read_json(record / "figures.json")
+    stored = (record / "figures").glob("*.png")
+    return {path.stem for path in stored if path.stat().st_size and described.get(path.stem)}
 
 
 def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator[str]:
@@ -165,7 +155,7 @@ def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator
 def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
     """For each label: computed lines that only the first run has, and all that it has."""
     counts = {}
-    for name, labels in _by_notebook().items():
+    for name, labels in groupby(read_labels(), key=attrgetter("notebook")):
         ours, theirs = (shown_in(Paths(r, name).executed) for r in (run, other))
         for label in labels:
             own = ours.get(label.name, Shown()).sentences
@@ -181,14 +171,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--run", help="the run's name; default: the newest one")
     parser.add_argument("--other", help="count the computed lines that differ from this run's")
     options = parser.parse_args(list(arguments))
-    run = runs_dir() / options.run if options.run else records.newest_run()
-    if run is None or not run.is_dir():
-        raise LabError(f"{runs_dir()}: no run {options.run or 'at all'}; run ./run_all.sh first")
+    run, other = find_run(options.run), options.other and find_run(options.other)
     problems = list(missing(run))
     for problem in problems:
         print(problem)
-    if not problems and options.other:
-        for label, (n_own, n_all) in differing(run, runs_dir() / options.other).items():
+    if not problems and other:
+        for label, (n_own, n_all) in differing(run, other).items():
             print(f"{label:12} {n_own:3} of {n_all:3} computed lines are of this run alone")
     print(f"{run.name}: {len(read_labels())} labels, {len(problems)} thing(s) missing")
     return 1 if problems else 0

@@ -1,4 +1,4 @@
-"""The notebooks of the lab: what each needs, its parameters, and what its results depend on.
+"""The notebooks of the lab: what each needs, what its cells say, what its results depend on.
 
 Notebooks are read as JSON, without nbformat, so that `./run_all.sh --list` answers at once.
 """
@@ -9,16 +9,19 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from helpers.machinery.files import LabError, did_you_mean
 from helpers.machinery.profiles import Profile, load_profile
 
 PARAMETERS_TAG = "parameters"
+NOT_VALID = "no valid notebook"
 PACKAGES = ("helpers", "demo_music")  # what notebooks import of the kit
 ROOT = Path(__file__).resolve().parents[2]
 # Notebook magics (%autoreload, !ls) are no Python; they import nothing of ours.
@@ -47,27 +50,32 @@ NOTEBOOKS = (
 )
 
 
+class Cell(NamedTuple):
+    """What a cell says, in an `.ipynb` as in a `.py`; the two halves of a pair share it."""
+
+    kind: str
+    source: str
+    tags: tuple[str, ...]
+    alt: str  # what a figure shows, for those who cannot see it
+
+
 @dataclass(frozen=True)
 class Source:
-    """What one `.ipynb` file holds, as far as the runner is concerned."""
+    """What one `.ipynb` file holds, as far as the kit is concerned."""
 
     path: Path
-    cells: tuple[dict[str, Any], ...] = field(repr=False)
-
-    @cached_property
-    def contents(self) -> list[tuple[str, str]]:
-        """The cells, in order: (type, source)."""
-        return [(cell["cell_type"], _text(cell).rstrip()) for cell in self.cells]
+    cells: tuple[dict[str, Any], ...] = field(repr=False)  # as they are stored
+    contents: list[Cell] = field(repr=False)
 
     @cached_property
     def code(self) -> list[str]:
         """The sources of the code cells, in order."""
-        return [text for kind, text in self.contents if kind == "code"]
+        return [cell.source for cell in self.contents if cell.kind == "code"]
 
     @cached_property
     def title(self) -> str:
         """The first heading, or the file's name where there is none."""
-        prose = "\n".join(text for kind, text in self.contents if kind == "markdown")
+        prose = "\n".join(cell.source for cell in self.contents if cell.kind == "markdown")
         heading = re.search(r"^#\s+(.+)$", prose, re.MULTILINE)
         return heading[1].strip() if heading else self.path.stem
 
@@ -77,13 +85,86 @@ class Source:
 
         Raises LabError without such a cell.
         """
-        for cell in self.cells:
-            if PARAMETERS_TAG in cell.get("metadata", {}).get("tags", []):
-                tree = _parsed(_text(cell))
+        for cell in self.contents:
+            if PARAMETERS_TAG in cell.tags:
+                tree = _parsed(cell.source)
                 if tree is None:
                     raise LabError(f"{self.path}: the cell tagged 'parameters' is no valid Python")
                 return dict(_assigned(tree))
         raise LabError(f"{self.path}: no cell has the tag 'parameters'; add it to the first one")
+
+
+def contents_of(cells: Iterable[Mapping[str, Any]]) -> list[Cell]:
+    """What cells say, as nbformat, jupytext or a file's JSON gives them."""
+    return [
+        Cell(
+            cell["cell_type"],
+            "".join(cell["source"]).rstrip(),  # a string, or a list of lines
+            tuple(cell["metadata"].get("tags", ())),
+            cell["metadata"].get("alt", ""),
+        )
+        for cell in cells
+    ]
+
+
+def read_notebook(path: Path) -> Source:
+    """Read one `.ipynb`. Raises LabError when the file is missing or no notebook."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return Source(path, tuple(cells), contents_of(cells))
+    except FileNotFoundError:
+        raise LabError(f"{path}: the notebook is missing; get it back from git") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LabError(
+            f"{path}: {NOT_VALID} ({error}); python -m tools.checks.pairs --clean makes it from "
+            "its .py"
+        ) from error
+
+
+def drift(script: Path, notebook: Path) -> list[str]:
+    """How the two halves of a pair differ in what their cells say, a line for each cell.
+
+    Outputs, counts and other metadata, which a save in JupyterLab leaves, do not count. By content,
+    because `jupytext --test` and `--diff` also pass on a pair that drifted apart.
+    """
+    import jupytext  # takes a second, and is seldom needed
+
+    text = script.read_text(encoding="utf-8", errors="replace")
+    ours = contents_of(jupytext.reads(text, fmt="py:percent").cells)
+    try:
+        theirs = read_notebook(notebook).contents
+    except LabError as error:
+        return [str(error).removeprefix(f"{notebook}: ")]
+    return list(_differences(ours, theirs))
+
+
+def _differences(ours: list[Cell], theirs: list[Cell]) -> Iterator[str]:
+    """The cells that differ, numbered from 1; aligned, so that one new cell is one difference."""
+    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
+    for operation, i, i_end, j, j_end in matcher.get_opcodes():
+        if operation == "equal":
+            continue
+        for n, (a, b) in enumerate(zip_longest(ours[i:i_end], theirs[j:j_end]), start=1):
+            if b is None:
+                yield f"cell {i + n} of the .py is not in the .ipynb: {_headline(a)}"
+            elif a is None:
+                yield f"cell {j + n} of the .ipynb is not in the .py: {_headline(b)}"
+            else:
+                yield f"cell {j + n}: {_first_difference(a, b)}"
+
+
+def _headline(cell: Cell) -> str:
+    return f"{cell.kind} {cell.source.split(chr(10))[0]!r}"
+
+
+def _first_difference(ours: Cell, theirs: Cell) -> str:
+    lines = zip_longest(ours.source.split("\n"), theirs.source.split("\n"), fillvalue="")
+    compared = [
+        *((name, getattr(ours, name), getattr(theirs, name)) for name in ("kind", "tags", "alt")),
+        *((f"line {number}", a, b) for number, (a, b) in enumerate(lines, start=1)),
+    ]
+    name, a, b = next(row for row in compared if row[1] != row[2])
+    return f"{name}: {a!r} in the .py, {b!r} in the .ipynb"
 
 
 @dataclass(frozen=True)
@@ -101,14 +182,7 @@ class Lab:
 
     def read(self, name: str) -> Source:
         """Read one notebook. Raises LabError when the file is missing or no notebook."""
-        path = self.root / "notebooks" / f"{name}.ipynb"
-        try:
-            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        except FileNotFoundError:
-            raise LabError(f"{path}: the notebook is missing; get it back from git") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise LabError(f"{path}: no valid notebook ({error}); get it back from git") from error
-        return Source(path, tuple(cells))
+        return read_notebook(self.root / "notebooks" / f"{name}.ipynb")
 
     def script(self, name: str) -> Path:
         """The `.py` of a notebook, its source in the pair."""
@@ -131,13 +205,10 @@ class Lab:
 
     def with_needs(self, names: Iterable[str]) -> list[str]:
         """These notebooks and all that they need, directly or not, in the order of the lab."""
-        wanted: set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name not in wanted:
-                wanted.add(name)
-                waiting.extend(self.needs(name))
+        wanted = set(names)
+        for notebook in reversed(self.notebooks):  # what one needs stands before it
+            if notebook.name in wanted:
+                wanted |= set(notebook.needs)
         return [name for name in self.names if name in wanted]
 
     def code_digest(self, name: str) -> str:
@@ -176,7 +247,7 @@ class Lab:
         if tree is None:
             return {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
         found = set()
-        for name in _imported_names(tree):
+        for name in imported_names(tree):
             parts = name.split(".")
             for depth in range(len(parts)):  # a package's own file runs before what is in it
                 place = self.root.joinpath(*parts[: depth + 1])
@@ -194,19 +265,6 @@ def shared_files(root: Path) -> list[Path]:
     return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
 
 
-def script_contents(script: Path) -> list[tuple[str, str]]:
-    """The cells of a `.py` in the percent format: (type, source), as `Source.contents`."""
-    import jupytext  # takes a second, and is seldom needed
-
-    cells = jupytext.read(script, fmt="py:percent").cells
-    return [(cell.cell_type, cell.source.rstrip()) for cell in cells]
-
-
-def _text(cell: dict[str, Any]) -> str:
-    source = cell["source"]
-    return source if isinstance(source, str) else "".join(source)
-
-
 def _parsed(code: str) -> ast.Module | None:
     """The syntax tree of a cell or module, or None where it is no Python."""
     if code.lstrip().startswith("%%"):
@@ -220,22 +278,20 @@ def _parsed(code: str) -> ast.Module | None:
             return None
 
 
-def _assigned(tree: ast.Module) -> Iterable[tuple[str, Any]]:
+def _assigned(tree: ast.Module) -> Iterator[tuple[str, Any]]:
+    """The names that a cell assigns, each with its value; None for what is computed."""
     for node in tree.body:
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        for target in targets:
-            if isinstance(target, ast.Name):
-                try:
-                    yield target.id, ast.literal_eval(node.value)
-                except (ValueError, TypeError):
-                    yield target.id, None
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        try:
+            value = ast.literal_eval(node.value) if node.value else None
+        except (ValueError, TypeError):
+            value = None
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
 
 
-def _imported_names(tree: ast.Module) -> Iterable[str]:
+def imported_names(tree: ast.Module) -> Iterable[str]:
     """The dotted names of the kit that a piece of code imports, anywhere in it."""
     for node in ast.walk(tree):
         names: list[str] = []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from helpers.machinery.files import cache_dir
 from tools.common.command_line import run_command
-from tools.common.notebooks import Lab, script_contents
+from tools.common.notebooks import Lab, drift
 from tools.common.run_folder import write_kernel_spec
 
 
@@ -34,10 +34,10 @@ def refresh_scripts(lab: Lab) -> list[str]:
     """
     refreshed = []
     for name in lab.names:
-        script, source = lab.script(name), lab.read(name)
-        if not script.is_file() or script.stat().st_mtime >= source.path.stat().st_mtime:
+        script, notebook = lab.script(name), lab.read(name).path
+        if not script.is_file() or script.stat().st_mtime >= notebook.stat().st_mtime:
             continue
-        if script_contents(script) == source.contents and os.access(script, os.W_OK):
+        if os.access(script, os.W_OK) and not drift(script, notebook):
             os.utime(script)
             refreshed.append(name)
     return refreshed

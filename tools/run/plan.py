@@ -15,7 +15,7 @@ from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
 from helpers.machinery.process import pick_device, usable_cores
 from helpers.machinery.profiles import DEMO, RUNNER, Profile, is_number
-from tools.common.notebooks import Lab, script_contents
+from tools.common.notebooks import Lab, drift
 from tools.common.run_folder import Paths
 from tools.run.processes import memory_available, threads_available
 
@@ -148,12 +148,12 @@ class Plan:
             )
 
     def _scripts_ahead(self) -> Iterator[str]:
-        """A line for each `py/NN.py` whose code was edited without its notebook, which runs."""
+        """A line for each `py/NN.py` that was edited without its notebook, which runs."""
         for name in self.notebooks:
-            script, source = self.lab.script(name), self.lab.read(name)
-            if not script.is_file() or script.stat().st_mtime <= source.path.stat().st_mtime:
+            script, notebook = self.lab.script(name), self.lab.read(name).path
+            if not script.is_file() or script.stat().st_mtime <= notebook.stat().st_mtime:
                 continue  # the common case
-            if [text for kind, text in script_contents(script) if kind == "code"] != source.code:
+            if drift(script, notebook):
                 yield (
                     f"py/{name}.py is ahead of notebooks/{name}.ipynb, which is what runs; "
                     "python -m tools.checks.pairs --sync writes the notebooks anew from py/"
