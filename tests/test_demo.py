@@ -72,15 +72,16 @@ def test_counts_are_an_eighth_and_quarters_of_the_real_ones():
     test = {genre: counts["genre", "test", genre] for genre in GENRES}
     assert test["Rock"] == 10 and test["Post-Rock"] == 6
     assert sum(test.values()) == pytest.approx(765 / 4, abs=1)
-    kinds = Counter((clip.dataset, clip.split) for clip in build.plan_clips())
-    assert kinds["multitask", "train"] == 280 and kinds["multitask", "test"] == 94
+    kinds = Counter(clip.split for clip in build.plan_clips() if clip.dataset == "multitask")
+    assert kinds == {"train": 280, "test": 94}
 
 
 def test_a_small_set_still_holds_every_genre():
-    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in build.plan_clips(0.1))
+    clips = build.plan_clips(0.001)
+    counts = Counter((clip.dataset, clip.split, clip.genre) for clip in clips)
     assert all(counts["genre", "train", genre] >= 2 for genre in GENRES)
     assert all(counts["genre", "test", genre] >= 1 for genre in GENRES)
-    kinds = Counter((clip.dataset, clip.split) for clip in build.plan_clips(0.001))
+    kinds = Counter((clip.dataset, clip.split) for clip in clips)
     assert kinds["multitask", "train"] >= 24 and kinds["multitask", "test"] >= 8
 
 
@@ -130,6 +131,8 @@ def test_the_tables_of_the_music_agree_with_each_other():
         assert set(style.cousins) <= set(GENRES) - {genre}, genre
     for name, rhythm in RHYTHMS.items():
         assert len({len(bar) for bar in rhythm.values()}) <= 1, name
+    drums = {drum for rhythm in RHYTHMS.values() for drum in rhythm}
+    assert all(drums <= set(make(np.random.default_rng(0))) for make in KITS.values())
 
 
 @pytest.mark.parametrize("genre", GENRES)
@@ -140,12 +143,6 @@ def test_every_genre_gives_thirty_seconds_of_sound(genre: str):
     assert np.isfinite(audio).all() and 0.2 < np.abs(audio).max() < 1
     loudness = np.sqrt(np.mean(audio.reshape(30, -1) ** 2, axis=1))
     assert np.mean(loudness > 0.01) > 0.8, "most seconds are not silent"
-
-
-@pytest.mark.parametrize("kit", KITS)
-def test_every_kit_has_every_drum_of_every_rhythm(kit: str):
-    drums = KITS[kit](np.random.default_rng(0))
-    assert {drum for rhythm in RHYTHMS.values() for drum in rhythm} <= set(drums)
 
 
 # ---- files on disk -----------------------------------------------------------------------------
@@ -166,12 +163,7 @@ def test_genre_labels_have_the_quirks_of_the_real_files(built: Path):
     assert (genre / "train_labels.txt").read_text() == (
         "Id\tGenre\n1002.fused.full.npy.gz\tClassical\n1001.fused.full.npy.gz\tRock\n"
     )
-    assert (
-        (genre / "test_labels.txt")
-        .read_text()
-        .splitlines()[1]
-        .startswith("1003.full.fused.npy.gz\t")
-    )
+    assert "\n1003.full.fused.npy.gz\t" in (genre / "test_labels.txt").read_text()
     for split in ("train", "test"):
         for line in (beat / f"{split}_labels.txt").read_text().splitlines()[1:]:
             assert line.split("\t")[0].endswith(".beatsync.fused.npy.gz")
@@ -230,7 +222,7 @@ def test_a_build_goes_on_where_it_was_interrupted(
     built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
 ):
     """One process makes what is missing, as two would; the runner is told how far it is."""
-    _copy(built, tmp_path / "set")
+    shutil.copytree(built, tmp_path / "set")
     data = tmp_path / "set" / "data"
     kept, cut = (FEW[number].full_path(data) for number in (1, 0))
     cut.write_bytes(cut.read_bytes()[:1000])
@@ -274,7 +266,7 @@ def test_a_killed_build_leaves_whole_files_only(built: Path, tmp_path: Path):
 def test_another_size_replaces_the_set_but_no_foreign_files(
     built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
 ):
-    _copy(built, tmp_path / "set")
+    shutil.copytree(built, tmp_path / "set")
     made: list[build.Clip] = []
     monkeypatch.setattr(build, "_make_clips", lambda clips, *_: made.extend(clips))
     build.build_demo(tmp_path / "set", size=0.5)
@@ -326,11 +318,3 @@ def test_the_command_line_says_where_the_data_is(
 ):
     assert build.main(["--folder", str(built), "--size", "1"]) == 0
     assert capsys.readouterr().out.strip() == str(built / "data")
-
-
-def _copy(source: Path, target: Path) -> None:
-    for path in source.rglob("*"):
-        if path.is_file():
-            copy = target / path.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())

@@ -179,12 +179,6 @@ def test_resamples_of_equal_values_are_left_out_of_the_interval() -> None:
 # ---- scores and what is refused ----------------------------------------------------------------
 
 
-def test_a_score_in_words() -> None:
-    assert str(Score(0.41237, 0.39, 0.4355)) == "0.412 [0.390, 0.435]"
-    assert str(Score(0.5)) == "0.500"
-    assert str(Score(math.nan, reason="one class only")) == "undefined (one class only)"
-
-
 def test_the_highest_score_is_never_an_undefined_one() -> None:
     scores = {"a": Score(math.nan, reason="x"), "b": Score(-0.2), "c": Score(-0.1)}
     assert evaluation.highest(scores) == "c"
