@@ -153,7 +153,7 @@ def _write_genre_split(
     for clip, genre in zip(ids, genres, strict=True):
         place = (genre + 0.5) / len(MINI_GENRES)
         sound = _sound(rng, place=place, tempo=4 + 3 * genre, loudness=0.5)
-        _store_both(data, f"fma_genre_spectrograms{{}}/{split}", int(clip), *sound, rng)
+        _store_both(data, "fma_genre_spectrograms", split, int(clip), *sound, rng)
     for name in ("fma_genre_spectrograms", "fma_genre_spectrograms_beat"):
         suffix = LABEL_SUFFIX[name, split]
         rows = [f"{i}{suffix}\t{MINI_GENRES[g]}\n" for i, g in zip(ids, genres, strict=True)]
@@ -167,7 +167,7 @@ def _write_multitask_split(
     for clip in range(first_id, first_id + clips):
         valence, energy, danceability = rng.uniform(0.03, 0.98, size=3)
         sound = _sound(rng, place=valence, tempo=3 + 9 * danceability, loudness=energy)
-        _store_both(data, f"multitask_dataset{{}}/{split}", clip, *sound, rng)
+        _store_both(data, "multitask_dataset", split, clip, *sound, rng)
         rows.append(f"{clip},{valence:.3f},{energy:.3f},{danceability:.3f}\n")
     if split == "train":  # the test clips have no labels
         for name in ("multitask_dataset", "multitask_dataset_beat"):
@@ -195,15 +195,15 @@ def _sound(
 
 
 def _store_both(
-    data: Path, place: str, clip: int, power: np.ndarray, chroma: np.ndarray,
+    data: Path, name: str, split: str, clip: int, power: np.ndarray, chroma: np.ndarray,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
     """Stores a clip in the full folder and, averaged between beats, in the beat folder."""
     starts = np.linspace(0, power.shape[1], rng.integers(26, 41), endpoint=False).astype(int)
     widths = np.diff(starts, append=power.shape[1])
-    _store(data / place.format(""), clip, power, chroma)
+    _store(data / name / split, clip, power, chroma)
     between_beats = (np.add.reduceat(part, starts, axis=1) / widths for part in (power, chroma))
-    _store(data / place.format("_beat"), clip, *between_beats)
+    _store(data / f"{name}_beat" / split, clip, *between_beats)
 
 
 def _store(folder: Path, clip: int, power: np.ndarray, chroma: np.ndarray) -> None:

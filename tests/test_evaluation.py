@@ -156,7 +156,6 @@ def test_spearman_equals_scipy_s_and_its_interval_a_loop() -> None:
 @pytest.mark.parametrize(
     ("true", "predicted", "reason"),
     [
-        ([0.1, 0.2], [0.1, 0.2], "2 clips are too few for a rank correlation"),
         ([0.1, 0.2, 0.4], [0.5, 0.5, 0.5], "all predictions are equal"),
         ([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], "all true values are equal"),
     ],
@@ -219,12 +218,6 @@ def test_identical_models_differ_by_nothing(compare: Callable, same: tuple) -> N
     assert result.p_value == 1 and not result.clear
 
 
-def test_one_clip_is_too_few_for_a_comparison() -> None:
-    result = evaluation.compare_accuracy(np.array([1]), np.array([1]), np.array([0]))
-    assert not result.clear and math.isnan(result.p_value)
-    assert result.difference.reason == "1 clip is too few for a comparison"
-
-
 def test_a_paired_difference_is_first_minus_second_on_the_same_resamples() -> None:
     true, first = labels()
     _, second = labels(5)
@@ -258,34 +251,40 @@ def test_a_difference_of_spearman_is_paired_too() -> None:
     assert single.difference.value == pytest.approx(one.value - other.value)
 
 
-def test_a_comparison_with_an_undefined_score_says_so() -> None:
+def test_a_comparison_that_cannot_be_made_says_so() -> None:
     true, good = values()
-    result = evaluation.compare_spearman(true, good, np.full_like(true, 0.5))
-    assert not result.clear and math.isnan(result.p_value)
-    words = "CNN and constant cannot be compared: all predictions are equal."
-    assert result.sentence("CNN", "constant", "Spearman") == words
+    constant = evaluation.compare_spearman(true, good, np.full_like(true, 0.5))
+    one_clip = evaluation.compare_accuracy(np.array([1]), np.array([1]), np.array([0]))
+    for result, reason in (
+        (constant, "all predictions are equal"),
+        (one_clip, "1 clip is too few for a comparison"),
+    ):
+        assert not result.clear and math.isnan(result.p_value)
+        sentence = result.sentence("CNN", "constant", "Spearman")
+        assert sentence == f"CNN and constant cannot be compared: {reason}."
+
+
+CHANCE, CLEAR = "it may be chance", "unlikely to be chance"
 
 
 @pytest.mark.parametrize(
-    ("score", "words"),
+    ("interval", "p_value", "adjusted", "words"),
     [
-        (Score(0.031, 0.01, 0.05), ("CNN is 0.031 above SVM in accuracy", "unlikely to be chance")),
-        (Score(-0.031, -0.05, -0.01), ("CNN is 0.031 below SVM", "unlikely to be chance")),
-        (Score(0.031, -0.01, 0.07), ("-0.010 to +0.070", "it may be chance")),
-        (Score(0.0, 0.0, 0.0), ("it may be chance",)),
+        ((0.031, 0.01, 0.05), 0.04, None, ("CNN is 0.031 above SVM in accuracy", CLEAR)),
+        ((-0.031, -0.05, -0.01), 0.01, None, ("CNN is 0.031 below SVM", "p = 0.010", CLEAR)),
+        ((0.031, -0.01, 0.07), 0.01, None, ("-0.010 to +0.070", CHANCE)),
+        ((0.0, 0.0, 0.0), 0.01, None, (CHANCE,)),
+        ((0.1, 0.02, 0.2), 0.06, None, (CHANCE,)),
+        ((0.1, 0.02, 0.2), 0.04, 0.12, ("p = 0.120 after Holm's correction for 3", CHANCE)),
     ],
 )
-def test_sentences_hold_for_their_numbers(score: Score, words: tuple[str, ...]) -> None:
-    sentence = evaluation.Comparison(score, 0.01).sentence("CNN", "SVM", "accuracy")
+def test_a_difference_is_called_clear_only_if_interval_and_p_value_agree(
+    interval: tuple[float, ...], p_value: float, adjusted: float | None, words: tuple[str, ...]
+) -> None:
+    result = evaluation.Comparison(Score(*interval), p_value, 3, adjusted)
+    sentence = result.sentence("CNN", "SVM", "accuracy")
     assert all(word in sentence for word in words), sentence
-    assert "p = 0.010" in sentence and "Holm" not in sentence
-
-
-def test_a_difference_is_clear_only_if_interval_and_p_value_agree() -> None:
-    assert evaluation.Comparison(Score(0.1, 0.02, 0.2), 0.04).clear
-    assert not evaluation.Comparison(Score(0.1, 0.02, 0.2), 0.06).clear
-    assert not evaluation.Comparison(Score(0.1, 0.02, 0.2), 0.04, 3, adjusted=0.12).clear
-    assert not evaluation.Comparison(Score(0.1, -0.02, 0.2), 0.04).clear
+    assert result.clear == (CLEAR in words) and ("Holm" in sentence) == (adjusted is not None)
 
 
 def test_holm_corrects_as_in_a_worked_example() -> None:
@@ -355,7 +354,7 @@ def test_hardly_any_clips_give_a_value_or_a_reason(
     )
 
 
-def test_two_clips_or_constant_predictions_leave_affect_undefined() -> None:
+def test_two_clips_leave_affect_undefined() -> None:
     true, _ = values(n=2)
     scores = evaluation.affect_scores(true, true)
     assert {str(score) for score in scores.values()} == {
