@@ -13,40 +13,32 @@ import argparse
 import io
 import json
 import os
-import queue
 import shutil
-import subprocess
+import signal
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from demo_music.styles import draw_factors, rate_affect
 from demo_music.synthesis import compose_clip
-from helpers.features import SAMPLE_RATE, ClipFeatures, extract
-from helpers.folders import (
-    AXES,
-    DEMO_RECORD,
-    FOLDERS,
-    GENRE,
-    GENRE_BEAT,
-    GENRES,
-    MULTITASK,
-    MULTITASK_BEAT,
-    SPLITS,
-)  # fmt: skip
+from helpers.features import SAMPLE_RATE, extract
+from helpers.folders import AXES, DEMO_RECORD, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
 from helpers.machinery.arrays import N_ROWS
 from helpers.machinery.files import (
     LabError,
     demo_data,
     read_json,
+    remove_leftovers,
     require_space,
     write_atomically,
 )
@@ -71,17 +63,11 @@ CLIP_SAMPLES = (660_983, 661_500)  # as cut by FMA and at 30 s: 1291 or 1292 fra
 MAX_PROCESSES = 8  # each takes 0.4 GB of memory
 BYTES_PER_CLIP = 0.45 * 2**20  # on the disk
 
-PACKAGE_PARENT = Path(__file__).resolve().parents[1]
 STARTED = "started.json"
 ANSWERS = "multitask_test_answers.csv"
 AFFECT_HEADER = ",".join(("Id", *AXES))
-ONE_THREAD = dict.fromkeys(
-    [
-        "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-    ],
-    "1",
-)  # fmt: skip
+THREADED = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMBA_NUM", "VECLIB_MAXIMUM")
+ONE_THREAD = {f"{library}_THREADS": "1" for library in THREADED}
 
 
 @dataclass(frozen=True)
@@ -201,10 +187,7 @@ def make_clip(clip: Clip, folder: Path, seed: int) -> None:
     if clip.with_audio:
         write_atomically(folder / "audio" / f"{clip.id}.flac", _flac(audio))
     write_atomically(folder / "beats" / f"{clip.id}.npy", _npy(features.beat_times))
-    _write_features(clip, folder / "data", features)
-
-
-def _write_features(clip: Clip, data: Path, features: ClipFeatures) -> None:
+    data = folder / "data"
     write_atomically(clip.beat_path(data), _npy(features.beat.astype(np.float16)))
     write_atomically(clip.full_path(data), _npy(features.full.astype(np.float16)))
 
@@ -229,9 +212,8 @@ def _is_made(clip: Clip, folder: Path) -> bool:
     beside = [folder / "beats" / f"{clip.id}.npy"]
     if clip.with_audio:
         beside.append(folder / "audio" / f"{clip.id}.flac")
-    if not all(path.is_file() for path in beside):
-        return False
-    return _is_whole(clip.full_path(data)) and _is_whole(clip.beat_path(data))
+    arrays = (clip.full_path(data), clip.beat_path(data))
+    return all(path.is_file() for path in beside) and all(map(_is_whole, arrays))
 
 
 def _is_whole(path: Path) -> bool:
@@ -271,16 +253,15 @@ def build_demo(
     _prepare(folder, identity)
     missing = [clip for clip in clips if not _is_made(clip, folder)]
     require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
-    processes = min(processes or min(usable_cores(), MAX_PROCESSES), max(len(missing), 1))
+    processes = max(1, min(processes or min(usable_cores(), MAX_PROCESSES), len(missing)))
     with _shown(progress, len(clips)) as report:
-        report(len(clips) - len(missing))
-        # closed at once when an interrupt or an error ends the loop, and its processes with it
-        with closing(_make_clips(missing, folder, seed, processes)) as making:
-            for n_made in making:
-                report(len(clips) - len(missing) + n_made)
+        n_before = len(clips) - len(missing)
+        report(n_before)
+        if missing:
+            _make_clips(missing, folder, seed, processes, lambda n: report(n_before + n))
     for name, content in _label_files(clips, seed).items():
         write_atomically(folder / name, content)
-    _remove_leftovers(folder)
+    remove_leftovers(folder)
     counts = Counter(map(_kind, clips))
     audible = sorted(str(clip.id) for clip in clips if clip.with_audio)
     record = identity | {"counts": counts, "audio": audible}
@@ -298,39 +279,23 @@ def _is_finished(folder: Path, identity: dict[str, object], clips: Sequence[Clip
 
 
 def _prepare(folder: Path, identity: dict[str, object]) -> None:
-    """Make the folders; remove what another version, seed or size left, but nothing else."""
+    """Begin the folder; remove what another version, seed or size left, but nothing else."""
     started = read_json(folder / STARTED)
-    if started != identity:
-        if not started:
-            _refuse_foreign_files(folder)
-        for name in (DEMO_RECORD, ANSWERS):
-            (folder / name).unlink(missing_ok=True)
-        for name in ("data", "beats", "audio"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        write_atomically(folder / STARTED, json.dumps(identity))
-    try:
-        for name in FOLDERS:
-            for split in SPLITS:
-                (folder / "data" / name / split).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LabError(
-            f"{folder}: cannot make folders here ({error.strerror}); choose another folder with "
-            "--folder or MUSICLAB_HOME"
-        ) from error
+    if started == identity:
+        return
+    if not started:
+        _refuse_foreign_files(folder)
+    for name in (DEMO_RECORD, ANSWERS):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("data", "beats", "audio"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    write_atomically(folder / STARTED, json.dumps(identity))
 
 
 def _refuse_foreign_files(folder: Path) -> None:
     present = folder.iterdir() if folder.is_dir() else ()
     if any(path.suffix != ".part" for path in present):  # a .part is our own, never finished
         raise LabError(f"{folder}: holds files that are no demo set; give an empty or a new folder")
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed builds; younger ones may belong to another process."""
-    for path in folder.rglob(".*.part"):
-        with suppress(OSError):
-            if path.stat().st_mtime < time.time() - 60:
-                path.unlink()
 
 
 @contextmanager
@@ -354,111 +319,67 @@ def _shown(
 
 
 # ---- processes ---------------------------------------------------------------------------------
-# Workers are plain `python -m demo_music.build --worker` processes, not multiprocessing's: those
-# would import the caller's script anew (or fork a notebook's threads). Each reads clips from its
-# standard input, one JSON object a line, and answers each with a line.
 
 
-def _make_clips(clips: Sequence[Clip], folder: Path, seed: int, processes: int) -> Iterator[int]:
-    """Make clips in several processes; yields how many are made, after each one."""
-    waiting: queue.SimpleQueue[Clip] = queue.SimpleQueue()
-    for clip in clips:
-        waiting.put(clip)
-    answers: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-    workers = [_Worker(folder, seed, waiting, answers)] if clips else []
+def _make_clips(
+    clips: Sequence[Clip], folder: Path, seed: int, processes: int, report: Callable[[int], None]
+) -> None:
+    """Make clips in several processes; `report` is called after each one with how many are made.
+
+    An error or Ctrl-C ends the processes; a clip in the making is left out whole.
+    """
+    # joblib's own executor: `Parallel` makes the clips of a single process in this one, with its
+    # many threads; the standard library's would run the caller's script anew.
+    from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
+
+    # One thread per process: more would only fight, and would round differently.
+    pool = ProcessPoolExecutor(
+        processes, env=ONE_THREAD, initializer=_belong_to, initargs=(os.getpid(),)
+    )
+    make = partial(_make_or_say, folder=folder.resolve(), seed=seed)
+    waiting = iter(clips)
     try:
-        for n_made in range(1, len(clips) + 1):
-            error = answers.get()
-            if error is not None:
-                raise error
-            if n_made == 1:
-                # The others start once the first has made a clip: in a new environment it has then
-                # compiled librosa's loops, and two that compile at once spoil each other's cache.
-                workers += [_Worker(folder, seed, waiting, answers) for _ in range(1, processes)]
-            yield n_made
+        # The first one alone: in a new environment it compiles librosa's loops, and two processes
+        # that compile at once spoil each other's cache.
+        making = {pool.submit(make, next(waiting))}
+        n_made = 0
+        while making:
+            done, making = wait(making, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+                n_made += 1
+                report(n_made)
+            # No more than can be made at once: loky cannot be stopped quietly with a long queue.
+            making |= {pool.submit(make, clip) for clip in islice(waiting, processes - len(making))}
+    except BrokenProcessPool as error:
+        raise LabError(
+            "a process that made demo clips was ended from outside, perhaps for want of memory; "
+            "run the same again, it goes on from here"
+        ) from error
     finally:
-        for worker in workers:
-            worker.stop()
+        pool.shutdown(kill_workers=True)
 
 
-class _Worker:
-    """A process that makes clips, and the thread that hands them to it."""
+def _belong_to(parent: int) -> None:
+    """Leave Ctrl-C to the process that started this one, and end with it, even by `kill -9`."""
 
-    def __init__(
-        self,
-        folder: Path,
-        seed: int,
-        waiting: queue.SimpleQueue[Clip],
-        answers: queue.SimpleQueue[Exception | None],
-    ) -> None:
-        self._waiting, self._answers = waiting, answers
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        command = [sys.executable, "-m", "demo_music.build", "--worker", "--seed", str(seed)]
-        self._process = subprocess.Popen(
-            [*command, "--folder", str(folder.resolve())],
-            cwd=PACKAGE_PARENT,  # "-m" looks here first, so it finds this very package
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            encoding="utf-8",
-            env=_worker_environment(),
-        )
-        self._stopping = False
-        self._thread = threading.Thread(target=self._hand_over, daemon=True)
-        self._thread.start()
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
 
-    def _hand_over(self) -> None:
-        assert self._process.stdin and self._process.stdout
-        while not self._stopping:
-            try:
-                clip = self._waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self._process.stdin.write(json.dumps(asdict(clip)) + "\n")
-                self._process.stdin.flush()
-                answer = json.loads(self._process.stdout.readline())
-            except (OSError, ValueError):  # the process is gone
-                if not self._stopping:
-                    self._answers.put(self._died(clip))
-                return
-            self._answers.put(LabError(answer["error"]) if "error" in answer else None)
-
-    def _died(self, clip: Clip) -> LabError:
-        self._process.wait()
-        self._errors.seek(0)
-        last = (self._errors.read().strip().splitlines() or ["no message"])[-1]
-        return LabError(
-            f"the process that made demo clip {clip.id} ended with code "
-            f"{self._process.returncode} ({last}); run the same again, it goes on from here"
-        )
-
-    def stop(self) -> None:
-        """End the process; a clip in the making is left out whole."""
-        self._stopping = True
-        self._process.kill()
-        self._thread.join()
-        with suppress(OSError):  # a pipe that still holds a clip
-            self._process.communicate()
-        self._errors.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
 
 
-def _worker_environment() -> dict[str, str]:
-    """One thread per process: more would only fight, and would round differently."""
-    paths = [str(PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _work(folder: Path, seed: int) -> None:
-    """What a worker does until its input ends."""
-    for line in sys.stdin:
-        clip = Clip(**json.loads(line))
-        answer: dict[str, object] = {"id": clip.id}
-        try:
-            make_clip(clip, folder, seed)
-        except (LabError, OSError) as error:
-            answer["error"] = f"demo clip {clip.id}: {error}"
-        print(json.dumps(answer), flush=True)
+def _make_or_say(clip: Clip, folder: Path, seed: int) -> None:
+    """`make_clip` in a process of its own; any error is a LabError that names the clip."""
+    try:
+        make_clip(clip, folder, seed)
+    except Exception as error:
+        known = isinstance(error, LabError)
+        said = error if known else f"{error!r}; run the same again, it goes on from here"
+        raise LabError(f"demo clip {clip.id}: {said}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -468,16 +389,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="default: the cache folder")
     parser.add_argument("--processes", type=int, help="default: one per core")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.worker:
-        _work(options.folder, options.seed)
-        return 0
-    print(
-        build_demo(
-            options.folder, size=options.size, seed=options.seed, processes=options.processes
-        )
-    )
+    print(build_demo(**vars(options)))
     return 0
 
 

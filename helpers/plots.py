@@ -51,14 +51,31 @@ def use_style() -> None:
 
 
 def _figure(
-    n_rows: int, n_columns: int, width: float, height: float, alt: str, **options: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure with its alt text, and its axes as an array [n_rows, n_columns]."""
+    n_rows: int, n_columns: int, width: float, height: float, alt: str, title: str = "",
+    **options: Any,
+) -> tuple[Figure, np.ndarray]:  # fmt: skip
+    """A figure with its alt text and title, and its axes as an array [n_rows, n_columns]."""
     figure, axes = plt.subplots(
         n_rows, n_columns, figsize=(width, height), squeeze=False, layout="constrained", **options
     )
     figure.set_label(alt)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left")
     return figure, axes
+
+
+def _one_panel(width: float, height: float, alt: str) -> tuple[Figure, Axes]:
+    """A figure with its alt text, and its only axes."""
+    figure, axes = _figure(1, 1, width, height, alt)
+    return figure, axes[0, 0]
+
+
+def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -> str:
+    """Each column's name and numbers, for an alt text; `form` is how a number is written."""
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{row} {value:{form}}" for row, value in column.items())
+        for name, column in columns.items()
+    )
 
 
 # ---- spectrograms ------------------------------------------------------------------------------
@@ -97,8 +114,7 @@ def beats_on_spectrogram(
         f"{title}: mel spectrogram of the first {seconds:g} s with {len(inside)} beats as vertical "
         f"lines ({source})."
     )
-    figure, axes = _figure(1, 1, 9, 3.2, alt)
-    ax = axes[0, 0]
+    figure, ax = _one_panel(9, 3.2, alt)
     picture = _draw_clip(ax, shown, "mel", beat_synchronous=False)
     for number, time in enumerate(inside):
         ax.axvline(time, color="white", linewidth=1.2, linestyle=(0, (4, 2)))
@@ -112,38 +128,33 @@ def beats_on_spectrogram(
 
 def average_spectra(spectra: Mapping[str, np.ndarray], frequencies: np.ndarray) -> Figure:
     """Mean level per mel band, one line per genre: arrays [128] in dB over frequency in Hz."""
-    figure, axes = _figure(1, 1, 7, 3.4, f"Mean level in dB per mel band for {', '.join(spectra)}.")
+    figure, ax = _one_panel(7, 3.4, f"Mean level in dB per mel band for {', '.join(spectra)}.")
     for number, (name, levels) in enumerate(spectra.items()):
-        axes[0, 0].plot(frequencies, levels, label=name, color=COLOURS[number % len(COLOURS)],
-                        linestyle=("-", "--", ":", "-.")[number % 4])  # fmt: skip
-    axes[0, 0].set(xscale="symlog", xlabel="frequency (Hz)", ylabel="mean level (dB)",
-                   title="Where in frequency the clips differ")  # fmt: skip
-    axes[0, 0].legend()
+        ax.plot(frequencies, levels, label=name, color=COLOURS[number % len(COLOURS)],
+                linestyle=("-", "--", ":", "-.")[number % 4])  # fmt: skip
+    ax.set(xscale="symlog", xlabel="frequency (Hz)", ylabel="mean level (dB)",
+           title="Where in frequency the clips differ")  # fmt: skip
+    ax.legend()
     return figure
 
 
 def histogram(values: Mapping[str, np.ndarray], title: str, xlabel: str, alt: str) -> Figure:
     """Histograms of one quantity, one panel per name, on a shared axis."""
-    figure, axes = _figure(1, len(values), 4 * len(values), 2.8, alt, sharex=True, sharey=True)
+    width = 4 * len(values)
+    figure, axes = _figure(1, len(values), width, 2.8, alt, title, sharex=True, sharey=True)
     for number, (name, numbers) in enumerate(values.items()):
         ax = axes[0, number]
         ax.hist(numbers, bins=20, color=COLOURS[number % len(COLOURS)], edgecolor="white")
         ax.set(title=name, xlabel=xlabel, ylabel="clips")
         ax.label_outer()
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def class_counts(panels: Mapping[str, Mapping[str, int]], title: str) -> Figure:
     """Samples per class as horizontal bars with their counts, one panel per mapping (step 4γ)."""
-    counts_text = "; ".join(
-        f"{name}: " + ", ".join(f"{genre} {count}" for genre, count in counts.items())
-        for name, counts in panels.items()
-    )
-    most = max(len(counts) for counts in panels.values())
-    figure, axes = _figure(
-        1, len(panels), 5 * len(panels), 0.8 + 0.24 * most, f"{title}. {counts_text}.", sharex=True
-    )
+    alt = f"{title}. {_listed(panels, 'd')}."
+    height = 0.8 + 0.24 * max(map(len, panels.values()))
+    figure, axes = _figure(1, len(panels), 5 * len(panels), height, alt, title, sharex=True)
     for number, (name, counts) in enumerate(panels.items()):
         ax = axes[0, number]
         bars = ax.barh(list(counts), list(counts.values()), color=COLOURS[number])
@@ -151,7 +162,6 @@ def class_counts(panels: Mapping[str, Mapping[str, int]], title: str) -> Figure:
         ax.invert_yaxis()
         ax.set(title=f"{name}: {sum(counts.values())} clips, {len(counts)} classes",
                xlabel="clips")  # fmt: skip
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -197,14 +207,13 @@ def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
     """Mean strength of each of the 12 pitch classes, one panel per clip: arrays [12]."""
     names = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
     told = "; ".join(f"{name}: strongest {names[int(p.argmax())]}" for name, p in profiles.items())
-    figure, axes = _figure(1, len(profiles), 4 * len(profiles), 2.8, f"{title}. {told}.",
-                           sharey=True)  # fmt: skip
+    alt, width = f"{title}. {told}.", 4 * len(profiles)
+    figure, axes = _figure(1, len(profiles), width, 2.8, alt, title, sharey=True)
     for number, (name, profile) in enumerate(profiles.items()):
         ax = axes[0, number]
         ax.bar(names, profile, color=COLOURS[number % len(COLOURS)])
         ax.set(title=name, xlabel="pitch class", ylabel="mean strength (0-1)", ylim=(0, 1))
         ax.label_outer()
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -217,8 +226,7 @@ def gradient_reach(gradients: Mapping[str, np.ndarray], title: str) -> Figure:
         f"{name}: below 1 % of its largest value at {np.mean(g < 0.01):.0%} of the frames"
         for name, g in gradients.items()
     )
-    figure, axes = _figure(1, 1, 7, 3.2, f"{title}. {told}.")
-    ax = axes[0, 0]
+    figure, ax = _one_panel(7, 3.2, f"{title}. {told}.")
     for number, (name, values) in enumerate(gradients.items()):
         ax.plot(np.where(values > 0, values, np.nan), label=name, color=COLOURS[number],
                 linestyle=("-", "--", ":")[number % 3])  # fmt: skip
@@ -241,12 +249,13 @@ def learning_curves(histories: Mapping[str, History], title: str = "Learning cur
     )
     n_columns = min(3, len(histories))
     n_rows = -(-len(histories) // n_columns)
-    figure, axes = _figure(n_rows, n_columns, 3.8 * n_columns, 2.8 * n_rows, f"{title}. {told}.")
+    figure, axes = _figure(
+        n_rows, n_columns, 3.8 * n_columns, 2.8 * n_rows, f"{title}. {told}.", title
+    )
     for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
         _draw_history(ax, name, history)
     for ax in axes.flat[len(histories) :]:
         ax.axis("off")
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -286,8 +295,7 @@ def validation_race(
         f"{name}: lowest {min(h.val_loss):.4f} in epoch {h.best_epoch} of {len(h.val_loss)}"
         for name, h in histories.items()
     )
-    figure, axes = _figure(1, 1, 7, 3.4, f"{title}. Validation loss, {told}; line at {target:.4f}.")
-    ax = axes[0, 0]
+    figure, ax = _one_panel(7, 3.4, f"{title}. Validation loss, {told}; line at {target:.4f}.")
     for number, (name, history) in enumerate(histories.items()):
         ax.plot(range(1, len(history.val_loss) + 1), history.val_loss, label=name, markersize=4,
                 color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
@@ -311,14 +319,13 @@ def correlations(panels: Mapping[str, np.ndarray], title: str) -> Figure:
     )
     figure, axes = _figure(
         1, len(panels), 3.4 * len(panels) + 0.6, 3.4,
-        f"{title}. Mean size of the correlation of two different ones: {told}.",
+        f"{title}. Mean size of the correlation of two different ones: {told}.", title,
     )  # fmt: skip
     for ax, (name, matrix) in zip(axes[0], panels.items(), strict=True):
         picture = ax.imshow(matrix, cmap="PuOr", vmin=-1, vmax=1, origin="lower")
         ax.set(title=name, xlabel="number, lowest first", ylabel="number, lowest first")
         ax.label_outer()
     figure.colorbar(picture, ax=axes, label="correlation")
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -331,10 +338,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str) -> 
     own = dict(zip(classes, np.diag(shares), strict=True))
     told = ", ".join(f"{name} {share:.0%}" for name, share in own.items())
     size = 2.2 + 0.52 * len(classes)
-    figure, axes = _figure(
-        1, 1, size + 1, size, f"{title}. Share of each true class that is recognised: {told}."
-    )
-    ax = axes[0, 0]
+    alt = f"{title}. Share of each true class that is recognised: {told}."
+    figure, ax = _one_panel(size + 1, size, alt)
     seaborn.heatmap(
         shares, annot=shares, mask=counts == 0, fmt=".2f", annot_kws={"fontsize": 8},
         vmin=0, vmax=1, cmap=COLOUR_MAP, square=True, cbar_kws={"label": "share of the true class"},
@@ -359,39 +364,47 @@ def score_plot(
     or 0 for differences).
     """
     told = "; ".join(f"{name} {score}" for name, score in scores.items())
-    figure, axes = _figure(1, 1, 7.5, 1.0 + 0.34 * len(scores), f"{title}. {told}.")
-    ax = axes[0, 0]
+    figure, ax = _one_panel(7.5, 1.0 + 0.34 * len(scores), f"{title}. {told}.")
     kinds = list(dict.fromkeys(name.partition(": ")[2] for name in scores))
     for row, (name, score) in enumerate(scores.items()):
         style = kinds.index(name.partition(": ")[2])
-        if not score.defined:
-            _say_undefined(ax, row, score)
-            continue
         colour = "0.45" if name in baselines else COLOURS[style % 6]
-        if np.isfinite(score.low):
-            ax.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
-        ax.plot(score.value, row, marker=MARKERS[style % len(MARKERS)], color=colour, markersize=7)
-        ax.annotate(f"{score.value:.2f}", (score.value, row), xytext=(0, 6),
-                    textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+        _draw_score(ax, row, score, ".2f", color=colour, marker=MARKERS[style % len(MARKERS)])
     if reference is not None:
         ax.axvline(reference, color="0.4", linestyle=":", label=f"{reference_name}")
     if baselines:
         ax.plot([], [], marker=MARKERS[0], color="0.45", label="baseline")
     if reference is not None or baselines:
         ax.legend(fontsize=8, loc="best")
-    ax.set_yticks(range(len(scores)), list(scores))
-    ax.set_ylim(len(scores) - 0.4, -0.8)
+    _name_rows(ax, list(scores))
     ax.set(title=title, xlabel=xlabel)
     return figure
 
 
-def _say_undefined(ax: Axes, row: int, score: Score) -> None:
-    """Write the reason into the row, in the middle of whatever the other rows span."""
-    text = ax.text(
-        0.5, row, f"undefined: {score.reason}", transform=ax.get_yaxis_transform(),
-        fontsize=8, ha="center", va="center",
+def _draw_score(ax: Axes, row: int, score: Score, form: str, **style: Any) -> None:
+    """A score in its row: a dot with its number above it, and its interval as a line.
+
+    Where it is undefined, the reason, in the middle of whatever the other rows span.
+    """
+    if not score.defined:
+        text = ax.text(
+            0.5, row, f"undefined: {score.reason}", transform=ax.get_yaxis_transform(),
+            fontsize=8, ha="center", va="center",
+        )  # fmt: skip
+        text.set_in_layout(False)
+        return
+    if np.isfinite(score.low):
+        ax.plot([score.low, score.high], [row, row], color=style["color"], linewidth=2)
+    ax.plot(score.value, row, markersize=7, **style)
+    ax.annotate(
+        f"{score.value:{form}}", (score.value, row), xytext=(0, 6), textcoords="offset points",
+        ha="center", fontsize=8,
     )  # fmt: skip
-    text.set_in_layout(False)
+
+
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.8)
 
 
 def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> Figure:
@@ -411,35 +424,22 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
         f"{name} {result.difference}{', clear' if result.clear else ''}"
         for name, result in zip(names, results, strict=True)
     )
-    figure, axes = _figure(1, 1, 8, 1.1 + 0.36 * len(names), f"{title}. {told}.")
-    ax = axes[0, 0]
+    figure, ax = _one_panel(8, 1.1 + 0.36 * len(names), f"{title}. {told}.")
     ax.axvline(0, color="0.4", linestyle=":", label="no difference")
     for row, result in enumerate(results):
-        score = result.difference
-        if not score.defined:
-            _say_undefined(ax, row, score)
-            continue
-        colour = COLOURS[0] if result.clear else "0.5"
-        ax.plot([score.low, score.high], [row, row], color=colour, linewidth=2)
-        ax.plot(score.value, row, marker="o", markersize=7, color=colour,
-                markerfacecolor=colour if result.clear else "white")  # fmt: skip
-        label = ax.annotate(f"{score.value:+.3f}", (score.value, row), xytext=(0, 6),
-                            textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+        style = {"color": COLOURS[0]} if result.clear else {"color": "0.5", "mfc": "white"}
+        _draw_score(ax, row, result.difference, "+.3f", marker="o", **style)
+    for label in ax.texts:  # the dotted line does not run through a number
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.8)
+    _name_rows(ax, names)
     ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
     return figure
 
 
 def class_f1(table: pd.DataFrame, title: str) -> Figure:
     """F1 per class as grouped dots: rows are classes, columns are models, values 0..1."""
-    told = "; ".join(
-        f"{model}: " + ", ".join(f"{name} {value:.2f}" for name, value in column.items())
-        for model, column in table.items()
-    )
-    figure, axes = _figure(1, 1, 8, 1.2 + 0.36 * len(table), f"{title}. {told}.")
-    ax = axes[0, 0]
+    alt = f"{title}. {_listed(table, '.2f')}."
+    figure, ax = _one_panel(8, 1.2 + 0.36 * len(table), alt)
     offsets = np.linspace(-0.25, 0.25, len(table.columns))
     for number, (model, column) in enumerate(table.items()):
         ax.plot(column, np.arange(len(table)) + offsets[number], linestyle="", markersize=5,
@@ -462,8 +462,8 @@ def threshold_choice(
     Arrays [R], NaN where undefined; `chosen` is a place in them; `share` is the share of the class
     among the clips, the precision of guessing.
     """
-    told = title.replace("\n", "; ")
-    figure, axes = _figure(1, 2, 9, 3.4, f"{told}. Guessing has precision {share:.2f}.")
+    alt = title.replace("\n", "; ") + f". Guessing has precision {share:.2f}."
+    figure, axes = _figure(1, 2, 9, 3.4, alt, title)
     over, against = axes[0]
     for number, (name, values) in enumerate({"precision": precision, "recall": recall}.items()):
         style = {"color": COLOURS[number], "marker": MARKERS[number]}
@@ -479,7 +479,6 @@ def threshold_choice(
     for ax in axes[0]:
         ax.set_ylim(-0.02, 1.05)
         ax.legend(fontsize=8)
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -519,9 +518,8 @@ def predicted_against_true(
 ) -> Figure:
     """Scatter of predictions over true values, one panel per axis: (true [n], predicted [n])."""
     told = "; ".join(f"{name}: Spearman {score}" for name, (_, _, score) in panels.items())
-    figure, axes = _figure(
-        1, len(panels), 3.6 * len(panels), 3.5, f"{title}. {told}.", sharex=True, sharey=True
-    )
+    alt, width = f"{title}. {told}.", 3.6 * len(panels)
+    figure, axes = _figure(1, len(panels), width, 3.5, alt, title, sharex=True, sharey=True)
     # A linear head may leave 0..1; no clip is cut off.
     everything = np.concatenate([[0.0, 1.0], *(values for _, values, _ in panels.values())])
     limits = (float(everything.min()) - 0.02, float(everything.max()) + 0.02)
@@ -532,7 +530,6 @@ def predicted_against_true(
         ax.set_title(f"{name}: Spearman {score.value:.2f}" if score.defined else f"{name}: {score}")
         ax.set(xlabel="true value", ylabel="predicted", xlim=(-0.02, 1.02), ylim=limits)
         ax.label_outer()
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -550,7 +547,7 @@ def activations(
     shapes = ", ".join(f"{name}: {' x '.join(map(str, s.shape))}" for name, s in stages.items())
     figure, axes = _figure(
         len(stages), n_channels, 1.7 * n_channels, 1.5 * len(stages),
-        f"{title}. Channels x height x width after each stage: {shapes}.",
+        f"{title}. Channels x height x width after each stage: {shapes}.", title,
     )  # fmt: skip
     for row, (name, maps) in zip(axes, stages.items(), strict=True):
         for ax in row:
@@ -561,7 +558,6 @@ def activations(
             ax.imshow(picture.numpy(), aspect=aspect, cmap=COLOUR_MAP)
             ax.set_title(f"channel {channel}", fontsize=7)
         row[0].set_title(f"{name}\n{' x '.join(map(str, maps.shape))}", fontsize=8, loc="left")
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -573,39 +569,34 @@ def filters(weights: torch.Tensor, title: str) -> Figure:
     figure, axes = _figure(
         n_rows, n_columns, 1.1 * n_columns, 1.15 * n_rows + 0.4,
         f"{title}. {len(weights)} kernels of {weights.shape[2]} x {weights.shape[3]} weights, "
-        f"between -{limit:.2f} and {limit:.2f}.",
+        f"between -{limit:.2f} and {limit:.2f}.", title,
     )  # fmt: skip
     for ax, kernel in zip(axes.flat, weights, strict=False):
         picture = ax.imshow(kernel[0].numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
     for ax in axes.flat:
         ax.axis("off")
     figure.colorbar(picture, ax=axes, label="weight")
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def images(panels: Mapping[str, np.ndarray], title: str, alt: str) -> Figure:
     """A row of grey images [H, W], each with its title; dark is high. Long ones are squeezed."""
-    height, width = next(iter(panels.values())).shape
-    wide = width > height
-    figure, axes = _figure(1, len(panels), (2.3 if wide else 1.2) * len(panels), 2.1, alt)
+    n_rows, n_columns = next(iter(panels.values())).shape
+    wide = n_columns > n_rows
+    width = (2.3 if wide else 1.2) * len(panels)
+    figure, axes = _figure(1, len(panels), width, 2.1, alt, title)
     for ax, (name, picture) in zip(axes[0], panels.items(), strict=True):
         ax.imshow(picture, cmap="gray_r", aspect="auto" if wide else "equal")
         ax.set_title(name, fontsize=8)
         ax.axis("off")
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
     """Shares of a whole, 0..1, side by side: one group of bars per row, one colour per column."""
-    told = "; ".join(
-        f"{name}: " + ", ".join(f"{row} {value:.0%}" for row, value in column.items())
-        for name, column in columns.items()
-    )
     rows = [str(row) for row in next(iter(columns.values())).index]
-    figure, axes = _figure(1, 1, 7, 1.2 + 0.5 * len(rows), f"{title}. {told}.")
-    ax, height = axes[0, 0], 0.8 / len(columns)
+    alt, height = f"{title}. {_listed(columns, '.0%')}.", 0.8 / len(columns)
+    figure, ax = _one_panel(7, 1.2 + 0.5 * len(rows), alt)
     for number, (name, column) in enumerate(columns.items()):
         places = np.arange(len(rows)) + (number - (len(columns) - 1) / 2) * height
         drawn = ax.barh(

@@ -45,6 +45,17 @@ def _two_threads() -> None:
     torch.set_num_threads(2)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny networks are faster without threads that wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _isolated_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test begins with the same MUSICLAB_* variables, whatever the one before did."""
@@ -141,8 +152,8 @@ def _write_genre_split(
     genres = np.repeat(np.arange(len(MINI_GENRES)), per_genre)
     for clip, genre in zip(ids, genres, strict=True):
         place = (genre + 0.5) / len(MINI_GENRES)
-        power, chroma = _clip(rng, place=place, tempo=4 + 3 * genre, loudness=0.5)
-        _store_both(data, "fma_genre_spectrograms", split, int(clip), power, chroma, rng)
+        sound = _sound(rng, place=place, tempo=4 + 3 * genre, loudness=0.5)
+        _store_both(data, "fma_genre_spectrograms", split, int(clip), *sound, rng)
     for name in ("fma_genre_spectrograms", "fma_genre_spectrograms_beat"):
         suffix = LABEL_SUFFIX[name, split]
         rows = [f"{i}{suffix}\t{MINI_GENRES[g]}\n" for i, g in zip(ids, genres, strict=True)]
@@ -155,8 +166,8 @@ def _write_multitask_split(
     rows = []
     for clip in range(first_id, first_id + clips):
         valence, energy, danceability = rng.uniform(0.03, 0.98, size=3)
-        power, chroma = _clip(rng, place=valence, tempo=3 + 9 * danceability, loudness=energy)
-        _store_both(data, "multitask_dataset", split, clip, power, chroma, rng)
+        sound = _sound(rng, place=valence, tempo=3 + 9 * danceability, loudness=energy)
+        _store_both(data, "multitask_dataset", split, clip, *sound, rng)
         rows.append(f"{clip},{valence:.3f},{energy:.3f},{danceability:.3f}\n")
     if split == "train":  # the test clips have no labels
         for name in ("multitask_dataset", "multitask_dataset_beat"):
@@ -164,7 +175,7 @@ def _write_multitask_split(
             (data / name / "train_labels.txt").write_text(header + "".join(rows))
 
 
-def _clip(
+def _sound(
     rng: np.random.Generator, place: float, tempo: float, loudness: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mel power [128, T] and chroma [12, T] of a clip that says its parameters in its arrays.
@@ -184,24 +195,15 @@ def _clip(
 
 
 def _store_both(
-    data: Path,
-    name: str,
-    split: str,
-    clip: int,
-    power: np.ndarray,
-    chroma: np.ndarray,
+    data: Path, name: str, split: str, clip: int, power: np.ndarray, chroma: np.ndarray,
     rng: np.random.Generator,
-) -> None:
+) -> None:  # fmt: skip
     """Stores a clip in the full folder and, averaged between beats, in the beat folder."""
     starts = np.linspace(0, power.shape[1], rng.integers(26, 41), endpoint=False).astype(int)
     widths = np.diff(starts, append=power.shape[1])
     _store(data / name / split, clip, power, chroma)
-    _store(
-        data / f"{name}_beat" / split,
-        clip,
-        np.add.reduceat(power, starts, axis=1) / widths,
-        np.add.reduceat(chroma, starts, axis=1) / widths,
-    )
+    between_beats = (np.add.reduceat(part, starts, axis=1) / widths for part in (power, chroma))
+    _store(data / f"{name}_beat" / split, clip, *between_beats)
 
 
 def _store(folder: Path, clip: int, power: np.ndarray, chroma: np.ndarray) -> None:

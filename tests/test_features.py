@@ -53,23 +53,18 @@ def reference(audio: np.ndarray) -> features.ClipFeatures:
 
 
 def test_mel_and_chroma_equal_librosa(extracted, reference):
-    np.testing.assert_allclose(extracted.full[:128], reference.full[:128], atol=1e-3)
-    np.testing.assert_allclose(extracted.full[128:], reference.full[128:], atol=1e-3)
+    np.testing.assert_allclose(extracted.full, reference.full, atol=1e-3)
 
 
 def test_beats_and_what_lies_between_them_equal_librosa(extracted, reference):
     np.testing.assert_array_equal(extracted.beat_times, reference.beat_times)
+    assert len(extracted.beat_times) >= 10
     np.testing.assert_allclose(extracted.beat, reference.beat, atol=1e-3)
 
 
-def test_percussive_mask_equals_librosa_to_the_last_bit(audio):
-    magnitude = np.abs(librosa.stft(audio[: 3 * features.SAMPLE_RATE]))
-    _, expected = librosa.decompose.hpss(magnitude, mask=True)
-    np.testing.assert_array_equal(features._percussive_mask(magnitude), expected)
-
-
-def test_percussive_mask_of_a_clip_shorter_than_the_filter():
-    magnitude = np.random.default_rng(1).random((1025, 40), dtype=np.float32)
+@pytest.mark.parametrize("n_frames", [130, 20])  # the filter is 31 frames wide
+def test_percussive_mask_equals_librosa_to_the_last_bit(audio, n_frames):
+    magnitude = np.abs(librosa.stft(audio))[:, :n_frames]
     _, expected = librosa.decompose.hpss(magnitude, mask=True)
     np.testing.assert_array_equal(features._percussive_mask(magnitude), expected)
 
@@ -82,13 +77,6 @@ def test_shapes_and_ranges(extracted):
         assert rows.dtype == np.float32
         assert rows[:128].max() == 0 and rows[:128].min() >= -80
         assert rows[128:].max() <= 1 and rows[128:].min() >= 0
-
-
-def test_beats_follow_the_drum(extracted):
-    beats = 0.1 + 60 / 115 * np.arange(20)
-    distance = np.abs(extracted.beat_times[:, None] - beats).min(axis=1)
-    assert len(extracted.beat_times) >= 10
-    assert np.median(distance) < 0.05
 
 
 def test_a_steady_tone_without_beats_is_one_column():
