@@ -77,18 +77,9 @@ def serve() -> Iterator[KaggleServer]:
             self.close_connection = True
 
         def do_PUT(self) -> None:
-            if self.headers.get("Transfer-Encoding") == "chunked":
-                kaggle.uploads[self.path] = b"".join(self._chunks())
-            else:
-                kaggle.uploads[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+            kaggle.uploads[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
             self._send({"Content-Length": "0"}, b"")
-
-        def _chunks(self) -> Iterator[bytes]:
-            while size := int(self.rfile.readline(), 16):
-                yield self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
 
         def _send(self, headers: dict[str, str], body: bytes) -> None:
             for name, value in headers.items():

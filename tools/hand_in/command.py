@@ -51,8 +51,8 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         problems += age_problems(report, run, lab)
     problems += prompt_problems(my_report())
     problems += code_problems(lab.root)
+    # Results cannot be held against a notebook that is none.
     if not any(pairs.NOT_VALID in problem for problem in problems):
-        # Else the results cannot be held against the notebooks.
         problems += result_problems(run, lab)
     if not problems:
         problems = _write_zip(lab, run, report, members)
