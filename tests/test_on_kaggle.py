@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import stat
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
+from tests.bare_python import bare_python
 from tools.common.notebooks import Lab
 from tools.kaggle import push as kaggle_push
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
-# What Kaggle does, in a Python without site: it sees the packages, but no installed `helpers`.
+# What Kaggle does.
 RUNNER = """
 import socket, sys
 hidden, notebook = sys.argv[1:]
@@ -67,20 +65,14 @@ class Kaggle:
         return {str(path): path.read_bytes() for path in self.input.rglob("*") if path.is_file()}
 
     def run(self, notebook: Path, hidden: str = "") -> subprocess.CompletedProcess[str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MUSICLAB_", "PYTHON"))}
-        packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-        env = kept | {
-            "PYTHONPATH": os.pathsep.join(packages),
+        env = {
             "PYTHONDONTWRITEBYTECODE": "1",  # as on a mount that cannot be written to
             "HOME": str(self.root / "user"),
             "IPYTHONDIR": str(self.root / "ipython"),
             "MPLCONFIGDIR": str(self.root / "matplotlib"),
             "OMP_NUM_THREADS": "2",
         }
-        command = [sys.executable, "-S", "-c", RUNNER, hidden, str(notebook)]
-        return subprocess.run(
-            command, cwd=self.working, env=env, capture_output=True, text=True, timeout=600
-        )
+        return bare_python("-c", RUNNER, hidden, str(notebook), cwd=self.working, **env)
 
 
 @pytest.fixture
