@@ -82,9 +82,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     return Small(tmp_path)
 
 
-def refused(small: Small, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
+def refused(small: Small, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The broken rules that are told when nothing is packed."""
-    assert small.hand_in(*options) == hand_in.EXIT_FAILED
+    assert small.hand_in() == hand_in.EXIT_FAILED
     assert small.zips == []
     first, *problems = capsys.readouterr().err.splitlines()
     assert first == f"not packed; {len(problems)} to mend:"
