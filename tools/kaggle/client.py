@@ -44,12 +44,12 @@ def sign_in() -> KaggleApi:
 
 
 @contextmanager
-def asking(what: str, hints: Mapping[int, str] | None = None, then: str = "") -> Iterator[None]:
-    """Turn a request that fails into a LabError; `then` follows what `explained` says of it."""
+def asking(what: str, hints: Mapping[int, str] | None = None) -> Iterator[None]:
+    """Turn a request that fails into a LabError that says what `explained` says of it."""
     try:
         yield
     except RequestException as error:
-        raise LabError(explained(error, what, hints) + then) from error
+        raise LabError(explained(error, what, hints)) from error
 
 
 def explained(

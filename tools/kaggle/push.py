@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -154,21 +155,20 @@ def _show(folder: Path, names: Sequence[str]) -> None:
 
 def push_helpers(client: Any, folder: Path, ref: str) -> None:
     """Create the private data set, or a new version of it, and wait until Kaggle can mount it."""
-    with asking(f"data set {ref}"):
+    what = f"data set {ref}"
+    with asking(what):
         if _is_there(client, ref):
             response = client.dataset_create_version(str(folder), "as it is now", dir_mode="zip")
         else:
             response = client.dataset_create_new(str(folder), public=False, dir_mode="zip")
         if response.error:
-            raise LabError(f"data set {ref}: not accepted by Kaggle ({response.error}); try again")
+            raise LabError(f"{what}: not accepted by Kaggle ({response.error}); try again")
         time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
         while (state := client.dataset_status(ref)) != "ready":
             if state == "failed":
-                raise LabError(
-                    f"data set {ref}: Kaggle could not unpack it; give the command again"
-                )
+                raise LabError(f"{what}: Kaggle could not unpack it; give the command again")
             time.sleep(POLL_SECONDS)
-    print(f"data set {ref}: ready")
+    print(f"{what}: ready")
 
 
 def _is_there(client: Any, data_set: str) -> bool:
@@ -187,7 +187,7 @@ def push_notebooks(client: Any, names: Sequence[str], folder: Path) -> None:
     Before each, those it needs must have run; they are waited for. Raises LabError that names the
     notebooks left to push when one fails.
     """
-    before = ""
+    before: list[str] = []
     for number, name in enumerate(names):
         left = " ".join(other[:2] for other in names[number:])
         go_on = f"then go on with ./run_all.sh kaggle-push {left}"
@@ -195,47 +195,47 @@ def push_notebooks(client: Any, names: Sequence[str], folder: Path) -> None:
         try:
             if before:
                 time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
-            for kernel in dict.fromkeys(filter(None, [before, *about["kernel_sources"]])):
-                _wait_for(client, kernel, go_on)
+            for kernel in dict.fromkeys([*before, *about["kernel_sources"]]):
+                _wait_for(client, kernel)
+            url = _push(client, folder / slug(name))
+        except LabError as error:
+            raise LabError(f"{error}, {go_on}") from error
         except KeyboardInterrupt:
             print(f"what was pushed goes on at Kaggle; {go_on}", file=sys.stderr)
             raise
-        url = _push(client, folder / slug(name), go_on)
         print(f"{name}: pushed, {url}", flush=True)
-        before = about["id"]
+        before = [about["id"]]
 
 
-def _push(client: Any, folder: Path, go_on: str) -> str:
+def _push(client: Any, folder: Path) -> str:
     """Push one kernel; its address. Raises LabError when Kaggle does not take it as it is."""
-    with asking(folder.name, then=f"; {go_on}"):
+    with asking(folder.name):
         response = client.kernels_push(str(folder))
     unknown = [*(response.invalid_dataset_sources or []), *(response.invalid_kernel_sources or [])]
     problem = response.error or (f"does not know {', '.join(unknown)}" if unknown else "")
     if problem:
-        raise LabError(f"{folder.name}: not taken by Kaggle ({problem}); mend that, {go_on}")
+        raise LabError(f"{folder.name}: not taken by Kaggle ({problem}); mend that")
     return str(response.url)
 
 
-def _wait_for(client: Any, kernel: str, go_on: str) -> None:
+def _wait_for(client: Any, kernel: str) -> None:
     """Wait until a kernel has run to its end. Raises LabError when it failed or is not there."""
     url = f"https://www.kaggle.com/code/{kernel}"
     absent = "it is not on Kaggle yet, push it first"
-    told = False
-    while True:
+    for times_asked in count(1):
         try:
-            with asking(kernel, {403: absent, 404: absent}, then=f", {go_on}"):
+            with asking(kernel, {403: absent, 404: absent}):
                 response = client.kernels_status(kernel)
         except ValueError as error:  # how newer clients say that it is not there
-            raise LabError(f"{kernel}: is not on Kaggle yet; push it first, {go_on}") from error
+            raise LabError(f"{kernel}: is not on Kaggle yet; push it first") from error
         state = response.status.name
         if state == "COMPLETE":
             return
         if state in ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"):
             reason = response.failure_message or state.lower().replace("_", " ")
-            raise LabError(f"{url}: did not run to its end ({reason}); mend it, {go_on}")
-        if not told:
+            raise LabError(f"{url}: did not run to its end ({reason}); mend it")
+        if times_asked == 1:
             print(f"waiting for {url}", flush=True)
-            told = True
         time.sleep(POLL_SECONDS)
 
 

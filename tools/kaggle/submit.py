@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import re
 import sys
@@ -11,20 +10,19 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from requests.exceptions import RequestException
 
+from helpers.evaluation import Score
 from helpers.folders import MULTITASK, find_data, inspect_clips
 from helpers.machinery.files import LabError, read_json, write_atomically
-from helpers.notebook.records import RESULTS, data_fingerprint
+from helpers.notebook.records import HELD_OUT, RESULTS, data_fingerprint
 from helpers.submission import check_solution
 from tools.common.command_line import Parser, run_command
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.kaggle.client import explained, sign_in, words_of
-
-if TYPE_CHECKING:
-    from helpers.evaluation import Score
 
 COMPETITION = "multitask-affective-music-lab-2022"
 NOTEBOOK = "11_kaggle_submission"
@@ -84,22 +82,19 @@ def expectation(run: Path) -> tuple[str, Score, int]:
 
     Raises LabError when it has not run.
     """
-    from helpers.evaluation import Score  # PyTorch takes a moment
-    from helpers.notebook.records import HELD_OUT
-
     path = Paths(run, NOTEBOOK).record / RESULTS
     if not path.is_file():
         raise LabError(
             f"{path}: not there, so there is nothing to submit yet; give {command_of(run)} "
             "--only 11 first"
         )
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["test_set"], row["metric"]) == (HELD_OUT, "mean Spearman"):
-                value, low, high = (float(row[name] or "nan") for name in ("value", "low", "high"))
-                score = Score(value, low, high, "see notebook 11")
-                return row["model"], score, int(row["n"])
-    raise LabError(f"{path}: has no row {HELD_OUT!r}; run notebook 11 again")
+    table = pd.read_csv(path)
+    found = table[(table["test_set"] == HELD_OUT) & (table["metric"] == "mean Spearman")]
+    if found.empty:
+        raise LabError(f"{path}: has no row {HELD_OUT!r}; run notebook 11 again")
+    row = found.iloc[0]
+    score = Score(row["value"], row["low"], row["high"], "see notebook 11")
+    return row["model"], score, int(row["n"])
 
 
 def checked_solution(run: Path) -> tuple[Path, int]:
