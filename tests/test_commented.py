@@ -25,7 +25,7 @@ def said(tmp_path: Path, text: str) -> list[str]:
         "# %%\n" + LONG.replace("\na5 = 5", ""),
         f"# %%\n# What these are for.\n{LONG}",
         f'# %%\ndef f():\n    """Does it."""\n    return 1\n\n{LONG}',
-        f"# %% [markdown]\n# Prose\n#\n{LONG.replace('a', '# a')}",
+        f'# %% [markdown]\n"""\n{LONG}\n"""',
         "def _private():\n    return 1\n",
         "# Adds up.\ndef f(a, b):\n    return a + b\n",
         "class A:\n    '''A thing.'''\n    def _own(self):\n        return 1\n",

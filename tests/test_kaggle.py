@@ -428,10 +428,11 @@ def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(
     assert "--only 11 --force" in said
 
 
+@pytest.mark.parametrize("hidden", ["", "nan"])
 def test_another_competition_may_be_named_and_a_hidden_score_is_not_zero(
-    run: Path, competition: KaggleServer
+    run: Path, competition: KaggleServer, hidden: str
 ) -> None:
-    competition.answer("ListSubmissions", listed(publicScore=""))
+    competition.answer("ListSubmissions", listed(publicScore=hidden))
     assert submit.main(["--competition", "multitask-music-classification-2020"]) == 0
     (sent,) = competition.requests("CreateSubmission")
     assert sent["competitionName"] == "multitask-music-classification-2020"
