@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from tests import browser as browsers
-from tests.kaggle_server import KaggleServer, serve
 
 # Before anything imports matplotlib, torch or helpers: no windows, two threads, and none of the
 # user's own settings. What a test writes without asking for a `home` lands in this folder.
@@ -87,30 +86,6 @@ def mini_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("mini") / "data"
     write_mini_data(folder)
     yield folder
-
-
-@pytest.fixture
-def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
-    """A local server in Kaggle's place, for a user without a token and with an empty cache."""
-    from kagglesdk import kaggle_env
-
-    user = tmp_path / "user"
-    (user / "tmp").mkdir(parents=True)
-    for name in [name for name in os.environ if name.startswith("KAGGLE")]:
-        monkeypatch.delenv(name)
-    for name, value in {
-        "HOME": str(user),
-        "KAGGLE_CONFIG_DIR": str(user),
-        "KAGGLEHUB_CACHE": str(user / "kagglehub"),
-        "NO_PROXY": "*",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(tempfile, "tempdir", str(user / "tmp"))
-    with serve() as server:
-        # Not KAGGLE_API_ENVIRONMENT=TEST and its fixed port: there kagglesdk prints every answer,
-        # for which it reads a whole download into memory before kagglehub gets its first byte.
-        monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
-        yield server
 
 
 @pytest.fixture(scope="module")

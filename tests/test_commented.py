@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tools.common.notebooks import ROOT
+from tools.hand_in.command import code_problems
 from tools.hand_in.commented import uncommented
 
-ROOT = Path(__file__).resolve().parents[1]
 LONG = "\n".join(f"a{number} = {number}" for number in range(6))
 
 
@@ -24,7 +25,7 @@ def said(tmp_path: Path, text: str) -> list[str]:
         "# %%\n" + LONG.replace("\na5 = 5", ""),
         f"# %%\n# What these are for.\n{LONG}",
         f'# %%\ndef f():\n    """Does it."""\n    return 1\n\n{LONG}',
-        f"# %% [markdown]\n# Prose\n#\n{LONG.replace('a', '# a')}",
+        f'# %% [markdown]\n"""\n{LONG}\n"""',
         "def _private():\n    return 1\n",
         "# Adds up.\ndef f(a, b):\n    return a + b\n",
         "class A:\n    '''A thing.'''\n    def _own(self):\n        return 1\n",
@@ -61,8 +62,5 @@ def test_what_is_no_python_is_one_line(tmp_path: Path) -> None:
     assert line.startswith("py/some.py:2: no valid Python")
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "helpers").glob("*.py")), ids=lambda path: path.stem
-)
-def test_helpers_are_commented(path: Path) -> None:
-    assert uncommented(path, f"helpers/{path.name}") == []
+def test_the_kit_itself_may_be_handed_in() -> None:
+    assert code_problems(ROOT) == []

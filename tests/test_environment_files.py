@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -18,11 +17,10 @@ from tools.setup import check_environment
 
 ROOT = check_environment.ROOT
 CONDA_NAMES = {"torch": "pytorch", "soundfile": "pysoundfile"}  # where conda-forge has another
-ENVIRONMENT_ONLY = {"python", "pip"}
 PLATFORMS = [
-    {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": platform}
+    {"python_version": python, "python_full_version": f"{python}.9", "sys_platform": system}
     for python in ("3.11", "3.12", "3.13")
-    for platform in ("linux", "darwin")
+    for system in ("linux", "darwin")
 ]
 
 
@@ -38,13 +36,12 @@ def locked() -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 
 
-def conda_requirements() -> dict[str, str]:
-    """conda's name, or PyPI's of what conda has not -> range of environment.yml."""
+def conda() -> tuple[list[str], list[str]]:
+    """The requirement lines of environment.yml: conda's, and those that pip installs."""
     content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    (from_pip,) = (entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
-    lines = [line for line in content["dependencies"] if isinstance(line, str)]
-    lines += [line for line in from_pip if not line.startswith("-")]
-    return dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in lines)
+    assert content["channels"] == ["conda-forge"]
+    *lines, from_pip = content["dependencies"]
+    return lines, from_pip["pip"]
 
 
 def pin(requirement: Requirement) -> Version:
@@ -54,18 +51,13 @@ def pin(requirement: Requirement) -> Version:
     return Version(specifier.version)
 
 
-def applies(marker: Marker | None, platform: dict[str, str]) -> bool:
-    """Whether a line of the lock is meant for a platform."""
-    return marker is None or marker.evaluate({**platform, "platform_system": "Linux"})
-
-
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: " ".join(list(p.values())[::2]))
 def test_the_lock_pins_every_requirement_once_and_inside_its_range(
     platform: dict[str, str],
 ) -> None:
     pins: dict[str, Version] = {}
     for requirement in locked():
-        if applies(requirement.marker, platform):
+        if requirement.marker is None or requirement.marker.evaluate(platform):
             name = canonicalize_name(requirement.name)
             assert name not in pins, f"{name} is pinned twice"
             pins[name] = pin(requirement)
@@ -74,27 +66,19 @@ def test_the_lock_pins_every_requirement_once_and_inside_its_range(
         assert requirement.specifier.contains(pins[name]), f"{requirement}, locked {pins[name]}"
 
 
-def test_environment_yml_has_the_same_names_and_ranges() -> None:
-    ours = {
+def test_environment_yml_has_the_same_names_and_ranges_and_makes_the_kit_importable() -> None:
+    lines, from_pip = conda()
+    assert from_pip.pop() == "--editable ."
+    named = (re.fullmatch(r"([\w-]+)(.*)", line) for line in [*lines, *from_pip])
+    theirs = {match[1]: set(match[2].split(",")) for match in named}
+    (python,) = theirs.pop("python")
+    theirs.pop("pip")
+    assert theirs == {
         CONDA_NAMES.get(name, name): {str(part) for part in requirement.specifier}
         for name, requirement in project_requirements().items()
     }
-    theirs = {
-        name: set(ranges.split(","))
-        for name, ranges in conda_requirements().items()
-        if name not in ENVIRONMENT_ONLY
-    }
-    assert theirs == ours
-
-
-def test_environment_yml_makes_the_kit_itself_importable() -> None:
-    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    assert content["channels"] == ["conda-forge"]
-    (from_pip,) = (entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
-    assert from_pip[-1] == "--editable ."
-    python = conda_requirements()["python"].lstrip("=")
     assert check_environment.read_project()["requires-python"] == ">=3.11,<3.14"
-    assert Version("3.11") <= Version(python) < Version("3.14")
+    assert Version("3.11") <= Version(python.lstrip("=")) < Version("3.14")
 
 
 def test_the_lock_is_portable() -> None:
@@ -113,10 +97,6 @@ def test_no_package_index_and_no_hash_is_named(name: str) -> None:
     assert found == []
 
 
-def test_the_environment_of_the_tests_satisfies_the_requirements() -> None:
-    assert check_environment.complaint(extras=["test"]) == ""
-
-
 def test_unmet_requirements_are_named_with_what_is_there() -> None:
     lines = ["numpy>=1", "numpy>=99", "no-such-package>=1", "missing; python_version < '3'"]
     unmet = check_environment.unmet_requirements(lines)
@@ -125,7 +105,8 @@ def test_unmet_requirements_are_named_with_what_is_there() -> None:
     assert unmet[1] == "no-such-package is missing"
 
 
-def test_helpers_of_another_checkout_do_not_count(tmp_path: Path) -> None:
+def test_the_helpers_of_this_checkout_satisfy_and_those_of_another_do_not(tmp_path: Path) -> None:
+    assert check_environment.complaint(extras=["test"]) == ""
     (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = []\n", encoding="utf-8")
     assert check_environment.complaint(tmp_path).startswith("helpers comes from ")
 

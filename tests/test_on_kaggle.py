@@ -6,22 +6,20 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import stat
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
+from tests.bare_python import bare_python
 from tools.common.notebooks import Lab
 from tools.kaggle import push as kaggle_push
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(900)]
 
-# What Kaggle does, in a Python without site: it sees the packages, but no installed `helpers`.
+# What Kaggle does.
 RUNNER = """
 import socket, sys
 hidden, notebook = sys.argv[1:]
@@ -66,33 +64,24 @@ class Kaggle:
         """All that is mounted, to see that it stays as it is."""
         return {str(path): path.read_bytes() for path in self.input.rglob("*") if path.is_file()}
 
-    def run(self, notebook: Path, hidden: str = "") -> subprocess.CompletedProcess[str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MUSICLAB_", "PYTHON"))}
-        packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
-        env = kept | {
-            "PYTHONPATH": os.pathsep.join(packages),
+    def run(self, name: str, hidden: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a notebook; `hidden` are packages that cannot be imported."""
+        notebook = self.root / "notebooks" / kaggle_push.slug(name) / f"{name}.ipynb"
+        env = {
             "PYTHONDONTWRITEBYTECODE": "1",  # as on a mount that cannot be written to
             "HOME": str(self.root / "user"),
             "IPYTHONDIR": str(self.root / "ipython"),
             "MPLCONFIGDIR": str(self.root / "matplotlib"),
             "OMP_NUM_THREADS": "2",
         }
-        command = [sys.executable, "-S", "-c", RUNNER, hidden, str(notebook)]
-        return subprocess.run(
-            command, cwd=self.working, env=env, capture_output=True, text=True, timeout=600
-        )
+        return bare_python("-c", RUNNER, hidden, str(notebook), cwd=self.working, **env)
 
 
 @pytest.fixture
-def prepared(home: Path) -> Path:
-    return kaggle_push.prepare(
-        Lab(), ["00_setup", "05_lstm", "06_metrics"], "student", profile="smoke"
-    )
-
-
-@pytest.fixture
-def kaggle(tmp_path: Path, prepared: Path, mini_data: Path) -> Kaggle:
+def kaggle(tmp_path: Path, home: Path, mini_data: Path) -> Kaggle:
     """The lab's data and the helpers are mounted, and beside them the notebooks to run."""
+    names = ["00_setup", "05_lstm", "06_metrics"]
+    prepared = kaggle_push.prepare(Lab(), names, "student", profile="smoke")
     folder = Kaggle(tmp_path)
     folder.mount(mini_data, "patreco3-multitask-affective-music/data")
     folder.mount(prepared / "musiclab-helpers", "musiclab-helpers")
@@ -101,20 +90,14 @@ def kaggle(tmp_path: Path, prepared: Path, mini_data: Path) -> Kaggle:
     return folder
 
 
-def notebook(kaggle: Kaggle, name: str) -> Path:
-    return kaggle.root / "notebooks" / kaggle_push.slug(name) / f"{name}.ipynb"
-
-
 def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle: Kaggle) -> None:
-    before = kaggle.inputs()
-    first = kaggle.run(notebook(kaggle, "05_lstm"))
-    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-    assert kaggle.inputs() == before
-    kaggle.save_version("musiclab-05-lstm")
-    before = kaggle.inputs()
-    second = kaggle.run(notebook(kaggle, "06_metrics"))
-    assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]
-    assert kaggle.inputs() == before
+    for name in ("05_lstm", "06_metrics"):
+        before = kaggle.inputs()
+        done = kaggle.run(name)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert kaggle.inputs() == before
+        if name == "05_lstm":
+            kaggle.save_version("musiclab-05-lstm")
     records = kaggle.working / "runs" / "interactive" / "records"
     assert [path.name for path in records.iterdir()] == ["06_metrics"]
     with (records / "06_metrics" / "results.csv").open(encoding="utf-8", newline="") as file:
@@ -123,13 +106,13 @@ def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle: Ka
 
 
 def test_without_05_s_output_06_says_what_is_missing(kaggle: Kaggle) -> None:
-    done = kaggle.run(notebook(kaggle, "06_metrics"))
+    done = kaggle.run("06_metrics")
     assert done.returncode != 0
     assert "run notebook 05_lstm first" in done.stdout + done.stderr
 
 
 def test_00_names_every_package_that_is_missing(kaggle: Kaggle) -> None:
-    done = kaggle.run(notebook(kaggle, "00_setup"), hidden="soundfile seaborn")
+    done = kaggle.run("00_setup", hidden="soundfile seaborn")
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert "2 packages cannot be imported; run `%pip install seaborn soundfile`" in said

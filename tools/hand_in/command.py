@@ -40,26 +40,24 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     options = _parser().parse_args(list(arguments))
     run = find_run(options.run)
     report = options.report or run / "report" / REPORT
-    members, problems = _members(options.members)
+    members: list[Member] = []
+    problems = []
+    try:
+        members = parse_members(options.members)
+    except LabError as error:
+        problems.append(str(error))  # told with all else that is wrong
     problems += report_problems(report, members)
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
     problems += prompt_problems(my_report())
     problems += code_problems(lab.root)
-    if any(pairs.NOT_VALID in problem for problem in problems):
-        stale = []  # the results cannot be held against such a notebook
-    else:
-        stale = stale_results(run, lab)
-    if stale:
-        problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
+    # Results cannot be held against a notebook that is none.
+    if not any(pairs.NOT_VALID in problem for problem in problems):
+        problems += result_problems(run, lab)
     if not problems:
-        contents = pack(contents_of(lab, run, report, members))
-        size = len(contents) / 2**20
-        if size <= MOST_MIB:
-            return _written(run / zip_name(members), contents)
-        problems = [
-            f"the zip would have {size:.1f} MiB, more than {MOST_MIB}; make {report} smaller"
-        ]
+        problems = _write_zip(lab, run, report, members)
+    if not problems:
+        return EXIT_DONE
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)
@@ -84,19 +82,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _members(words: Sequence[str]) -> tuple[list[Member], list[str]]:
-    """The members, or what is wrong with them: told with all else that is."""
-    try:
-        return parse_members(words), []
-    except LabError as error:
-        return [], [str(error)]
-
-
-def zip_name(members: Sequence[Member]) -> str:
-    """The exact name that the handout asks for."""
-    return "_".join(["patrec1", *(member.number for member in members)]) + ".zip"
-
-
 # ---- the rules ---------------------------------------------------------------------------------
 
 
@@ -114,10 +99,12 @@ def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
         return [f"{report}: no PDF, whatever its name says; give the report as PDF"]
     if b"%%EOF" not in content[-1024:]:
         return [f"{report}: the PDF is cut short; make it again"]
-    authors = _authors(content)
-    if members and authors and not _are_the_same(authors, members):
-        names = " and ".join(member.name for member in members)
-        return [f"{report}: is by {authors}, not by {names}; make it again with these --members"]
+    authors, names = _authors(content), [member.name for member in members]
+    if names and authors and authors not in (", ".join(names), ", ".join(reversed(names))):
+        return [
+            f"{report}: is by {authors}, not by {' and '.join(names)}; make it again with these "
+            "--members"
+        ]
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
     if not (authors and beside.is_file()):
         return []
@@ -142,21 +129,11 @@ def _authors(pdf: bytes) -> str:
     return html.unescape(re.sub("<[^>]*>", "", found[1])).strip()
 
 
-def _are_the_same(authors: str, members: Sequence[Member]) -> bool:
-    """Whether the authors, in one text, are these members and nobody else."""
-    rest = authors
-    for member in sorted(members, key=lambda member: -len(member.name)):
-        if member.name not in rest:
-            return False
-        rest = rest.replace(member.name, "", 1)
-    return not any(letter.isalpha() for letter in rest)
-
-
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
     """What is newer than the run's report, and so not in it, a line each."""
     made = report.stat().st_mtime
     results = [Paths(run, name).executed for name in lab.names]
-    answers = sorted((my_report()).rglob("*"))
+    answers = sorted(my_report().rglob("*"))
     newer = [
         path.name for path in (*results, *answers) if path.is_file() and path.stat().st_mtime > made
     ]
@@ -173,6 +150,14 @@ def prompt_problems(folder: Path) -> list[str]:
     if not folder.is_dir():
         return [f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"]
     return [f"{prompt}: not answered" for prompt in unanswered(folder)]
+
+
+def result_problems(run: Path, lab: Lab) -> list[str]:
+    """The results of a run that are not those of the present code, a line per notebook."""
+    stale = stale_results(run, lab)
+    if stale:
+        stale[-1] += f"; bring all up to date with {command_of(run)}"
+    return stale
 
 
 def code_problems(root: Path) -> list[str]:
@@ -201,6 +186,20 @@ def _below(root: Path, *folders: str) -> Iterator[Path]:
 
 
 # ---- the zip -----------------------------------------------------------------------------------
+
+
+def _write_zip(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> list[str]:
+    """Write the zip under the exact name that the handout asks for; or why it must not be."""
+    contents = contents_of(lab, run, report, members)
+    packed = pack(contents)
+    size = len(packed) / 2**20
+    if size > MOST_MIB:
+        return [f"the zip would have {size:.1f} MiB, more than {MOST_MIB}; make {report} smaller"]
+    path = run / f"{'_'.join(['patrec1', *(member.number for member in members)])}.zip"
+    write_atomically(path, packed)
+    n_code = len(contents.keys() - {REPORT, NOTE})
+    print(f"{path}: {size:.2f} MiB, {REPORT}, {n_code} files of code, {NOTE}")
+    return []
 
 
 def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
@@ -260,15 +259,6 @@ earlier ones left there.
 The code is based on the course kit "musiclab", which the report cites; its licence:
 
 {(lab.root / "LICENSE").read_text(encoding="utf-8")}"""
-
-
-def _written(path: Path, contents: bytes) -> int:
-    write_atomically(path, contents)
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    n_code = sum(name.endswith((".py", ".yaml")) for name in names)
-    print(f"{path}: {len(contents) / 2**20:.2f} MiB, {REPORT}, {n_code} files of code, {NOTE}")
-    return EXIT_DONE
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from tokenize import COMMENT, generate_tokens
-from typing import NamedTuple
 
 LINES_WITHOUT_COMMENT = 5
 _CELL = re.compile(r"# %%")
@@ -22,13 +21,6 @@ _MAGIC = re.compile(r"\s*# ?[%!]")  # as jupytext writes it in a .py
 _NO_WORDS = re.compile(r"#\s*(fmt|noqa|type|ruff|mypy|pragma|solution (begin|end))\b|#[\s#=*-]*$")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
-
-
-class _CodeCell(NamedTuple):
-    """One code cell: the line of its first line in the file, from 1, and its text."""
-
-    line: int
-    source: str
 
 
 def uncommented(path: Path, shown_as: str) -> list[str]:
@@ -44,9 +36,9 @@ def uncommented(path: Path, shown_as: str) -> list[str]:
         line, problem = getattr(error, "lineno", None), getattr(error, "msg", error)
         return [f"{shown_as}{f':{line}' if line else ''}: no valid Python ({problem}); correct it"]
     found = [
-        f"{shown_as}:{cell.line}: a code cell of {len(cell.source.splitlines())} lines without a "
-        "comment; say what it is for"
-        for cell in _code_cells(text)
+        f"{shown_as}:{cell.start}: a code cell of {len(cell)} lines without a comment; say what it "
+        "is for"
+        for cell in _code_cells(text.splitlines())
         if not _says_what_it_is_for(cell, tree, comments)
     ]
     return found + [
@@ -56,29 +48,20 @@ def uncommented(path: Path, shown_as: str) -> list[str]:
     ]
 
 
-def _code_cells(text: str) -> Iterator[_CodeCell]:
-    """The code cells of a file in the percent format, without blank lines around them."""
-    lines = text.splitlines()
+def _code_cells(lines: Sequence[str]) -> Iterator[range]:
+    """The lines, from 1, of each code cell in the percent format, without blank ones around it."""
     starts = [number for number, line in enumerate(lines) if _CELL.match(line)]
     for start, end in pairwise([*starts, len(lines)]):
-        if _PROSE.match(lines[start]):
-            continue
-        first = start + 1
-        while first < end and not lines[first].strip():
-            first += 1
-        yield _CodeCell(first + 1, "\n".join(lines[first:end]).rstrip())
+        filled = [number for number in range(start + 1, end) if lines[number].strip()]
+        if filled and not _PROSE.match(lines[start]):
+            yield range(filled[0] + 1, filled[-1] + 2)
 
 
-def _says_what_it_is_for(cell: _CodeCell, tree: ast.Module, comments: set[int]) -> bool:
-    n_lines = len(cell.source.splitlines())
-    if n_lines <= LINES_WITHOUT_COMMENT:
+def _says_what_it_is_for(cell: range, tree: ast.Module, comments: set[int]) -> bool:
+    if len(cell) <= LINES_WITHOUT_COMMENT or not comments.isdisjoint(cell):
         return True
-    lines = range(cell.line, cell.line + n_lines)
-    defined = [
-        node for node in tree.body if isinstance(node, _DEFINITIONS) and node.lineno in lines
-    ]
-    documented = bool(defined) and all(ast.get_docstring(node) for node in defined)
-    return documented or not comments.isdisjoint(lines)
+    defined = [node for node in tree.body if isinstance(node, _DEFINITIONS) and node.lineno in cell]
+    return bool(defined) and all(ast.get_docstring(node) for node in defined)
 
 
 def _comments(text: str) -> set[int]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
+
+from requests.exceptions import RequestException
 
 from helpers.machinery.files import LabError
 
@@ -24,12 +26,10 @@ def sign_in() -> KaggleApi:
 
     Raises LabError without the package `kaggle`, without a valid token, and without network.
     """
-    from requests.exceptions import RequestException
-
     # The client prints a page of help when it finds no token, and it tries when it is imported.
     unwanted = io.StringIO()
     try:
-        with redirect_stdout(unwanted), redirect_stderr(unwanted):
+        with redirect_stdout(unwanted), redirect_stderr(unwanted), asking("signing in at Kaggle"):
             from kaggle.api.kaggle_api_extended import KaggleApi
 
             client = KaggleApi()
@@ -40,20 +40,33 @@ def sign_in() -> KaggleApi:
         ) from error
     except SystemExit:
         raise LabError(f"no valid token for Kaggle found; {A_TOKEN}") from None
-    except RequestException as error:
-        raise explained(error, "signing in at Kaggle") from error
     return client
 
 
-def explained(error: Exception, what: str, hints: Mapping[int, str] | None = None) -> LabError:
-    """The one line for a failed request; `hints` says what to do for some HTTP statuses."""
-    response = getattr(error, "response", None)
+@contextmanager
+def asking(what: str, hints: Mapping[int, str] | None = None) -> Iterator[None]:
+    """Turn a request that fails into a LabError that says what `explained` says of it."""
+    try:
+        yield
+    except RequestException as error:
+        raise LabError(explained(error, what, hints)) from error
+
+
+def explained(
+    error: RequestException,
+    what: str,
+    hints: Mapping[int, str] | None = None,
+    advice: str | None = None,
+) -> str:
+    """The one line for a failed request; `hints` says what to do for some HTTP statuses.
+
+    `advice` stands for whatever would be said to do.
+    """
+    response = error.response
     if response is None:
-        return LabError(
-            f"{what}: no connection to Kaggle, or it broke off; look after the network, then give "
-            "the same command again"
-        )
-    status, reason = response.status_code, _words_of(response.content)
+        network = "look after the network, then give the same command again"
+        return f"{what}: no connection to Kaggle, or it broke off; {advice or network}"
+    said, status = words_of(error), response.status_code
     waiting = response.headers.get("Retry-After", "")
     minutes = f"{waiting} seconds" if waiting.isdecimal() else "some minutes"
     known = {
@@ -62,14 +75,14 @@ def explained(error: Exception, what: str, hints: Mapping[int, str] | None = Non
         404: "check the name",
         429: f"too many requests: wait {minutes}, then give the same command again",
     } | dict(hints or {})
-    advice = known.get(status, "try again later")
-    return LabError(f"{what}: Kaggle answers {status}{f' ({reason})' if reason else ''}; {advice}")
+    answer = f"Kaggle answers {status}{f' ({said})' if said else ''}"
+    return f"{what}: {answer}; {advice or known.get(status, 'try again later')}"
 
 
-def _words_of(content: bytes) -> str:
+def words_of(error: RequestException) -> str:
     """What Kaggle itself says about an error, in one line; empty where it says nothing."""
     try:
-        said = json.loads(content)["message"]
-    except (ValueError, KeyError, TypeError):
+        said = json.loads(error.response.content)["message"]
+    except (AttributeError, ValueError, KeyError, TypeError):
         return ""
     return " ".join(str(said).split())[:200].rstrip(".")

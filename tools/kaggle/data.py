@@ -6,6 +6,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from requests.exceptions import HTTPError, RequestException
+
 from helpers.folders import find_data
 from helpers.machinery.files import LabError
 from tools.kaggle.client import explained
@@ -25,7 +27,6 @@ def fetch_data() -> Path:
     try:
         import kagglehub
         from kagglehub.exceptions import DataCorruptionError
-        from requests.exceptions import HTTPError, RequestException
     except ImportError as error:
         raise LabError(
             f"--data kaggle needs a package that cannot be imported ({error}); "
@@ -37,7 +38,7 @@ def fetch_data() -> Path:
     except RequestException as error:  # an OSError, too: it must stand first
         before = None if isinstance(error, HTTPError) else _fetched_before()
         if before is None:
-            raise explained(error, PAGE, _HINTS) from error
+            raise LabError(explained(error, PAGE, _HINTS)) from error
         print(f"no connection to Kaggle; taking what was fetched before: {before}")
         return find_data(before)
     except (zipfile.BadZipFile, tarfile.TarError, DataCorruptionError, ValueError) as error:

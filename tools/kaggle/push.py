@@ -8,18 +8,22 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import LabError, cache_dir, write_atomically
+from requests.exceptions import HTTPError
+
+from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from tools.common.command_line import Parser, run_command
 from tools.common.notebooks import PARAMETERS_TAG, Lab, shared_files
-from tools.kaggle.client import explained, sign_in
+from tools.kaggle.client import asking, sign_in
 from tools.kaggle.data import DATA_SET
 
 PROFILE = "full"
 HELPERS = "musiclab-helpers"
 GPU = "NvidiaTeslaT4"
+METADATA = "kernel-metadata.json"
 NOBODY = "USERNAME"  # stands for the user in a dry run without a token
 POLL_SECONDS = 30.0
 # Beside the shared files; pyproject.toml tells notebook 00 which versions fit.
@@ -90,12 +94,10 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
     chosen = lab.load_profile(profile)
     needs = {notebook.name: notebook.needs for notebook in lab.notebooks}
     for name in names:
-        source = lab.root / "notebooks" / f"{name}.ipynb"
-        text = with_parameters(source.read_text(encoding="utf-8"), chosen.overrides(name), profile)
-        write_atomically(folder / slug(name) / source.name, text)
+        notebook = with_parameters(lab.read(name).path, chosen.overrides(name), profile)
+        write_atomically(folder / slug(name) / f"{name}.ipynb", notebook)
         metadata = kernel_metadata(name, needs[name], user)
-        target = folder / slug(name) / "kernel-metadata.json"
-        write_atomically(target, json.dumps(metadata, indent=1))
+        write_atomically(folder / slug(name) / METADATA, json.dumps(metadata, indent=1))
     return folder
 
 
@@ -104,23 +106,17 @@ def slug(name: str) -> str:
     return f"musiclab-{name}".replace("_", "-")
 
 
-def with_parameters(notebook: str, parameters: dict[str, Any], profile: str) -> str:
+def with_parameters(notebook: Path, parameters: dict[str, Any], profile: str) -> str:
     """A notebook, as text, with a cell that sets these parameters below the parameter cell.
 
     As the runner does it; a kernel on Kaggle has no environment variables.
     """
-    content = json.loads(notebook)
+    content = json.loads(notebook.read_text(encoding="utf-8"))
     tags = [cell["metadata"].get("tags", []) for cell in content["cells"]]
     number = next(n for n, names in enumerate(tags) if PARAMETERS_TAG in names)
     lines = [f"# The profile {profile!r}.", *(f"{k} = {v!r}" for k, v in parameters.items())]
-    cell: dict[str, Any] = {
-        "cell_type": "code",
-        "execution_count": None,
-        "id": "profile",
-        "metadata": {"tags": ["injected-parameters"]},
-        "outputs": [],
-        "source": "\n".join(lines),
-    }
+    cell = content["cells"][number] | {"id": "profile", "source": "\n".join(lines)}
+    cell["metadata"] = {"tags": ["injected-parameters"]}
     content["cells"].insert(number + 1, cell)
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
@@ -147,7 +143,7 @@ def _show(folder: Path, names: Sequence[str]) -> None:
     n_files = sum(path.is_file() for path in (folder / HELPERS / "kit").rglob("*"))
     print(f"data set {HELPERS}, private: {n_files} files")
     for name in names:
-        about = json.loads((folder / slug(name) / "kernel-metadata.json").read_text())
+        about = read_json(folder / slug(name) / METADATA)
         needs = ", ".join(about["kernel_sources"]) or "no other kernel"
         print(
             f"kernel {about['id']}, private, {about['machine_shape']}, profile {PROFILE}: {needs}"
@@ -159,34 +155,30 @@ def _show(folder: Path, names: Sequence[str]) -> None:
 
 def push_helpers(client: Any, folder: Path, ref: str) -> None:
     """Create the private data set, or a new version of it, and wait until Kaggle can mount it."""
-    from requests.exceptions import HTTPError, RequestException
-
-    def is_there() -> bool:
-        try:
-            client.dataset_status(ref)
-        except HTTPError as error:
-            if error.response is not None and error.response.status_code in (403, 404):
-                return False  # Kaggle hides what is not there
-            raise
-        return True
-
-    try:
-        if is_there():
+    what = f"data set {ref}"
+    with asking(what):
+        if _is_there(client, ref):
             response = client.dataset_create_version(str(folder), "as it is now", dir_mode="zip")
         else:
             response = client.dataset_create_new(str(folder), public=False, dir_mode="zip")
         if response.error:
-            raise LabError(f"data set {ref}: not accepted by Kaggle ({response.error}); try again")
+            raise LabError(f"{what}: not accepted by Kaggle ({response.error}); try again")
         time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
         while (state := client.dataset_status(ref)) != "ready":
             if state == "failed":
-                raise LabError(
-                    f"data set {ref}: Kaggle could not unpack it; give the command again"
-                )
+                raise LabError(f"{what}: Kaggle could not unpack it; give the command again")
             time.sleep(POLL_SECONDS)
-    except RequestException as error:
-        raise explained(error, f"data set {ref}") from error
-    print(f"data set {ref}: ready")
+    print(f"{what}: ready")
+
+
+def _is_there(client: Any, data_set: str) -> bool:
+    try:
+        client.dataset_status(data_set)
+    except HTTPError as error:
+        if error.response is not None and error.response.status_code in (403, 404):
+            return False  # Kaggle hides what is not there
+        raise
+    return True
 
 
 def push_notebooks(client: Any, names: Sequence[str], folder: Path) -> None:
@@ -195,63 +187,55 @@ def push_notebooks(client: Any, names: Sequence[str], folder: Path) -> None:
     Before each, those it needs must have run; they are waited for. Raises LabError that names the
     notebooks left to push when one fails.
     """
-    before = ""
+    before: list[str] = []
     for number, name in enumerate(names):
         left = " ".join(other[:2] for other in names[number:])
         go_on = f"then go on with ./run_all.sh kaggle-push {left}"
-        about = json.loads((folder / slug(name) / "kernel-metadata.json").read_text())
+        about = read_json(folder / slug(name) / METADATA)
         try:
             if before:
                 time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
-            for kernel in dict.fromkeys(filter(None, [before, *about["kernel_sources"]])):
-                _wait_for(client, kernel, go_on)
+            for kernel in dict.fromkeys([*before, *about["kernel_sources"]]):
+                _wait_for(client, kernel)
+            url = _push(client, folder / slug(name))
+        except LabError as error:
+            raise LabError(f"{error}, {go_on}") from error
         except KeyboardInterrupt:
             print(f"what was pushed goes on at Kaggle; {go_on}", file=sys.stderr)
             raise
-        url = _push(client, folder / slug(name), go_on)
         print(f"{name}: pushed, {url}", flush=True)
-        before = about["id"]
+        before = [about["id"]]
 
 
-def _push(client: Any, folder: Path, go_on: str) -> str:
+def _push(client: Any, folder: Path) -> str:
     """Push one kernel; its address. Raises LabError when Kaggle does not take it as it is."""
-    from requests.exceptions import RequestException
-
-    try:
+    with asking(folder.name):
         response = client.kernels_push(str(folder))
-    except RequestException as error:
-        raise LabError(f"{explained(error, folder.name)}; {go_on}") from error
     unknown = [*(response.invalid_dataset_sources or []), *(response.invalid_kernel_sources or [])]
     problem = response.error or (f"does not know {', '.join(unknown)}" if unknown else "")
     if problem:
-        raise LabError(f"{folder.name}: not taken by Kaggle ({problem}); mend that, {go_on}")
+        raise LabError(f"{folder.name}: not taken by Kaggle ({problem}); mend that")
     return str(response.url)
 
 
-def _wait_for(client: Any, kernel: str, go_on: str) -> None:
+def _wait_for(client: Any, kernel: str) -> None:
     """Wait until a kernel has run to its end. Raises LabError when it failed or is not there."""
-    from requests.exceptions import RequestException
-
     url = f"https://www.kaggle.com/code/{kernel}"
-    told = False
-    while True:
+    absent = "it is not on Kaggle yet, push it first"
+    for times_asked in count(1):
         try:
-            response = client.kernels_status(kernel)
-        except RequestException as error:
-            absent = "it is not on Kaggle yet, push it first"
-            line = explained(error, kernel, {403: absent, 404: absent})
-            raise LabError(f"{line}, {go_on}") from error
+            with asking(kernel, {403: absent, 404: absent}):
+                response = client.kernels_status(kernel)
         except ValueError as error:  # how newer clients say that it is not there
-            raise LabError(f"{kernel}: is not on Kaggle yet; push it first, {go_on}") from error
+            raise LabError(f"{kernel}: is not on Kaggle yet; push it first") from error
         state = response.status.name
         if state == "COMPLETE":
             return
         if state in ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"):
             reason = response.failure_message or state.lower().replace("_", " ")
-            raise LabError(f"{url}: did not run to its end ({reason}); mend it, {go_on}")
-        if not told:
+            raise LabError(f"{url}: did not run to its end ({reason}); mend it")
+        if times_asked == 1:
             print(f"waiting for {url}", flush=True)
-            told = True
         time.sleep(POLL_SECONDS)
 
 

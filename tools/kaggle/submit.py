@@ -3,53 +3,45 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+from requests.exceptions import RequestException
+
+from helpers.evaluation import Score
 from helpers.folders import MULTITASK, find_data, inspect_clips
 from helpers.machinery.files import LabError, read_json, write_atomically
-from helpers.notebook.records import RESULTS, data_fingerprint
+from helpers.notebook.records import HELD_OUT, RESULTS, data_fingerprint
 from helpers.submission import check_solution
 from tools.common.command_line import Parser, run_command
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
-from tools.kaggle.client import explained, sign_in
-
-if TYPE_CHECKING:
-    from helpers.evaluation import Score
+from tools.kaggle.client import explained, sign_in, words_of
 
 COMPETITION = "multitask-affective-music-lab-2022"
 NOTEBOOK = "11_kaggle_submission"
 SOLUTION, SCORE = "solution.txt", "kaggle_score.txt"
 POLL_SECONDS, WAIT_SECONDS = 5.0, 300.0
 _CLOSED = re.compile(r"\b(closed|ended|deadline|disabled|no longer|not accepting)\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What notebook 11 expects of the model that it chose."""
-
-    model: str
-    score: Score
-    n_clips: int
+_CLOSED_ADVICE = "the competition is closed: the expected score is what you can report"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code. Raises LabError for all that goes wrong."""
     options = _parser().parse_args(list(arguments))
     run = find_run(options.run)
-    expected = expectation(run)
+    model, expected, n_clips = expectation(run)
     solution, n_rows = checked_solution(run)
     print(f"{solution}: whole, {n_rows} rows, one per test clip")
-    print(f"model: {expected.model}")
-    print(f"expected mean Spearman: {expected.score}, from {expected.n_clips} held-out clips")
-    message = options.message or f"{expected.model}, run {run.name}"
+    print(f"model: {model}")
+    print(f"expected mean Spearman: {expected}, from {n_clips} held-out clips")
+    message = options.message or f"{model}, run {run.name}"
     page = f"https://www.kaggle.com/c/{options.competition}"
     if options.dry_run:
         print(f"dry run, nothing was sent; would go to {page} with the message {message!r}")
@@ -61,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     answer = send(sign_in(), solution, message, options.competition)
     write_atomically(run / SCORE, f"{answer}\n")
-    print(f"Kaggle's score: {answer}, expected {expected.score}")
+    print(f"Kaggle's score: {answer}, expected {expected}")
     print(f"stored in {run / SCORE}; notebook 11 compares the two:")
     print(f"  {command_of(run)} --only 11 --force")
     return 0
@@ -85,24 +77,24 @@ def _parser() -> argparse.ArgumentParser:
 # ---- before it is sent -------------------------------------------------------------------------
 
 
-def expectation(run: Path) -> Expectation:
-    """What notebook 11 of a run expects. Raises LabError when it has not run."""
-    from helpers.evaluation import Score  # PyTorch takes a moment
-    from helpers.notebook.records import HELD_OUT
+def expectation(run: Path) -> tuple[str, Score, int]:
+    """The model that notebook 11 of a run chose, its mean Spearman and the number of clips.
 
+    Raises LabError when it has not run.
+    """
     path = Paths(run, NOTEBOOK).record / RESULTS
     if not path.is_file():
         raise LabError(
             f"{path}: not there, so there is nothing to submit yet; give {command_of(run)} "
             "--only 11 first"
         )
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["test_set"], row["metric"]) == (HELD_OUT, "mean Spearman"):
-                value, low, high = (float(row[name] or "nan") for name in ("value", "low", "high"))
-                score = Score(value, low, high, "see notebook 11")
-                return Expectation(row["model"], score, int(row["n"]))
-    raise LabError(f"{path}: has no row {HELD_OUT!r}; run notebook 11 again")
+    table = pd.read_csv(path)
+    found = table[(table["test_set"] == HELD_OUT) & (table["metric"] == "mean Spearman")]
+    if found.empty:
+        raise LabError(f"{path}: has no row {HELD_OUT!r}; run notebook 11 again")
+    row = found.iloc[0]
+    score = Score(row["value"], row["low"], row["high"], "see notebook 11")
+    return row["model"], score, int(row["n"])
 
 
 def checked_solution(run: Path) -> tuple[Path, int]:
@@ -111,15 +103,15 @@ def checked_solution(run: Path) -> tuple[Path, int]:
     Raises LabError unless it is a whole submission for the test clips of the data of that run.
     """
     path = run / SOLUTION
-    about = read_json(run / SUMMARY)["data"]
-    root = find_data(about["folder"])
-    if data_fingerprint(root) != about["fingerprint"]:
+    summary = read_json(run / SUMMARY)
+    root = find_data(summary["data"]["folder"])
+    if data_fingerprint(root) != summary["data"]["fingerprint"]:
         raise LabError(
             f"{root}: the data have changed since {run.name!r} was run; run it again: "
             f"{command_of(run)}"
         )
     clips, problems = inspect_clips(root / MULTITASK, "test")
-    if problems and not read_json(run / SUMMARY).get("skip_bad"):
+    if problems and not summary.get("skip_bad"):
         raise LabError(next(iter(problems.values())))
     ids = clips["id"].tolist()
     try:
@@ -138,37 +130,27 @@ def send(client: Any, solution: Path, message: str, competition: str) -> float:
 
     Raises LabError when the competition does not take it, or gives no score within some minutes.
     """
-    from requests.exceptions import RequestException
-
     page = f"https://www.kaggle.com/c/{competition}"
+    join = f"join it and accept its rules at {page}/rules, then give the same command again"
     try:
         response = client.competition_submit(str(solution), message, competition)
     except RequestException as error:
-        raise _refused(error, page) from error
+        closed = _CLOSED_ADVICE if _CLOSED.search(words_of(error)) else None
+        hints = {403: join, 404: "check --competition"}
+        raise LabError(explained(error, page, hints, closed)) from error
     if not response.ref:
         raise LabError(f"{page}: not accepted ({response.message}); give the same command again")
     print(f"sent to {page}; waiting for the score")
     submission = _scored(client, competition, response.ref, page)
     for score in (submission.public_score, submission.private_score):
-        if _is_number(score):
-            return float(score)
+        with suppress(TypeError, ValueError):  # hidden, while the competition runs
+            if math.isfinite(float(score)):
+                return float(score)
     raise LabError(f"{page}/submissions: shows no score; look there, and see its rules")
-
-
-def _refused(error: Exception, page: str) -> LabError:
-    """The line for a submission that Kaggle did not take."""
-    join = f"join it and accept its rules at {page}/rules, then give the same command again"
-    line = str(explained(error, page, {403: join, 404: "check --competition"}))
-    answer, _, _ = line.partition("; ")
-    if getattr(error, "response", None) is not None and _CLOSED.search(answer):
-        line = f"{answer}; the competition is closed: the expected score is what you can report"
-    return LabError(line)
 
 
 def _scored(client: Any, competition: str, ref: int, page: str) -> Any:
     """The submission when Kaggle has scored it."""
-    from requests.exceptions import RequestException
-
     by_hand = f"look at {page}/submissions, and write the score into {SCORE} in the run's folder"
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
@@ -176,8 +158,8 @@ def _scored(client: Any, competition: str, ref: int, page: str) -> Any:
         try:
             found = client.competition_submissions(competition) or []
         except RequestException as error:
-            line = explained(error, "sent, but the answer could not be read")
-            raise LabError(f"{str(line).partition(';')[0]}; {by_hand}") from error
+            unread = "sent, but the answer could not be read"
+            raise LabError(explained(error, unread, advice=by_hand)) from error
         for submission in found:
             if submission.ref == ref and submission.status.name == "ERROR":
                 reason = submission.error_description or "without saying why"
@@ -185,13 +167,6 @@ def _scored(client: Any, competition: str, ref: int, page: str) -> Any:
             if submission.ref == ref and submission.status.name == "COMPLETE":
                 return submission
     raise LabError(f"sent, but not scored within {WAIT_SECONDS / 60:.0f} minutes; {by_hand}")
-
-
-def _is_number(score: str | None) -> bool:
-    try:
-        return math.isfinite(float(score or "nan"))
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

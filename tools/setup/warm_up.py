@@ -34,18 +34,14 @@ def warm_up(code: str = EXTRACT) -> int:
 
 def librosa_folder() -> Path:
     """Where librosa lies; found without importing it."""
-    spec = find_spec("librosa")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("librosa is not installed")
-    return Path(spec.origin).parent
+    return Path(find_spec("librosa").origin).parent
 
 
-def clear_cache(folder: Path) -> int:
-    """Deletes numba's compiled files below a folder; returns how many there were."""
-    files = [*folder.rglob("*.nbi"), *folder.rglob("*.nbc")]
-    for path in files:
-        path.unlink(missing_ok=True)
-    return len(files)
+def clear_cache(folder: Path) -> None:
+    """Deletes numba's compiled files below a folder."""
+    for pattern in ("*.nbi", "*.nbc"):
+        for path in folder.rglob(pattern):
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,517 @@
+"""`--data kaggle`, `kaggle-push` and `submit`: Kaggle's own packages, talking to a local server."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.folders import MARKER, MULTITASK, data_name, read_clips
+from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.profiles import load_profile
+from helpers.notebook.records import data_fingerprint
+from helpers.submission import write_solution
+from tests.kaggle_server import Answer, KaggleServer, serve
+from tools.common.command_line import EXIT_USAGE, run_command
+from tools.common.notebooks import Lab
+from tools.common.run_folder import Paths
+from tools.hand_in import command as hand_in
+from tools.kaggle import data as kaggle_data
+from tools.kaggle import push, submit
+from tools.run.plan import make_plan
+
+MEBIBYTE = 2**20
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
+    """A local server in Kaggle's place, for a user without a token and with an empty cache."""
+    user = tmp_path / "user"
+    (user / "tmp").mkdir(parents=True)
+    for name in [name for name in os.environ if name.startswith("KAGGLE")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "HOME": str(user),
+        "KAGGLE_CONFIG_DIR": str(user),
+        "KAGGLEHUB_CACHE": str(user / "kagglehub"),
+        "NO_PROXY": "*",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(user / "tmp"))
+    monkeypatch.setattr(push, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
+    with serve() as server:
+        kaggle_is_at(server.url, monkeypatch)
+        yield server
+
+
+def kaggle_is_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Kaggle's packages ask."""
+    from kagglesdk import kaggle_env
+
+    # Not KAGGLE_API_ENVIRONMENT=TEST and its fixed port: there kagglesdk prints every answer,
+    # for which it reads a whole download into memory before kagglehub gets its first byte.
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, url)
+
+
+@pytest.fixture
+def token(kaggle: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user has a token."""
+    monkeypatch.setenv("KAGGLE_USERNAME", "student")
+    monkeypatch.setenv("KAGGLE_KEY", "key")
+
+
+def failure(command: Callable[..., object], *arguments: object) -> str:
+    """The one line that is said when a command fails."""
+    with pytest.raises(LabError) as caught:
+        command(*arguments)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("command", "main"),
+    [("hand-in", hand_in.main), ("kaggle-push", push.main), ("submit", submit.main)],
+)
+def test_a_mistyped_option_of_a_command_is_one_line(
+    command: str, main: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(main, ["--halp"]) == EXIT_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "did you mean '--help'?" in line and f"./run_all.sh {command} --help shows" in line
+
+
+# ---- --data kaggle -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def archive(mini_data: Path) -> bytes:
+    """The data as Kaggle sends them: one zip, large enough to break off in its midst."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as zipped:
+        for path in sorted(mini_data.rglob("*")):
+            if path.is_file():
+                zipped.write(path, Path("data") / path.relative_to(mini_data))
+        zipped.writestr("data/padding.bin", os.urandom(3 * MEBIBYTE))
+    return content.getvalue()
+
+
+@pytest.fixture
+def data_set(kaggle: KaggleServer, archive: bytes) -> KaggleServer:
+    kaggle.answer("GetDataset", {"currentVersionNumber": 3})
+    kaggle.answer("DownloadDataset", {"location": "/archive.zip"})
+    kaggle.files["/archive.zip"] = archive
+    return kaggle
+
+
+def test_the_runner_fetches_the_data_once_and_without_a_token(
+    data_set: KaggleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_plan(Lab(), data="kaggle", profile="smoke", device="cpu")
+    assert (plan.data / MARKER).is_dir() and plan.data.name == "data"
+    assert not plan.is_demo
+    assert plan.name == "patreco3-multitask-affective-music-smoke"
+    assert data_name(plan.data) == "patreco3-multitask-affective-music"
+    assert data_set.requests("GetDataset")[0] == {
+        "ownerSlug": "geoparslp", "datasetSlug": "patreco3-multitask-affective-music",
+    }  # fmt: skip
+    assert data_set.signed_in == [False, False]
+    assert "100%" in capsys.readouterr().err, "a progress bar"
+    assert kaggle_data.fetch_data() == plan.data
+    assert len(data_set.requests("DownloadDataset")) == 1
+
+
+def test_a_token_is_used_when_there_is_one(data_set: KaggleServer, token: None) -> None:
+    kaggle_data.fetch_data()
+    assert data_set.signed_in == [True, True]
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(
+    data_set: KaggleServer, archive: bytes
+) -> None:
+    data_set.break_off_after = 2 * MEBIBYTE + 1000
+    said = failure(kaggle_data.fetch_data)
+    assert "broke off" in said and "give the same command again" in said
+    data_set.break_off_after = None
+    folder = kaggle_data.fetch_data()
+    first, _, resumed = data_set.ranges  # the second tells that the file can be had in parts
+    assert first is None and resumed == f"bytes={2 * MEBIBYTE}-"
+    assert (folder / "padding.bin").read_bytes() in archive
+
+
+def test_a_damaged_archive_is_deleted_and_fetched_anew(
+    data_set: KaggleServer, archive: bytes
+) -> None:
+    data_set.files["/archive.zip"] = b"no zip at all"
+    said = failure(kaggle_data.fetch_data)
+    assert "is damaged" in said and "was deleted; give the same command again" in said
+    data_set.files["/archive.zip"] = archive
+    assert (kaggle_data.fetch_data() / MARKER).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (401, "make a token at https://www.kaggle.com/settings/api"),
+        (403, "make a token at https://www.kaggle.com/settings/api"),
+        (404, "see data_links.md for other ways to the data"),
+        (429, "too many requests: wait 40 seconds, then give the same command again"),
+        (500, "try again later"),
+    ],
+)
+def test_each_refusal_is_one_line_that_says_what_to_do(
+    data_set: KaggleServer, status: int, advice: str
+) -> None:
+    data_set.headers["Retry-After"] = "40"
+    data_set.refuse("DownloadDataset", status, "Kaggle's words.")
+    said = failure(kaggle_data.fetch_data)
+    assert said.startswith(f"{kaggle_data.PAGE}: Kaggle answers {status} (Kaggle's words); ")
+    assert advice in said
+
+
+def test_without_network_what_was_fetched_before_is_taken(
+    data_set: KaggleServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kaggle_is_at(NOWHERE, monkeypatch)
+    assert "no connection to Kaggle, or it broke off" in failure(kaggle_data.fetch_data)
+    kaggle_is_at(data_set.url, monkeypatch)
+    fetched = kaggle_data.fetch_data()
+    kaggle_is_at(NOWHERE, monkeypatch)
+    assert kaggle_data.fetch_data() == fetched
+    assert "no connection to Kaggle; taking what was fetched before" in capsys.readouterr().out
+
+
+def test_data_of_another_kind_and_a_full_disk_are_one_line(
+    data_set: KaggleServer, tmp_path: Path
+) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as zipped:
+        zipped.writestr("data/readme.txt", "nothing here")
+    data_set.files["/archive.zip"] = content.getvalue()
+    assert f"no folder {MARKER} in it" in failure(kaggle_data.fetch_data)
+    cache = tmp_path / "user" / "kagglehub"
+    cache.rename(tmp_path / "aside")
+    cache.write_text("a file where a folder must be")
+    assert "name another folder with KAGGLEHUB_CACHE" in failure(kaggle_data.fetch_data)
+
+
+def test_without_kaggle_s_packages_it_says_what_to_install(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    assert failure(kaggle_data.fetch_data).endswith("pip install kagglehub")
+    monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
+    assert failure(submit.main, []).endswith("pip install kaggle")
+
+
+# ---- kaggle-push -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kernels(kaggle: KaggleServer, token: None, home: Path) -> KaggleServer:
+    """Kaggle as somebody with a token finds it who has never pushed anything."""
+
+    def status(request: dict) -> Answer:
+        if not kaggle.requests("CreateDataset"):
+            return 403, {"code": 403, "message": "Permission 'datasets.get' was denied"}
+        return 200, {"status": "READY"}
+
+    def upload(request: dict) -> Answer:
+        return 200, {"token": "blob", "createUrl": f"{kaggle.url}/put/{request['name']}"}
+
+    def save(request: dict) -> Answer:
+        return 200, {"url": f"https://www.kaggle.com/code/{request['slug']}"}
+
+    kaggle.answers |= {"GetDatasetStatus": status, "StartBlobUpload": upload, "SaveKernel": save}
+    kaggle.answer("CreateDataset", {"status": "ok"})
+    kaggle.answer("CreateDatasetVersion", {"status": "ok"})
+    kaggle.answer("GetKernelSessionStatus", {"status": "COMPLETE"})
+    return kaggle
+
+
+def pushed(kaggle: KaggleServer) -> list[str]:
+    return [request["slug"] for request in kaggle.requests("SaveKernel")]
+
+
+def test_a_dry_run_prepares_everything_and_needs_neither_token_nor_network(
+    kaggle: KaggleServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert push.main(["--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "note: no valid token for Kaggle found" in said and "nothing was sent" in said
+    for name in Lab().names:
+        assert f"kernel USERNAME/{push.slug(name)}, private, NvidiaTeslaT4" in said
+    assert failure(push.main, ["00"]).startswith("no valid token for Kaggle found")
+    assert kaggle.asked == []
+
+
+@pytest.mark.parametrize("name", Lab().names)
+def test_a_pushed_notebook_has_the_full_profile_s_parameters(home: Path, name: str) -> None:
+    """Without environment variables, in a cell after the notebook's own, before they are used."""
+    folder = push.prepare(Lab(), [name], "student")
+    text = (folder / push.slug(name) / f"{name}.ipynb").read_text(encoding="utf-8")
+    code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    tags = [cell["metadata"].get("tags", []) for cell in code]
+    number = tags.index(["injected-parameters"])
+    assert tags[number - 1] == ["parameters"]
+    assert "apply_profile" in "".join(code[number + 1]["source"])
+    set_to: dict[str, object] = {}
+    exec("".join(code[number]["source"]), set_to)
+    del set_to["__builtins__"]
+    assert set_to == load_profile("full").overrides(name)
+
+
+def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(
+    kernels: KaggleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The data set holds the helpers with their profiles, and nothing of the user."""
+    assert push.main(["11", "00", "lstm"]) == 0
+    (made,) = kernels.requests("CreateDataset")
+    assert made["isPrivate"] is True and made["slug"] == "musiclab-helpers"
+    assert 6 <= len(made["title"]) <= 50
+    with zipfile.ZipFile(io.BytesIO(kernels.uploads["/put/kit.zip"])) as archive:
+        files = set(archive.namelist())
+    needed = {"folders.py", "machinery/store.py", "notebook/records.py", "profiles/full.yaml"}
+    assert {f"helpers/{name}" for name in needed} | {"demo_music/build.py"} < files
+    others = {name for name in files if not name.startswith(("helpers/", "demo_music/"))}
+    assert others == {"pyproject.toml", "LICENSE"}
+
+    assert pushed(kernels) == [
+        "student/musiclab-00-setup", "student/musiclab-05-lstm",
+        "student/musiclab-11-kaggle-submission",
+    ]  # fmt: skip
+    for request in kernels.requests("SaveKernel"):
+        assert request["isPrivate"] is True and request["enableGpu"] is True
+        assert request["enableInternet"] is False and request["machineShape"] == "NvidiaTeslaT4"
+        assert request["datasetDataSources"] == [
+            "geoparslp/patreco3-multitask-affective-music", "student/musiclab-helpers",
+        ]  # fmt: skip
+        assert "injected-parameters" in request["text"]
+    assert request["kernelDataSources"] == [
+        "student/musiclab-08-regression", "student/musiclab-09-transfer",
+        "student/musiclab-10-multitask",
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert "05_lstm: pushed, https://www.kaggle.com/code/student/musiclab-05-lstm" in said
+    assert "does not resolve" not in said, "the client's warning about title and address"
+    assert push.main(["00"]) == 0
+    assert len(kernels.requests("CreateDataset")) == 1, "the second time it gets a version"
+    assert len(kernels.requests("CreateDatasetVersion")) == 1
+
+
+def test_a_kernel_waits_for_those_it_needs(
+    kernels: KaggleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = iter(["QUEUED", "RUNNING"])
+
+    def status(request: dict) -> Answer:
+        assert request["kernelSlug"] == "musiclab-05-lstm" and pushed(kernels) == []
+        return 200, {"status": next(states, "COMPLETE")}
+
+    kernels.answers["GetKernelSessionStatus"] = status
+    assert push.main(["07"]) == 0
+    assert len(kernels.requests("GetKernelSessionStatus")) == 3
+    said = capsys.readouterr().out
+    assert said.count("waiting for https://www.kaggle.com/code/student/musiclab-05-lstm") == 1
+
+
+def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(
+    kernels: KaggleServer,
+) -> None:
+    kernels.refuse("GetKernelSessionStatus", 403, "Permission 'kernels.get' was denied")
+    assert "musiclab-05-lstm: is not on Kaggle yet; push it first" in failure(push.main, ["06"])
+    assert pushed(kernels) == []
+    kernels.answer("GetKernelSessionStatus", {"status": "ERROR", "failureMessage": "no memory"})
+    assert failure(push.main, ["05", "07", "08"]) == (
+        "https://www.kaggle.com/code/student/musiclab-05-lstm: did not run to its end (no memory); "
+        "mend it, then go on with ./run_all.sh kaggle-push 07 08"
+    )
+    assert pushed(kernels) == ["student/musiclab-05-lstm"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"error": "Maximum batch GPU session count of 2 reached."}, "Maximum batch GPU session"),
+        ({"invalidDatasetSources": ["student/musiclab-helpers"]}, "does not know student/musiclab"),
+        ({"invalidKernelSources": ["student/x"]}, "does not know student/x"),
+    ],
+)
+def test_what_kaggle_does_not_take_is_one_line(
+    kernels: KaggleServer, answer: dict, problem: str
+) -> None:
+    kernels.answer("SaveKernel", answer)
+    said = failure(push.main, ["00"])
+    assert said.startswith("musiclab-00-setup: not taken by Kaggle (") and problem in said
+    assert said.endswith("then go on with ./run_all.sh kaggle-push 00")
+
+
+# ---- submit ------------------------------------------------------------------------------------
+
+RESULTS = """\
+notebook,model,feature,test_set,metric,value,low,high,seed,n
+11_kaggle_submission,multitask CNN (step 10),mel,affect held-out: valence,Spearman,0.4,0.1,0.6,0,42
+11_kaggle_submission,multitask CNN (step 10),mel,affect held-out,mean Spearman,0.7,0.61,0.78,0,42
+"""
+
+
+@pytest.fixture
+def run(home: Path, mini_data: Path) -> Path:
+    """A finished run on data that are not the demo set's."""
+    run = home / "runs" / "mine"
+    write_atomically(Paths(run, submit.NOTEBOOK).record / "results.csv", RESULTS)
+    about = {"folder": str(mini_data), "demo": False, "fingerprint": data_fingerprint(mini_data)}
+    (run / "summary.json").write_text(json.dumps({"data": about, "profile": "demo"}))
+    (run.parent / "latest").symlink_to("mine")
+    ids = read_clips(mini_data / MULTITASK, "test")["id"].tolist()
+    write_solution(run / "solution.txt", ids, np.full((len(ids), 3), 0.5))
+    return run
+
+
+def listed(**ours: str) -> dict:
+    """How Kaggle lists submissions: an older one of the team, and ours."""
+    older = {"ref": 76, "status": "COMPLETE", "publicScore": "0.99"}
+    scored = {"status": "COMPLETE", "publicScore": "0.71990", "privateScore": "0.70000"}
+    return {"submissions": [older, {"ref": 77} | scored | ours]}
+
+
+@pytest.fixture
+def competition(run: Path, kaggle: KaggleServer, token: None) -> KaggleServer:
+    """A competition that takes the file of a run, asked by somebody with a token."""
+    kaggle.answer("StartSubmissionUpload", {"token": "blob", "createUrl": f"{kaggle.url}/put"})
+    kaggle.answer("CreateSubmission", {"message": "Successfully submitted", "ref": 77})
+    states = iter(["PENDING", "PENDING"])
+    kaggle.answers["ListSubmissions"] = lambda _: (200, listed(status=next(states, "COMPLETE")))
+    return kaggle
+
+
+def refused(run: Path) -> str:
+    """The one line that is said; the run has no score then."""
+    line = failure(submit.main, [])
+    assert not (run / "kaggle_score.txt").exists()
+    return line
+
+
+def test_a_dry_run_shows_everything_and_asks_nobody(
+    run: Path, competition: KaggleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main(["--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert f"{run / 'solution.txt'}: whole, 6 rows, one per test clip" in said
+    assert "expected mean Spearman: 0.700 [0.610, 0.780], from 42 held-out clips" in said
+    assert "multitask CNN (step 10), run mine" in said
+    assert competition.asked == [] and not (run / "kaggle_score.txt").exists()
+
+
+def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(
+    run: Path, competition: KaggleServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit.main(["--run", "mine", "--message", "first try"]) == 0
+    assert competition.uploads["/put"] == (run / "solution.txt").read_bytes()
+    (sent,) = competition.requests("CreateSubmission")
+    assert sent["competitionName"] == submit.COMPETITION
+    assert sent["submissionDescription"] == "first try"
+    assert len(competition.requests("ListSubmissions")) == 3
+    assert float((run / "kaggle_score.txt").read_text()) == 0.7199
+    said = capsys.readouterr().out
+    assert "Kaggle's score: 0.7199, expected 0.700 [0.610, 0.780]" in said
+    assert "--only 11 --force" in said
+
+
+@pytest.mark.parametrize("hidden", ["", "nan"])
+def test_another_competition_may_be_named_and_a_hidden_score_is_not_zero(
+    run: Path, competition: KaggleServer, hidden: str
+) -> None:
+    competition.answer("ListSubmissions", listed(publicScore=hidden))
+    assert submit.main(["--competition", "multitask-music-classification-2020"]) == 0
+    (sent,) = competition.requests("CreateSubmission")
+    assert sent["competitionName"] == "multitask-music-classification-2020"
+    assert float((run / "kaggle_score.txt").read_text()) == 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"),
+    [
+        ("solution.txt", "", None, "solution.txt: cannot be read"),
+        ("solution.txt", "0.500", "nan", "solution.txt:2: expected 3 values in 0..1"),
+        (
+            "solution.txt", "123212743.fused.full.npy.gz,0.500,0.500,0.500\n", "",
+            "1 test clips are missing",
+        ),
+        (
+            "records/11_kaggle_submission/results.csv", "", None,
+            "nothing to submit yet; give ./run_all.sh --name mine",
+        ),
+        (
+            "summary.json", '"fingerprint": "', '"fingerprint": "x',
+            "the data have changed since 'mine' was run",
+        ),
+        (
+            "summary.json", '"demo": false', '"demo": true',
+            "is a run on the demo set, for which there is no competition",
+        ),
+    ],
+)  # fmt: skip
+def test_what_must_not_be_sent_is_not_sent(
+    run: Path, competition: KaggleServer, name: str, old: str, new: str | None, problem: str
+) -> None:
+    """A file of the run says something else, or is gone."""
+    text = (run / name).read_text()
+    (run / name).unlink()
+    if new is not None:
+        (run / name).write_text(text.replace(old, new, 1))
+    assert problem in refused(run)
+    assert competition.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "advice"),
+    [
+        (403, "The competition deadline has passed", "; the competition is closed: the expected"),
+        (403, "You must accept this competition's rules", "; join it and accept its rules at http"),
+        (404, "Not found", "; check --competition"),
+        (429, "Slow down", "; too many requests: wait some minutes"),
+    ],
+)
+def test_what_kaggle_refuses_is_one_line(
+    run: Path, competition: KaggleServer, status: int, words: str, advice: str
+) -> None:
+    competition.refuse("CreateSubmission", status, words)
+    said = refused(run)
+    assert f"Kaggle answers {status} ({words})" in said and advice in said
+
+
+def test_a_submission_that_cannot_be_scored_and_one_that_waits_too_long(
+    run: Path, competition: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    competition.answer("ListSubmissions", listed(status="ERROR", errorDescription="Missing ids"))
+    assert "Kaggle could not score it (Missing ids); look at" in refused(run)
+    monkeypatch.setattr(submit, "WAIT_SECONDS", 0.1)
+    competition.answer("ListSubmissions", listed(status="PENDING"))
+    assert "sent, but not scored within" in refused(run)
+    competition.refuse("ListSubmissions", 500, "Oops")
+    said = refused(run)
+    assert "sent, but the answer could not be read: Kaggle answers 500" in said
+    assert "kaggle_score.txt" in said
+
+
+def test_without_a_token_or_network_it_says_so(
+    run: Path, competition: KaggleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kaggle_is_at(NOWHERE, monkeypatch)
+    assert "no connection to Kaggle, or it broke off" in refused(run)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "token")
+    assert refused(run).startswith("signing in at Kaggle: no connection")
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    monkeypatch.delenv("KAGGLE_KEY")
+    assert refused(run).startswith("no valid token for Kaggle found; make a token at")
