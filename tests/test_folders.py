@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,34 +96,11 @@ def test_a_folder_above_or_the_marker_itself_will_do(tmp_path: Path, given: str)
 
 
 def test_no_data_lists_where_it_looked(nowhere: Path, home: Path, tmp_path: Path) -> None:
-    with pytest.raises(LabError) as caught:
+    make_data(home / ".cache" / "demo" / "data")  # not finished: complete.json is missing
+    with pytest.raises(LabError, match="no data found.*run notebook 00") as caught:
         folders.find_data()
-    message = str(caught.value)
     for place in ("$MUSICLAB_DATA", nowhere / "data", tmp_path / "kaggle", home / ".cache/demo"):
-        assert str(place) in message
-    assert "notebook 00" in message and "\n" not in message
-
-
-def test_an_unfinished_demo_set_is_not_taken(nowhere: Path, home: Path) -> None:
-    make_data(home / ".cache" / "demo" / "data")  # complete.json is missing
-    with pytest.raises(LabError, match="no finished demo set"):
-        folders.find_data("demo")
-    with pytest.raises(LabError, match="no data found"):
-        folders.find_data()
-
-
-def test_a_wrong_folder_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "other" / "music").mkdir(parents=True)
-    (tmp_path / "file").touch()
-    with pytest.raises(LabError, match="absent: the data folder does not exist"):
-        folders.find_data(tmp_path / "absent")
-    with pytest.raises(LabError, match="file: the data folder is a file"):
-        folders.find_data(tmp_path / "file")
-    with pytest.raises(LabError, match=r"other: no folder fma_genre.*it holds music.*unpack"):
-        folders.find_data(tmp_path / "other")
-    monkeypatch.setenv("MUSICLAB_DATA", str(tmp_path / "absent"))
-    with pytest.raises(LabError, match=r"absent: \$MUSICLAB_DATA does not exist"):
-        folders.find_data()
+        assert str(place) in str(caught.value)
 
 
 def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path) -> None:
@@ -171,15 +149,6 @@ def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
     assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
 
 
-def test_a_test_clip_whose_name_is_no_id_is_named(mini_data: Path, tmp_path: Path) -> None:
-    """Its id would be a cell of solution.txt."""
-    folder = shutil.copytree(mini_data / folders.MULTITASK, tmp_path / folders.MULTITASK)
-    next((folder / "test").iterdir()).rename(folder / "test" / "5,1 (1).npy")
-    with pytest.raises(LabError, match=r"5,1 \(1\).npy: '5,1 \(1\)' is no clip name .*rename"):
-        folders.read_clips(folder, "test")
-    assert len(folders.inspect_clips(folder, "test")[0]) == 5
-
-
 @pytest.mark.parametrize(
     "labels",
     [
@@ -198,22 +167,6 @@ def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path: Path) -> None:
     (folder / "train" / "7.fused.full.npy.gz").touch()
     (path,) = folders.read_clips(folder, "train")["path"]
     assert path.endswith("7.fused.full.npy")
-
-
-def test_a_missing_part_of_the_data_is_named(tmp_path: Path) -> None:
-    folder = genre_folder(tmp_path, b"Id\tGenre\n7\tBlues\n")
-    with pytest.raises(LabError, match="test: this folder is missing"):
-        folders.read_clips(folder, "test")
-    with pytest.raises(LabError, match="unknown split 'val'; known: train, test"):
-        folders.read_clips(folder, "val")
-    (folder / "train_labels.txt").unlink()
-    with pytest.raises(LabError, match="train_labels.txt: the label file is missing"):
-        folders.read_clips(folder, "train")
-    shutil.rmtree(folder / "train")
-    (folder / "train").mkdir()
-    (folder / "train" / "notes.txt").touch()
-    with pytest.raises(LabError, match=r"train: no .npy or .npy.gz file in it"):
-        folders.read_clips(folder, "train")
 
 
 # ---- arrays ------------------------------------------------------------------------------------
@@ -247,18 +200,16 @@ def test_a_gzipped_file_without_gz_in_its_name_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays.read_array(tmp_path / "8.npy"), clip_array())
 
 
-def test_a_compressed_clip_with_one_wrong_byte_is_named(tmp_path: Path) -> None:
-    np.save(tmp_path / "7.npy", clip_array())
-    content = bytearray(gzip.compress((tmp_path / "7.npy").read_bytes()))
-    content[-6] ^= 0xFF  # in the checksum, behind the array
-    (tmp_path / "7.npy.gz").write_bytes(bytes(content))
-    with pytest.raises(LabError, match="7.npy.gz: no whole .npy array"):
-        arrays.read_array(tmp_path / "7.npy.gz")
-
-
-def test_a_clip_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="7.npy: no whole .npy array"):
-        arrays.read_array(tmp_path / "7.npy")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_clip_that_is_cut_anywhere_is_refused(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    np.save(tmp_path / "7.npy", clip_array(1))
+    whole = pack((tmp_path / "7.npy").read_bytes())
+    for n_bytes in range(0, len(whole), 13):
+        (tmp_path / "8.npy").write_bytes(whole[:n_bytes])
+        with pytest.raises(LabError, match="8.npy: no whole .npy array"):
+            arrays.read_array(tmp_path / "8.npy")
 
 
 # ---- the fingerprint ---------------------------------------------------------------------------
