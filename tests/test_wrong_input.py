@@ -1019,11 +1019,13 @@ def test_several_bad_things_are_all_left_out(place: Path) -> None:
     assert places == [f"{LABELS}:4", f"{LABELS}:5", ZIPPED, CLIP]
 
 
-def test_splits_are_of_the_same_clips_when_one_is_bad_in_one_form_only(place: Path) -> None:
+def test_splits_are_of_the_same_clips_when_one_is_bad_in_one_form_only(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Else what is validation in one form would be training in the other, and tests not paired."""
     for name in (CLIP, f"data/{GENRE_BEAT}/test/2003.fused.full.npy"):
         replaced(name, "")(place)
-    with bad_left_out(place):
+    with bad_left_out(place) as listed:
         full, beat = (
             datasets.genre_splits(place / "data" / folder, "chroma", 0)
             for folder in (GENRE, GENRE_BEAT)
@@ -1032,6 +1034,8 @@ def test_splits_are_of_the_same_clips_when_one_is_bad_in_one_form_only(place: Pa
             ids = datasets.ids_of(getattr(full, part))
             assert ids == datasets.ids_of(getattr(beat, part)) and ids
             assert not {"1001", "2003"} & set(ids)
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == len(listed) == 2, "each is told once, and not again for its other form"
 
 
 def test_the_affect_split_goes_on_without_bad_clips(place: Path) -> None:
