@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
-from torch.utils.data import Subset
 
 from helpers import models
 from helpers.datasets import BandScaler, SpectrogramDataset, make_loader
@@ -220,70 +219,22 @@ def _own_name(name: str) -> str:
     return f"{'backward' if reverse else 'forward'}_layers.{layer}.{kind}_l0"
 
 
-# ---- loaders: the same through a folder, a store and batches of any size -----------------------
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder of the mini data, a model for it, and the model's answer to each clip alone."""
-
-    dataset: SpectrogramDataset
-    model: nn.Module
-    alone: np.ndarray
-
-
-@pytest.fixture(scope="module")
-def folders(mini_data: Path) -> list[Folder]:
+@pytest.mark.parametrize("batch_size", [1, 5, 20])
+def test_predictions_of_a_folder_do_not_depend_on_its_batches(
+    mini_data: Path, batch_size: int
+) -> None:
     torch.manual_seed(0)
-    wanted = (
-        (GENRE, "test", "fused", models.LSTMBackbone(140, 3, pooling="attention"), ()),
-        (MULTITASK_BEAT, "train", "mel", models.CNNBackbone(128, (2, 3, 2, 3)), AXES),
-        (MULTITASK, "test", "chroma", models.LSTMBackbone(12, 3, 2, pooling="last"), AXES),
-    )
-    made = []
-    for name, split, feature, backbone, axes in wanted:
-        dataset = SpectrogramDataset(mini_data / name, split, feature, axes=axes)
+    for feature, backbone in (
+        ("fused", models.LSTMBackbone(140, 3, pooling="attention")),
+        ("mel", models.CNNBackbone(128, (2, 3, 2, 3))),
+    ):
+        dataset = SpectrogramDataset(mini_data / MULTITASK_BEAT, "train", feature, axes=AXES)
         dataset.scaler = BandScaler.fit(dataset)
         model = models.Classifier(backbone, 3).eval()
-        clips = [dataset[clip][0] for clip in range(len(dataset))]
-        made.append(Folder(dataset, model, one_at_a_time(model, clips).numpy()))
-    return made
-
-
-@examples(40)
-@given(st.data(), st.integers(0, 2), st.integers(1, 20))
-def test_predictions_of_a_folder_do_not_depend_on_its_batches(
-    folders: list[Folder], drawn: st.DataObject, number: int, batch_size: int
-) -> None:
-    folder = folders[number]
-    clips = st.sampled_from(range(len(folder.dataset)))
-    picked = drawn.draw(st.lists(clips, min_size=1, max_size=20))
-    predicted = predict(folder.model, make_loader(Subset(folder.dataset, picked), batch_size))
-    np.testing.assert_allclose(predicted, folder.alone[picked], **CLOSE)
-    assert predicted.dtype == np.float32
-
-
-@examples(40)
-@given(st.data(), st.integers(1, 20), st.booleans(), SEEDS)
-def test_an_epoch_visits_every_clip_once_whole_and_with_its_own_label(
-    folders: list[Folder], drawn: st.DataObject, batch_size: int, shuffle: bool, seed: int
-) -> None:
-    dataset = folders[1].dataset  # its labels, three values each, tell its clips apart
-    picked = drawn.draw(st.permutations(range(len(dataset))))
-    picked = picked[: drawn.draw(st.integers(1, len(picked)))]
-    loader = make_loader(Subset(dataset, picked), batch_size, shuffle=shuffle, seed=seed)
-    visited = []
-    for x, y, lengths in loader:
-        assert 1 <= len(x) <= batch_size and x.dtype == torch.float32
-        for row, label, length in zip(x, y, lengths.tolist(), strict=True):
-            (clip,) = torch.nonzero((dataset.labels == label).all(1)).flatten().tolist()
-            visited.append(clip)
-            assert length == len(dataset[clip][0])
-            torch.testing.assert_close(row[:length], dataset[clip][0], rtol=1e-6, atol=1e-6)
-            assert not row[length:].any(), "the padding is not 0"
-    assert sorted(visited) == sorted(picked)
-    if not shuffle:
-        assert visited == list(picked)
+        alone = one_at_a_time(model, [dataset[clip][0] for clip in range(len(dataset))])
+        predicted = predict(model, make_loader(dataset, batch_size))
+        np.testing.assert_allclose(predicted, alone.numpy(), **CLOSE)
+        assert predicted.dtype == np.float32
 
 
 # ---- label files: every good row counts, and nothing ends in an error of another's --------------

@@ -81,8 +81,10 @@ ABOUT = {"spec": SPEC, "feature": "chroma", "classes": CLASSES, "axes": [], "epo
 SCALER = BandScaler(np.zeros(12, np.float32), np.ones(12, np.float32))
 
 
-def make_pattern(mini_data: Path, place: Path) -> Path:
+@pytest.fixture(scope="module")
+def pattern(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What every place is a copy of."""
+    place = tmp_path_factory.mktemp("pattern")
     shutil.copytree(mini_data, place / "data")
     for labels in place.glob("data/*/*_labels.txt"):
         header, *rows = labels.read_text().splitlines()
@@ -100,23 +102,12 @@ def make_pattern(mini_data: Path, place: Path) -> Path:
     return place
 
 
-def make_place(pattern: Path, place: Path) -> Path:
-    """A copy for one row; the clips are links, since nobody writes into them."""
-    shutil.copytree(pattern / "home", place / "home")
-    shutil.copytree(pattern / "data", place / "data", copy_function=os.link)
-    return place
-
-
-@pytest.fixture(scope="module")
-def pattern(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pattern of all places of this module."""
-    return make_pattern(mini_data, tmp_path_factory.mktemp("pattern"))
-
-
 @pytest.fixture
 def place(pattern: Path, tmp_path: Path) -> Path:
-    """A place that a test may spoil."""
-    return make_place(pattern, tmp_path)
+    """A place that a test may spoil; the clips are links, since nobody writes into them."""
+    shutil.copytree(pattern / "home", tmp_path / "home")
+    shutil.copytree(pattern / "data", tmp_path / "data", copy_function=os.link)
+    return tmp_path
 
 
 @contextlib.contextmanager
@@ -227,19 +218,11 @@ def with_header(header: str) -> Spoil:
     return replaced(CLIP, b"\x93NUMPY\x01\x00" + size + header.encode())
 
 
-@dataclass
 class Trap:
     """Unpickled, it leaves a folder `sprung` behind."""
 
-    place: Path
-
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return os.mkdir, (f"{self.place}/sprung",)
-
-
-def trap(name: str, pack: Callable[[Trap], bytes]) -> Spoil:
-    """A file holds something that must not be unpickled."""
-    return lambda place: replaced(name, pack(Trap(place)))(place)
+        return os.mkdir, ("sprung",)
 
 
 def about(**change: Any) -> Spoil:
@@ -485,18 +468,6 @@ def bad_run(
     return Row(what, spoil, command(*USUAL, *options), message, code=2, cannot=cannot)
 
 
-def bad_check(what: str, spoil: Spoil, message: str) -> Row:
-    """A check of the data that finds none to check."""
-    use = command("--data", "data", main=check_data.main)
-    return Row(f"check-data on {what}", spoil, use, message, code=2)
-
-
-def bad_profile(what: str, text: str | bytes, problem: str) -> Row:
-    """A run with a profile that says this."""
-    message = f"{PROFILE}{problem}"
-    return bad_run(what, message, "--profile", PROFILE, spoil=replaced(PROFILE, text))
-
-
 def bad_line(what: str, text: str, problem: str, name: str = LABELS) -> Row:
     """Line 3 of a label file is bad; it is left out when bad data are."""
     use, message = dataset(Path(name).parent.name), f"{name}:3: {problem}"
@@ -510,13 +481,7 @@ def bad_clip(what: str, spoil: Spoil, problem: str, name: str = CLIP) -> Row:
 
 def bad_checkpoint(what: str, spoil: Spoil, problem: str, **wanted: str) -> Row:
     """A checkpoint is not what a later notebook needs."""
-    return Row(what, spoil, checkpoint(**wanted), f"{CHECKPOINT}: {problem}")
-
-
-def bad_table(what: str, content: bytes, read: Use, name: str = "validation.csv") -> Row:
-    """A stored table is damaged."""
-    message = f"{RECORD}/{name}: no whole table (*); {AGAIN_05}"
-    return Row(what, replaced(f"{RECORD}/{name}", content), read, message)
+    return Row(f"a checkpoint {what}", spoil, checkpoint(**wanted), f"{CHECKPOINT}: {problem}")
 
 
 GENRES, NOTEBOOKS = ", ".join(KNOWN_GENRES), ", ".join(Lab().names)
@@ -525,31 +490,29 @@ MARKER_HINT = f"give the folder that holds {GENRE}/"
 UNPACK = f"unpack the lab's data so that data/{GENRE} exists, see data_links.md"
 OTHERS = f"{GENRE_BEAT}, {MULTITASK}, {MULTITASK_BEAT}"
 GET_AGAIN = "download or unpack the data again"
+CHECK = command("--data", "data", main=check_data.main)
 
 FOLDER_ROWS = [
-    bad_run("the data folder is missing", f"data: the data folder does not exist; {MARKER_HINT}",
-            spoil=missing("data")),
+    *(Row(f"{what}{asked}", spoil, use, f"data: {problem}", code=2)
+      for asked, use in (("", command(*USUAL)), (", asked of check-data", CHECK))
+      for what, spoil, problem in (
+          ("the data folder is missing", missing("data"),
+           f"the data folder does not exist; {MARKER_HINT}"),
+          ("the data folder is a file", instead("data", Path.touch),
+           f"the data folder is a file; {MARKER_HINT}"),
+          ("the data folder is empty", instead("data", Path.mkdir),
+           f"no folder {GENRE} in it (it holds nothing); {UNPACK}"),
+          (f"the marker {GENRE} is missing", missing(f"data/{GENRE}"),
+           f"no folder {GENRE} in it (it holds {OTHERS}); {UNPACK}"),
+          ("the marker is a file", instead(f"data/{GENRE}", Path.touch),
+           f"no folder {GENRE} in it (it holds {GENRE}, {OTHERS}); {UNPACK}"),
+      )),
     Row("$MUSICLAB_DATA names a folder that is missing", missing("data"),
         library(lambda _: find_data(), MUSICLAB_DATA="data"),
         f"data: $MUSICLAB_DATA does not exist; {MARKER_HINT}"),
-    bad_run("the data folder is empty",
-            f"data: no folder {GENRE} in it (it holds nothing); {UNPACK}",
-            spoil=instead("data", Path.mkdir)),
-    bad_run("the data folder is a file", f"data: the data folder is a file; {MARKER_HINT}",
-            spoil=instead("data", Path.touch)),
-    bad_run(f"the marker {GENRE} is missing",
-            f"data: no folder {GENRE} in it (it holds {OTHERS}); {UNPACK}",
-            spoil=missing(f"data/{GENRE}")),
-    bad_run("the marker is a file",
-            f"data: no folder {GENRE} in it (it holds {GENRE}, {OTHERS}); {UNPACK}",
-            spoil=instead(f"data/{GENRE}", Path.touch)),
     Row("a demo set that is not finished", lambda place: (place / "home/.cache/demo/data").mkdir(
         parents=True), library(lambda _: find_data("demo")), "home/.cache/demo: no finished demo "
         "set; build it with notebook 00, ./run_all.sh or python -m demo_music.build"),
-    bad_check("a folder that is missing", missing("data"),
-              f"data: the data folder does not exist; {MARKER_HINT}"),
-    bad_check("an empty folder", instead("data", Path.mkdir),
-              f"data: no folder {GENRE} in it (it holds nothing); {UNPACK}"),
     Row("check-data on a folder that one may not read", rights("data", 0o000),
         without_rights("-m", "tools.checks.check_data", "--data", "data"),
         "data: cannot be read (Permission denied); check its rights", code=2,
@@ -660,7 +623,7 @@ CLIP_ROWS = [
     bad_clip("an array with values that are no dB", with_frame(1e6),
              "holds values beyond 65504, which are no dB; get it again"),
     bad_clip("a pickled array",
-             trap(CLIP, lambda it: as_npy(np.array([[it]] * 140, dtype=object))),
+             replaced(CLIP, as_npy(np.array([[Trap()]] * 140, dtype=object))),
              "holds pickled objects, which are never loaded; get it again"),
     bad_clip("a .gz that is no gzip", changed(ZIPPED, gzip.decompress),
              "no whole .npy array (the name ends in .gz but the content is no gzip); get this file "
@@ -693,7 +656,6 @@ NOT_THERE = (
 OTHER_DATA = f"; the one in {RECORD} was made with other data; ".join(NOT_THERE)
 NO_CHECKPOINT = "no whole checkpoint (*); delete it and run its notebook again"
 OTHER_MODEL = "its weights are of another model (*); run its notebook again"
-NO_NAMES = "its classes are no list of names; run its notebook again"
 SEVEN_BANDS = SPEC | {"backbone_options": {"n_features": 7}}
 
 CHECKPOINT_ROWS = [
@@ -706,48 +668,39 @@ CHECKPOINT_ROWS = [
         OTHER_DATA),
     Row("a record with half a description", replaced(f"{RECORD}/record.json", '{"notebook": "05'),
         checkpoint(), OTHER_DATA),
-    bad_checkpoint("a checkpoint is cut short", cut(CHECKPOINT, 100), NO_CHECKPOINT),
-    bad_checkpoint("a checkpoint is empty", replaced(CHECKPOINT, ""), NO_CHECKPOINT),
-    bad_checkpoint("a pickle instead of a checkpoint", trap(CHECKPOINT, pickle.dumps),
+    bad_checkpoint("is cut short", cut(CHECKPOINT, 100), NO_CHECKPOINT),
+    bad_checkpoint("is empty", replaced(CHECKPOINT, ""), NO_CHECKPOINT),
+    bad_checkpoint("is a pickle", replaced(CHECKPOINT, pickle.dumps(Trap())), NO_CHECKPOINT),
+    bad_checkpoint("says nothing about itself", changed(CHECKPOINT, lambda it: save(load(it))),
                    NO_CHECKPOINT),
-    bad_checkpoint("a checkpoint without description",
-                   changed(CHECKPOINT, lambda content: save(load(content))), NO_CHECKPOINT),
-    bad_checkpoint("a checkpoint holds the weights of another model",
+    bad_checkpoint("holds the weights of another model",
                    about(spec=SPEC | {"head_options": {"n_classes": 4}}), OTHER_MODEL),
-    bad_checkpoint("a checkpoint of another head",
-                   about(spec=SPEC | {"head": "regressor", "head_options": {}}), OTHER_MODEL),
-    bad_checkpoint("a checkpoint of another backbone", about(spec=SPEC | {"backbone": "cnn"}),
+    bad_checkpoint("describes no model that there is", about(spec=SPEC | {"backbone": "rnn"}),
                    OTHER_MODEL),
-    bad_checkpoint("a checkpoint describes no model that there is",
-                   about(spec=SPEC | {"backbone": "rnn"}), OTHER_MODEL),
-    bad_checkpoint("a checkpoint describes an impossible model",
-                   about(spec=SPEC | {"backbone_options": {"dropout": 7}}), OTHER_MODEL),
-    bad_checkpoint("a checkpoint's model is a name only", about(spec="lstm"), OTHER_MODEL),
-    bad_checkpoint("a checkpoint does not say its model", about(spec=None), OTHER_MODEL),
-    bad_checkpoint("a checkpoint does not say its feature", about(feature=None), OTHER_MODEL),
-    bad_checkpoint("a checkpoint of another model than asked for", nothing,
+    bad_checkpoint("says the model's name only", about(spec="lstm"), OTHER_MODEL),
+    bad_checkpoint("does not say its feature", about(feature=None), OTHER_MODEL),
+    bad_checkpoint("is of another model than asked for", nothing,
                    f"holds a model with head 'classifier', expected 'regressor'; {AGAIN_05}",
                    head="regressor"),
-    bad_checkpoint("a checkpoint of another feature than asked for", nothing,
+    bad_checkpoint("is of another feature than asked for", nothing,
                    f"holds a model with feature 'chroma', expected 'mel'; {AGAIN_05}",
                    feature="mel"),
-    bad_checkpoint("a checkpoint that names another feature than it was trained on",
-                   about(feature="mel"), "its scaling has shape (12,), but feature 'mel' has 128 "
-                   "bands; run its notebook again"),
-    bad_checkpoint("a checkpoint of a feature that there is not", about(feature="loudness"),
-                   "unknown feature 'loudness'; run its notebook again"),
-    bad_checkpoint("a checkpoint of a list of features", about(feature=["mel"]),
-                   "unknown feature ['mel']; run its notebook again"),
-    bad_checkpoint("a checkpoint whose model takes other bands", lambda place: write_checkpoint(
+    *(bad_checkpoint(what, about(**change), f"{problem}; run its notebook again")
+      for what, change, problem in (
+          ("names another feature than it was trained on", {"feature": "mel"},
+           "its scaling has shape (12,), but feature 'mel' has 128 bands"),
+          ("names a feature that there is not", {"feature": "soul"}, "unknown feature 'soul'"),
+          ("names a list of features", {"feature": ["mel"]}, "unknown feature ['mel']"),
+          ("names more classes than it has", {"classes": [*CLASSES, "Pop"]},
+           "it names 4 classes, but its model has 3 outputs"),
+          ("names too few axes", {"axes": ["energy"]},
+           "it names 1 axes, but its model has 3 outputs"),
+          ("has a word for classes", {"classes": "abc"}, "its classes are no list of names"),
+          ("has numbers for classes", {"classes": [1, 2, 3]}, "its classes are no list of names"),
+      )),
+    bad_checkpoint("takes other bands than its feature has", lambda place: write_checkpoint(
         place / CHECKPOINT, build_model(SEVEN_BANDS), SCALER, **ABOUT | {"spec": SEVEN_BANDS}),
         "its model takes 7 bands, but feature 'chroma' has 12; run its notebook again"),
-    bad_checkpoint("a checkpoint that names more classes than it has",
-                   about(classes=[*CLASSES, "Pop"]),
-                   "it names 4 classes, but its model has 3 outputs; run its notebook again"),
-    bad_checkpoint("a checkpoint that names too few axes", about(axes=["valence"]),
-                   "it names 1 axes, but its model has 3 outputs; run its notebook again"),
-    bad_checkpoint("a checkpoint whose classes are a word", about(classes="abc"), NO_NAMES),
-    bad_checkpoint("a checkpoint whose classes are numbers", about(classes=[1, 2, 3]), NO_NAMES),
     Row("a checkpoint of other classes than those of the data",
         about(classes=["Classical", "Folk", "Rock"]), script("06_metrics"),
         f"{CHECKPOINT}: holds a model with classes ['Classical', 'Folk', 'Rock'], expected "
@@ -755,26 +708,28 @@ CHECKPOINT_ROWS = [
     *(Row(f"stored values {what}", replaced(f"{RECORD}/values.json", content),
           stored(lambda record: record.load_value("05_lstm", "best_lstm")),
           f"{RECORD}/values.json: no whole JSON (*); {AGAIN_05}")
-      for what, content in (("are cut short", b'{"best_lstm": {'), ("are empty", b""),
-                            ("are a list", b"[1]"), ("are no text", b"\xff"))),
-    *(bad_table(f"a stored table {what}", content,
-                stored(lambda record: record.load_table("05_lstm", "validation")))
-      for what, content in (("is damaged", b""), ("is cut short", b'a,b\n1,"'),
-                            ("has rows of other lengths", b"id,a\n1,2,3\n4\n1,2,3,4,5\n"),
-                            ("is no text", b"\xff\xfe"))),
-    bad_table("stored predictions are damaged", b"", stored(
-        lambda record: record.load_predictions("05_lstm", "validation", ["1"], ["a"]))),
-    *(bad_table(f"the results of a run {what}", content,
-                library(lambda place: records.join_results(place / RUN)), "results.csv")
-      for what, content in (("are damaged", b""), ("are no text", b"\xff\xfe"))),
+      for what, content in (("are cut short", '{"best_lstm": {'), ("are a list", "[1]"))),
+    *(Row(f"{what}, {how}", replaced(f"{RECORD}/{name}", content), read,
+          f"{RECORD}/{name}: no whole table (*); {AGAIN_05}")
+      for what, name, read in (
+          ("a stored table", "validation.csv",
+           stored(lambda record: record.load_table("05_lstm", "validation"))),
+          ("stored predictions", "validation.csv", stored(
+              lambda record: record.load_predictions("05_lstm", "validation", ["1"], ["a"]))),
+          ("results of a run", "results.csv",
+           library(lambda place: records.join_results(place / RUN))))
+      for how, content in (("empty", ""), ("no text", b"\xff\xfe"), ("cut short", 'a,b\n1,"'))),
 ]  # fmt: skip
 
 
 WRITE_05 = "write for example 05_lstm: {epochs: 3}"
-NO_MAPPING = f": a profile is a mapping of sections (all, 05_lstm, ...); {WRITE_05}"
+NO_MAPPING = f" a profile is a mapping of sections (all, 05_lstm, ...); {WRITE_05}"
+NO_YAML = "no valid YAML (*); correct the line"
+SECTIONS = f"{NOTEBOOKS}, all, runner"
 EPOCHS = f"but must be int; write for example {OF_05['epochs']}"
 RATE = f"but must be float; write for example {OF_05['learning_rate']}"
 CHANNELS = f"write for example {OF_07['channels']}"
+CHANNEL = f"but must be int; write for example {OF_07['channels'][0]}"
 LIMIT = "but must be a number above 0; write for example 60"
 
 PROFILE_ROWS = [
@@ -782,60 +737,60 @@ PROFILE_ROWS = [
             "full, smoke, or give the path of a .yaml file of your own", "--profile", "dmeo"),
     bad_run("a profile file that is not there", f"{PROFILE}: no such profile file; give one that "
             "exists, or one of demo, full, smoke", "--profile", PROFILE),
-    bad_profile("an unknown parameter", "all: {seed: 1}\n06_metrics:\n  batch: 3\n",
-                ":3: unknown parameter 'batch' in section '06_metrics' (did you mean "
-                "'batch_size'?); known: batch_size, data, device, seed"),
-    bad_profile("a parameter that only some notebooks have", "all: {epochs: 3}", ":1: unknown "
-                "parameter 'epochs' in section 'all'; known: data, demo_size, device, seed"),
-    bad_profile("a section for an unknown notebook", "06_metric: {batch_size: 3}",
-                ":1: unknown section '06_metric' (did you mean '06_metrics'?); "
-                f"known: {NOTEBOOKS}, all, runner"),
-    bad_profile("a section whose name is a number", "1: {epochs: 3}",
-                f":1: unknown section 1; known: {NOTEBOOKS}, all, runner"),
-    bad_profile("a section that is no mapping", "all: {}\n\n05_lstm:\n  - 3",
-                f":3: section '05_lstm' must be a mapping of parameter: value; {WRITE_05}"),
-    *(bad_profile(f"a profile with {what}", f"05_lstm:\n  hidden_size: 8\n  {text}\n",
-                  f":3: 05_lstm.{problem}")
+    *(bad_run(what, f"{PROFILE}:{problem}", "--profile", PROFILE, spoil=replaced(PROFILE, text))
       for what, text, problem in (
-          ("a wrong type", "epochs: many", f"epochs is 'many' (str) {EPOCHS}"),
-          ("a part of an epoch", "epochs: 2.5", f"epochs is 2.5 (float) {EPOCHS}"),
-          ("yes for a whole number", "epochs: true", f"epochs is True (bool) {EPOCHS}"),
-          ("yes for a number", "learning_rate: true", f"learning_rate is True (bool) {RATE}"),
-          ("no value", "learning_rate:", f"learning_rate is None (NoneType) {RATE}"))),
-    bad_profile("a profile with a number for a list", "07_cnn: {channels: 16}",
-                f":1: 07_cnn.channels is 16 (int) but must be list; {CHANNELS}"),
-    bad_profile("a profile with a word in a list of numbers", "07_cnn: {channels: [16, many]}",
-                ":1: an entry of 07_cnn.channels is 'many' (str) but must be int; write for "
-                f"example {OF_07['channels'][0]}"),
-    bad_profile("a profile with a wrong time limit", "runner: {timeout_minutes: soon}",
-                f":1: timeout_minutes is 'soon' {LIMIT}"),
-    bad_profile("a profile with a time limit of 0", "runner: {timeout_minutes: {default: 0}}",
-                f":1: timeout_minutes is 0 {LIMIT}"),
-    bad_profile("a time limit for an unknown notebook", "runner: {timeout_minutes: {05_lsmt: 4}}",
-                ":1: timeout_minutes names '05_lsmt' (did you mean '05_lstm'?); use names of "
-                "notebooks, or default"),
-    bad_profile("an unknown parameter of the runner", "runner: {timeout: 4}",
-                ":1: unknown parameter 'timeout' in section 'runner' (did you mean "
-                "'timeout_minutes'?); known: timeout_minutes"),
-    bad_profile("a profile that is no mapping", "- 05_lstm\n", NO_MAPPING),
-    bad_profile("an empty profile", "", NO_MAPPING),
-    bad_profile("a profile that is no YAML", "all: {seed: 1}\n05_lstm: {epochs: 3\n",
-                ":3: no valid YAML (*); correct the line"),
-    bad_profile("a profile with a month 13", "all: {seed: 2021-13-45}",
-                ": no valid YAML (*); correct the line"),
-    bad_run("a profile that would run code", f"{PROFILE}:1: no valid YAML (*); correct the line",
-            "--profile", PROFILE, spoil=trap(PROFILE, lambda it: (
-                f"all: !!python/object/apply:os.mkdir ['{it.place}/sprung']".encode()))),
-    bad_profile("a profile that is not UTF-8", b"# f\xfcnf\n",
-                ":1: no UTF-8 text; save the file as UTF-8"),
+          ("an unknown parameter", "all: {seed: 1}\n06_metrics:\n  batch: 3\n",
+           "3: unknown parameter 'batch' in section '06_metrics' (did you mean 'batch_size'?); "
+           "known: batch_size, data, device, seed"),
+          ("a parameter that only some notebooks have", "all: {epochs: 3}",
+           "1: unknown parameter 'epochs' in section 'all'; known: data, demo_size, device, seed"),
+          ("an unknown parameter of the runner", "runner: {timeout: 4}",
+           "1: unknown parameter 'timeout' in section 'runner' (did you mean 'timeout_minutes'?); "
+           "known: timeout_minutes"),
+          ("a section for an unknown notebook", "06_metric: {batch_size: 3}",
+           f"1: unknown section '06_metric' (did you mean '06_metrics'?); known: {SECTIONS}"),
+          ("a section whose name is a number", "1: {epochs: 3}",
+           f"1: unknown section 1; known: {SECTIONS}"),
+          ("a section that is no mapping", "all: {}\n\n05_lstm:\n  - 3",
+           f"3: section '05_lstm' must be a mapping of parameter: value; {WRITE_05}"),
+          ("a profile with a wrong type", "05_lstm:\n  hidden_size: 8\n  epochs: many\n",
+           f"3: 05_lstm.epochs is 'many' (str) {EPOCHS}"),
+          ("half an epoch", "05_lstm: {epochs: 2.5}", f"1: 05_lstm.epochs is 2.5 (float) {EPOCHS}"),
+          ("yes for a count", "05_lstm: {epochs: yes}",
+           f"1: 05_lstm.epochs is True (bool) {EPOCHS}"),
+          ("yes for a number", "05_lstm: {learning_rate: yes}",
+           f"1: 05_lstm.learning_rate is True (bool) {RATE}"),
+          ("a parameter without a value", "05_lstm: {learning_rate: }",
+           f"1: 05_lstm.learning_rate is None (NoneType) {RATE}"),
+          ("a number for a list", "07_cnn: {channels: 16}",
+           f"1: 07_cnn.channels is 16 (int) but must be list; {CHANNELS}"),
+          ("a word in a list of numbers", "07_cnn: {channels: [16, many]}",
+           f"1: an entry of 07_cnn.channels is 'many' (str) {CHANNEL}"),
+          ("a profile with a wrong time limit", "runner: {timeout_minutes: soon}",
+           f"1: timeout_minutes is 'soon' {LIMIT}"),
+          ("a time limit of 0", "runner: {timeout_minutes: {default: 0}}",
+           f"1: timeout_minutes is 0 {LIMIT}"),
+          ("a time limit for an unknown notebook", "runner: {timeout_minutes: {05_lsmt: 4}}",
+           "1: timeout_minutes names '05_lsmt' (did you mean '05_lstm'?); use names of notebooks, "
+           "or default"),
+          ("a profile that is no mapping", "- 05_lstm\n", NO_MAPPING),
+          ("an empty profile", "", NO_MAPPING),
+          ("a profile that is no YAML", "all: {seed: 1}\n05_lstm: {epochs: 3\n", f"3: {NO_YAML}"),
+          ("a profile with a month 13", "all: {seed: 2021-13-45}", f" {NO_YAML}"),
+          ("a profile that would run code", "all: !!python/object/apply:os.mkdir ['sprung']",
+           f"1: {NO_YAML}"),
+          ("a profile that is not UTF-8", b"# f\xfcnf\n",
+           "1: no UTF-8 text; save the file as UTF-8"),
+      )),
     *(Row(f"{what}, met by a script", replaced(PROFILE, f"all: {{}}\n{text}"),
           library(lambda _: apply_profile({"notebook": "05_lstm", "epochs": 30}),
                   MUSICLAB_PROFILE=PROFILE), f"{PROFILE}:2: unknown {problem}")
       for what, text, problem in (
-          ("an unknown parameter", "05_lstm: {epoch: 3}", "parameter 'epoch' in section '05_lstm' "
-           "(did you mean 'epochs'?); known: epochs"),
-          ("an unknown section", "05_lsmt: {epochs: 3}", "section '05_lsmt' (did you mean "
-           "'05_lstm'?); known: 05_lstm, all, runner"))),
+          ("an unknown parameter", "05_lstm: {epoch: 3}",
+           "parameter 'epoch' in section '05_lstm' (did you mean 'epochs'?); known: epochs"),
+          ("an unknown section", "05_lsmt: {epochs: 3}",
+           "section '05_lsmt' (did you mean '05_lstm'?); known: 05_lstm, all, runner"),
+      )),
 ]  # fmt: skip
 
 USE_ROWS = [
@@ -1023,31 +978,29 @@ def test_splits_are_of_the_same_clips_when_one_is_bad_in_one_form_only(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Else what is validation in one form would be training in the other, and tests not paired."""
-    for name in (CLIP, f"data/{GENRE_BEAT}/test/2003.fused.full.npy"):
+    lost = {CLIP: "1001", f"data/{GENRE_BEAT}/test/2003.fused.full.npy": "2003"}
+    lost |= {f"data/{MULTITASK_BEAT}/train/5003.fused.full.npy": "5003"}
+    for name in lost:
         replaced(name, "")(place)
     with bad_left_out(place) as listed:
-        full, beat = (
-            datasets.genre_splits(place / "data" / folder, "chroma", 0)
-            for folder in (GENRE, GENRE_BEAT)
-        )
+        parts = datasets.affect_parts(place / "data" / MULTITASK, 0)
+        splits = [
+            *(
+                datasets.genre_splits(place / "data" / name, "mel", 0)
+                for name in (GENRE, GENRE_BEAT)
+            ),
+            *(
+                datasets.affect_splits(place / "data" / name, "mel", "energy", parts)
+                for name in (MULTITASK, MULTITASK_BEAT)
+            ),
+        ]
+    for full, beat in (splits[:2], splits[2:]):
         for part in ("train", "val", "test"):
             ids = datasets.ids_of(getattr(full, part))
             assert ids == datasets.ids_of(getattr(beat, part)) and ids
-            assert not {"1001", "2003"} & set(ids)
+            assert not set(lost.values()) & set(ids)
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == len(listed) == 2, "each is told once, and not again for its other form"
-
-
-def test_the_affect_split_goes_on_without_bad_clips(place: Path) -> None:
-    for folder, clip in ((MULTITASK, 5001), (MULTITASK_BEAT, 5003)):
-        replaced(f"data/{folder}/train/{clip}.fused.full.npy", "")(place)
-    good = [str(clip) for clip in range(5000, 5016) if clip not in (5001, 5003)]
-    with bad_left_out(place):
-        parts = datasets.affect_parts(place / "data" / MULTITASK, 0)
-        assert sorted(parts["id"]) == good
-        for folder in (MULTITASK, MULTITASK_BEAT):
-            splits = datasets.affect_splits(place / "data" / folder, "chroma", "energy", parts)
-            assert len(splits.train) + len(splits.val) + len(splits.test) == len(parts)
+    assert len(told) == len(listed) == 3, "each is told once, and not again for its other form"
 
 
 # ---- the table, printed ------------------------------------------------------------------------
