@@ -43,7 +43,7 @@ from helpers.machinery.files import LabError
 from helpers.machinery.profiles import apply_profile
 from helpers.models import Classifier, CNNBackbone, build_model
 from helpers.notebook import records
-from helpers.notebook.checkpoints import read_checkpoint, write_checkpoint
+from helpers.notebook.checkpoints import write_checkpoint
 from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
 from tools.common.notebooks import Lab
@@ -91,7 +91,7 @@ def pattern(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         labels.write_text("\n".join([header, *sorted(rows)]) + "\n")
     with environment(place), contextlib.redirect_stdout(io.StringIO()):
         record = records.open_record("05_lstm", place / "data", 0)
-        write_checkpoint(place / CHECKPOINT, build_model(SPEC), SCALER, **ABOUT)
+        written()(place)
         (record.folder / "validation.csv").write_text(
             f"model,folder,feature,loss,accuracy,macro F1\n{MODEL},{GENRE_BEAT},chroma,1,0.5,0.5\n"
         )
@@ -131,20 +131,22 @@ def contents(place: Path) -> dict[str, bytes]:
 Spoil = Callable[[Path], object]
 
 
+def later(function: Callable[..., Any]) -> Callable[..., Callable[[Path], Any]]:
+    """Let a function wait for its place: `missing("data")` is what a row does to any place."""
+    return lambda *given, **named: lambda place: function(place, *given, **named)
+
+
 def nothing(place: Path) -> None:
     """Leave everything as it is: the mistake is in how it is used."""
 
 
-def changed(name: str, change: Callable[[bytes], bytes]) -> Spoil:
+@later
+def changed(place: Path, name: str, change: Callable[[bytes], bytes]) -> None:
     """The content of a file is changed like this; of one that is not there, it is empty."""
-
-    def spoil(place: Path) -> None:
-        path = place / name
-        content = path.read_bytes() if path.exists() else b""
-        path.unlink(missing_ok=True)  # written into, the one that it is a link of would change too
-        path.write_bytes(change(content))
-
-    return spoil
+    path = place / name
+    content = path.read_bytes() if path.exists() else b""
+    path.unlink(missing_ok=True)  # written into, the one that it is a link of would change too
+    path.write_bytes(change(content))
 
 
 def replaced(name: str, content: str | bytes) -> Spoil:
@@ -157,40 +159,32 @@ def cut(name: str, n_bytes: int = 1000) -> Spoil:
     return changed(name, lambda content: content[:-n_bytes])
 
 
-def missing(name: str) -> Spoil:
+@later
+def missing(place: Path, name: str) -> None:
     """A file or folder is not there."""
-
-    def spoil(place: Path) -> None:
-        path = place / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return spoil
+    path = place / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def instead(name: str, make: Callable[[Path], object]) -> Spoil:
+@later
+def instead(place: Path, name: str, make: Callable[[Path], object]) -> None:
     """An empty folder (Path.mkdir) or file (Path.touch) lies where something else was."""
-
-    def spoil(place: Path) -> None:
-        missing(name)(place)
-        make(place / name)
-
-    return spoil
+    missing(name)(place)
+    make(place / name)
 
 
-def rights(name: str, mode: int) -> Spoil:
+@later
+def rights(place: Path, name: str, mode: int) -> None:
     """A folder that one may not write into (0o555) or not look into (0o000)."""
-    return lambda place: (place / name).chmod(mode)
+    (place / name).chmod(mode)
 
 
-def line(number: int, text: str, name: str = LABELS) -> Spoil:
+@later
+def line(place: Path, number: int, text: str, name: str = LABELS) -> None:
     """This line of a label file says this instead."""
-
-    def change(content: bytes) -> bytes:
-        lines = content.splitlines()
-        lines[number - 1] = text.encode("latin-1")
-        return b"\n".join(lines) + b"\n"
-
-    return changed(name, change)
+    lines = (place / name).read_bytes().splitlines()
+    lines[number - 1] = text.encode("latin-1")
+    replaced(name, b"\n".join(lines) + b"\n")(place)
 
 
 def as_npy(values: np.ndarray) -> bytes:
@@ -200,11 +194,10 @@ def as_npy(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def array(change: Callable[[np.ndarray], np.ndarray]) -> Spoil:
+@later
+def array(place: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """The array of clip 1001 is changed like this."""
-    return changed(
-        CLIP, lambda content: as_npy(change(np.load(io.BytesIO(content)).astype(np.float64)))
-    )
+    replaced(CLIP, as_npy(change(np.load(place / CLIP).astype(np.float64))))(place)
 
 
 def with_frame(value: float) -> Spoil:
@@ -223,6 +216,12 @@ class Trap:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return os.mkdir, ("sprung",)
+
+
+@later
+def written(place: Path, spec: dict[str, Any] = SPEC) -> None:
+    """Notebook 05 stores a model."""
+    write_checkpoint(place / CHECKPOINT, build_model(spec), SCALER, **ABOUT | {"spec": spec})
 
 
 def about(**change: Any) -> Spoil:
@@ -246,28 +245,23 @@ class Outcome:
 Use = Callable[[Path], Outcome]
 
 
-def library(call: Callable[[Path], object], **variables: str) -> Use:
+@later
+def library(place: Path, call: Callable[[Path], object], **variables: str) -> Outcome:
     """A call in a script or notebook, where a LabError is one line and ends it with 1."""
-
-    def use(place: Path) -> Outcome:
-        with environment(place, **variables), contextlib.redirect_stdout(io.StringIO()):
-            try:
-                call(place)
-            except LabError as error:
-                return Outcome(f"error: {error}".splitlines(), 1)
-        return Outcome([], 0)
-
-    return use
+    with environment(place, **variables), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            call(place)
+        except LabError as error:
+            return Outcome(f"error: {error}".splitlines(), 1)
+    return Outcome([], 0)
 
 
 def open_dataset(
-    place: Path, folder: str = GENRE, split: str = "train", feature: str = "mel", axes: str = ""
+    place: Path, folder: str = GENRE, split: str = "train", feature: str = "mel", axes: Any = ()
 ) -> SpectrogramDataset:
     """The clips of one split of a folder, of all genres."""
-    chosen = axes or ()
-    return SpectrogramDataset(
-        place / "data" / folder, split, feature, axes=chosen, class_mapping=None
-    )
+    clips = place / "data" / folder
+    return SpectrogramDataset(clips, split, feature, axes=axes, class_mapping=None)
 
 
 def dataset(*arguments: str) -> Use:
@@ -277,13 +271,8 @@ def dataset(*arguments: str) -> Use:
 
 def with_cnn(work: Callable[[Classifier, Any], object]) -> Use:
     """Work with a CNN that needs 16 frames, and a loader of whatever training clips there are."""
-
-    def call(place: Path) -> None:
-        data = open_dataset(place)
-        model = Classifier(CNNBackbone(channels=[2, 2, 2, 2]), len(data.classes))
-        work(model, datasets.make_loader(data, 8))
-
-    return library(call)
+    model = Classifier(CNNBackbone(channels=[2, 2, 2, 2]), len(KNOWN_GENRES))
+    return library(lambda place: work(model, datasets.make_loader(open_dataset(place), 8)))
 
 
 def stored(read: Callable[[records.Record], object]) -> Use:
@@ -296,36 +285,26 @@ def checkpoint(**wanted: str) -> Use:
     return stored(lambda record: record.load_checkpoint("05_lstm", MODEL, **wanted))
 
 
-def store_again(place: Path) -> None:
-    """Notebook 05 stores its model once more."""
-    loaded = read_checkpoint(place / CHECKPOINT)
-    write_checkpoint(place / CHECKPOINT, loaded.model, loaded.scaler, **ABOUT)
-
-
-def command(*options: str, main: Callable[[Sequence[str]], int] = main_of_run) -> Use:
+@later
+def command(
+    place: Path, *options: str, main: Callable[[Sequence[str]], int] = main_of_run
+) -> Outcome:
     """The command line behind ./run_all.sh, or another `main` of its commands."""
-
-    def use(place: Path) -> Outcome:
-        said = io.StringIO()
-        handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
-        with environment(place), contextlib.redirect_stdout(io.StringIO()):
-            with contextlib.redirect_stderr(said):
-                code = run_command(main, options)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        return Outcome(said.getvalue().splitlines(), code)
-
-    return use
+    said = io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with environment(place), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(said):
+            code = run_command(main, options)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return Outcome(said.getvalue().splitlines(), code)
 
 
-def while_another_runs(use: Use) -> Use:
+@later
+def while_another_runs(place: Path, use: Use) -> Outcome:
     """The same while a run named `t` is under way."""
-
-    def busy(place: Path) -> Outcome:
-        with opened(place / "home/runs/t"):
-            return use(place)
-
-    return busy
+    with opened(place / "home/runs/t"):
+        return use(place)
 
 
 def started(place: Path, arguments: Sequence[str], **more: str) -> subprocess.Popen[str]:
@@ -339,21 +318,23 @@ def started(place: Path, arguments: Sequence[str], **more: str) -> subprocess.Po
 
 def ended(process: subprocess.Popen[str]) -> Outcome:
     """Wait for the end of a process."""
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate()
     return Outcome(said.splitlines(), process.returncode)
 
 
-def script(name: str) -> Use:
+@later
+def script(place: Path, name: str) -> Outcome:
     """`python py/NN_name.py`."""
-    return lambda place: ended(started(place, [str(ROOT / "py" / f"{name}.py")]))
+    return ended(started(place, [str(ROOT / "py" / f"{name}.py")]))
 
 
-def without_rights(*arguments: str) -> Use:
+@later
+def without_rights(place: Path, *arguments: str) -> Outcome:
     """Python with these arguments, for somebody who is not root.
 
     root may read and write everywhere, but not without CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
     """
-    return lambda place: ended(started(place, [*WITHOUT_RIGHTS, sys.executable, *arguments]))
+    return ended(started(place, [*WITHOUT_RIGHTS, sys.executable, *arguments]))
 
 
 WITHOUT_RIGHTS = (
@@ -363,20 +344,17 @@ WITHOUT_RIGHTS = (
 )
 
 
-def stopped(number: signal.Signals, arguments: Sequence[str], begun: str, **more: str) -> Use:
+@later
+def stopped(
+    place: Path, number: signal.Signals, arguments: Sequence[str], begun: str, **more: str
+) -> Outcome:
     """A program gets a signal once a file exists that it writes: in the midst of its work."""
-
-    def use(place: Path) -> Outcome:
-        process = started(place, arguments, **more)
-        end = time.monotonic() + 60
-        while not (place / begun).exists() and process.poll() is None:
-            assert time.monotonic() < end, "waited too long"
-            time.sleep(0.02)
-        time.sleep(0.2)
-        process.send_signal(number)
-        return ended(process)
-
-    return use
+    process = started(place, arguments, **more)
+    while not (place / begun).exists() and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    process.send_signal(number)
+    return ended(process)
 
 
 def killed_and_run_again(place: Path) -> Outcome:
@@ -398,29 +376,23 @@ for number in itertools.count():
 """
 
 
-def on_a_full_disk(use: Use, free_bytes: int) -> Use:
+@later
+def on_a_full_disk(place: Path, use: Use, free_bytes: int) -> Outcome:
     """The same where no file can grow beyond so many bytes: what a full disk is to a program."""
-
-    def limited(place: Path) -> Outcome:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, hard))
-        try:
-            return use(place)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limited
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, hard))
+    try:
+        return use(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def on_a_small_disk(use: Use) -> Use:
+@later
+def on_a_small_disk(place: Path, use: Use) -> Outcome:
     """The same where the disk of the packed features has 256 KiB left."""
-
-    def limited(place: Path) -> Outcome:
-        left = {place / "home/.cache/packed": shutil.disk_usage(place)._replace(free=2**18)}
-        with mock.patch("shutil.disk_usage", left.__getitem__):
-            return use(place)
-
-    return limited
+    left = {place / "home/.cache/packed": shutil.disk_usage(place)._replace(free=2**18)}
+    with mock.patch("shutil.disk_usage", left.__getitem__):
+        return use(place)
 
 
 def _may_write_everywhere() -> bool:
@@ -656,7 +628,6 @@ NOT_THERE = (
 OTHER_DATA = f"; the one in {RECORD} was made with other data; ".join(NOT_THERE)
 NO_CHECKPOINT = "no whole checkpoint (*); delete it and run its notebook again"
 OTHER_MODEL = "its weights are of another model (*); run its notebook again"
-SEVEN_BANDS = SPEC | {"backbone_options": {"n_features": 7}}
 
 CHECKPOINT_ROWS = [
     Row("a checkpoint is missing", missing(CHECKPOINT), checkpoint(), "; ".join(NOT_THERE)),
@@ -698,9 +669,9 @@ CHECKPOINT_ROWS = [
           ("has a word for classes", {"classes": "abc"}, "its classes are no list of names"),
           ("has numbers for classes", {"classes": [1, 2, 3]}, "its classes are no list of names"),
       )),
-    bad_checkpoint("takes other bands than its feature has", lambda place: write_checkpoint(
-        place / CHECKPOINT, build_model(SEVEN_BANDS), SCALER, **ABOUT | {"spec": SEVEN_BANDS}),
-        "its model takes 7 bands, but feature 'chroma' has 12; run its notebook again"),
+    bad_checkpoint("takes other bands than its feature has",
+                   written(SPEC | {"backbone_options": {"n_features": 7}}),
+                   "its model takes 7 bands, but feature 'chroma' has 12; run its notebook again"),
     Row("a checkpoint of other classes than those of the data",
         about(classes=["Classical", "Folk", "Rock"]), script("06_metrics"),
         f"{CHECKPOINT}: holds a model with classes ['Classical', 'Folk', 'Rock'], expected "
@@ -829,7 +800,7 @@ DISK_ROWS = [
     Row("the data folder is read-only", rights(f"data/{GENRE}", 0o555), dataset(), "", code=0,
         instead="(accepted: nothing is written there)"),
     Row("the disk is full when a result is stored", nothing,
-        on_a_full_disk(library(store_again), 1000),
+        on_a_full_disk(library(written()), 1000),
         f"{CHECKPOINT}: cannot be written (File too large); {PLACE_TO_WRITE}"),
     Row("the disk is full when features are packed", nothing, on_a_full_disk(dataset(), 100_000),
         "home/.cache/packed: cannot pack the features (File too large); 0 MiB are needed here; "
