@@ -42,14 +42,18 @@ def make_data(folder: Path, labels: str = "Id\tGenre\n") -> Path:
     return folder
 
 
-def store_model(
-    record: records.Record, name: str = "lstm", seed: int = 0
-) -> tuple[Path, np.ndarray]:
+@pytest.fixture
+def record(home: Path, data: Path) -> records.Record:
+    """The record of notebook 05, which is under way."""
+    return records.open_record("05_lstm", data, 0)
+
+
+def store_model(record: records.Record, seed: int = 0) -> tuple[Path, np.ndarray]:
     """Store a model in the record; returns its path and what it predicts."""
     torch.manual_seed(seed)
     model = models.build_model(SPEC).eval()
     path = record.save_checkpoint(
-        name, model, SPEC, feature="chroma", scaler=SCALER, classes=["a", "b", "c"], epoch=7,
+        "lstm", model, SPEC, feature="chroma", scaler=SCALER, classes=["a", "b", "c"], epoch=7,
         note="lowest validation loss",
     )  # fmt: skip
     with torch.no_grad():
@@ -64,8 +68,8 @@ def predictions(checkpoint: checkpoints.Checkpoint) -> np.ndarray:
 # ---- checkpoints -------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_comes_back_as_it_was_stored(home: Path, data: Path) -> None:
-    _, before = store_model(records.open_record("05_lstm", data, 0))
+def test_a_checkpoint_comes_back_as_it_was_stored(record: records.Record, data: Path) -> None:
+    _, before = store_model(record)
     reader = records.open_record("06_metrics", data, 0)
     loaded = reader.load_checkpoint("05_lstm", "lstm", head="classifier", feature="chroma")
     np.testing.assert_array_equal(predictions(loaded), before)
@@ -76,7 +80,7 @@ def test_a_checkpoint_comes_back_as_it_was_stored(home: Path, data: Path) -> Non
     assert (loaded.axes, loaded.epoch, loaded.note) == ([], 7, "lowest validation loss")
 
 
-def test_a_cnn_with_its_batch_norm_statistics_comes_back(home: Path, data: Path) -> None:
+def test_a_cnn_with_its_batch_norm_statistics_comes_back(record: records.Record) -> None:
     spec = {
         "backbone": "cnn", "backbone_options": {"channels": [2, 2, 2, 2]}, "head": "multitask",
         "head_options": {"n_axes": 2},
@@ -84,18 +88,17 @@ def test_a_cnn_with_its_batch_norm_statistics_comes_back(home: Path, data: Path)
     model = models.build_model(spec)
     model(torch.randn(3, 20, 128), torch.tensor([20, 20, 18]))  # moves the statistics
     scaler = BandScaler(np.zeros(128, np.float32), np.ones(128, np.float32))
-    record = records.open_record("10_multitask", data, 0)
     record.save_checkpoint("cnn", model, spec, feature="mel", scaler=scaler, axes=["a", "b"])
-    loaded = record.load_checkpoint("10_multitask", "cnn").model
+    loaded = record.load_checkpoint("05_lstm", "cnn").model
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
 def test_an_old_checkpoint_does_not_become_one_of_the_new_data(
-    home: Path, data: Path, tmp_path: Path
+    record: records.Record, tmp_path: Path
 ) -> None:
     """The notebook was begun again with other data and stopped before it stored anything."""
-    store_model(records.open_record("05_lstm", data, 0))
+    store_model(record)
     other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
     records.open_record("05_lstm", other, 0)
     with pytest.raises(LabError, match="run notebook 05_lstm first"):
@@ -157,24 +160,23 @@ def test_on_kaggle_the_newest_output_of_other_kernels_is_found(
 SCORES = {"accuracy": Score(0.5, 0.4, 0.6), "macro F1": Score(0.3, 0.2, 0.4)}
 
 
-def test_results_have_one_row_per_model_feature_test_set_and_metric(home: Path, data: Path) -> None:
-    record = records.open_record("06_metrics", data, seed=3)
+def test_results_have_one_row_per_model_feature_test_set_and_metric(record: records.Record) -> None:
     record.add_scores("lstm", "mel", "genre test (full)", {"accuracy": Score(0.1, 0, 0.2)}, 9)
     record.add_scores("lstm", "mel", "genre test (full)", SCORES, 9)  # the cell was run again
     record.add_scores("lstm", "mel", "genre test (beat)", SCORES, 9)
-    stored = pd.read_csv(record.folder / "results.csv")
-    assert tuple(stored.columns) == records.RESULT_COLUMNS
-    assert len(stored) == 4
-    row = stored.iloc[0].to_dict()
-    assert row == {
-        "notebook": "06_metrics", "model": "lstm", "feature": "mel",
-        "test_set": "genre test (full)", "metric": "accuracy", "value": 0.5, "low": 0.4,
-        "high": 0.6, "seed": 3, "n": 9,
-    }  # fmt: skip
+    undefined = {"Spearman": Score(math.nan, reason="equal")}
+    record.add_scores("svr", "mel", "held-out", undefined, 9)
+    assert (record.folder / "results.csv").read_text().splitlines() == [
+        ",".join(records.RESULT_COLUMNS),
+        "05_lstm,lstm,mel,genre test (full),accuracy,0.5,0.4,0.6,0,9",
+        "05_lstm,lstm,mel,genre test (full),macro F1,0.3,0.2,0.4,0,9",
+        "05_lstm,lstm,mel,genre test (beat),accuracy,0.5,0.4,0.6,0,9",
+        "05_lstm,lstm,mel,genre test (beat),macro F1,0.3,0.2,0.4,0,9",
+        "05_lstm,svr,mel,held-out,Spearman,,,,0,9",
+    ]
 
 
-def test_affect_scores_are_stored_per_axis_and_as_their_mean(home: Path, data: Path) -> None:
-    record = records.open_record("08_regression", data, 0)
+def test_affect_scores_are_stored_per_axis_and_as_their_mean(record: records.Record) -> None:
     true = np.random.default_rng(0).uniform(size=(9, 3))
     scores = record.add_affect_scores("svr", "mel", true, true)
     assert scores["mean"].value == pytest.approx(1)
@@ -186,22 +188,15 @@ def test_affect_scores_are_stored_per_axis_and_as_their_mean(home: Path, data: P
     assert set(stored["n"]) == {9}
 
 
-def test_an_undefined_score_is_stored_as_an_empty_value(home: Path, data: Path) -> None:
-    record = records.open_record("08_regression", data, 0)
-    record.add_scores("x", "mel", "held-out", {"Spearman": Score(math.nan, reason="equal")}, 9)
-    assert ",Spearman,,,,0,9" in (record.folder / "results.csv").read_text()
-
-
 def test_comparisons_are_told_and_stored_as_rows(
-    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    record: records.Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = records.open_record("07_cnn", data, 0)
     undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
     clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
     compared = {("CNN", "SVM"): clear, ("CNN", "constant"): undefined}
     for _ in range(2):  # a cell that is run again adds nothing
         record.add_comparisons(compared, "accuracy")
-    table = record.load_table("07_cnn", "comparisons")
+    table = record.load_table("05_lstm", "comparisons")
     assert tuple(table.columns) == records.COMPARISON_COLUMNS and len(table) == 2
     assert table.loc[0, ["difference", "low", "high", "p", "p_holm"]].tolist() == [
         0.1, 0.05, 0.15, 0.004, 0.008,
@@ -213,35 +208,27 @@ def test_comparisons_are_told_and_stored_as_rows(
     assert second == "- CNN and constant cannot be compared: all predictions are equal."
 
 
-def test_the_results_of_a_run_are_joined(
+def test_the_results_of_the_finished_notebooks_of_a_run_are_joined(
     home: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for notebook in ("06_metrics", "07_cnn"):
-        record = records.open_record(notebook, data, 0)
-        record.add_scores("m", "mel", "genre test (full)", SCORES, 9)
-        record.finish(key_metric="accuracy 0.50")
-    joined = pd.read_csv(home / "runs" / "interactive" / "results.csv")
-    assert tuple(joined.columns) == records.RESULT_COLUMNS
-    assert joined["notebook"].tolist() == ["06_metrics"] * 2 + ["07_cnn"] * 2
-    assert len(record.load_table("06_metrics", "results")) == 2
-    assert record.load_value("07_cnn", "key_metric") == "accuracy 0.50"
-    assert "results.csv" in capsys.readouterr().out
-    assert records.join_results(home / "empty").split() == [",".join(records.RESULT_COLUMNS)]
-
-
-def test_what_a_notebook_left_that_did_not_finish_is_no_result(home: Path, data: Path) -> None:
+    run = home / "runs" / "interactive"
+    assert records.join_results(run).split() == [",".join(records.RESULT_COLUMNS)]
     for notebook in ("07_cnn", "06_metrics"):
         record = records.open_record(notebook, data, 0)
         record.add_scores("m", "mel", "genre test (full)", SCORES, 9)
         record.finish(key_metric="accuracy 0.50")
+    joined = pd.read_csv(run / "results.csv")
+    assert joined["notebook"].tolist() == ["06_metrics"] * 2 + ["07_cnn"] * 2
+    assert len(record.load_table("07_cnn", "results")) == 2
+    assert record.load_value("06_metrics", "key_metric") == "accuracy 0.50"
+    assert "results.csv" in capsys.readouterr().out
     again = records.open_record("07_cnn", data, 0)
     again.add_scores("m", "mel", "genre test (full)", SCORES, 9)  # and then it fails
-    rows = records.join_results(home / "runs" / "interactive").splitlines()[1:]
+    rows = records.join_results(run).splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {"06_metrics"}
 
 
-def test_values_add_up(home: Path, data: Path) -> None:
-    record = records.open_record("05_lstm", data, 0)
+def test_values_add_up(record: records.Record) -> None:
     record.save_values(best_lstm={"name": "a"})
     record.save_values(count=3)
     assert record.load_value("05_lstm", "best_lstm") == {"name": "a"}
@@ -250,35 +237,24 @@ def test_values_add_up(home: Path, data: Path) -> None:
         record.load_value("05_lstm", "n_seeds")
 
 
-def test_tables_keep_clip_ids_as_text(home: Path, data: Path) -> None:
-    record = records.open_record("08_regression", data, 0)
+def test_tables_keep_clip_ids_as_text(record: records.Record) -> None:
     record.save_table("affect_split", pd.DataFrame({"id": ["007", "12"], "part": ["train", "val"]}))
-    assert record.load_table("08_regression", "affect_split")["id"].tolist() == ["007", "12"]
+    assert record.load_table("05_lstm", "affect_split")["id"].tolist() == ["007", "12"]
 
 
-def test_predictions_come_back_for_the_clips_that_are_asked_for(home: Path, data: Path) -> None:
-    record = records.open_record("08_regression", data, 0)
+def test_predictions_come_back_for_the_clips_that_are_asked_for(record: records.Record) -> None:
     record.save_predictions("svr", ["7", "8"], np.array([[0.1, 0.2], [0.3, 0.4]]), ["a", "b"])
-    loaded = record.load_predictions("08_regression", "svr", ["8", "7"], ["b"])
+    loaded = record.load_predictions("05_lstm", "svr", ["8", "7"], ["b"])
     assert loaded.tolist() == [[0.4], [0.2]]
     for ids, columns in ((["9"], ["a"]), (["7"], ["c"])):
-        with pytest.raises(LabError, match="08_regression/svr.csv.*run notebook 08_regression"):
-            record.load_predictions("08_regression", "svr", ids, columns)
+        with pytest.raises(LabError, match="05_lstm/svr.csv.*run notebook 05_lstm"):
+            record.load_predictions("05_lstm", "svr", ids, columns)
 
 
 # ---- figures and words -------------------------------------------------------------------------
 
 
-def test_a_figure_without_alt_text_is_refused(home: Path, data: Path) -> None:
-    record = records.open_record("05_lstm", data, 0)
-    figure = plt.figure()
-    with pytest.raises(LabError, match="figure 'curves' has no alt text"):
-        record.show(figure, "curves")
-    plt.close(figure)
-    assert not (record.folder / "figures").exists()
-
-
-def test_a_figure_may_take_the_place_of_one_that_is_shown_and_not_of_the_stored_one(
+def test_a_figure_needs_alt_text_and_may_take_the_place_of_a_shown_one_not_of_a_stored_one(
     home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[str, str] = {}
@@ -287,6 +263,9 @@ def test_a_figure_may_take_the_place_of_one_that_is_shown_and_not_of_the_stored_
         show = lambda image, display_id: shown.update({display_id: image.alt})  # noqa: E731
         monkeypatch.setattr(f"IPython.display.{name}", show)
     record = records.open_record("05_lstm", data, 0)
+    with pytest.raises(LabError, match="figure 'curves' has no alt text"):
+        record.show(plt.figure(), "curves")
+    assert not (record.folder / "figures").exists()
     record.show(plt.figure(label="One."), "curves", display_id="here")
     before = (record.folder / "figures" / "curves.png").read_bytes()
     showing.replace_shown(plt.figure(label="Another."), "here")
@@ -298,9 +277,8 @@ def test_a_figure_may_take_the_place_of_one_that_is_shown_and_not_of_the_stored_
 
 
 def test_a_figure_is_stored_with_its_alt_text(
-    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
+    record: records.Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = records.open_record("05_lstm", data, 0)
     figure, ax = plt.subplots()
     ax.plot([1, 2])
     figure.set_label("A line that rises.")
@@ -326,10 +304,9 @@ def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]
     assert "def time_mask(lengths" in printed
 
 
-def test_what_a_killed_process_left_is_removed(home: Path, data: Path) -> None:
-    record = records.open_record("05_lstm", data, 0)
+def test_what_a_killed_process_left_is_removed(record: records.Record) -> None:
     path, _ = store_model(record)
     left = path.with_name(f".{path.name}.{2**22 + 1}.abcdefgh.part")  # above any process's number
     left.write_text("half")
-    records.open_record("05_lstm", data, 0)
+    records.open_record("05_lstm", record.data, 0)
     assert path.is_file() and not left.exists()
