@@ -194,7 +194,7 @@ def test_several_processes_share_a_store_and_one_packs_it(
     ]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=60) for _ in workers]
+    found = [results.get() for _ in workers]
     for worker in workers:
         worker.join()
     assert len({total for total, _ in found}) == 1

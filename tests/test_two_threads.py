@@ -129,7 +129,7 @@ def test_a_forked_process_starts_a_thread_of_its_own(lstms: LSTMs, inputs: Tenso
     answer = context.SimpleQueue()
     process = context.Process(target=_sum_in_a_fork, args=(answer, lstms))
     process.start()
-    process.join(30)
+    process.join()
     assert process.exitcode == 0
     expected = lstms[1](torch.ones(2, 3, N_FEATURES))[0].sum().item()
     assert answer.get() == pytest.approx(expected, rel=1e-5)
