@@ -281,7 +281,7 @@ def named_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-@examples(100)
+@examples(60)
 @given(drawn=st.data(), form=st.sampled_from(FORMS))
 def test_every_good_row_of_a_label_file_counts_and_every_bad_one_is_named(
     named_clips: Path, drawn: st.DataObject, form: Form
@@ -292,7 +292,7 @@ def test_every_good_row_of_a_label_file_counts_and_every_bad_one_is_named(
     space = drawn.draw(st.sampled_from(["", " "]))
     between = space + form.separator + space
     lines = [between.join([name + ending, *fields]) + space for name, *fields in good]
-    for more in ["", *drawn.draw(st.lists(st.sampled_from(form.bad), max_size=3))]:
+    for more in ("", *drawn.draw(st.sampled_from([(), form.bad]))):
         lines.insert(drawn.draw(st.integers(0, len(lines))), more)
     text = drawn.draw(st.sampled_from(["\n", "\r\n"])).join([form.header, *lines])
     labels = named_clips / form.folder / "train_labels.txt"

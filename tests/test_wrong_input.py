@@ -517,6 +517,8 @@ LABEL_ROWS = [
     Row("a label file has no header", line(1, "1001.fused.full.npy\tRock"), dataset(),
         f"{LABELS}:1: expected the header Id<TAB>Genre, got '1001.fused.full.npy\\tRock'; add the "
         "header"),
+    Row("a label file has a mark and no header", line(1, "\xef\xbb\xbf1001\tRock"), dataset(),
+        f"{LABELS}:1: expected the header Id<TAB>Genre, got '1001\\tRock'; add the header"),
     Row("label files have the line ends of Windows (CRLF)",
         changed(LABELS, lambda content: content.replace(b"\n", b"\r\n")), dataset(), "", code=0,
         instead="(accepted)"),
@@ -915,7 +917,7 @@ def test_what_is_bad_can_be_left_out(row: Row, place: Path) -> None:
         assert np.array_equal(rest.frames(index), whole.frames(whole.ids.index(clip)))
 
 
-@pytest.mark.parametrize("row", LABEL_ROWS[:6], ids=lambda row: row.what)
+@pytest.mark.parametrize("row", LABEL_ROWS[:7], ids=lambda row: row.what)
 def test_a_label_file_that_says_nothing_is_refused_even_then(row: Row, place: Path) -> None:
     row.spoil(place)
     with bad_left_out(place), pytest.raises(LabError) as caught:
