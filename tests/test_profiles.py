@@ -66,16 +66,13 @@ def test_a_profile_replaces_parameters_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MUSICLAB_PROFILE", "smoke")
-    namespace = {"notebook": "07_cnn", "os": os, **dict.fromkeys(smoke_of("07_cnn"), 1), **OWN}
+    smoke = profiles.load_profile("smoke").overrides("07_cnn")
+    namespace = {"notebook": "07_cnn", "os": os, **dict.fromkeys(smoke, 1), **OWN}
     namespace["channels"] = [16]
     profiles.apply_profile(namespace)
     assert namespace["channels"] == [4, 4, 8, 8] and namespace["device"] == "cpu"
     assert namespace["os"] is os and namespace["sizes"] == [8, 16]
     assert "smoke" in capsys.readouterr().out
-
-
-def smoke_of(notebook: str) -> dict[str, object]:
-    return profiles.load_profile("smoke").overrides(notebook)
 
 
 def test_sections_of_other_notebooks_are_no_matter_of_this_one(

@@ -504,21 +504,20 @@ FOLDER_ROWS = [
 ]  # fmt: skip
 
 LABEL_ROWS = [
-    Row("a label file is missing", missing(LABELS),
-        dataset(), f"{LABELS}: the label file is missing; {GET_AGAIN}"),
-    Row("a label file is empty", replaced(LABELS, ""), dataset(),
-        f"{LABELS}: the label file is empty; {GET_AGAIN}"),
-    Row("a label file has a header only", replaced(LABELS, "Id\tGenre\n"), dataset(),
-        f"{LABELS}: the label file has a header and no rows; {GET_AGAIN}"),
-    Row("a label file is not UTF-8", line(3, "1001\tBl\xfces"), dataset(),
-        f"{LABELS}:3: no UTF-8 text; save the file as UTF-8"),
-    Row("a label file is a folder", instead(LABELS, Path.mkdir), dataset(),
-        f"{LABELS}: cannot be read (Is a directory); {GET_AGAIN}"),
-    Row("a label file has no header", line(1, "1001.fused.full.npy\tRock"), dataset(),
-        f"{LABELS}:1: expected the header Id<TAB>Genre, got '1001.fused.full.npy\\tRock'; add the "
-        "header"),
-    Row("a label file has a mark and no header", line(1, "\xef\xbb\xbf1001\tRock"), dataset(),
-        f"{LABELS}:1: expected the header Id<TAB>Genre, got '1001\\tRock'; add the header"),
+    *(Row(f"a label file {what}", spoil, dataset(), f"{LABELS}{problem}")
+      for what, spoil, problem in (
+          ("is missing", missing(LABELS), f": the label file is missing; {GET_AGAIN}"),
+          ("is empty", replaced(LABELS, ""), f": the label file is empty; {GET_AGAIN}"),
+          ("has a header only", replaced(LABELS, "Id\tGenre\n"),
+           f": the label file has a header and no rows; {GET_AGAIN}"),
+          ("is not UTF-8", line(3, "1\tBl\xfces"), ":3: no UTF-8 text; save the file as UTF-8"),
+          ("is a folder", instead(LABELS, Path.mkdir),
+           f": cannot be read (Is a directory); {GET_AGAIN}"),
+          ("has no header", line(1, "1001.fused.full.npy\tRock"), ":1: expected the header "
+           "Id<TAB>Genre, got '1001.fused.full.npy\\tRock'; add the header"),
+          ("has a mark and no header", line(1, "\xef\xbb\xbf1001\tRock"),
+           ":1: expected the header Id<TAB>Genre, got '1001\\tRock'; add the header"),
+      )),
     Row("label files have the line ends of Windows (CRLF)",
         changed(LABELS, lambda content: content.replace(b"\n", b"\r\n")), dataset(), "", code=0,
         instead="(accepted)"),
