@@ -20,7 +20,9 @@ FIELD = re.compile(r"\{(\w+)")
 LABELS = {label.name for label in read_labels()}
 
 
-@pytest.mark.parametrize("part", ["phrases", "chapters", "sentences", "tables", "figures"])
+@pytest.mark.parametrize(
+    "part", ["phrases", "chapters", "sentences", "tables", "figures"]
+)
 def test_every_language_has_the_same_texts_with_the_same_fields(part: str) -> None:
     english = Words("en")._data[part]
     for language in languages():
