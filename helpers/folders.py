@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.machinery.files import KAGGLE_INPUT, LabError, demo_data, did_you_mean, project_root
+from helpers.machinery.files import (
+    KAGGLE_INPUT,
+    LabError,
+    demo_data,
+    did_you_mean,
+    project_root,
+    read_json,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,11 +103,8 @@ def find_data(data: str | Path = "auto") -> Path:
 
 def demo_size() -> float:
     """The size of the finished demo set, 1.0 for the whole one; 0 when there is none."""
-    try:
-        content = json.loads((demo_data().parent / DEMO_RECORD).read_text(encoding="utf-8"))
-        return float(content["size"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+    size = read_json(demo_data().parent / DEMO_RECORD).get("size")
+    return float(size) if isinstance(size, (int, float)) else 0.0
 
 
 def is_demo(data: Path) -> bool:

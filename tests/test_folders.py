@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,34 +96,11 @@ def test_a_folder_above_or_the_marker_itself_will_do(tmp_path: Path, given: str)
 
 
 def test_no_data_lists_where_it_looked(nowhere: Path, home: Path, tmp_path: Path) -> None:
-    with pytest.raises(LabError) as caught:
+    make_data(home / ".cache" / "demo" / "data")  # not finished: complete.json is missing
+    with pytest.raises(LabError, match="no data found.*run notebook 00") as caught:
         folders.find_data()
-    message = str(caught.value)
     for place in ("$MUSICLAB_DATA", nowhere / "data", tmp_path / "kaggle", home / ".cache/demo"):
-        assert str(place) in message
-    assert "notebook 00" in message and "\n" not in message
-
-
-def test_an_unfinished_demo_set_is_not_taken(nowhere: Path, home: Path) -> None:
-    make_data(home / ".cache" / "demo" / "data")  # complete.json is missing
-    with pytest.raises(LabError, match="no finished demo set"):
-        folders.find_data("demo")
-    with pytest.raises(LabError, match="no data found"):
-        folders.find_data()
-
-
-def test_a_wrong_folder_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "other" / "music").mkdir(parents=True)
-    (tmp_path / "file").touch()
-    with pytest.raises(LabError, match="absent: the data folder does not exist"):
-        folders.find_data(tmp_path / "absent")
-    with pytest.raises(LabError, match="file: the data folder is a file"):
-        folders.find_data(tmp_path / "file")
-    with pytest.raises(LabError, match=r"other: no folder fma_genre.*it holds music.*unpack"):
-        folders.find_data(tmp_path / "other")
-    monkeypatch.setenv("MUSICLAB_DATA", str(tmp_path / "absent"))
-    with pytest.raises(LabError, match=r"absent: \$MUSICLAB_DATA does not exist"):
-        folders.find_data()
+        assert str(place) in str(caught.value)
 
 
 def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path) -> None:
@@ -132,16 +110,6 @@ def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path
 
 
 # ---- label files -------------------------------------------------------------------------------
-
-
-def genre_folder(tmp_path: Path, labels: bytes, clips: tuple[str, ...] = ("7", "8")) -> Path:
-    """A genre folder with these training labels; its clips are empty files."""
-    folder = tmp_path / folders.GENRE
-    (folder / "train").mkdir(parents=True)
-    for name in clips:
-        (folder / "train" / f"{name}.fused.full.npy").touch()
-    (folder / "train_labels.txt").write_bytes(labels)
-    return folder
 
 
 @pytest.mark.parametrize("name", folders.FOLDERS)
@@ -154,15 +122,6 @@ def test_every_named_clip_is_found_on_disk(mini_data: Path, name: str, split: st
     assert set(tracks["split"]) == {split}
 
 
-def test_full_and_beat_label_files_name_the_same_clips(mini_data: Path) -> None:
-    for split in folders.SPLITS:
-        full, beat = (
-            folders.read_clips(mini_data / name, split).set_index("id")["genre"]
-            for name in (folders.GENRE, folders.GENRE_BEAT)
-        )
-        assert full.to_dict() == beat.to_dict()
-
-
 def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
     train = folders.read_clips(mini_data / folders.MULTITASK, "train")
     test = folders.read_clips(mini_data / folders.MULTITASK, "test")
@@ -171,49 +130,14 @@ def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
     assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
 
 
-def test_a_test_clip_whose_name_is_no_id_is_named(mini_data: Path, tmp_path: Path) -> None:
-    """Its id would be a cell of solution.txt."""
-    folder = shutil.copytree(mini_data / folders.MULTITASK, tmp_path / folders.MULTITASK)
-    next((folder / "test").iterdir()).rename(folder / "test" / "5,1 (1).npy")
-    with pytest.raises(LabError, match=r"5,1 \(1\).npy: '5,1 \(1\)' is no clip name .*rename"):
-        folders.read_clips(folder, "test")
-    assert len(folders.inspect_clips(folder, "test")[0]) == 5
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        b"Id\tGenre\n7.fused.full.npy.gz\tBlues\n8.full.fused.npy.gz\tRock\n",
-        b"Id\tGenre\r\n7.beatsync.fused.npy.gz\tBlues\r\n8.beatsync.fused.npy.gz\tRock\r\n",
-        b"\xef\xbb\xbfId\tGenre\n7.npy\tBlues \n\n8\tRock",  # BOM, blanks, no last line end
-    ],
-)
-def test_names_line_ends_and_marks_do_not_matter(tmp_path: Path, labels: bytes) -> None:
-    tracks = folders.read_clips(genre_folder(tmp_path, labels), "train")
-    assert tracks[["id", "genre"]].to_numpy().tolist() == [["7", "Blues"], ["8", "Rock"]]
-
-
 def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path: Path) -> None:
-    folder = genre_folder(tmp_path, b"Id\tGenre\n7.x\tBlues\n")
-    (folder / "train" / "7.fused.full.npy.gz").touch()
-    (path,) = folders.read_clips(folder, "train")["path"]
+    files = tmp_path / folders.GENRE / "train"
+    files.mkdir(parents=True)
+    for name in ("7.fused.full.npy", "7.fused.full.npy.gz"):
+        (files / name).touch()
+    (files.parent / "train_labels.txt").write_text("Id\tGenre\n7.x\tBlues\n")
+    (path,) = folders.read_clips(files.parent, "train")["path"]
     assert path.endswith("7.fused.full.npy")
-
-
-def test_a_missing_part_of_the_data_is_named(tmp_path: Path) -> None:
-    folder = genre_folder(tmp_path, b"Id\tGenre\n7\tBlues\n")
-    with pytest.raises(LabError, match="test: this folder is missing"):
-        folders.read_clips(folder, "test")
-    with pytest.raises(LabError, match="unknown split 'val'; known: train, test"):
-        folders.read_clips(folder, "val")
-    (folder / "train_labels.txt").unlink()
-    with pytest.raises(LabError, match="train_labels.txt: the label file is missing"):
-        folders.read_clips(folder, "train")
-    shutil.rmtree(folder / "train")
-    (folder / "train").mkdir()
-    (folder / "train" / "notes.txt").touch()
-    with pytest.raises(LabError, match=r"train: no .npy or .npy.gz file in it"):
-        folders.read_clips(folder, "train")
 
 
 # ---- arrays ------------------------------------------------------------------------------------
@@ -225,40 +149,33 @@ def clip_array(n_frames: int = 5) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f8"])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "pack"), [("7.npy", bytes), ("7.npy.gz", gzip.compress), ("7.npy", gzip.compress)]
+)
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_any_float_type_is_read_plain_or_gzipped(
-    tmp_path: Path, dtype: str, packed: bool, order: str
+def test_any_float_type_is_read_plain_or_gzipped_whatever_its_name(
+    tmp_path: Path, dtype: str, name: str, pack: Callable[[bytes], bytes], order: str
 ) -> None:
-    path = tmp_path / "7.fused.full.npy"
+    path = tmp_path / "7.npy"
     np.save(path, np.asarray(clip_array(), dtype=dtype, order=order))
-    if packed:
-        content, path = path.read_bytes(), path.with_suffix(".npy.gz")
-        path.write_bytes(gzip.compress(content))
-    array = arrays.read_array(path)
+    content = pack(path.read_bytes())
+    (tmp_path / name).write_bytes(content)
+    array = arrays.read_array(tmp_path / name)
     assert array.dtype == np.float32 and array.flags.c_contiguous
     np.testing.assert_array_equal(array, clip_array())
-    assert arrays.read_n_frames(path) == 5
+    assert arrays.read_n_frames(tmp_path / name) == 5
 
 
-def test_a_gzipped_file_without_gz_in_its_name_is_read(tmp_path: Path) -> None:
-    np.save(tmp_path / "7.npy", clip_array())
-    (tmp_path / "8.npy").write_bytes(gzip.compress((tmp_path / "7.npy").read_bytes()))
-    np.testing.assert_array_equal(arrays.read_array(tmp_path / "8.npy"), clip_array())
-
-
-def test_a_compressed_clip_with_one_wrong_byte_is_named(tmp_path: Path) -> None:
-    np.save(tmp_path / "7.npy", clip_array())
-    content = bytearray(gzip.compress((tmp_path / "7.npy").read_bytes()))
-    content[-6] ^= 0xFF  # in the checksum, behind the array
-    (tmp_path / "7.npy.gz").write_bytes(bytes(content))
-    with pytest.raises(LabError, match="7.npy.gz: no whole .npy array"):
-        arrays.read_array(tmp_path / "7.npy.gz")
-
-
-def test_a_clip_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="7.npy: no whole .npy array"):
-        arrays.read_array(tmp_path / "7.npy")
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_clip_that_is_cut_anywhere_is_refused(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    np.save(tmp_path / "7.npy", clip_array(1))
+    whole = pack((tmp_path / "7.npy").read_bytes())
+    for n_bytes in range(0, len(whole), 13):
+        (tmp_path / "8.npy").write_bytes(whole[:n_bytes])
+        with pytest.raises(LabError, match="8.npy: no whole .npy array"):
+            arrays.read_array(tmp_path / "8.npy")
 
 
 # ---- the fingerprint ---------------------------------------------------------------------------

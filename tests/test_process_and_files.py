@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -34,10 +34,6 @@ def test_a_seed_fixes_all_random_numbers() -> None:
 def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert process.pick_device("auto") == process.pick_device("cpu") == torch.device("cpu")
-    with pytest.raises(LabError, match="'cuda' is not available here; use --device auto or cpu"):
-        process.pick_device("cuda")
-    with pytest.raises(LabError, match="unknown device 'gpu'; known: auto, cpu, cuda"):
-        process.pick_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert process.pick_device("auto") == torch.device("cuda")
@@ -86,15 +82,6 @@ def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(
     assert files.project_root() == working
 
 
-def test_a_home_that_cannot_be_made_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path / "file"))
-    with pytest.raises(LabError, match="set MUSICLAB_HOME to a folder that you may write to"):
-        files.cache_dir()
-
-
 def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "text.txt"
     files.write_atomically(path, "grün\n")
@@ -104,33 +91,17 @@ def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["text.txt"]
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OSError(errno.ENOSPC, "No space left"), LabError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+def test_what_ends_a_write_leaves_the_old_file_and_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, raised: type
 ) -> None:
     path = tmp_path / "results.csv"
     files.write_atomically(path, "old")
-
-    def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(LabError, match=r"results.csv: cannot be written \(No space left"):
-        files.write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "results.csv"
-    files.write_atomically(path, "old")
-
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(os, "replace", Mock(side_effect=error))
+    with pytest.raises(raised):
         files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
@@ -148,44 +119,14 @@ def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     files.remove_leftovers(tmp_path / "absent")
 
 
-def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(LabError, match="cannot be written"):
-        files.write_atomically(tmp_path / "file" / "results.csv", "new")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
 # ---- how mistakes are shown --------------------------------------------------------------------
 
 
-def run_script(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run a few lines as a user's script."""
-    path = folder / "script.py"
-    path.write_text(code, encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, check=False, env=environment
-    )
-
-
-def test_a_plain_script_shows_a_mistake_as_one_line(tmp_path: Path) -> None:
-    code = "from helpers.machinery import profiles\nprofiles.load_profile('nonsense')\nprint('on')"
-    done = run_script(tmp_path, code)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: unknown profile 'nonsense'")
-
-
-def test_an_interrupted_script_shows_one_line(tmp_path: Path) -> None:
-    code = "import helpers, os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\n"
-    done = run_script(tmp_path, code + "time.sleep(9)\nprint('on')")
-    assert done.returncode == -signal.SIGINT and done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("interrupted; ") and "run the same command again" in line
-
-
-def test_a_bug_still_shows_where_it_is(tmp_path: Path) -> None:
-    done = run_script(tmp_path, "import helpers\n1 / 0")
+def test_a_bug_still_shows_where_it_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import helpers\n1 / 0"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
 

@@ -14,21 +14,22 @@ from helpers.machinery import two_threads
 from helpers.machinery.two_threads import run_lstms
 
 N_CLIPS, N_FRAMES, N_FEATURES, HIDDEN = 3, 11, 5, 4
+LSTMs, Tensors = list[nn.LSTM], list[torch.Tensor]
 
 
 @pytest.fixture
-def lstms() -> list[nn.LSTM]:
+def lstms() -> LSTMs:
     torch.manual_seed(0)
     return [nn.LSTM(N_FEATURES, HIDDEN, batch_first=True) for _ in range(2)]
 
 
 @pytest.fixture
-def inputs() -> list[torch.Tensor]:
+def inputs() -> Tensors:
     random = torch.Generator().manual_seed(1)
     return [torch.randn(N_CLIPS, N_FRAMES, N_FEATURES, generator=random) for _ in range(2)]
 
 
-def gradients(outputs: list[torch.Tensor], of: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def gradients(outputs: Tensors, of: Sequence[torch.Tensor]) -> Tensors:
     """The gradients of a sum in which the two outputs weigh differently."""
     total = sum((k + 1) * output.float().square().sum() for k, output in enumerate(outputs))
     assert isinstance(total, torch.Tensor)
@@ -37,7 +38,7 @@ def gradients(outputs: list[torch.Tensor], of: Sequence[torch.Tensor]) -> list[t
 
 @pytest.mark.parametrize("shared", [False, True], ids=["two LSTMs", "the same one twice"])
 def test_outputs_and_gradients_are_those_of_the_lstms(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor], shared: bool
+    lstms: LSTMs, inputs: Tensors, shared: bool
 ) -> None:
     used = [lstms[0], lstms[0]] if shared else lstms
     for x in inputs:
@@ -49,43 +50,33 @@ def test_outputs_and_gradients_are_those_of_the_lstms(
     torch.testing.assert_close(gradients(own, leaves), gradients(plain, leaves))
 
 
-def test_frozen_weights_get_no_gradient_and_the_others_do(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_frozen_weights_get_no_gradient_and_the_others_do(lstms: LSTMs, inputs: Tensors) -> None:
     lstms[1].requires_grad_(False)
     sum(output.sum() for output in run_lstms(lstms, inputs)).backward()  # type: ignore[union-attr]
     assert all(weight.grad is not None for weight in lstms[0].parameters())
     assert all(weight.grad is None for weight in lstms[1].parameters())
 
 
-def test_without_gradients_nothing_is_kept_for_them(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_without_gradients_nothing_is_kept_for_them(lstms: LSTMs, inputs: Tensors) -> None:
     with torch.no_grad():
         assert not any(output.requires_grad for output in run_lstms(lstms, inputs))
 
 
-def test_both_threads_compute_in_the_precision_of_the_caller(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_both_threads_compute_in_the_precision_of_the_caller(lstms: LSTMs, inputs: Tensors) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = run_lstms(lstms, inputs)
     assert [output.dtype for output in mixed] == [torch.bfloat16] * 2
     assert [output.dtype for output in run_lstms(lstms, inputs)] == [torch.float32] * 2
 
 
-def test_the_same_numbers_every_time_to_the_bit(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_the_same_numbers_every_time_to_the_bit(lstms: LSTMs, inputs: Tensors) -> None:
     weights = [*lstms[0].parameters(), *lstms[1].parameters()]
     first, *others = (gradients(run_lstms(lstms, inputs), weights) for _ in range(5))
     for other in others:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_the_threads_of_everything_else_stay_as_they_were(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_the_threads_of_everything_else_stay_as_they_were(lstms: LSTMs, inputs: Tensors) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
     run_lstms(lstms, inputs)
@@ -109,24 +100,20 @@ def test_the_second_thread_takes_one_core_whatever_it_does_first() -> None:
         torch.set_num_threads(before)
 
 
-def test_a_mistake_in_the_second_lstm_is_raised_here(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_a_mistake_in_the_second_lstm_is_raised_here(lstms: LSTMs, inputs: Tensors) -> None:
     with pytest.raises(RuntimeError, match="input_size|expected"):
         run_lstms(lstms, [inputs[0], inputs[1][:, :, 1:]])
     torch.testing.assert_close(run_lstms(lstms, inputs)[1], lstms[1](inputs[1])[0])
 
 
-def test_a_second_way_back_says_why_it_cannot_be(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_a_second_way_back_says_why_it_cannot_be(lstms: LSTMs, inputs: Tensors) -> None:
     total = run_lstms(lstms, inputs)[0].sum()
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="once; compute the outputs again"):
         total.backward()
 
 
-def _sum_in_a_fork(answer: multiprocessing.SimpleQueue, lstms: list[nn.LSTM]) -> None:
+def _sum_in_a_fork(answer: multiprocessing.SimpleQueue, lstms: LSTMs) -> None:
     torch.set_num_threads(1)  # OpenMP's own threads do not survive a fork either
     with torch.no_grad():
         answer.put(float(run_lstms(lstms, [torch.ones(2, 3, N_FEATURES)] * 2)[1].sum()))
@@ -136,15 +123,13 @@ def _sum_in_a_fork(answer: multiprocessing.SimpleQueue, lstms: list[nn.LSTM]) ->
     "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
 )
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_starts_a_thread_of_its_own(
-    lstms: list[nn.LSTM], inputs: list[torch.Tensor]
-) -> None:
+def test_a_forked_process_starts_a_thread_of_its_own(lstms: LSTMs, inputs: Tensors) -> None:
     run_lstms(lstms, inputs)  # this process has its thread now
     context = multiprocessing.get_context("fork")
     answer = context.SimpleQueue()
     process = context.Process(target=_sum_in_a_fork, args=(answer, lstms))
     process.start()
-    process.join(30)
+    process.join()
     assert process.exitcode == 0
     expected = lstms[1](torch.ones(2, 3, N_FEATURES))[0].sum().item()
     assert answer.get() == pytest.approx(expected, rel=1e-5)

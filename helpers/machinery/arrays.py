@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, one_line
 
 N_MELS, N_CHROMA = 128, 12
 N_ROWS = N_MELS + N_CHROMA  # of a stored array: mel bands in dB, then chroma classes
@@ -56,8 +56,7 @@ def read_n_frames(path: str | Path) -> int:
 
 
 def _not_whole(path: Path, problem: Exception | str) -> LabError:
-    first = (str(problem) or type(problem).__name__).splitlines()[0]
-    return LabError(f"{path}: no whole .npy array ({first[:200]}); get this file again")
+    return LabError(f"{path}: no whole .npy array ({one_line(problem)}); get this file again")
 
 
 def open_array(path: Path) -> gzip.GzipFile:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -161,6 +162,13 @@ def _is_alive(process: int) -> bool:
     except OSError:  # it is another user's
         return True
     return True
+
+
+def one_line(error: object) -> str:
+    """What an error of another program says, at most 240 letters; of a list, its first entry."""
+    head, *entries = str(error).splitlines() or [type(error).__name__]
+    text = entries[0] if entries and head.endswith(":") else str(error)
+    return textwrap.shorten(text, 240, placeholder=" ...") or type(error).__name__
 
 
 def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from helpers.machinery.files import LabError, did_you_mean
+from helpers.machinery.files import LabError, did_you_mean, one_line
 
 PROFILE_FOLDER = Path(__file__).resolve().parents[1] / "profiles"
 DEMO = "demo"  # has no file
@@ -141,7 +141,7 @@ def _read_yaml_sections(path: Path) -> tuple[dict[str, Any], Path, dict[tuple[st
     except Exception as error:  # PyYAML's own, and what it lets through, as for a date like 13-45
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+        problem = one_line(getattr(error, "problem", None) or error)
         raise LabError(f"{place}: no valid YAML ({problem}); correct the line") from error
     if not isinstance(content, dict):
         raise LabError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 from helpers.datasets import FEATURE_ROWS, BandScaler
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import LabError, one_line, write_atomically
 from helpers.models import build_model
 
 
@@ -55,8 +54,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise LabError(f"{path}: no such checkpoint; run its notebook first") from None
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise LabError(
-            f"{path}: no whole checkpoint ({_one_line(error)}); delete it and run its notebook "
-            "again"
+            f"{path}: no whole checkpoint ({one_line(error)}); delete it and run its notebook again"
         ) from error
     try:
         scaler = BandScaler(
@@ -67,7 +65,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         rest = {key: about[key] for key in ("spec", "feature", "classes", "axes", "epoch", "note")}
     except Exception as error:  # a description may say anything, and fail in any way
         raise LabError(
-            f"{path}: its weights are of another model ({_one_line(error)}); run its notebook again"
+            f"{path}: its weights are of another model ({one_line(error)}); run its notebook again"
         ) from error
     checkpoint = Checkpoint(model=model.eval(), scaler=scaler, **rest)
     contradiction = _contradiction(checkpoint)
@@ -98,10 +96,3 @@ def _contradiction(checkpoint: Checkpoint) -> str:
         if names and len(names) != n_outputs:
             return f"it names {len(names)} {what}, but its model has {n_outputs} outputs"
     return ""
-
-
-def _one_line(error: Exception) -> str:
-    """What an error says, on one line of bearable length; of a list, its first entry."""
-    head, *entries = str(error).splitlines() or [type(error).__name__]
-    text = entries[0] if entries and head.endswith(":") else str(error)
-    return textwrap.shorten(text, 240, placeholder=" ...") or type(error).__name__

@@ -24,6 +24,8 @@ from helpers.folders import AXES, FOLDERS, SPLITS
 from helpers.machinery.files import (
     KAGGLE_INPUT,
     LabError,
+    one_line,
+    read_json,
     remove_leftovers,
     runs_dir,
     write_atomically,
@@ -324,10 +326,7 @@ def _begun(folder: Path) -> str:
 
 def _about(folder: Path) -> dict[str, Any]:
     """What a record says of itself; nothing where it is damaged or missing."""
-    try:
-        return dict(json.loads((folder / "record.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
+    return read_json(folder / "record.json")
 
 
 def newest_run() -> Path | None:
@@ -362,7 +361,7 @@ def join_results(run: Path) -> str:
                 writer.writerows([row[column] for column in RESULT_COLUMNS] for row in reader)
         except (OSError, ValueError, csv.Error) as error:
             raise LabError(
-                f"{table}: no whole table ({_one_line(error)}); run notebook {notebook} again"
+                f"{table}: no whole table ({one_line(error)}); run notebook {notebook} again"
             ) from error
     return joined.getvalue()
 
@@ -381,7 +380,7 @@ def _read_table(path: Path, notebook: str) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"id": str})
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
-            f"{path}: no whole table ({_one_line(error)}); run notebook {notebook} again"
+            f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"
         ) from error
 
 
@@ -403,7 +402,3 @@ def data_fingerprint(data: Path) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:240] or type(error).__name__
