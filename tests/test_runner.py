@@ -379,39 +379,7 @@ def test_a_run_that_cannot_be_deleted_is_told(
     assert said == f"could not delete the old run {old} (Permission denied)"
 
 
-# ---- wrong use ---------------------------------------------------------------------------------
-
-WRONG_USE = {
-    "unknown notebook": (["--only", "6,trian"], "unknown notebook 'trian' (did you mean 'train'?)"),
-    "unknown profile": (["--profile", "dmeo"], "unknown profile 'dmeo'"),
-    "unknown device": (["--device", "gpu"], "unknown device 'gpu'; known: auto, cpu, cuda"),
-    "unknown option": (["--forse"], "--forse (did you mean '--force'?)"),
-    "option without its value": (["--name"], "--name: expected one argument"),
-    "no folder": (["--data", "nowhere"], "nowhere: the data folder does not exist"),
-    "no marker": (["--data", "helpers"], "no folder fma_genre_spectrograms in it"),
-    "bad run name": (["--name", "../x"], "run name '../x'"),
-    "no notebook named": (["--only", ","], "--only names no notebook"),
-    "no jobs": (["--jobs", "0"], "--jobs 0: give a number of at least 1, or auto"),
-    "jobs that are no number": (["--jobs", "many"], "--jobs many: give a number of at least 1"),
-    "no run to keep": (["--keep", "0"], "--keep 0: give the number of runs to keep, at least 1"),
-    "runs to keep that are no number": (["--keep", "-1"], "--keep"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_USE)
-def test_wrong_use_is_one_line_and_runs_nothing(
-    case: str,
-    small: SmallLab,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(small.root)
-    options, message = WRONG_USE[case]
-    assert small.run(*options) == 2
-    captured = capfd.readouterr()
-    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
-    assert message in captured.err
-    assert captured.out == "" and not (small.root / "runs").exists()
+# ---- pairs ---------------------------------------------------------------------------------------
 
 
 def test_a_script_ahead_of_its_notebook_is_told(

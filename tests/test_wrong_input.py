@@ -771,6 +771,18 @@ USE_ROWS = [
             "--device", "gpu"),
     bad_run("a device that this machine does not have", "device 'cuda' is not available here; use "
             "--device auto or cpu", "--device", "cuda", cannot=HAS_GPU),
+    bad_run("an option without its value", "argument --name: expected one argument; ./run_all.sh "
+            "--help shows what there is", "--name"),
+    bad_run("--only without a notebook", "--only names no notebook; for example --only 05,06",
+            "--only", ","),
+    bad_run("no jobs", "--jobs 0 is no number of notebooks; give 1 or more, or auto", "--jobs", "0"),
+    bad_run("jobs that are no number", "--jobs many is no number of notebooks; give 1 or more, or "
+            "auto",
+            "--jobs", "many"),
+    bad_run("no run to keep", "--keep 0 is no number of runs; give 1 or more",
+            "--keep", "0"),
+    bad_run("runs to keep that are no number", "--keep -1 is no number of runs; give 1 or "
+            "more", "--keep=-1"),
     bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
             "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
     bad_run("a run name that is no file name", "run name '../x': use letters, digits, '.', '_' and "

@@ -165,7 +165,7 @@ def _number_to_keep(text: str | None) -> int | None:
     if text is None:
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise LabError(f"--keep {text}: give the number of runs to keep, at least 1")
+        raise LabError(f"--keep {text} is no number of runs; give 1 or more")
     return int(text)
 
 

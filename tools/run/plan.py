@@ -276,7 +276,7 @@ def _number_of_jobs(jobs: str, device: str) -> int:
     if jobs.isdecimal() and int(jobs) > 0:
         return int(jobs)
     if jobs != "auto":
-        raise LabError(f"--jobs {jobs}: give a number of at least 1, or auto")
+        raise LabError(f"--jobs {jobs} is no number of notebooks; give 1 or more, or auto")
     roomy = usable_cores() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30
     return 2 if roomy and resolved_device(device) == "cpu" else 1
 
