@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,14 +140,23 @@ def _with_answers(clips: pd.DataFrame, answers: Path | None) -> pd.DataFrame:
     """Fill in the withheld values of clips without labels."""
     if answers is None:
         return clips
-    if not answers.is_file():
-        raise LabError(f"{answers}: no such file; give the affect test clips' values, or none")
-    known = read_labels(answers, AXES).set_index("id")
-    filled = clips.set_index("id").fillna(known)
-    absent = filled.index[filled[AXES[0]].isna()]
-    if len(absent):
-        raise LabError(f"{answers}: no answer for clip {absent[0]}; give those of these data")
-    return filled.reset_index()
+    unlabelled = clips["id"][clips[AXES[0]].isna()]
+    known = read_answers(answers, unlabelled.tolist())
+    return clips.set_index("id").fillna(known).reset_index()
+
+
+def read_answers(path: Path, ids: Sequence[str]) -> pd.DataFrame:
+    """The withheld values of these affect clips in their order, by id; a column for each axis.
+
+    Raises LabError where the file is missing, or says nothing of one of them.
+    """
+    if not path.is_file():
+        raise LabError(f"{path}: no such file; give the affect test clips' values with --answers")
+    known = read_labels(path, AXES).set_index("id")
+    absent = [name for name in ids if name not in known.index]
+    if absent:
+        raise LabError(f"{path}: no answer for clip {absent[0]}; give those of these data")
+    return known.loc[list(ids)]
 
 
 # ---- folds -------------------------------------------------------------------------------------

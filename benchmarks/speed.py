@@ -416,6 +416,7 @@ class Claim:
     plain_settings: bool = True  # the plain side has PyTorch's own settings
     one_thread: bool = False
 
+
 _OPEN = Claim(
     "opening 2,000 clips, first batch, warm (plain: all files into a list)", first_batch,
     equal_first_batches, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
