@@ -46,7 +46,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from torch.utils.data import DataLoader
 
-from demo_music.build import ONE_THREAD, plan_clips
+from demo_music.build import ONE_THREAD, make_clip, plan_clips
 from helpers import datasets, features, models, training
 from helpers.folders import GENRE
 from helpers.machinery import files, process
@@ -283,28 +283,20 @@ def epoch(folder: Path, kit: bool) -> Side:
 
 
 def compose_clips(folder: Path, n_clips: int = 2) -> None:
-    """Write clips of the demo set, of different genres, as arrays of samples."""
-    from demo_music.styles import draw_factors, rate_affect
-    from demo_music.synthesis import compose_clip
-
-    (folder / "audio").mkdir(exist_ok=True)
-    of_genres = {clip.genre: clip for clip in plan_clips()}
-    for clip in list(of_genres.values())[:: len(of_genres) // n_clips][:n_clips]:
-        rng = clip.rng(0)
-        factors = draw_factors(clip.genre, rng)
-        rate_affect(factors, rng)  # as in the demo set: the raters come before the band
-        np.save(folder / "audio" / f"{clip.genre}.npy", compose_clip(factors, rng).astype("f4"))
+    """Write the audio of some clips of the demo set, of different genres."""
+    of_genres = list({clip.genre: clip for clip in plan_clips()}.values())
+    for clip in of_genres[:: len(of_genres) // n_clips][:n_clips]:
+        make_clip(replace(clip, with_audio=True), folder, seed=0)
 
 
-def decode_clips(audio: Path, folder: Path) -> None:
-    """Write the first 30 s of every audio file as samples; what cannot be used is left out."""
+def take_audio(audio: Path, folder: Path) -> None:
+    """Link to every audio file of a folder; what cannot be used is left out."""
     (folder / "audio").mkdir()
     for path in sorted(audio.iterdir()) if audio.is_dir() else ():
         if path.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3"):
             try:
-                samples = load_audio(path)
-                features.extract(samples)  # LabError if it is too short or silent
-                np.save(folder / "audio" / f"{path.name}.npy", samples)
+                features.extract(load_audio(path))  # LabError if it is too short or silent
+                (folder / "audio" / path.name).symlink_to(path.resolve())
             except LabError as error:
                 say(f"{path}: left out, {error}")
     if not any((folder / "audio").iterdir()):
@@ -319,11 +311,10 @@ def load_audio(path: Path) -> np.ndarray:
 
     try:
         with soundfile.SoundFile(path) as file:
-            rate, wanted = file.samplerate, round(features.CLIP_SECONDS * file.samplerate)
-            samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+            rate, length = features.SAMPLE_RATE, features.CLIP_SECONDS
+            return librosa.load(file, sr=rate, duration=length)[0]
     except (OSError, RuntimeError) as error:  # soundfile's own error is a RuntimeError
         raise LabError(f"it cannot be decoded ({error}); convert it to wav") from error
-    return librosa.resample(samples, orig_sr=rate, target_sr=features.SAMPLE_RATE)
 
 
 def librosa_features(audio: np.ndarray) -> Arrays:
@@ -360,8 +351,8 @@ def kit_features(audio: np.ndarray) -> Arrays:
 
 def extraction(folder: Path, kit: bool) -> Side:
     """The features of every clip in `folder/audio`, one clip a run."""
-    paths = sorted((folder / "audio").glob("*.npy"))
-    clips, compute = [np.load(path) for path in paths], kit_features if kit else librosa_features
+    paths = sorted((folder / "audio").iterdir())
+    clips, compute = [load_audio(path) for path in paths], kit_features if kit else librosa_features
 
     def by_clip(outcomes: list[Arrays]) -> Arrays:
         found = zip(paths, outcomes, strict=True)
@@ -681,7 +672,7 @@ def main(arguments: Sequence[str]) -> int:
     kept: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=files.cache_dir()) as scratch:
         if options.audio:
-            decode_clips(options.audio, Path(scratch))
+            take_audio(options.audio, Path(scratch))
         rows = [measure(name, options.quick, Path(scratch), kept) for name in picked]
     say(f"\n{table(rows)}\n{verdict(rows)}")
     if not options.only:
