@@ -12,7 +12,6 @@ something required was not met.
 from __future__ import annotations
 
 import argparse
-import csv
 import gc
 import importlib.metadata
 import io
@@ -40,6 +39,7 @@ if os.environ.get("MUSICLAB_KEEP_MEMORY") != "0":
     import helpers  # noqa: F401
 
 import numpy as np
+import pandas as pd
 import psutil
 import torch
 from torch import nn
@@ -87,10 +87,10 @@ class Side(NamedTuple):
 class PackedLSTM(nn.Module):
     """An LSTM classifier for sequences of unequal length, as PyTorch's documentation has it."""
 
-    def __init__(self, directions: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(N_MELS, HIDDEN_SIZE, batch_first=True, bidirectional=directions == 2)
-        self.head = nn.Linear(directions * HIDDEN_SIZE, N_CLASSES)
+        self.lstm = nn.LSTM(N_MELS, HIDDEN_SIZE, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(2 * HIDDEN_SIZE, N_CLASSES)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """x [B, T, F], lengths [B] -> scores [B, classes], from the mean over real frames."""
@@ -113,14 +113,12 @@ def plain_cnn() -> nn.Sequential:
 class Step:
     """Forward, loss, backward and Adam on one batch, always from the weights of `like`.
 
-    The kit's model has the plain one's weights in the same order. A `kit` step is that of
+    The kit's model has the weights of the plain one, `like`, in the same order. Its step is that of
     `helpers.training.train`: in its threads and, if wanted, in bfloat16.
     """
 
-    def __init__(
-        self, model: nn.Module, like: nn.Module, batch: Sequence[torch.Tensor], kit: bool
-    ) -> None:
-        self.model, self.batch, self.kit, self.bfloat16 = model, batch, kit, False
+    def __init__(self, model: nn.Module, like: nn.Module, batch: Sequence[torch.Tensor]) -> None:
+        self.model, self.batch, self.kit, self.bfloat16 = model, batch, model is not like, False
         weights = (weight.clone() for weight in like.state_dict().values())
         self.start = dict(zip(model.state_dict(), weights, strict=True))
 
@@ -172,19 +170,16 @@ def make_batch(kind: str, n_clips: int) -> Batch:
     return torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(lengths)
 
 
-def lstm(folder: Path, kit: bool, kind: str, directions: int = 2, n_clips: int = 32) -> Side:
+def lstm(folder: Path, kit: bool, kind: str, n_clips: int = 32) -> Side:
     """A step of the packed LSTM or of the kit's masked one, both float32."""
     torch.manual_seed(0)
-    plain, batch = PackedLSTM(directions), make_batch(kind, n_clips)
-    backbone = models.LSTMBackbone(N_MELS, HIDDEN_SIZE, bidirectional=directions == 2, dropout=0)
+    plain, backbone = PackedLSTM(), models.LSTMBackbone(N_MELS, HIDDEN_SIZE, dropout=0)
     model = models.Classifier(backbone, N_CLASSES) if kit else plain
-    step = Step(model, plain, batch, kit)
+    step = Step(model, plain, make_batch(kind, n_clips))
     if kit or kind == "beats":
         return Side(step.run, step.results, step.reset)
-    # A packed step takes over a minute: one is enough, and 50 frames of each clip to warm up.
-    short = Step(model, plain, (batch[0][:, :50], batch[1], batch[2].clamp(max=50)), kit)
-    short.reset()
-    return Side(step.run, step.results, step.reset, short.run, n_runs=1)
+    # A packed step takes over a minute, of which what happens only once is no part to speak of.
+    return Side(step.run, step.results, step.reset, warm_up=lambda: None, n_runs=1)
 
 
 def cnn(folder: Path, kit: bool, n_clips: int = 32) -> Side:
@@ -193,7 +188,7 @@ def cnn(folder: Path, kit: bool, n_clips: int = 32) -> Side:
     plain, (x, y, lengths) = plain_cnn(), make_batch("window", n_clips)
     model = models.Classifier(models.CNNBackbone(N_MELS, CHANNELS, dropout=0), N_CLASSES)
     images = x.transpose(1, 2)[:, None].contiguous()
-    step = Step(model, plain, (x, y, lengths), kit) if kit else Step(plain, plain, (images, y), kit)
+    step = Step(model, plain, (x, y, lengths)) if kit else Step(plain, plain, (images, y))
     step.bfloat16 = kit and NATIVE_BFLOAT16
     return Side(step.run, step.exact_results, step.reset)
 
@@ -245,8 +240,6 @@ def pad(clips: list[tuple[torch.Tensor, int]]) -> Batch:
 
 def first_batch(folder: Path, kit: bool) -> Side:
     """Open the folder, with all that is read or looked for then, and take a first batch."""
-    import pandas  # noqa: F401 (comes with the kit's first label file; its import is not measured)
-
     loader = datasets.make_loader if kit else partial(DataLoader, collate_fn=pad)
     read = partial(datasets.SpectrogramDataset, split="train", feature="mel") if kit else read_all
 
@@ -356,7 +349,7 @@ def extraction(folder: Path, kit: bool) -> Side:
 
     def by_clip(outcomes: list[Arrays]) -> Arrays:
         found = zip(paths, outcomes, strict=True)
-        return {f"{path.stem} {name}": a for path, arrays in found for name, a in arrays.items()}
+        return {f"{path.name} {name}": a for path, arrays in found for name, a in arrays.items()}
 
     return Side(lambda number: compute(clips[number]), by_clip, n_runs=len(clips))
 
@@ -458,9 +451,8 @@ def python(arguments: Sequence[str], home: Path, **more: str) -> str:
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("MUSICLAB_")}
     env.pop("OMP_WAIT_POLICY", None)
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
     env |= {"MUSICLAB_HOME": str(home), "PYTHONWARNINGS": "ignore", **more}
-    command = [sys.executable, "-P", "-m", *arguments]
+    command = [sys.executable, "-m", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (f"{done.stdout}\n{done.stderr}".strip().splitlines() or ["too little memory?"])[-1]
@@ -468,19 +460,22 @@ def python(arguments: Sequence[str], home: Path, **more: str) -> str:
     return done.stdout
 
 
-def take_turns(name: str, quick: bool, folder: Path) -> dict[str, list[Answer]]:
+def take_turns(name: str, quick: bool, folder: Path) -> list[dict[str, Answer]]:
     """What both sides answered, round by round: kit, plain, kit, plain, ..."""
     claim = CLAIMS[name]
     rounds, runs = claim.quick if quick else claim.full
     kit = {"MUSICLAB_HEADLESS": "1", **(ONE_THREAD if claim.one_thread else {})}
     plain = kit | ({"MUSICLAB_KEEP_MEMORY": "0"} if claim.plain_settings else {})
-    answers: dict[str, list[Answer]] = {"kit": [], "plain": []}
-    for _ in range(claim.practice + rounds):
-        for side, more in (("kit", kit), ("plain", plain)):
-            words = ["benchmarks.speed", "--side", name, side, str(runs), str(folder)]
-            printed = python(words, folder / "home", **more)
-            answers[side].append(json.loads(printed.splitlines()[-1]))
-    return {side: given[claim.practice :] for side, given in answers.items()}
+
+    def answer(side: str, settings: dict[str, str]) -> Answer:
+        words = ["benchmarks.speed", "--side", name, side, str(runs), str(folder)]
+        return json.loads(python(words, folder / "home", **settings).splitlines()[-1])
+
+    answers = [
+        {"kit": answer("kit", kit), "plain": answer("plain", plain)}
+        for _ in range(claim.practice + rounds)
+    ]
+    return answers[claim.practice :]
 
 
 def work(name: str, side: str, runs: int, folder: Path) -> Answer:
@@ -530,16 +525,17 @@ def measure(name: str, quick: bool, folder: Path, kept: dict[Any, Any]) -> Row:
         if claim.side not in kept:
             claim.inputs(folder)
             answers = take_turns(name, quick, folder)
-            stored = (np.load(folder / f"{name}-{side}.npz") for side in answers)
+            stored = (np.load(folder / f"{name}-{side}.npz") for side in ("kit", "plain"))
             kept[claim.side] = answers, claim.equal(*map(dict, stored))
     except LabError as error:
         say(f"  {error}")
         return replace(row, problem="not measured, the command says why")
     answers, row.problem = kept[claim.side]
-    for kit, plain in zip(answers["kit"], answers["plain"], strict=True):
-        row.kit += kit[claim.unit]
-        row.plain += plain[claim.unit]
-        row.ratio += np.divide(plain[claim.unit], kit[claim.unit]).tolist()
+    for answer in answers:
+        kit, plain = answer["kit"][claim.unit], answer["plain"][claim.unit]
+        row.kit += kit
+        row.plain += plain
+        row.ratio += np.divide(plain, kit).tolist()
     say(f"  {shown(row.ratio, 'x')}  {row.met}  ({time.perf_counter() - begin:.0f} s)")
     return row
 
@@ -633,14 +629,13 @@ def draw(rows: Sequence[Row]) -> bytes:
 
 def csv_text(rows: Sequence[Row]) -> str:
     """Medians, and the quartiles of the ratios; nothing where nothing was measured."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow("claim unit kit plain ratio low high required met".split())
+    lines = []
     for row in rows:
         medians = [np.median(v) if v else "" for v in (row.kit, row.plain, row.ratio)]
         quartiles = np.quantile(row.ratio, [0.25, 0.75]) if row.ratio else ["", ""]
-        writer.writerow([row.title, row.unit, *medians, *quartiles, row.at_least, row.met])
-    return lines.getvalue()
+        lines.append([row.title, row.unit, *medians, *quartiles, row.at_least, row.met])
+    columns = "claim unit kit plain ratio low high required met".split()
+    return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(index=False)
 
 
 # ---- the command line --------------------------------------------------------------------------
