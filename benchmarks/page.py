@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -122,7 +122,11 @@ class Results:
         metrics = [metric for metric in each[0] if metric != "micro F1"]  # it is the accuracy
         return {metric: [one[metric] for one in each] for metric in metrics}, len(true)
 
-    def compare(self, folder: str, first: str, second: str) -> Comparison:
+    def compared(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
+        """Paired differences, corrected together (Holm)."""
+        return evaluation.holm({pair: self._compare(*pair) for pair in pairs})
+
+    def _compare(self, folder: str, first: str, second: str) -> Comparison:
         """The paired difference, the mean over the repeats."""
         true, sides = self.common(folder, first, second)
         if not all(sides):
@@ -159,11 +163,6 @@ def score_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def comparisons_of(results: Results, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
-    """Paired differences, corrected together (Holm)."""
-    return evaluation.holm({pair: results.compare(*pair) for pair in pairs})
-
-
 # ---- the page ----------------------------------------------------------------------------------
 
 
@@ -179,15 +178,17 @@ def write(
 
     `how`: with which data, profile and code, when and where. Without `out` all lies in its place.
     """
-    compared = _compared(results)
-    required, missed = _judged(compared)
+    best = results.best_single()
+    pairs = [(r.folder, r.first, best if r.second == BEST_SINGLE else r.second) for r in REQUIRED]
+    compared = results.compared(pairs)
+    required, missed = _judged([compared[pair] for pair in pairs], pairs)
     tables = {"": score_table(results), "_comparisons": required}
     if ablated:
         tables["_ablations"] = _ablation_table(results, ablated)
     docs, csv = (out, out) if out else (ROOT / "docs", ROOT / "benchmarks" / "results")
     for ending, table in tables.items():
         write_atomically(csv / f"real_music{ending}.csv", table.round(6).to_csv(index=False))
-    measured = {pair[1:]: c for pair, c in compared.values() if c.difference.defined}
+    measured = {pair[1:]: c for pair, c in compared.items() if c.difference.defined}
     plots.use_style()
     png, _, alt = render_figure(plots.differences(measured, "score"), "how_good")
     write_atomically(docs / "how_good.png", png)
@@ -217,20 +218,10 @@ def write(
     return EXIT_FAILED if missed or failures else EXIT_DONE
 
 
-def _compared(results: Results) -> dict[Required, tuple[Pair, Comparison]]:
-    """What is compared for each requirement, and how it came out."""
-    best = results.best_single()
-    pairs = [(r.folder, r.first, best if r.second == BEST_SINGLE else r.second) for r in REQUIRED]
-    compared = comparisons_of(results, pairs)
-    return {r: (pair, compared[pair]) for r, pair in zip(REQUIRED, pairs, strict=True)}
-
-
-def _judged(
-    compared: Mapping[Required, tuple[Pair, Comparison]],
-) -> tuple[pd.DataFrame, list[str]]:
+def _judged(results: Sequence[Comparison], pairs: Sequence[Pair]) -> tuple[pd.DataFrame, list[str]]:
     """A row for each requirement, and a line for each that is not met."""
     rows, missed = [], []
-    for required, (pair, result) in compared.items():
+    for required, pair, result in zip(REQUIRED, pairs, results, strict=True):
         score = result.difference
         words, verdict = required.judged(score)
         row = {"in": WHAT[required.folder], **_row(pair, result)}
@@ -255,7 +246,7 @@ def _ablation_table(results: Results, ablated: Pooled) -> pd.DataFrame:
     """Each change beside the model as it is, on repeat 1."""
     first = {key: {1: tables[1]} for key, tables in results.pooled.items() if 1 in tables}
     pairs = [(folder, name, name.partition(": ")[0]) for folder, name in ablated]
-    compared = comparisons_of(Results(results.songs, first | ablated), pairs)
+    compared = Results(results.songs, first | ablated).compared(pairs)
     return pd.DataFrame([_row(*of_pair) for of_pair in compared.items()])
 
 

@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,7 @@ ABLATED = {
     ),
     "07_cnn": (("CNN", "cnn_mel_refit", GENRE),),
 }
+REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
 # Notebook 07 needs 05, whose networks are not looked at then.
 SHORT_05 = {"epochs": 1, "overfit_epochs": 1, "hidden_size": 8, "n_seeds": 1}
 
@@ -263,17 +264,12 @@ class Bench:
 
     def _reference(self, fresh: ProcessPoolExecutor, name: str, run: FoldRun) -> pd.DataFrame:
         """A reference's predictions, from the disk where this code has made them before."""
-        path = self.home / "references" / _references_digest() / run.fold.name / f"{name}.csv"
+        path = self.home / "references" / REFERENCES_CODE / run.fold.name / f"{name}.csv"
         if not path.is_file():
             print(f"{run.fold.name}: {name}", flush=True)
             made = fresh.submit(references.predict, name, run.data, run.fold.repeat).result()
             write_atomically(path, made.to_csv(index_label="id"))
         return pd.read_csv(path, dtype={"id": str}).set_index("id")
-
-
-@cache
-def _references_digest() -> str:
-    return Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
 
 
 def run_lab(arguments: Sequence[str]) -> int:
