@@ -34,7 +34,7 @@ from benchmarks import page, references
 from benchmarks.page import Pooled
 from benchmarks.songs import Fold, Songs, make_folds, open_songs, write_fold
 from helpers import baselines, datasets, training
-from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK, clip_id, data_name, find_data
+from helpers.folders import AXES, GENRE, MULTITASK, clip_id, data_name, find_data
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from helpers.machinery.profiles import ALL, load_profile
 from helpers.notebook.records import Record
@@ -62,9 +62,9 @@ class FoldRun:
     ids: dict[str, list[str]]  # the tested clips of GENRE and MULTITASK
 
 
-# Predictions for the tested clips: a table by clip id, with the column class or the three axes.
-Predict = Callable[[FoldRun], pd.DataFrame]
-Model = tuple[str, tuple[str, ...], Predict]  # its task (a folder), the notebooks it takes
+# A model's task (its folder), the notebooks it takes, and its predictions for the tested clips: a
+# table by clip id, with the column class or the three axes.
+Model = tuple[str, tuple[str, ...], Callable[[FoldRun], pd.DataFrame]]
 
 
 def _classifier(notebook: str, name: str) -> Model:
@@ -92,13 +92,6 @@ def from_checkpoint(run: FoldRun, notebook: str, name: str, folder: str) -> pd.D
     outputs = training.predict(stored.model, datasets.make_loader(clips, BATCH_SIZE))
     names = stored.axes or stored.classes
     return pd.DataFrame(outputs.reshape(len(clips), -1), index=clips.ids, columns=names)
-
-
-def _classes(notebook: str, name: str, folder: str, run: FoldRun) -> pd.DataFrame:
-    """The class numbers that a stored classifier gives to the tested clips."""
-    outputs = from_checkpoint(run, notebook, name, folder)
-    numbers = outputs.to_numpy().argmax(1).astype(float)
-    return pd.DataFrame({"class": numbers}, index=outputs.index)
 
 
 def _lstms(run: FoldRun) -> pd.DataFrame:
@@ -177,13 +170,10 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "short windows": ("07_cnn", {"crop_frames": 128}),
     "long windows": ("07_cnn", {"crop_frames": 512}),
 }
-# The models that an ablation of a notebook is read from: name, checkpoint, folder.
+# Notebook that an ablation changes -> the one whose predictions show it, and which models to read.
 ABLATED = {
-    "05_lstm": (
-        ("LSTM, beats", "lstm_mel_beat", GENRE_BEAT),
-        ("LSTM, full clips", "lstm_mel_full", GENRE),
-    ),
-    "07_cnn": (("CNN", "cnn_mel_refit", GENRE),),
+    "05_lstm": ("06_metrics", ("LSTM, beats", "LSTM, full clips")),
+    "07_cnn": ("07_cnn", ("CNN",)),
 }
 REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
 # Notebook 07 needs 05, whose networks are not looked at then.
@@ -231,28 +221,30 @@ class Bench:
                 for name, (folder, _) in references.REFERENCES.items():
                     if fold.repeat <= references.REPEATS.get(name, fold.repeat):
                         task = MULTITASK if folder == MULTITASK else GENRE
-                        predict = partial(self._reference, fresh, name)
-                        self._add(self.pooled, task, name, run, predict)
+                        model = (task, (), partial(self._reference, fresh, name))
+                        self._add(self.pooled, name, model, run)
         except BrokenProcessPool:
             raise LabError(
                 "the references' process was killed (too little memory?); the same command goes on"
             ) from None
-        for name, (task, needs, predict) in MODELS.items():
-            if run.finished.issuperset(needs):
-                self._add(self.pooled, task, name, run, predict)
+        for name, model in MODELS.items():
+            self._add(self.pooled, name, model, run)
 
     def ablate(self, fold: Fold) -> None:
         """All ablations on one fold."""
         for title, (notebook, change) in ABLATIONS.items():
-            name = f"real-music-{fold.name}-{title.replace(' ', '-')}"
+            last, names = ABLATED[notebook]
             changes = {"05_lstm": SHORT_05} if notebook != "05_lstm" else {}
-            run = self.run(fold, [notebook], name, changes | {notebook: change})
-            for model, *stored in ABLATED[notebook] if notebook in run.finished else ():
-                predict = partial(_classes, notebook, *stored)
-                self._add(self.ablated, GENRE, f"{model}: {title}", run, predict)
+            run_name = f"real-music-{fold.name}-{title.replace(' ', '-')}"
+            run = self.run(fold, [last], run_name, changes | {notebook: change})
+            for name in names:
+                self._add(self.ablated, f"{name}: {title}", MODELS[name], run)
 
-    def _add(self, pooled: Pooled, task: str, name: str, run: FoldRun, predict: Predict) -> None:
+    def _add(self, pooled: Pooled, name: str, model: Model, run: FoldRun) -> None:
         """Put a model's predictions for a fold to the others; a mistake costs only this one."""
+        task, needs, predict = model
+        if not run.finished.issuperset(needs):
+            return
         repeats, number = pooled.get((task, name), {}), run.fold.repeat
         try:
             table = predict(run).reindex(run.ids[task])
