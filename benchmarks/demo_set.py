@@ -21,6 +21,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.spatial.distance import cdist
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from benchmarks.songs import read_answers
@@ -113,8 +114,7 @@ def typical_clips(data: Path) -> dict[str, np.ndarray]:
     chosen = {}
     for number, genre in enumerate(dataset.classes):
         members = np.flatnonzero(dataset.labels.numpy() == number)
-        differences = statistics[members][:, None] - statistics[members][None]
-        distances = np.linalg.norm(differences, axis=-1).mean(1)
+        distances = cdist(statistics[members], statistics[members]).mean(1)
         chosen[genre] = dataset.frames(int(members[distances.argmin()])).T
     return chosen
 

@@ -136,12 +136,6 @@ class Results:
         compare = evaluation.compare_accuracy if folder == GENRE else evaluation.compare_spearman
         return compare(true, *sides)
 
-    def best_single(self) -> str:
-        """The affect model of the highest mean Spearman that is no mixture of others."""
-        single = [n for task, n in self.pooled if task == MULTITASK and n not in ENSEMBLES]
-        scores = {name: _mean(self.scores(MULTITASK, name)[0]["mean"]) for name in single}
-        return evaluation.highest(scores) if scores else BEST_SINGLE
-
 
 def _mean(scores: Sequence[Score]) -> Score:
     """The mean over repeats; of the ends of their intervals, too (a little too wide, if at all)."""
@@ -163,6 +157,13 @@ def score_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def best_single(scores: pd.DataFrame) -> str:
+    """The affect model of the highest mean Spearman that is no mixture of others."""
+    means = scores[(scores["task"] == MULTITASK) & (scores["metric"] == MAIN_METRIC[MULTITASK])]
+    single = means[~means["model"].isin(ENSEMBLES)].set_index("model")["value"]
+    return single.fillna(-math.inf).idxmax() if len(single) else BEST_SINGLE
+
+
 # ---- the page ----------------------------------------------------------------------------------
 
 
@@ -178,11 +179,12 @@ def write(
 
     `how`: with which data, profile and code, when and where. Without `out` all lies in its place.
     """
-    best = results.best_single()
+    scores = score_table(results)
+    best = best_single(scores)
     pairs = [(r.folder, r.first, best if r.second == BEST_SINGLE else r.second) for r in REQUIRED]
     compared = results.compared(pairs)
     required, missed = _judged([compared[pair] for pair in pairs], pairs)
-    tables = {"": score_table(results), "_comparisons": required}
+    tables = {"": scores, "_comparisons": required}
     if ablated:
         tables["_ablations"] = _ablation_table(results, ablated)
     docs, csv = (out, out) if out else (ROOT / "docs", ROOT / "benchmarks" / "results")
@@ -204,7 +206,7 @@ def write(
         *_listed("**Failed, and missing from the scores below:**", failures),
         *_listed("**Requirements that are NOT met:**", missed),
         "## Models",
-        *(_models(tables[""], folder) for folder in (GENRE, MULTITASK)),
+        *(_models(scores, folder) for folder in (GENRE, MULTITASK)),
         "## Paired differences and requirements",
         f"![{alt}](how_good.png)",
         _markdown(required),
