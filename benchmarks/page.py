@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from helpers.machinery.files import write_atomically
 from helpers.notebook.showing import render_figure
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED
 from tools.common.notebooks import ROOT
-from tools.run.processes import threads_available
-from tools.run.results import code_commit
 
-# (folder, model) -> repeat -> predictions by clip id, a table for each fold
-Pooled = dict[tuple[str, str], dict[int, list[pd.DataFrame]]]
+# (folder, model) -> repeat -> predictions by clip id
+Pooled = dict[tuple[str, str], dict[int, pd.DataFrame]]
+Pair = tuple[str, str, str]  # folder, first and second model
 MAIN_METRIC = {GENRE: "accuracy", MULTITASK: "mean"}
 WHAT = {GENRE: "accuracy", MULTITASK: "mean Spearman"}
 ENSEMBLES = ("ensemble with SVR", "what 11 submits")
@@ -45,17 +45,17 @@ class Required:
     sense: str = ""
     value: float = 0.0
 
-    @property
-    def words(self) -> str:
-        """The requirement in words."""
-        return {"": "", "above": "interval above 0", "at least": f"at least {self.value:+.2f}",
-                "not below": "not below beyond its interval"}[self.sense]  # fmt: skip
-
-    def verdict(self, difference: Score) -> str:
-        """met, NOT met, or nothing where nothing is required."""
-        holds = {"": True, "above": difference.low > 0, "not below": difference.high >= 0,
-                 "at least": difference.value >= self.value}[self.sense]  # fmt: skip
-        return "" if not self.sense else "met" if holds else "NOT met"
+    def judged(self, difference: Score) -> tuple[str, str]:
+        """The requirement in words, and met or NOT met; nothing where nothing is required."""
+        senses = {
+            "above": ("interval above 0", difference.low > 0),
+            "at least": (f"at least {self.value:+.2f}", difference.value >= self.value),
+            "not below": ("not below beyond its interval", difference.high >= 0),
+        }
+        if self.sense not in senses:
+            return "", ""
+        words, holds = senses[self.sense]
+        return words, "met" if holds else "NOT met"
 
 
 # Set for the kit when it was first measured. Models that no notebook trains keep their
@@ -82,20 +82,6 @@ REQUIRED = (
 )
 
 
-@dataclass(frozen=True)
-class About:
-    """What the page says of how it was made."""
-
-    began: datetime
-    command: str
-    profile: str
-    data: str
-    n_folds: int
-    n_repeats: int
-    songs: Songs
-    failures: Sequence[str]
-
-
 # ---- scores ------------------------------------------------------------------------------------
 
 
@@ -112,34 +98,35 @@ class Results:
         Class numbers [n] or values [n, 3].
         """
         truth = self.songs.truth(folder)
-        tables = [[pd.concat(folds) for folds in self.pooled.get((folder, name), {}).values()]
-                  for name in names]  # fmt: skip
+        sides = [list(self.pooled.get((folder, name), {}).values()) for name in names]
         kept = truth.index
-        for repeats in tables:
-            for table in repeats:
-                kept = kept.intersection(table.dropna().index)
+        for table in chain(*sides):
+            kept = kept.intersection(table.dropna().index)
 
         def of(table: pd.DataFrame) -> np.ndarray:
             values = table.loc[kept].to_numpy()
             return values[:, 0].astype(int) if folder == GENRE else values
 
-        return of(truth), [[of(table) for table in repeats] if len(kept) else []
-                           for repeats in tables]  # fmt: skip
+        return of(truth), [[of(table) for table in side] if len(kept) else [] for side in sides]
 
     def scores(self, folder: str, name: str) -> tuple[dict[str, list[Score]], int]:
         """Each metric in each repeat, and the number of clips."""
         true, (repeats,) = self.common(folder, name)
         if not repeats:
             return {MAIN_METRIC[folder]: [Score(math.nan, reason="no clip in each repeat")]}, 0
-        each = [
-            evaluation.classification_scores(true, predicted, len(self.songs.classes))
-            if folder == GENRE else evaluation.affect_scores(true, predicted)
-            for predicted in repeats
-        ]  # fmt: skip
+        scores: Callable[..., dict[str, Score]] = evaluation.affect_scores
+        if folder == GENRE:
+            n_classes = len(self.songs.classes)
+            scores = partial(evaluation.classification_scores, n_classes=n_classes)
+        each = [scores(true, predicted) for predicted in repeats]
         metrics = [metric for metric in each[0] if metric != "micro F1"]  # it is the accuracy
         return {metric: [one[metric] for one in each] for metric in metrics}, len(true)
 
-    def compare(self, folder: str, first: str, second: str) -> Comparison:
+    def compared(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
+        """Paired differences, corrected together (Holm)."""
+        return evaluation.holm({pair: self._compare(*pair) for pair in pairs})
+
+    def _compare(self, folder: str, first: str, second: str) -> Comparison:
         """The paired difference, the mean over the repeats."""
         true, sides = self.common(folder, first, second)
         if not all(sides):
@@ -149,20 +136,13 @@ class Results:
         compare = evaluation.compare_accuracy if folder == GENRE else evaluation.compare_spearman
         return compare(true, *sides)
 
-    def best_single(self) -> str:
-        """The affect model of the highest mean Spearman that is no mixture of others."""
-        scores = {name: _mean(self.scores(task, name)[0]["mean"]) for task, name in self.pooled
-                  if task == MULTITASK and name not in ENSEMBLES}  # fmt: skip
-        return evaluation.highest(scores) if scores else BEST_SINGLE
-
 
 def _mean(scores: Sequence[Score]) -> Score:
     """The mean over repeats; of the ends of their intervals, too (a little too wide, if at all)."""
-    undefined = [score for score in scores if not score.defined]
-    if undefined:
-        return undefined[0]
-    return Score(*(float(np.mean([getattr(score, end) for score in scores]))
-                   for end in ("value", "low", "high")))  # fmt: skip
+    for score in scores:
+        if not score.defined:
+            return score
+    return Score(*np.mean([(score.value, score.low, score.high) for score in scores], axis=0))
 
 
 def score_table(results: Results) -> pd.DataFrame:
@@ -177,30 +157,36 @@ def score_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def comparisons_of(
-    results: Results, pairs: Sequence[tuple[str, str, str]]
-) -> dict[tuple[str, str, str], Comparison]:
-    """Paired differences of (folder, first, second), corrected together (Holm)."""
-    return evaluation.holm({pair: results.compare(*pair) for pair in pairs})
+def best_single(scores: pd.DataFrame) -> str:
+    """The affect model of the highest mean Spearman that is no mixture of others."""
+    means = scores[(scores["task"] == MULTITASK) & (scores["metric"] == MAIN_METRIC[MULTITASK])]
+    single = means[~means["model"].isin(ENSEMBLES)].set_index("model")["value"]
+    return single.fillna(-math.inf).idxmax() if len(single) else BEST_SINGLE
 
 
 # ---- the page ----------------------------------------------------------------------------------
 
 
-def write(about: About, pooled: Pooled, ablated: Pooled, out: Path | None) -> int:
-    """Score, write page, plot and tables, say what was missed; return the exit code."""
-    results = Results(about.songs, pooled)
-    best = results.best_single()
+def write(
+    results: Results,
+    ablated: Pooled,
+    failures: Sequence[str],
+    command: str,
+    how: str,
+    out: Path | None,
+) -> int:
+    """Score, write page, plot and tables, say what was missed; return the exit code.
+
+    `how`: with which data, profile and code, when and where. Without `out` all lies in its place.
+    """
+    scores = score_table(results)
+    best = best_single(scores)
     pairs = [(r.folder, r.first, best if r.second == BEST_SINGLE else r.second) for r in REQUIRED]
-    compared = comparisons_of(results, pairs)
-    judged = [(r, pair[2], compared[pair]) for r, pair in zip(REQUIRED, pairs, strict=True)]
-    rows = [{"in": WHAT[r.folder], **_row(r.first, second, c), "required": r.words,
-             "verdict": r.verdict(c.difference)} for r, second, c in judged]  # fmt: skip
-    tables = {"": score_table(results), "_comparisons": pd.DataFrame(rows)}
+    compared = results.compared(pairs)
+    required, missed = _judged([compared[pair] for pair in pairs], pairs)
+    tables = {"": scores, "_comparisons": required}
     if ablated:
-        tables["_ablations"] = _ablation_table(about.songs, pooled, ablated)
-    missed = [f"{r.first} minus {second}, {r.words}: {_told(c)}" for r, second, c in judged
-              if r.verdict(c.difference) == "NOT met"]  # fmt: skip
+        tables["_ablations"] = _ablation_table(results, ablated)
     docs, csv = (out, out) if out else (ROOT / "docs", ROOT / "benchmarks" / "results")
     for ending, table in tables.items():
         write_atomically(csv / f"real_music{ending}.csv", table.round(6).to_csv(index=False))
@@ -208,60 +194,62 @@ def write(about: About, pooled: Pooled, ablated: Pooled, out: Path | None) -> in
     plots.use_style()
     png, _, alt = render_figure(plots.differences(measured, "score"), "how_good")
     write_atomically(docs / "how_good.png", png)
-    write_atomically(docs / "how_good.md", _text(about, tables, missed, alt))
-    print(f"written: {docs / 'how_good.md'}")
-    print("\n".join([f"NOT met: {line}" for line in missed] + list(about.failures)))
-    return EXIT_FAILED if missed or about.failures else EXIT_DONE
-
-
-def _row(first: str, second: str, result: Comparison) -> dict[str, Any]:
-    """A paired difference as a row of a table."""
-    score = result.difference
-    return {"first": first, "second": second, "difference": score.value, "low": score.low,
-            "high": score.high, "p (Holm)": result.adjusted,
-            "it is": "clear" if result.clear else score.reason or "open"}  # fmt: skip
-
-
-def _ablation_table(songs: Songs, pooled: Pooled, ablated: Pooled) -> pd.DataFrame:
-    """Each change beside the model as it is, on repeat 1."""
-    first = {key: {1: tables[1]} for key, tables in pooled.items() if 1 in tables}
-    pairs = [(folder, name, name.partition(": ")[0]) for folder, name in ablated]
-    compared = comparisons_of(Results(songs, first | ablated), pairs)
-    return pd.DataFrame([_row(*pair[1:], result) for pair, result in compared.items()])
-
-
-def _told(result: Comparison) -> str:
-    score = result.difference
-    return f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]" if score.defined else (
-        score.reason)  # fmt: skip
-
-
-def _text(about: About, tables: dict[str, pd.DataFrame], missed: Sequence[str], alt: str) -> str:
-    songs = about.songs
+    songs = results.songs
     n_genre, n_affect = (len(songs.truth(folder)) for folder in (GENRE, MULTITASK))
-    ended = datetime.now(UTC)
+    clips = f"{n_genre} genre clips of {len(songs.classes)} classes, {n_affect} affect clips"
     parts = [
-        f"Generated by `{about.command}`: do not edit, run the command again.",
+        f"Generated by `{command}`: do not edit, run the command again.",
         "# How good, on real music",
-        f"Profile {about.profile}; commit {code_commit(ROOT) or 'unknown'}; data {about.data}; "
-        f"begun {about.began:%Y-%m-%d %H:%M}, ended {ended:%Y-%m-%d %H:%M} UTC on "
-        f"{threads_available()} cores (what an earlier run had left was not done again). "
-        f"{len(songs.strata)} songs, {about.n_folds} folds, {about.n_repeats} repeat(s); "
-        f"{n_genre} genre clips of {len(songs.classes)} classes, {n_affect} affect clips.",
+        f"{how}; {clips}.",
         PROTOCOL,
         *_listed("Left out:", songs.notes),
-        *_listed("**Failed, and missing from the scores below:**", about.failures),
+        *_listed("**Failed, and missing from the scores below:**", failures),
         *_listed("**Requirements that are NOT met:**", missed),
         "## Models",
-        *(_models(tables[""], folder) for folder in (GENRE, MULTITASK)),
+        *(_models(scores, folder) for folder in (GENRE, MULTITASK)),
         "## Paired differences and requirements",
         f"![{alt}](how_good.png)",
-        _markdown(tables["_comparisons"]),
+        _markdown(required),
     ]
-    if "_ablations" in tables:
-        parts += ["## Ablations", "One thing changed; the change minus the model as it is, in "
-                  "accuracy, on repeat 1.", _markdown(tables["_ablations"])]  # fmt: skip
-    return "\n\n".join(parts) + "\n"
+    if ablated:
+        what = "One thing changed; the change minus the model as it is, in accuracy, on repeat 1."
+        parts += ["## Ablations", what, _markdown(tables["_ablations"])]
+    write_atomically(docs / "how_good.md", "\n\n".join(parts) + "\n")
+    print(f"written: {docs / 'how_good.md'}")
+    print("\n".join([f"NOT met: {line}" for line in missed] + list(failures)))
+    return EXIT_FAILED if missed or failures else EXIT_DONE
+
+
+def _judged(results: Sequence[Comparison], pairs: Sequence[Pair]) -> tuple[pd.DataFrame, list[str]]:
+    """A row for each requirement, and a line for each that is not met."""
+    rows, missed = [], []
+    for required, pair, result in zip(REQUIRED, pairs, results, strict=True):
+        score = result.difference
+        words, verdict = required.judged(score)
+        row = {"in": WHAT[required.folder], **_row(pair, result)}
+        rows.append(row | {"required": words, "verdict": verdict})
+        if verdict == "NOT met":
+            found = f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]"
+            found = found if score.defined else score.reason
+            missed.append(f"{pair[1]} minus {pair[2]}, {words}: {found}")
+    return pd.DataFrame(rows), missed
+
+
+def _row(pair: Pair, result: Comparison) -> dict[str, Any]:
+    """A paired difference as a row of a table."""
+    score = result.difference
+    verdict = "clear" if result.clear else score.reason or "open"
+    values = (*pair[1:], score.value, score.low, score.high, result.adjusted, verdict)
+    names = ("first", "second", "difference", "low", "high", "p (Holm)", "it is")
+    return dict(zip(names, values, strict=True))
+
+
+def _ablation_table(results: Results, ablated: Pooled) -> pd.DataFrame:
+    """Each change beside the model as it is, on repeat 1."""
+    first = {key: {1: tables[1]} for key, tables in results.pooled.items() if 1 in tables}
+    pairs = [(folder, name, name.partition(": ")[0]) for folder, name in ablated]
+    compared = Results(results.songs, first | ablated).compared(pairs)
+    return pd.DataFrame([_row(*of_pair) for of_pair in compared.items()])
 
 
 PROTOCOL = """\

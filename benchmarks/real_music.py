@@ -34,14 +34,15 @@ from benchmarks import page, references
 from benchmarks.page import Pooled
 from benchmarks.songs import Fold, Songs, make_folds, open_songs, write_fold
 from helpers import baselines, datasets, training
-from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK, clip_id, data_name, find_data
+from helpers.folders import AXES, GENRE, MULTITASK, clip_id, data_name, find_data
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from helpers.machinery.profiles import ALL, load_profile
 from helpers.notebook.records import Record
 from tools.common.command_line import EXIT_INTERRUPTED, EXIT_USAGE, Parser, run_command
 from tools.common.notebooks import ROOT, Lab
 from tools.common.run_folder import SUMMARY
-from tools.run.results import DONE, UP_TO_DATE
+from tools.run.processes import threads_available
+from tools.run.results import DONE, UP_TO_DATE, code_commit
 
 NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need
 BATCH_SIZE = 8  # of predictions: little memory, as notebooks follow
@@ -85,12 +86,11 @@ def _chosen_lstm(run: FoldRun) -> pd.DataFrame:
 
 def from_checkpoint(run: FoldRun, notebook: str, name: str, folder: str) -> pd.DataFrame:
     """A stored network's outputs for the tested clips: a column per class or axis."""
-    checkpoint = run.record.load_checkpoint(notebook, name)
-    clips = datasets.SpectrogramDataset(
-        run.data / folder, "test", checkpoint.feature, scaler=checkpoint.scaler
-    )
-    outputs = training.predict(checkpoint.model, datasets.make_loader(clips, BATCH_SIZE))
-    names = checkpoint.axes or checkpoint.classes
+    stored = run.record.load_checkpoint(notebook, name)
+    data = run.data / folder
+    clips = datasets.SpectrogramDataset(data, "test", stored.feature, scaler=stored.scaler)
+    outputs = training.predict(stored.model, datasets.make_loader(clips, BATCH_SIZE))
+    names = stored.axes or stored.classes
     return pd.DataFrame(outputs.reshape(len(clips), -1), index=clips.ids, columns=names)
 
 
@@ -137,8 +137,7 @@ def _ensemble(run: FoldRun) -> pd.DataFrame:
 
 def _submission(run: FoldRun) -> pd.DataFrame:
     """What notebook 11 wrote for Kaggle."""
-    path = run.record.find("11_kaggle_submission", "solution.txt")
-    table = pd.read_csv(path)
+    table = pd.read_csv(run.record.find("11_kaggle_submission", "solution.txt"))
     table.index = pd.Index([clip_id(str(name)) for name in table.iloc[:, 0]])
     return table.iloc[:, 1:].set_axis(list(AXES), axis=1)
 
@@ -157,9 +156,7 @@ MODELS: dict[str, Model] = {
     "CNNs, one per axis": (MULTITASK, ("08_regression",), _cnns),
     "transfer CNN": (MULTITASK, ("08_regression", "09_transfer"), _transfer),
     "multitask CNN": (MULTITASK, ("10_multitask",), _multitask),
-    "ensemble with SVR": (
-        MULTITASK, ("08_regression", "09_transfer", "10_multitask"), _ensemble
-    ),
+    "ensemble with SVR": (MULTITASK, ("08_regression", "09_transfer", "10_multitask"), _ensemble),
     "what 11 submits": (MULTITASK, ("11_kaggle_submission",), _submission),
 }
 
@@ -173,12 +170,12 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "short windows": ("07_cnn", {"crop_frames": 128}),
     "long windows": ("07_cnn", {"crop_frames": 512}),
 }
-# The models that an ablation of a notebook is read from: name, checkpoint, folder.
+# Notebook that an ablation changes -> the one whose predictions show it, and which models to read.
 ABLATED = {
-    "05_lstm": (("LSTM, beats", "lstm_mel_beat", GENRE_BEAT),
-                ("LSTM, full clips", "lstm_mel_full", GENRE)),
-    "07_cnn": (("CNN", "cnn_mel_refit", GENRE),),
-}  # fmt: skip
+    "05_lstm": ("06_metrics", ("LSTM, beats", "LSTM, full clips")),
+    "07_cnn": ("07_cnn", ("CNN",)),
+}
+REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
 # Notebook 07 needs 05, whose networks are not looked at then.
 SHORT_05 = {"epochs": 1, "overfit_epochs": 1, "hidden_size": 8, "n_seeds": 1}
 
@@ -193,7 +190,7 @@ class Bench:
     songs: Songs
     profile: str
     home: Path
-    pooled: Pooled = field(default_factory=dict)  # (folder, model) -> repeat -> tables of its folds
+    pooled: Pooled = field(default_factory=dict)
     ablated: Pooled = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -201,92 +198,70 @@ class Bench:
         """Run notebooks on a fold, and note what failed."""
         data, run = self.home / "folds" / fold.name, self.home / "runs" / name
         write_fold(self.songs, fold, data)
-        profile = self._write_profile(name, {ALL: {"seed": fold.repeat}, **changes})
+        profile = self.home / "folds" / f"{name}.yaml"  # the chosen one, and what changes here
+        sections = dict(load_profile(self.profile).sections)
+        for section, own in {ALL: {"seed": fold.repeat}, **changes}.items():
+            sections[section] = {**sections.get(section, {}), **own}
+        write_atomically(profile, yaml.safe_dump(sections))
         (run / SUMMARY).unlink(missing_ok=True)  # what it said of an earlier run
-        code = run_lab(["--data", str(data), "--name", name, "--profile", str(profile),
-                        "--only", *only])  # fmt: skip
-        states = _states(run, code, name)
+        words = ["--data", str(data), "--name", name, "--profile", str(profile)]
+        states = _states(run, run_lab([*words, "--only", *only]))
         finished = {n for n, state in states.items() if state in (DONE, UP_TO_DATE)}
-        self.failures += [f"{name}: notebook {notebook} {state}"
-                          for notebook, state in states.items() if notebook not in finished]
+        failed = [notebook for notebook in states if notebook not in finished]
+        self.failures += [f"{name}: notebook {notebook} {states[notebook]}" for notebook in failed]
         record = Record("benchmark", data, fold.repeat, run / "records" / "benchmark")
         ids = {folder: self.songs.tested(folder, fold.songs) for folder in (GENRE, MULTITASK)}
         return FoldRun(fold, data, record, frozenset(finished), ids)
 
-    def _write_profile(self, name: str, changes: dict[str, dict[str, Any]]) -> Path:
-        """The chosen profile with some parameters changed, as a file for the runner."""
-        sections = {key: dict(own) for key, own in load_profile(self.profile).sections.items()}
-        for section, own in changes.items():
-            sections[section] = sections.get(section, {}) | own
-        path = self.home / "folds" / f"{name}.yaml"
-        write_atomically(path, yaml.safe_dump(sections))
-        return path
-
     def measure(self, fold: Fold) -> None:
         """The lab and the references on one fold."""
         run = self.run(fold, NOTEBOOKS, f"real-music-{fold.name}", {})
-        self._add_references(run)
-        for name, (task, needs, predict) in MODELS.items():
-            if run.finished.issuperset(needs):
-                self._add(self.pooled, task, name, run, partial(predict, run))
-        self._forget_packed()
+        try:  # a process of their own gives the references' memory back when it ends
+            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                for name, (folder, _) in references.REFERENCES.items():
+                    if fold.repeat <= references.REPEATS.get(name, fold.repeat):
+                        task = MULTITASK if folder == MULTITASK else GENRE
+                        model = (task, (), partial(self._reference, fresh, name))
+                        self._add(self.pooled, name, model, run)
+        except BrokenProcessPool:
+            raise LabError(
+                "the references' process was killed (too little memory?); the same command goes on"
+            ) from None
+        for name, model in MODELS.items():
+            self._add(self.pooled, name, model, run)
 
     def ablate(self, fold: Fold) -> None:
         """All ablations on one fold."""
         for title, (notebook, change) in ABLATIONS.items():
-            name = f"real-music-{fold.name}-{title.replace(' ', '-')}"
+            last, names = ABLATED[notebook]
             changes = {"05_lstm": SHORT_05} if notebook != "05_lstm" else {}
-            run = self.run(fold, [notebook], name, changes | {notebook: change})
-            for model, checkpoint, folder in ABLATED[notebook] if notebook in run.finished else ():
-                self._add(self.ablated, GENRE, f"{model}: {title}", run,
-                          partial(_classes, run, notebook, checkpoint, folder))  # fmt: skip
-        self._forget_packed()
+            run_name = f"real-music-{fold.name}-{title.replace(' ', '-')}"
+            run = self.run(fold, [last], run_name, changes | {notebook: change})
+            for name in names:
+                self._add(self.ablated, f"{name}: {title}", MODELS[name], run)
 
-    def _add(self, pooled: Pooled, task: str, name: str, run: FoldRun,
-             predict: Callable[[], pd.DataFrame]) -> None:  # fmt: skip
+    def _add(self, pooled: Pooled, name: str, model: Model, run: FoldRun) -> None:
         """Put a model's predictions for a fold to the others; a mistake costs only this one."""
-        try:
-            table = predict().reindex(run.ids[task])
-        except LabError as error:
-            self._note(run.fold, name, str(error))
+        task, needs, predict = model
+        if not run.finished.issuperset(needs):
             return
-        pooled.setdefault((task, name), {}).setdefault(run.fold.repeat, []).append(table)
+        repeats, number = pooled.get((task, name), {}), run.fold.repeat
+        try:
+            table = predict(run).reindex(run.ids[task])
+        except LabError as error:  # the page names no folder of this machine
+            reason = str(error).replace(f"{self.home}/", "").replace(str(self.songs.data), "DIR")
+            self.failures.append(f"{run.fold.name}: {name}: {reason}")
+        else:
+            pooled[task, name] = repeats | {number: pd.concat([repeats.get(number), table])}
 
-    def _note(self, fold: Fold, name: str, reason: str) -> None:
-        """Remember a failure for the page, which names no folder of this machine."""
-        short = reason.replace(f"{self.home}/", "").replace(str(self.songs.data), "DIR")
-        self.failures.append(f"{fold.name}: {name}: {short}")
-
-    def _add_references(self, run: FoldRun) -> None:
-        """The references' predictions, from the disk where this code has made them before."""
-        code = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
-        folder, fold = self.home / "references" / code / run.fold.name, run.fold
-        names = [name for name in references.REFERENCES
-                 if fold.repeat <= references.REPEATS.get(name, fold.repeat)]  # fmt: skip
-        missing = [name for name in names if not (folder / f"{name}.csv").is_file()]
-        reasons: dict[str, str] = {}
-        if missing:
-            reasons = in_own_process(references.store, missing, run.data, fold.repeat, folder)
-        for name, reason in reasons.items():
-            self._note(fold, name, reason)
-        for name in [name for name in names if name not in reasons]:
-            task = MULTITASK if references.REFERENCES[name][0] == MULTITASK else GENRE
-            self._add(self.pooled, task, name, run, partial(_stored, folder / f"{name}.csv"))
-
-    def _forget_packed(self) -> None:
-        """Packed clips of a fold are made in seconds, and those of all folds take gigabytes."""
-        shutil.rmtree(cache_dir() / "packed", ignore_errors=True)
-
-
-def _stored(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"id": str}).set_index("id")
-
-
-def _classes(run: FoldRun, notebook: str, name: str, folder: str) -> pd.DataFrame:
-    """The class numbers that a stored classifier gives to the tested clips."""
-    outputs = from_checkpoint(run, notebook, name, folder)
-    numbers = outputs.to_numpy().argmax(1).astype(float)
-    return pd.DataFrame({"class": numbers}, index=outputs.index)
+    def _reference(self, fresh: ProcessPoolExecutor, name: str, run: FoldRun) -> pd.DataFrame:
+        """A reference's predictions, from the disk where this code has made them before."""
+        path = self.home / "references" / REFERENCES_CODE / run.fold.name / f"{name}.csv"
+        if not path.is_file():
+            print(f"{run.fold.name}: {name}", flush=True)
+            made = fresh.submit(references.predict, name, run.data, run.fold.repeat).result()
+            write_atomically(path, made.to_csv(index_label="id"))
+        return pd.read_csv(path, dtype={"id": str}).set_index("id")
 
 
 def run_lab(arguments: Sequence[str]) -> int:
@@ -303,23 +278,12 @@ def run_lab(arguments: Sequence[str]) -> int:
             raise
 
 
-def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the function returns in a fresh process, which gives its memory back when it ends."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        try:
-            return pool.submit(function, *arguments).result()
-        except BrokenProcessPool:
-            raise LabError(
-                "the references' process was killed (too little memory?); the same command goes on"
-            ) from None
-
-
-def _states(run: Path, code: int, name: str) -> dict[str, str]:
+def _states(run: Path, code: int) -> dict[str, str]:
     """How each notebook of a run fared. Raises LabError where the runner refused to begin."""
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if code == EXIT_USAGE:
-        raise LabError(f"run {name}: the runner refused it, see its line above")
+        raise LabError(f"run {run.name}: the runner refused it, see its line above")
     rows = read_json(run / SUMMARY).get("notebooks", [])
     if not rows:  # it was killed, or broke down
         return {"01 to 11": f"not run, exit code {code}; the same command tries again"}
@@ -338,8 +302,7 @@ def main(arguments: Sequence[str]) -> int:
     n_repeats = 1 if options.quick else options.repeats
     if n_repeats < 1:
         raise LabError(f"--repeats {n_repeats}: give 1 or more")
-    folds = [fold for number in range(1, n_repeats + 1)
-             for fold in make_folds(songs, options.folds, number)]  # fmt: skip
+    folds = [f for repeat in range(n_repeats) for f in make_folds(songs, options.folds, repeat + 1)]
     profile = load_profile(options.profile).name
     key = f"{data_name(data)}-{profile}-{options.folds}-{songs.digest}"
     bench = Bench(songs, options.profile, cache_dir() / "real_music" / key)
@@ -350,26 +313,29 @@ def main(arguments: Sequence[str]) -> int:
         bench.measure(fold)
         if options.ablations and fold.repeat == 1:
             bench.ablate(fold)
-    about = page.About(
-        began=began, command=_command(options), profile=profile, data=data_name(data),
-        n_folds=options.folds, n_repeats=n_repeats, songs=songs, failures=bench.failures,
-    )  # fmt: skip
-    return page.write(about, bench.pooled, bench.ablated, options.out)
-
-
-def _command(options: argparse.Namespace) -> str:
-    """The command for the page, without this machine's folders."""
-    words = ["python -m benchmarks.real_music --data DIR"]
+        # Packed clips of a fold are made in seconds, and those of all folds take gigabytes.
+        shutil.rmtree(cache_dir() / "packed", ignore_errors=True)
+    words = ["python -m benchmarks.real_music --data DIR"]  # without this machine's folders
     words += ["--answers FILE"] if options.answers else []
     words += [f"--{name}" for name in ("quick", "ablations") if getattr(options, name)]
-    return " ".join([*words, f"--profile {Path(options.profile).name}"])
+    command = " ".join([*words, f"--profile {Path(options.profile).name}"])
+    how = (
+        f"Profile {profile}; commit {code_commit(ROOT) or 'unknown'}; data {data_name(data)}; "
+        f"begun {began:%Y-%m-%d %H:%M}, ended {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on "
+        f"{threads_available()} cores (what an earlier run had left was not done again). "
+        f"{len(songs.strata)} songs, {options.folds} folds, {n_repeats} repeat(s)"
+    )
+    results = page.Results(songs, bench.pooled)
+    return page.write(results, bench.ablated, bench.failures, command, how, options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="python -m benchmarks.real_music", description=__doc__, allow_abbrev=False,
+        prog="python -m benchmarks.real_music",
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
     add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")
@@ -378,8 +344,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", default="demo", metavar="NAME", help="sizes and epochs (default: demo)")
     add("--repeats", type=int, default=3, metavar="N", help="default: 3")
     add("--folds", type=int, default=5, metavar="N", help="default: 5")
-    add("--out", type=Path, metavar="DIR",
-        help="for page, plot and tables (default: docs and benchmarks/results)")  # fmt: skip
+    where = "for page, plot and tables (default: docs and benchmarks/results)"
+    add("--out", type=Path, metavar="DIR", help=where)
     return parser
 
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,42 +26,38 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from helpers.baselines import band_statistics, majority_predictions
 from helpers.datasets import SpectrogramDataset, stratified_split
-from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK
+from helpers.folders import AXES, GENRE, GENRE_BEAT, MULTITASK, SPLITS
 from helpers.machinery.arrays import N_MELS
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import LabError
 from helpers.machinery.process import autocast, seed_everything, threads_for
 
 CPU = torch.device("cpu")
 INNER_FOLDS = 5
 SVM_GRID = {"svc__C": [0.3, 1, 3, 10, 30]}
 SVR_GRID = {"svr__C": [0.1, 0.3, 1, 3], "svr__epsilon": [0.02, 0.05, 0.1, 0.2]}
-EPOCHS, PATIENCE = 40, 10
+EPOCHS, PATIENCE, BATCH_SIZE = 40, 10, 32
 VALIDATION_SHARE = 0.2
 LAB_CLIPS = 2305  # genre clips for training in the lab's own data (data_links.md)
 MIN_FRAMES = 3**4  # four poolings by 3
 
-
-def _datasets(data: Path, folder: str) -> list[SpectrogramDataset]:
-    """The clips to train on and those to test, with class numbers or the three axes."""
-    axes = AXES if folder == MULTITASK else ()
-    return [SpectrogramDataset(data / folder, split, axes=axes) for split in ("train", "test")]
+# Clips to train on and clips to predict, and a seed -> class numbers [n] or values [n, 3].
+Reference = Callable[[SpectrogramDataset, SpectrogramDataset, int], np.ndarray]
 
 
 # ---- humble baselines --------------------------------------------------------------------------
 
 
-def majority(data: Path, seed: int) -> np.ndarray:
+def majority(train: SpectrogramDataset, test: SpectrogramDataset, seed: int) -> np.ndarray:
     """The most frequent class of the training clips, [n]."""
-    train, test = _datasets(data, GENRE)
     return majority_predictions(train.labels.numpy(), len(test))
 
 
-def svm(data: Path, seed: int) -> np.ndarray:
+def svm(train: SpectrogramDataset, test: SpectrogramDataset, seed: int) -> np.ndarray:
     """Classes [n] of an SVM on per-band statistics of the mel; C by inner cross-validation."""
-    train, test = _datasets(data, GENRE)
     labels = train.labels.numpy()
     n_inner = max(2, min(INNER_FOLDS, np.bincount(labels).min()))
     inner = StratifiedKFold(n_inner, shuffle=True, random_state=seed)
@@ -70,9 +65,8 @@ def svm(data: Path, seed: int) -> np.ndarray:
     return tuned.fit(band_statistics(train), labels).predict(band_statistics(test))
 
 
-def svr(data: Path, seed: int) -> np.ndarray:
+def svr(train: SpectrogramDataset, test: SpectrogramDataset, seed: int) -> np.ndarray:
     """Values [n, 3] of an SVR for each axis; C and epsilon by inner cross-validation."""
-    train, test = _datasets(data, MULTITASK)
     known, unknown, values = band_statistics(train), band_statistics(test), train.labels.numpy()
     inner = KFold(INNER_FOLDS, shuffle=True, random_state=seed)
     score = make_scorer(_order)
@@ -98,19 +92,17 @@ class PublicCNN(nn.Module):
     def __init__(self, n_frames: int, n_outputs: int) -> None:
         super().__init__()
         if n_frames < MIN_FRAMES:
-            raise LabError(f"clips of {n_frames} frames are too short for the public CNN, which "
-                           f"needs {MIN_FRAMES}; take full clips")  # fmt: skip
+            problem = f"clips of {n_frames} frames are too short for the public CNN"
+            raise LabError(f"{problem}, which needs {MIN_FRAMES}; take full clips")
         layers: list[nn.Module] = []
         for before, after in ((1, 16), (16, 32), (32, 64), (64, 128)):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after)]
             # ReLU after the pooling gives the same numbers, to the bit, and has a ninth to do.
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after),
-                       nn.MaxPool2d(3), nn.ReLU()]  # fmt: skip
+            layers += [nn.MaxPool2d(3), nn.ReLU()]
         self.blocks = nn.Sequential(*layers)
         n_flat = self.blocks(torch.zeros(1, 1, N_MELS, n_frames)).numel()
-        self.head = nn.Sequential(
-            nn.Flatten(), nn.Dropout(0.2), nn.Linear(n_flat, 128), nn.ReLU(),
-            nn.Linear(128, n_outputs),
-        )  # fmt: skip
+        units = [nn.Dropout(0.2), nn.Linear(n_flat, 128), nn.ReLU(), nn.Linear(128, n_outputs)]
+        self.head = nn.Sequential(nn.Flatten(), *units)
         # The same numbers in another order in memory: only the speed changes.
         self.blocks.to(memory_format=torch.channels_last)
 
@@ -136,91 +128,70 @@ class PublicLSTM(nn.Module):
         return self.head(outputs[torch.arange(len(x)), lengths - 1])
 
 
-@dataclass(frozen=True)
-class Clips:
-    """Raw mel frames [n, T, 128] float16, padded with 0; targets [n] or [n, 3]; lengths [n]."""
-
-    frames: torch.Tensor
-    targets: torch.Tensor
-    lengths: torch.Tensor
-
-    @classmethod
-    def of(cls, dataset: SpectrogramDataset, n_frames: int) -> Clips:
-        """All clips of a dataset, cut and padded to one length."""
-        frames = torch.zeros(len(dataset), n_frames, N_MELS, dtype=torch.float16)
-        for number in range(len(dataset)):
-            own = dataset.frames(number)[:n_frames]
-            frames[number, : len(own)] = torch.from_numpy(own)
-        lengths = torch.from_numpy(dataset.lengths).clamp(max=n_frames)
-        return cls(frames, dataset.labels, lengths)
-
-    def batches(self, numbers: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, ...]]:
-        """x [B, T, 128] float32, lengths [B], targets, for these clips in this order."""
-        for some in numbers.split(size):
-            yield self.frames[some].float(), self.lengths[some], self.targets[some]
-
-
-def public_network(
+def train_public(
+    train: SpectrogramDataset,
+    test: SpectrogramDataset,
+    seed: int,
     kind: Callable[[int, int], nn.Module],
-    folder: str,
-    learning_rate: float,
+    learning_rate: float = 1e-4,
     steps_of_lab: bool = False,
-) -> Callable[[Path, int], np.ndarray]:
-    """A function of a fold's folder and a seed that trains such a network: [n] or [n, 3].
+) -> np.ndarray:
+    """What such a network says of the test clips: classes [n], or values [n, 3].
 
     `steps_of_lab` makes batches so small that an epoch has as many steps as with the lab's data.
     """
-
-    def predictions(data: Path, seed: int) -> np.ndarray:
-        train, test = _datasets(data, folder)
-        n_frames = int(train.lengths.max())
-        fitted, validation = _validation_split(train, seed)
-        size = 32
-        if steps_of_lab:
-            size = max(2, round(len(fitted) / (LAB_CLIPS * (1 - VALIDATION_SHARE) / 32)))
-        seed_everything(seed)
-        model = kind(n_frames, len(train.classes or AXES))
-        loss: nn.Module = nn.MSELoss() if folder == MULTITASK else nn.CrossEntropyLoss()
-        with threads_for(model, CPU):
-            optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-            _train(model, loss, optimizer, Clips.of(train, n_frames), fitted, validation, size)
-            outputs = _outputs(model, Clips.of(test, n_frames), torch.arange(len(test))).numpy()
-        return outputs if folder == MULTITASK else outputs.argmax(1)
-
-    return predictions
-
-
-def _validation_split(train: SpectrogramDataset, seed: int) -> list[torch.Tensor]:
-    """The clips to train on and those that choose the epoch, of the same mixture."""
-    labels = train.labels.numpy()
-    mixture = labels.mean(1) if labels.ndim > 1 else labels
+    n_frames, labels = int(train.lengths.max()), train.labels.numpy()
+    mixture = labels.mean(1) if train.axes else labels
     parts = stratified_split(mixture, (1 - VALIDATION_SHARE, VALIDATION_SHARE), seed)
-    return [torch.from_numpy(part) for part in parts]
+    fitted, validation = (torch.from_numpy(part) for part in parts)
+    size = BATCH_SIZE
+    if steps_of_lab:
+        size = max(2, round(len(fitted) / (LAB_CLIPS * (1 - VALIDATION_SHARE) / BATCH_SIZE)))
+    clips, unknown = (_padded(dataset, n_frames) for dataset in (train, test))
+    seed_everything(seed)
+    model = kind(n_frames, len(train.classes or AXES))
+    with threads_for(model, CPU):
+        _fit(model, learning_rate, clips, fitted, validation, size)
+        outputs = _outputs(model, unknown, torch.arange(len(test)))  # in float32, as the kit's
+    return outputs.numpy() if train.axes else outputs.argmax(1).numpy()
 
 
-def _train(
+def _padded(dataset: SpectrogramDataset, n_frames: int) -> TensorDataset:
+    """Raw mel frames [n, n_frames, 128] float16, cut or padded with 0; lengths [n]; labels."""
+    frames = torch.zeros(len(dataset), n_frames, N_MELS, dtype=torch.float16)
+    for number in range(len(dataset)):
+        own = dataset.frames(number)[:n_frames]
+        frames[number, : len(own)] = torch.from_numpy(own)
+    lengths = torch.from_numpy(dataset.lengths).clamp(max=n_frames)
+    return TensorDataset(frames, lengths, dataset.labels)
+
+
+def _fit(
     model: nn.Module,
-    loss: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    clips: Clips,
+    learning_rate: float,
+    clips: TensorDataset,
     fitted: torch.Tensor,
     validation: torch.Tensor,
     size: int,
 ) -> None:
-    """Leave the model with the weights of the epoch of lowest validation loss."""
+    """Train, and leave the model with the weights of the epoch of lowest validation loss."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    known = clips.tensors[-1][validation]
+    loss: nn.Module = nn.MSELoss() if known.is_floating_point() else nn.CrossEntropyLoss()
     lowest, best, weights = math.inf, 0, copy.deepcopy(model.state_dict())
     for epoch in range(EPOCHS):
         model.train()
-        for x, lengths, targets in clips.batches(fitted[torch.randperm(len(fitted))], size):
-            if len(x) > 1:  # batch norm cannot learn from one clip
+        for numbers in fitted[torch.randperm(len(fitted))].split(size):
+            if len(numbers) > 1:  # batch norm cannot learn from one clip
+                x, lengths, labels = clips[numbers]
                 optimizer.zero_grad()
                 with autocast(CPU):
-                    outputs = model(x, lengths)
-                loss(outputs.float(), targets).backward()
+                    outputs = model(x.float(), lengths)
+                loss(outputs.float(), labels).backward()
                 optimizer.step()
         with autocast(CPU):
             outputs = _outputs(model, clips, validation)
-        value = loss(outputs.float(), clips.targets[validation]).item()
+        value = loss(outputs.float(), known).item()
         if value < lowest:
             lowest, best, weights = value, epoch, copy.deepcopy(model.state_dict())
         elif epoch - best >= PATIENCE:
@@ -229,43 +200,32 @@ def _train(
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, clips: Clips, numbers: torch.Tensor) -> torch.Tensor:
-    """In float32, as the kit's predictions are."""
+def _outputs(model: nn.Module, clips: TensorDataset, numbers: torch.Tensor) -> torch.Tensor:
+    """What the network says of these clips, [n, n_outputs]."""
     model.eval()
-    return torch.cat([model(x, lengths) for x, lengths, _ in clips.batches(numbers, 32)])
+    batches = (clips[some] for some in numbers.split(BATCH_SIZE))
+    return torch.cat([model(x.float(), lengths) for x, lengths, _ in batches])
 
 
 LAB_STEPS = "public CNN, steps of the lab's data"
-# Name -> the folder whose test clips it reads, and a function of the data folder and a seed.
-REFERENCES: dict[str, tuple[str, Callable[[Path, int], Any]]] = {
+# Name -> the folder whose clips it reads, and how it predicts.
+REFERENCES: dict[str, tuple[str, Reference]] = {
     "majority class": (GENRE, majority),
     "SVM": (GENRE, svm),
-    "public LSTM, beats": (GENRE_BEAT, public_network(PublicLSTM, GENRE_BEAT, 1e-3)),
-    "public CNN": (GENRE, public_network(PublicCNN, GENRE, 1e-4)),
-    LAB_STEPS: (GENRE, public_network(PublicCNN, GENRE, 1e-4, steps_of_lab=True)),
+    "public LSTM, beats": (GENRE_BEAT, partial(train_public, kind=PublicLSTM, learning_rate=1e-3)),
+    "public CNN": (GENRE, partial(train_public, kind=PublicCNN)),
+    LAB_STEPS: (GENRE, partial(train_public, kind=PublicCNN, steps_of_lab=True)),
     "SVR": (MULTITASK, svr),
-    "public CNN, affect": (MULTITASK, public_network(PublicCNN, MULTITASK, 1e-4)),
+    "public CNN, affect": (MULTITASK, partial(train_public, kind=PublicCNN)),
 }
 # In how many repeats the slow ones are measured: each takes up to a minute a fold.
 REPEATS = {"public CNN": 2, "public CNN, affect": 2, LAB_STEPS: 1}
 
 
-def store(names: Sequence[str], data: Path, seed: int, folder: Path) -> dict[str, str]:
-    """Predict the test clips of a fold's data folder and store each as `<folder>/<name>.csv`.
-
-    Returns why some could not be fitted, by name.
-    """
-    reasons = {}
-    for name in names:
-        source, function = REFERENCES[name]
-        print(f"{data.name}: {name}", flush=True)
-        try:
-            values = function(data, seed)
-        except LabError as error:
-            reasons[name] = str(error)
-            continue
-        ids = SpectrogramDataset(data / source, "test").ids
-        columns = list(AXES) if source == MULTITASK else ["class"]
-        table = pd.DataFrame(values.reshape(len(ids), -1), index=ids, columns=columns)
-        write_atomically(folder / f"{name}.csv", table.to_csv(index_label="id"))
-    return reasons
+def predict(name: str, data: Path, seed: int) -> pd.DataFrame:
+    """A reference's predictions for a fold's test clips by id: the column class, or the axes."""
+    folder, reference = REFERENCES[name]
+    axes = AXES if folder == MULTITASK else ()
+    train, test = (SpectrogramDataset(data / folder, split, axes=axes) for split in SPLITS)
+    values = reference(train, test, seed).reshape(len(test), -1)
+    return pd.DataFrame(values, index=test.ids, columns=list(axes or ("class",)))

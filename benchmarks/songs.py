@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +72,8 @@ class Songs:
     @property
     def strata(self) -> dict[str, str]:
         """Song -> its class, in the order of the songs' names."""
-        songs = {song for clips in self.clips.values() for song in clips["song"]}
-        genre = self.clips[GENRE]
-        classes = dict(zip(genre["song"], genre["label"].fillna(NO_CLASS), strict=True))
-        return {song: classes.get(song, NO_CLASS) for song in sorted(songs)}
+        labels = pd.concat(self.clips.values()).groupby("song")["label"].first()
+        return labels.fillna(NO_CLASS).to_dict()
 
     @property
     def classes(self) -> list[str]:
@@ -94,8 +93,8 @@ class Songs:
         clips = self.clips[folder].set_index("id")
         if folder == MULTITASK:
             return clips[list(AXES)]
-        numbers = {name: float(number) for number, name in enumerate(self.classes)}
-        return clips[["label"]].dropna().rename(columns={"label": "class"}).replace(numbers)
+        labels = clips["label"].dropna().astype("category")
+        return labels.cat.codes.astype(float).to_frame("class")
 
     def tested(self, folder: str, songs: frozenset[str]) -> list[str]:
         """The ids of the clips of GENRE or MULTITASK that a fold of these songs tests."""
@@ -139,14 +138,23 @@ def _with_answers(clips: pd.DataFrame, answers: Path | None) -> pd.DataFrame:
     """Fill in the withheld values of clips without labels."""
     if answers is None:
         return clips
-    if not answers.is_file():
-        raise LabError(f"{answers}: no such file; give the affect test clips' values, or none")
-    known = read_labels(answers, AXES).set_index("id")
-    filled = clips.set_index("id").fillna(known)
-    absent = filled.index[filled[AXES[0]].isna()]
-    if len(absent):
-        raise LabError(f"{answers}: no answer for clip {absent[0]}; give those of these data")
-    return filled.reset_index()
+    unlabelled = clips["id"][clips[AXES[0]].isna()]
+    known = read_answers(answers, unlabelled.tolist())
+    return clips.set_index("id").fillna(known).reset_index()
+
+
+def read_answers(path: Path, ids: Sequence[str]) -> pd.DataFrame:
+    """The withheld values of these affect clips in their order, by id; a column for each axis.
+
+    Raises LabError where the file is missing, or says nothing of one of them.
+    """
+    if not path.is_file():
+        raise LabError(f"{path}: no such file; give the affect test clips' values with --answers")
+    known = read_labels(path, AXES).set_index("id")
+    absent = [name for name in ids if name not in known.index]
+    if absent:
+        raise LabError(f"{path}: no answer for clip {absent[0]}; give those of these data")
+    return known.loc[list(ids)]
 
 
 # ---- folds -------------------------------------------------------------------------------------
@@ -177,14 +185,13 @@ def make_folds(songs: Songs, n_folds: int, repeat: int) -> list[Fold]:
     for name in songs.classes:
         count = list(strata.values()).count(name)
         if count < n_folds:
-            raise LabError(f"class {name}: {count} songs for {n_folds} folds, so a fold would "
-                           "miss it; give fewer with --folds")  # fmt: skip
+            problem = f"class {name}: {count} songs for {n_folds} folds, so a fold would miss it"
+            raise LabError(f"{problem}; give fewer with --folds")
     groups = sorted(set(strata.values()))
     labels = np.array([groups.index(group) for group in strata.values()])
-    parts = stratified_split(labels, [1 / n_folds] * n_folds, repeat)
     names = np.array(list(strata))
-    folds = [Fold(repeat, number + 1, frozenset(names[part].tolist()))
-             for number, part in enumerate(parts)]  # fmt: skip
+    parts = [names[p].tolist() for p in stratified_split(labels, [1 / n_folds] * n_folds, repeat)]
+    folds = [Fold(repeat, number, frozenset(part)) for number, part in enumerate(parts, start=1)]
     for fold in folds:
         if not songs.clips[MULTITASK]["song"].isin(fold.songs).any():
             raise LabError(f"fold {fold.name} has no affect clip; give fewer with --folds")

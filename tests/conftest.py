@@ -88,6 +88,16 @@ def mini_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
+@pytest.fixture(scope="session")
+def mini_answers(mini_data: Path) -> Path:
+    """Made-up answers for the six multitask test clips of the mini data, that tell them apart."""
+    path = mini_data.parent / "answers.csv"
+    names = sorted(file.name[:9] for file in (mini_data / "multitask_dataset" / "test").iterdir())
+    rows = [f"{name},0.{n}0,0.{n}5,0.{9 - n}0" for n, name in enumerate(names)]
+    path.write_text("\n".join(["Id,valence,energy,danceability", *rows]) + "\n")
+    return path
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless browser (a selenium WebDriver); skips where there is none."""

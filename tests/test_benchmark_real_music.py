@@ -6,7 +6,10 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,23 +26,13 @@ from helpers.models import build_model
 from helpers.notebook.records import Record
 from tools.common.notebooks import NOTEBOOKS, Lab
 
-LSTMS = [f"lstm_{feature}_{form}" for feature in ("mel", "chroma", "fused")
-         for form in ("full", "beat")]  # fmt: skip
+LSTMS = [f"lstm_{part}_{form}" for part in ("mel", "chroma", "fused") for form in ("full", "beat")]
 CNN = {"backbone": "cnn", "backbone_options": {"n_features": 128, "channels": [2, 2, 2, 2]}}
 
 
 @pytest.fixture(scope="module")
-def answers(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("answers") / "answers.csv"
-    names = sorted(file.name.split(".")[0] for file in (mini_data / MULTITASK / "test").iterdir())
-    rows = [f"{name},0.{n}0,0.{n}5,0.{9 - n}0" for n, name in enumerate(names)]
-    path.write_text("\n".join(["Id,valence,energy,danceability", *rows]) + "\n")
-    return path
-
-
-@pytest.fixture(scope="module")
-def songs(mini_data: Path, answers: Path) -> Songs:
-    return open_songs(mini_data.resolve(), answers)
+def songs(mini_data: Path, mini_answers: Path) -> Songs:
+    return open_songs(mini_data.resolve(), mini_answers)
 
 
 # ---- songs and folds ---------------------------------------------------------------------------
@@ -89,21 +82,19 @@ def test_a_fold_is_the_lab_s_layout_and_leaks_nothing(songs: Songs, tmp_path: Pa
     }.items(),
 )
 def test_wrong_input_is_one_line(
-    wrong: str, line: str, mini_data: Path, answers: Path, tmp_path: Path, home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
+    wrong: str, line: str, songs: Songs, mini_answers: Path, home: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(home)
     Path("others").write_text("Id,valence,energy,danceability\n7,0.1,0.2,0.3\n")
     Path("other").mkdir()
     for name in ("half", "twice"):
-        shutil.copytree(mini_data, name)
+        shutil.copytree(songs.data, name)
     shutil.rmtree(Path("half", MULTITASK, "train"))
     shutil.copytree(Path("twice", GENRE, "train"), Path("twice", GENRE, "test"), dirs_exist_ok=True)
     with open(Path("twice", GENRE, "test_labels.txt"), "a") as labels:
         labels.write("1000.x\tClassical\n")
-    words = ["--data", str(mini_data), "--answers", str(answers), wrong]
     with pytest.raises(LabError, match=line) as caught:
-        real_music.main(words)
+        real_music.main(["--data", str(songs.data), "--answers", str(mini_answers), wrong])
     assert "\n" not in str(caught.value)
 
 
@@ -145,42 +136,47 @@ class FakeLab:
         for name, axes in (networks | {"multitask": list(AXES)}).items():
             head = {"head": "multitask", "head_options": {"n_axes": 3}}
             spec = CNN | (head if len(axes) > 1 else {"head": "regressor", "head_options": {}})
-            record.save_checkpoint(name, build_model(spec), spec, feature="mel", scaler=scaler,
-                                   axes=axes)  # fmt: skip
-        spec = CNN | {"head": "classifier", "head_options": {"n_classes": 3}}
-        for name in (*LSTMS, "cnn_mel_refit"):  # what ablations are read from
-            record.save_checkpoint(name, build_model(spec), spec, feature="mel", scaler=scaler,
-                                   classes=self.songs.classes)  # fmt: skip
+            about = {"feature": "mel", "scaler": scaler, "axes": axes}
+            record.save_checkpoint(name, build_model(spec), spec, **about)
         ids = read_clips(data / MULTITASK, "test")["id"].tolist()
         table = self.songs.truth(MULTITASK).loc[ids].rename(index="{}.npy".format)
         table.to_csv(record.folder / "solution.txt", index_label="Id")
 
 
+Run = tuple[int, str, pd.DataFrame]  # exit code, page, scores by model and metric
+
+
 @pytest.fixture
-def lab(songs: Songs, monkeypatch: pytest.MonkeyPatch, home: Path) -> FakeLab:
+def lab(songs: Songs, monkeypatch: pytest.MonkeyPatch) -> FakeLab:
     fake = FakeLab(songs)
     monkeypatch.setattr(real_music, "run_lab", fake)
-    monkeypatch.setattr(real_music, "in_own_process", lambda function, *words: function(*words))
+    monkeypatch.setattr(real_music, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setattr(references, "EPOCHS", 1)
     return fake
 
 
-def _bench(songs: Songs, answers: Path, out: Path, *more: str) -> tuple[int, str, pd.DataFrame]:
-    words = ["--data", str(songs.data), "--answers", str(answers), "--out", str(out), *more]
-    code = real_music.main([*words, "--folds", "2"])
-    scores = pd.read_csv(out / "real_music.csv").set_index(["model", "metric"])
-    return code, (out / "how_good.md").read_text(), scores
+@pytest.fixture
+def bench(
+    lab: FakeLab, mini_answers: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Run]:
+    def run(*more: str) -> Run:
+        monkeypatch.setenv("MUSICLAB_HOME", str(home))  # as in a process of its own
+        words = ["--data", str(lab.songs.data), "--answers", str(mini_answers), "--folds", "2"]
+        code = real_music.main([*words, "--out", str(tmp_path), *more])
+        scores = pd.read_csv(tmp_path / "real_music.csv").set_index(["model", "metric"])
+        return code, (tmp_path / "how_good.md").read_text(), scores
+
+    return run
 
 
 def test_what_the_lab_stored_is_scored_and_told(
-    lab: FakeLab, songs: Songs, answers: Path, tmp_path: Path, home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    lab: FakeLab, bench: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab.failing["real-music-r1-f2"] = {"07_cnn": "failed", "08_regression": "skipped"}
-    code, text, scores = _bench(songs, answers, tmp_path, "--repeats", "2")
+    code, text, scores = bench("--repeats", "2")
     assert code == 1 and lab.calls == [f"real-music-r{r}-f{f}" for r in (1, 2) for f in (1, 2)]
     assert text.startswith("Generated by `python -m benchmarks.real_music --data DIR --answers")
-    assert str(songs.data) not in text
+    assert str(lab.songs.data) not in text
     assert "- real-music-r1-f2: notebook 07_cnn failed" in text
     assert "public CNN: clips of 66 frames are too short" in text
     for required in page.REQUIRED:  # none is dropped
@@ -191,21 +187,19 @@ def test_what_the_lab_stored_is_scored_and_told(
     assert accuracy.loc["LSTM, beats", "clips"] == 27 > accuracy.loc["CNN", "clips"] >= 12
     assert scores.loc[("what 11 submits", "mean"), "value"] == pytest.approx(1)
 
-    monkeypatch.setattr(references, "REFERENCES", {  # a second time nothing is fitted
-        name: (folder, None) for name, (folder, _) in references.REFERENCES.items()
-        if "CNN" not in name})  # fmt: skip
+    kept = {name: (r[0], None) for name, r in references.REFERENCES.items() if "CNN" not in name}
+    monkeypatch.setattr(references, "REFERENCES", kept)  # a second time nothing is fitted
     del lab.failing["real-music-r1-f2"]
-    monkeypatch.setenv("MUSICLAB_HOME", str(home))  # as in a process of its own
-    _, text, again = _bench(songs, answers, tmp_path, "--repeats", "2")
+    _, text, again = bench("--repeats", "2")
     assert "Failed" not in text and again.loc[("CNN", "accuracy"), "clips"] == 27
     assert again.loc[("SVM", "accuracy"), "value"] == accuracy.loc["SVM", "value"]
 
 
 def test_ablations_are_told_beside_the_models(
-    lab: FakeLab, songs: Songs, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(references, "REFERENCES", {"SVR": references.REFERENCES["SVR"]})
-    _, text, _ = _bench(songs, answers, tmp_path, "--quick", "--ablations")
+    _, text, _ = bench("--quick", "--ablations")
     table = pd.read_csv(tmp_path / "real_music_ablations.csv")
     assert "## Ablations" in text and len(table) == 4 * 2 + 3
     assert table["first"].iloc[0] == "LSTM, beats: no mixup"
@@ -218,15 +212,13 @@ def test_ablations_are_told_beside_the_models(
 
 def test_requirements_are_judged_by_difference_and_interval() -> None:
     def verdict(sense: str, value: float, low: float, high: float) -> str:
-        required = page.Required(GENRE, "a", "b", sense, 0.1)
-        return required.verdict(Score(value, low, high))
+        return page.Required(GENRE, "a", "b", sense, 0.1).judged(Score(value, low, high))[1]
 
     assert verdict("above", 0.1, 0.01, 0.2) == "met" != verdict("above", 0.1, 0.0, 0.2)
     assert verdict("at least", 0.1, -1, 1) == "met" != verdict("at least", 0.099, 0.09, 1)
     assert verdict("not below", -0.1, -0.2, 0.0) == "met" != verdict("not below", -1, -2, -0.1)
-    nothing = math.nan
-    assert verdict("not below", nothing, nothing, nothing) == "NOT met"
-    assert verdict("", nothing, nothing, nothing) == ""
+    assert verdict("not below", *3 * [math.nan]) == "NOT met"
+    assert verdict("", *3 * [math.nan]) == ""
 
 
 def test_names_and_parameters_are_those_of_the_notebooks() -> None:
@@ -248,10 +240,10 @@ def test_references_learn_and_do_not_look_at_test_labels(
     for folder in folders:
         write_fold(songs, fold, folder)
     truth = SpectrogramDataset(folders[0] / GENRE, "test").labels.numpy()
-    assert (references.svm(folders[0], 1) == truth).mean() > 0.8
+    assert (references.predict("SVM", folders[0], 1)["class"] == truth).mean() > 0.8
     for form in (GENRE, GENRE_BEAT):
         labels = folders[1] / form / "test_labels.txt"
         labels.write_text(labels.read_text().replace("Classical", "Hip-Hop"))
     for name in ("SVM", "public LSTM, beats"):
-        first, second = (references.REFERENCES[name][1](folder, 1) for folder in folders)
-        assert (first == second).all()
+        first, second = (references.predict(name, folder, 1) for folder in folders)
+        assert first.equals(second)

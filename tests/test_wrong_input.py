@@ -775,7 +775,8 @@ USE_ROWS = [
             "--help shows what there is", "--name"),
     bad_run("--only without a notebook", "--only names no notebook; for example --only 05,06",
             "--only", ","),
-    bad_run("no jobs", "--jobs 0 is no number of notebooks; give 1 or more, or auto", "--jobs", "0"),
+    bad_run("no jobs", "--jobs 0 is no number of notebooks; give 1 or more, or auto",
+            "--jobs", "0"),
     bad_run("jobs that are no number", "--jobs many is no number of notebooks; give 1 or more, or "
             "auto",
             "--jobs", "many"),
