@@ -163,7 +163,7 @@ def bench(
         monkeypatch.setenv("MUSICLAB_HOME", str(home))  # as in a process of its own
         words = ["--data", str(lab.songs.data), "--answers", str(mini_answers), "--folds", "2"]
         code = real_music.main([*words, "--out", str(tmp_path), *more])
-        scores = pd.read_csv(tmp_path / "real_music.csv").set_index(["model", "metric"])
+        scores = pd.read_csv(tmp_path / "how_good.csv").set_index(["model", "metric"])
         return code, (tmp_path / "how_good.md").read_text(), scores
 
     return run
@@ -200,7 +200,7 @@ def test_ablations_are_told_beside_the_models(
 ) -> None:
     monkeypatch.setattr(references, "REFERENCES", {"SVR": references.REFERENCES["SVR"]})
     _, text, _ = bench("--quick", "--ablations")
-    table = pd.read_csv(tmp_path / "real_music_ablations.csv")
+    table = pd.read_csv(tmp_path / "how_good_ablations.csv")
     assert "## Ablations" in text and len(table) == 4 * 2 + 3
     assert table["first"].iloc[0] == "LSTM, beats: no mixup"
     assert np.isfinite(table["difference"]).all()
