@@ -1,6 +1,6 @@
 """How fast the kit is: eight claims, each against the straightforward way, in one run.
 
-    ./run_all.sh bench [--quick] [--only NAME ...] [--audio DIR] [--whole-lab]
+    ./run_all.sh bench [--quick] [--only NAME ...] [--whole-lab]
 
 The straightforward way is PyTorch and librosa as their manuals show them. Both sides of a claim do
 the same with the same inputs, which is looked at, and take turns, kit, plain, kit, plain, ..., each
@@ -282,34 +282,6 @@ def compose_clips(folder: Path, n_clips: int = 2) -> None:
         make_clip(replace(clip, with_audio=True), folder, seed=0)
 
 
-def take_audio(audio: Path, folder: Path) -> None:
-    """Link to every audio file of a folder; what cannot be used is left out."""
-    (folder / "audio").mkdir()
-    for path in sorted(audio.iterdir()) if audio.is_dir() else ():
-        if path.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3"):
-            try:
-                features.extract(load_audio(path))  # LabError if it is too short or silent
-                (folder / "audio" / path.name).symlink_to(path.resolve())
-            except LabError as error:
-                say(f"{path}: left out, {error}")
-    if not any((folder / "audio").iterdir()):
-        problem = "no audio file in it can be read" if audio.is_dir() else "no such folder"
-        raise LabError(f"--audio {audio}: {problem}; give a folder of wav, flac, ogg or mp3 files")
-
-
-def load_audio(path: Path) -> np.ndarray:
-    """Read the first 30 s of an audio file as mono float32 [samples] at 22,050 Hz, or LabError."""
-    import librosa
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, length = features.SAMPLE_RATE, features.CLIP_SECONDS
-            return librosa.load(file, sr=rate, duration=length)[0]
-    except (OSError, RuntimeError) as error:  # soundfile's own error is a RuntimeError
-        raise LabError(f"it cannot be decoded ({error}); convert it to wav") from error
-
-
 def librosa_features(audio: np.ndarray) -> Arrays:
     """Mel, chroma, beats, and both between beats, by librosa's own functions, as its manual has it.
 
@@ -336,8 +308,10 @@ def librosa_features(audio: np.ndarray) -> Arrays:
 
 def extraction(folder: Path, kit: bool) -> Side:
     """The features of every clip in `folder/audio`, one clip a run."""
+    import librosa
+
     paths = sorted((folder / "audio").iterdir())
-    clips = [load_audio(path) for path in paths]
+    clips = [librosa.load(path, sr=features.SAMPLE_RATE)[0] for path in paths]
 
     def run(number: int) -> Arrays:
         return vars(features.extract(clips[number])) if kit else librosa_features(clips[number])
@@ -644,30 +618,22 @@ def main(arguments: Sequence[str]) -> int:
     add("--quick", action="store_true", help="fewer repeats: under 8 minutes on two cores")
     add("--only", metavar="NAME", nargs="+", choices=[*CLAIMS, WHOLE_LAB],
         help="only these claims; the table is shown and nothing is written")  # fmt: skip
-    add("--audio", type=Path, metavar="DIR", help="features of every audio file there, too")
     add("--whole-lab", action="store_true", help="time all notebooks, too: some ten minutes")
-    add("--list", action="store_true", help="show the claims")
     add("--side", nargs=4, help=argparse.SUPPRESS)  # claim, side, runs, folder
     options = parser.parse_args(arguments)
     if options.side:
         name, side, runs, folder = options.side
         say(json.dumps(work(name, side, int(runs), Path(folder))))
         return EXIT_DONE
-    if options.list:
-        titles = {name: claim.title for name, claim in CLAIMS.items()} | {WHOLE_LAB: LAB_TITLE}
-        say("\n".join(f"{name:12}{title}" for name, title in titles.items()))
-        return EXIT_DONE
     wanted = {*(options.only or CLAIMS), *[WHOLE_LAB] * options.whole_lab}
     picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in wanted]
     kept: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=files.cache_dir()) as scratch:
-        if options.audio:
-            take_audio(options.audio, Path(scratch))
         rows = [measure(name, options.quick, Path(scratch), kept) for name in picked]
     say(f"\n{table(rows)}\n{verdict(rows)}")
     if not options.only:
         command = "./run_all.sh bench" + " --quick" * options.quick
-        command += " --audio DIR" * bool(options.audio) + " --whole-lab" * options.whole_lab
+        command += " --whole-lab" * options.whole_lab
         text = page(rows, command)  # names the commit as it was before anything was written
         files.write_atomically(TABLE, csv_text(rows))
         files.write_atomically(PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio]))
