@@ -17,7 +17,6 @@ from helpers import evaluation, models, plots, training
 from helpers.evaluation import Score
 from helpers.folders import AXES
 from helpers.machinery.files import LabError
-from helpers.notebook import explorers
 
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
 
@@ -125,21 +124,6 @@ def test_f1_of_each_class_with_its_interval() -> None:
         60,
     )
     np.testing.assert_allclose([scores["Rock"].low, scores["Rock"].high], looped)
-
-
-def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s() -> None:
-    rng = np.random.default_rng(0)
-    belongs, scores = rng.random(40) < 0.3, rng.random(40).round(2)
-    precision, recall, thresholds = metrics.precision_recall_curve(belongs, scores)
-    own = explorers.precision_recall(belongs, scores, thresholds)
-    np.testing.assert_allclose(own[0], precision[:-1])  # the last is a convention, at no threshold
-    np.testing.assert_allclose(own[1], recall[:-1])
-
-
-def test_precision_without_a_call_and_recall_without_a_clip_are_undefined() -> None:
-    nobody, scores = np.zeros(3, bool), np.array([0.1, 0.2, 0.3])
-    precision, recall = explorers.precision_recall(nobody, scores, np.array([0.2, 0.5]))
-    assert precision[0] == 0 and np.isnan(precision[1]) and np.isnan(recall).all()
 
 
 def test_the_majority_answer_has_a_fair_accuracy_and_a_poor_macro_f1() -> None:
