@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,13 @@ from tools.run.jupyter_lab import main
 main(sys.argv[2:], SmallLab(Path(sys.argv[1])).lab)
 """
 TOKEN = "token-of-the-test"
+RUN_ALL_CELLS = """
+const app = window.jupyterapp;
+const kernel = app?.shell.currentWidget?.sessionContext?.session?.kernel;
+if (kernel?.status !== 'idle') return false;  // JupyterLab would ask for a kernel
+app.commands.execute('notebook:run-all-cells');
+return true;
+"""
 SHOWN = """
 return ['img', 'select', '.noUi-handle', 'audio'].map(
     name => document.querySelectorAll('.jp-OutputArea ' + name).length
@@ -88,8 +94,8 @@ def address(
         "IPYTHONDIR": str(runtime / "ipython"),
     }
     options = ("--no-browser", "--allow-root", "--ServerApp.port=0", "--ServerApp.port_retries=0")
+    options += (f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True")
     command = [sys.executable, "-c", LAB, str(small.root), *options]
-    command.append(f"--IdentityProvider.token={TOKEN}")
     with open(small.root / "jupyter.log", "w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
     try:
@@ -113,9 +119,9 @@ def told_by(runtime: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def opened(browser: Any, address: str) -> Any:
-    """The notebook in JupyterLab, all its cells run by the menu, with all figures and controls."""
+    """The notebook in JupyterLab, all its cells run, with all figures and controls."""
     browser.get(f"{address}doc/tree/notebooks/{NOTEBOOK}.ipynb?token={TOKEN}")
-    run_all_cells(browser)
+    wait_until(lambda: browser.execute_script(RUN_ALL_CELLS), 240)
     drawn = "return document.body.innerHTML.length"
     wait_until(
         lambda: browser.execute_script(SHOWN) == [3, 8, 1, 0],
@@ -123,25 +129,6 @@ def opened(browser: Any, address: str) -> Any:
         moving=lambda: browser.execute_script(drawn),
     )
     return browser
-
-
-def run_all_cells(browser: Any) -> None:
-    """Choose it from the menu, again and again until it works.
-
-    Before there is a kernel JupyterLab would ask for one; while it is still loading, an open menu
-    may lack the entry, or be closed again.
-    """
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    def done(_: Any) -> bool:
-        browser.find_element("xpath", "//*[contains(text(), ' | Idle')]")
-        for kind, label in (("MenuBar", "Run"), ("Menu", "Run All Cells")):
-            path = f"//div[contains(@class, 'lm-{kind}-itemLabel')][text()='{label}']"
-            browser.find_element("xpath", path).click()
-            time.sleep(0.5)
-        return True
-
-    WebDriverWait(browser, 240, ignored_exceptions=[Exception]).until(done)
 
 
 def changes_only(browser: Any, number: int, act: Callable[[], None]) -> bool:

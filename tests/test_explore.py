@@ -158,6 +158,8 @@ def test_it_opens_with_the_fixed_choice_and_says_what_each_control_is_for(
     assert picture.data == stored(record, name) and picture.alt
     told = [control.description for control in screen.all(*CONTROLS)]
     assert len(told) >= 2 and all(told) and len(set(told)) == len(told)
+    for slider in screen.all("FloatSlider"):
+        assert slider.continuous_update is False, "it draws when it is let go"
 
 
 CHANGES = [
@@ -180,11 +182,6 @@ def test_a_choice_draws_another_picture_once(
     assert told in after.alt and told not in before.alt
     assert after.data != before.data
     assert stored(record, name) == fixed, "the run keeps the fixed choice"
-
-
-def test_a_slider_that_moves_draws_when_it_is_let_go(record: Record, screen: Screen) -> None:
-    EXPLORERS["explore_threshold"](record)
-    assert screen.find("threshold").continuous_update is False
 
 
 def test_an_error_is_shown_and_the_next_choice_works(
@@ -222,7 +219,7 @@ def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(
     monkeypatch.setattr(explorers, "approximate_audio", sound)
     explorers.two_clips(record)
     assert all(text.data.endswith(explorers.APPROXIMATE) for text in screen.all("Markdown"))
-    screen.find("first genre").value = "Psych-Rock"
+    screen.find("first genre").value = "Hip-Hop"
     assert made == [] and screen.all("Audio") == []
     screen.find(f"hear clip {screen.find('first clip').value}").click()
     (mel,), (player,) = made, screen.all("Audio")
@@ -247,24 +244,10 @@ def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(
     assert screen.find("first clip").options[0] == (f"{clip} (with audio)", clip)
     assert screen.all("Markdown")[0].data == f"Classical (clip {clip})"
     assert len(screen.all("Audio")) == 1 and len(screen.all("Button")) == 1
+    assert explorers._TrainingClips(mini_data).audible == [], "its ids mean nothing in other data"
 
 
-def test_ids_of_the_demo_set_mean_nothing_in_other_data(mini_data: Path, home: Path) -> None:
-    audio = home / ".cache" / "demo" / "audio"
-    audio.mkdir(parents=True)
-    (audio / "1000.flac").write_bytes(b"")
-    assert explorers._TrainingClips(mini_data).audible == []
-
-
-# ---- what the pictures say ---------------------------------------------------------------------
-
-
-def test_what_is_undefined_is_said(record: Record, screen: Screen) -> None:
-    EXPLORERS["explore_threshold"](record)
-    screen.find("threshold").value = 1.0
-    assert "precision undefined (no clip is called so), recall 0.00" in screen.pictures[-1].alt
-    screen.find("class (clips)").value = 2
-    assert "recall undefined (no clip belongs to it)" in screen.pictures[-1].alt
+# ---- neighbours, and wrong choices -------------------------------------------------------------
 
 
 def test_neighbours_are_others_and_the_first_clip_is_the_most_confident_error(

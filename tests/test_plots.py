@@ -147,6 +147,8 @@ def test_alt_texts_tell_the_numbers() -> None:
     assert "kept epoch 2 of 3" in DRAWN["learning_curves"]().get_label()
     assert "LSTM 0.400 [0.300, 0.500]; none undefined (equal)" in DRAWN["score_plot"]().get_label()
     assert "Blues 83%, Hip-Hop 0%, Rock 50%" in DRAWN["confusion_matrix"]().get_label()
+    undefined = DRAWN["threshold_choice of what is undefined"]().get_label()
+    assert "precision undefined (no clip is called so), recall undefined (no clip b" in undefined
     alone = DRAWN["clip_and_neighbours of a clip alone"]().get_label()
     assert alone.endswith("Nearest clips: none.")
 

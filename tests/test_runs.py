@@ -432,25 +432,6 @@ def test_a_figure_without_alt_text_is_refused(home: Path, data: Path) -> None:
     assert not (record.folder / "figures").exists()
 
 
-def test_a_figure_may_take_the_place_of_one_that_is_shown_and_not_of_the_stored_one(
-    home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: dict[str, str] = {}
-    monkeypatch.setattr(showing, "_in_notebook", lambda: True)
-    for name in ("display", "update_display"):
-        show = lambda image, display_id: shown.update({display_id: image.alt})  # noqa: E731
-        monkeypatch.setattr(f"IPython.display.{name}", show)
-    record = records.open_record("05_lstm", data, 0)
-    record.show(plt.figure(label="One."), "curves", display_id="here")
-    before = (record.folder / "figures" / "curves.png").read_bytes()
-    showing.replace_shown(plt.figure(label="Another."), "here")
-    assert shown == {"here": "Another."}
-    assert (record.folder / "figures" / "curves.png").read_bytes() == before
-    with pytest.raises(LabError, match="has no alt text"):
-        showing.replace_shown(plt.figure(), "here")
-    plt.close("all")
-
-
 def test_a_figure_is_stored_with_its_alt_text(
     home: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -217,6 +217,7 @@ class _SeenByModel:
         self.base, self.numbers = unwrap(dataset)
         tracks = self.base.tracks.iloc[self.numbers]
         self.ids, self.labels = tracks["id"].tolist(), tracks["label"].tolist()
+        self.names = [f"{self.labels[i]} (clip {name})" for i, name in enumerate(self.ids)]
         loader = make_loader(dataset, batch_size, device=device)
         vectors = torch.from_numpy(predict(model.backbone, loader, device))
         with torch.no_grad():
@@ -249,7 +250,7 @@ class _SeenByModel:
         same = sum(self.labels[i] == label for i in near)
         pairs = self.likeness[~np.eye(len(self.likeness), dtype=bool)]
         title = (
-            f"{self._name(clip)} is taken for {self.answers[clip]}; "
+            f"{self.names[clip]} is taken for {self.answers[clip]}; "
             f"{same} of its {len(near)} nearest clips are {label} "
             f"(mean cosine of all pairs: {pairs.mean() if near else math.nan:.2f})"
         )
@@ -258,12 +259,9 @@ class _SeenByModel:
             for name, probability in zip(self.base.classes, self.probabilities[clip], strict=True)
         }
         pictures = {
-            f"{self._name(i)}\ncosine {self.likeness[clip, i]:.3f}": self._mel(i) for i in near
+            f"{self.names[i]}\ncosine {self.likeness[clip, i]:.3f}": self._mel(i) for i in near
         }
         return plots.clip_and_neighbours(self._mel(clip), scores, pictures, title)
-
-    def _name(self, clip: int) -> str:
-        return f"{self.labels[clip]} (clip {self.ids[clip]})"
 
     def _mel(self, clip: int) -> np.ndarray:
         """The clip's mel spectrogram as it was stored, [128, T] in dB."""
@@ -305,7 +303,7 @@ def _open(
 
     def redraw(**choice: Any) -> None:
         nonlocal shown
-        clear_output()  # the error of the choice before; the picture stands outside, below
+        clear_output()  # the error of the choice before
         if choice != shown:
             replace_shown(draw(**choice), place)
             shown = choice
@@ -313,7 +311,8 @@ def _open(
     inputs, rows = controls()
     errors = widgets.interactive_output(redraw, inputs)
     display(widgets.VBox([*rows, errors]))
-    record.show(draw(**fixed), name, display_id=place)  # so that it stays in a saved notebook
+    # No output of a widget, which a notebook would not keep when it is saved.
+    record.show(draw(**fixed), name, display_id=place)
 
 
 def _advice() -> str:
