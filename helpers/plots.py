@@ -453,15 +453,24 @@ def class_f1(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def threshold_choice(
-    thresholds: np.ndarray, precision: np.ndarray, recall: np.ndarray, chosen: int, share: float,
-    title: str,
-) -> Figure:  # fmt: skip
-    """Precision and recall over the threshold, and against each other, with one choice marked.
+def threshold_choice(belongs: np.ndarray, scores: np.ndarray, name: str, at: float) -> Figure:
+    """Precision and recall of a class over the threshold, and against each other, `at` marked.
 
-    Arrays [R], NaN where undefined; `chosen` is a place in them; `share` is the share of the class
-    among the clips, the precision of guessing.
+    A clip whose score [n] reaches the threshold is called `name`; `belongs` bool [n] says which
+    are. Undefined: precision where no clip is called so, recall where none belongs to it.
     """
+    thresholds, chosen = np.linspace(0, 1, 101), round(100 * at)
+    called = scores >= thresholds[:, None]
+    found, n = (called & belongs).sum(1), int(belongs.sum())
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        precision, recall = found / called.sum(1), found / n
+    share = n / len(belongs)  # the precision of guessing
+    title = (
+        f"{name} from {thresholds[chosen]:.2f} on: "
+        f"precision {_or_undefined(precision[chosen], 'no clip is called so')}, "
+        f"recall {_or_undefined(recall[chosen], 'no clip belongs to it')}\n"
+        f"{found[chosen]} of {n} found, {called[chosen].sum() - found[chosen]} others called so"
+    )
     alt = title.replace("\n", "; ") + f". Guessing has precision {share:.2f}."
     figure, axes = _figure(1, 2, 9, 3.4, alt, title)
     over, against = axes[0]
@@ -480,6 +489,10 @@ def threshold_choice(
         ax.set_ylim(-0.02, 1.05)
         ax.legend(fontsize=8)
     return figure
+
+
+def _or_undefined(value: float, reason: str) -> str:
+    return f"{value:.2f}" if np.isfinite(value) else f"undefined ({reason})"
 
 
 def clip_and_neighbours(

@@ -26,6 +26,19 @@ OPTIONS = (
     "--no-first-run",
     "--window-size=1400,6000",  # all of a notebook: JupyterLab draws only what is in sight
 )
+FAULTS = """
+const faults = [];
+document.querySelectorAll('details').forEach(one => one.open = true);
+for (const name of ['img', 'math', 'table']) {
+    document.querySelectorAll(name).forEach((one, i) => {
+        const box = one.getBoundingClientRect();
+        if (box.width <= 1 || box.height <= 1 || one.naturalWidth === 0)
+            faults.push(`${name} ${i + 1} is not shown`);
+        if (name === 'img' && !one.alt) faults.push(`img ${i + 1} has no alt text`);
+    });
+}
+return faults;
+"""
 HERE = ("file:", "data:", "blob:", "about:", "chrome:")
 
 
@@ -59,55 +72,21 @@ def start(folder: Path) -> WebDriver:
     return browser
 
 
-def errors(browser: WebDriver) -> list[str]:
-    """What the browser complained of since the last call: errors of scripts, blocked loads."""
-    entries = browser.get_log("browser")
-    return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-
-def requests(browser: WebDriver) -> list[str]:
-    """What pages have asked other hosts for since the last call, loaded or not."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    addresses = [params["request"]["url"] for params in sent]
-    return [address for address in addresses if not address.startswith(HERE)]
-
-
-def seen(browser: WebDriver) -> dict[str, int]:
-    """How many figures, formulas and tables of the open page take up room and are loaded."""
-    return {name: sizes.count(True) for name, sizes in _shown(browser).items()}
-
-
 def faults_of_page(browser: WebDriver, page: Path) -> list[str]:
     """Open a page and say what is wrong with it: nothing, as a rule.
 
-    Figures, formulas and tables that are not shown, or figures without alt text; complaints of the
-    browser; requests to anybody.
+    Figures, formulas and tables that are not shown (what is folded counts when opened), or figures
+    without alt text; complaints of the browser; requests to anybody.
     """
-    errors(browser), requests(browser)  # of the page before
+    _complaints(browser)  # of the page before
     browser.get(page.as_uri())
-    faults = [
-        f"{name} {number} is not shown"
-        for name, shown in _shown(browser).items()
-        for number, one in enumerate(shown, start=1)
-        if not one
-    ]
-    alts = [image.get_attribute("alt") for image in browser.find_elements("css selector", "img")]
-    faults += [f"img {number} has no alt text" for number, alt in enumerate(alts, 1) if not alt]
-    faults += errors(browser)
-    return faults + [f"asks {address}" for address in requests(browser)]
+    return browser.execute_script(FAULTS) + _complaints(browser)
 
 
-def _shown(browser: WebDriver) -> dict[str, list[bool]]:
-    """Of each figure, formula and table, whether it is shown; what is folded counts when opened."""
-    return browser.execute_script(
-        """
-        document.querySelectorAll('details').forEach(one => one.open = true);
-        const shown = one => {
-            const box = one.getBoundingClientRect();
-            return box.width > 1 && box.height > 1 && (one.naturalWidth ?? 1) > 0;
-        };
-        const all = name => [...document.querySelectorAll(name)].map(shown);
-        return {img: all('img'), math: all('math'), table: all('table')};
-        """
-    )
+def _complaints(browser: WebDriver) -> list[str]:
+    """Errors of scripts, blocked loads, and what was asked of other hosts since the last call."""
+    errors = [one["message"] for one in browser.get_log("browser") if one["level"] == "SEVERE"]
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    addresses = [params["request"]["url"] for params in sent]
+    return errors + [f"asks {one}" for one in addresses if not one.startswith(HERE)]

@@ -18,7 +18,6 @@ from helpers import evaluation, models, plots, training
 from helpers.evaluation import Score
 from helpers.folders import AXES
 from helpers.machinery.files import LabError
-from helpers.notebook import explorers
 
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
 
@@ -117,18 +116,6 @@ def test_the_report_is_scikit_learn_s_with_names_in_their_rows() -> None:
         assert table.loc[name].tolist() == pytest.approx(list(expected[name].values()))
     micro = metrics.precision_recall_fscore_support(true, predicted, average="micro")[:3]
     assert table.loc["micro avg"].tolist() == pytest.approx([*micro, 60])
-
-
-def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s() -> None:
-    rng = np.random.default_rng(0)
-    belongs, scores = rng.random(40) < 0.3, rng.random(40).round(2)
-    precision, recall, thresholds = metrics.precision_recall_curve(belongs, scores)
-    own = explorers.precision_recall(belongs, scores, thresholds)
-    np.testing.assert_allclose(own[0], precision[:-1])  # the last is a convention, at no threshold
-    np.testing.assert_allclose(own[1], recall[:-1])
-    # Precision without a call and recall without a clip are undefined.
-    precision, recall = explorers.precision_recall(np.zeros(40, bool), scores, np.array([0.2, 2]))
-    assert precision[0] == 0 and np.isnan(precision[1]) and np.isnan(recall).all()
 
 
 # ---- Spearman against scipy --------------------------------------------------------------------

@@ -16,6 +16,7 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from sklearn import metrics
 
 from helpers import plots
 from helpers.evaluation import Comparison, Score
@@ -83,19 +84,15 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "class_f1": lambda: plots.class_f1(
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
     ),
-    "threshold_choice": lambda: plots.threshold_choice(
-        np.linspace(0, 1, 5),
-        np.array([0.3, 0.5, 0.9, 1.0, np.nan]),
-        np.linspace(1, 0, 5),
-        2,
-        0.3,
-        "Rock from 0.50 on: precision 0.90",
-    ),
+    "threshold_choice": lambda: plots.threshold_choice(UNIT[:, 0] < 0.3, UNIT[:, 1], "Rock", 0.5),
     "threshold_choice of what is undefined": lambda: plots.threshold_choice(
-        np.linspace(0, 1, 5), np.full(5, np.nan), np.full(5, np.nan), 2, 0.0, "No clip of Rock"
+        np.zeros(20, bool), UNIT[:, 1], "Rock", 1.0
     ),
     "clip_and_neighbours": lambda: plots.clip_and_neighbours(
         MEL, {"Blues": 0.2, "Rock (true)": 0.8}, {"Rock (clip 7)\ncosine 0.9": MEL}, "A clip"
+    ),
+    "clip_and_neighbours of a clip alone": lambda: plots.clip_and_neighbours(
+        MEL, {"Rock": 1.0}, {}, "A clip alone"
     ),
     "predicted_against_true": lambda: plots.predicted_against_true(
         {"valence": (UNIT[:, 0], UNIT[:, 1], SCORES["LSTM"]), "energy": (*UNIT.T, SCORES["none"])},
@@ -119,25 +116,21 @@ def _style() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_figure_is_drawn_without_warnings_and_has_alt_text(name: str) -> None:
+def test_a_figure_is_drawn_without_warnings_with_labels_title_and_alt_text(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing letter or a layout that fails is a warning
         figure = DRAWN[name]()
         figure.savefig(io.BytesIO(), format="png", dpi=60)
     alt = figure.get_label()
     assert len(alt) > 10 and alt.endswith(".") and "nan" not in alt
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_axes_have_labels_and_figures_titles(name: str) -> None:
-    figure = DRAWN[name]()
-    visible = [ax for ax in figure.axes if ax.axison and ax.get_label() != "<colorbar>"]
-    for ax in visible:
+    for ax in figure.axes:
         named = ax.xaxis.have_units()  # its ticks are names, which say what they are
-        if ax.get_subplotspec().is_last_row() and not named:
+        if not ax.axison or ax.get_label() == "<colorbar>" or named:
+            continue
+        if ax.get_subplotspec().is_last_row():
             assert ax.get_xlabel(), "the horizontal axis has no label"
-    assert figure.get_suptitle() or any(ax.get_title(loc) for ax in figure.axes
-                                        for loc in ("left", "center"))  # fmt: skip
+    titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "center")]
+    assert figure.get_suptitle() or any(titles)
 
 
 def test_every_public_figure_is_tried_here() -> None:
@@ -154,6 +147,10 @@ def test_alt_texts_tell_the_numbers() -> None:
     assert "kept epoch 2 of 3" in DRAWN["learning_curves"]().get_label()
     assert "LSTM 0.400 [0.300, 0.500]; none undefined (equal)" in DRAWN["score_plot"]().get_label()
     assert "Blues 83%, Hip-Hop 0%, Rock 50%" in DRAWN["confusion_matrix"]().get_label()
+    undefined = DRAWN["threshold_choice of what is undefined"]().get_label()
+    assert "precision undefined (no clip is called so), recall undefined (no clip b" in undefined
+    alone = DRAWN["clip_and_neighbours of a clip alone"]().get_label()
+    assert alone.endswith("Nearest clips: none.")
 
 
 def test_colours_differ_for_the_colour_blind_and_in_grey() -> None:
@@ -178,3 +175,15 @@ def test_frequency_runs_up_and_time_across() -> None:
 def test_the_confusion_matrix_has_numbers_in_its_cells() -> None:
     texts = [text.get_text() for text in DRAWN["confusion_matrix"]().axes[0].texts]
     assert sorted(filter(None, texts)) == ["0.17", "0.25", "0.25", "0.50", "0.83"]
+
+
+@pytest.mark.parametrize("belongs", [UNIT[:, 0] < 0.3, np.zeros(20, bool)], ids=["some", "none"])
+def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s(belongs: np.ndarray) -> None:
+    figure = plots.threshold_choice(belongs, UNIT[:, 1], "Rock", 0.5)
+    drawn = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    for number, threshold in enumerate(np.linspace(0, 1, 101)):
+        truth = (belongs, UNIT[:, 1] >= threshold)
+        precision = metrics.precision_score(*truth, zero_division=np.nan)
+        recall = metrics.recall_score(*truth, zero_division=np.nan)
+        np.testing.assert_allclose(drawn["precision"][number], precision)
+        np.testing.assert_allclose(drawn["recall"][number], recall)

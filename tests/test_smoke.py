@@ -261,6 +261,14 @@ def test_a_browser_shows_every_page_whole_and_is_sent_nowhere(lab: Done, browser
     assert {name: found for name, found in faults.items() if found} == {}
 
 
+def test_no_control_of_an_explorer_is_left_in_what_the_runner_executed(lab: Done) -> None:
+    for name in ("01_visualization", "06_metrics", "07_cnn"):
+        path = lab.home / "runs" / "smoke" / "notebooks" / f"{name}.ipynb"
+        executed = path.read_text(encoding="utf-8")
+        assert "To choose yourself, open this notebook in JupyterLab" in executed
+        assert "vnd.jupyter.widget" not in executed
+
+
 def test_the_report_finds_everything_that_it_tells_in_the_records(
     lab: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:

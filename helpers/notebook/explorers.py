@@ -6,12 +6,9 @@ same call shows one fixed choice as an ordinary figure. The record always holds 
 
 from __future__ import annotations
 
-import importlib.util
-import io
 import math
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +26,19 @@ from helpers.machinery.files import LabError, did_you_mean
 from helpers.machinery.process import headless
 from helpers.models import Classifier
 from helpers.notebook.records import Record
-from helpers.notebook.showing import replace_shown
+from helpers.notebook.showing import play, replace_shown, tell
 from helpers.training import predict
 
+try:
+    import ipywidgets as widgets
+except ImportError:  # then there are no controls
+    widgets = None
+
 if TYPE_CHECKING:
-    import ipywidgets
-    import pandas as pd
     from matplotlib.figure import Figure
 
-    # The widgets whose values are drawn, in the order of the drawing function's arguments; and the
-    # box that holds all that is shown.
-    Controls = tuple[Sequence[ipywidgets.Widget], ipywidgets.Widget]
+    # A widget for each argument of the drawing function, and all that is shown, from top to bottom.
+    Controls = tuple[dict[str, widgets.Widget], Sequence[widgets.Widget]]
 
 N_NEIGHBOURS = 4
 APPROXIMATE = "approximate, reconstructed from the mel spectrogram"
@@ -49,7 +48,7 @@ _WIDE: dict[str, Any] = {"style": {"description_width": "8em"}, "layout": {"widt
 Choices = list[tuple[str, Any]]  # what a menu shows, and what it stands for
 
 
-# ---- the explorers -----------------------------------------------------------------------------
+# ---- two clips ---------------------------------------------------------------------------------
 
 
 def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
@@ -61,85 +60,20 @@ def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
     clips = _TrainingClips(record.data)
     chosen = genres or (clips.genres[0], clips.genres[-1])
     first, second = (clips.of(genre)[0][1] for genre in chosen)
+    fixed = {"first": first, "second": second, "picture": "mel"}
 
-    def controls(messages: AbstractContextManager) -> Controls:
-        import ipywidgets as widgets
+    def controls() -> Controls:
+        inputs = {"picture": _menu("picture", list(plots.FEATURE_KINDS), "mel")}
+        sides = []
+        for which, genre in zip(("first", "second"), chosen, strict=True):
+            names = (f"{which} genre", f"{which} clip")
+            menus = _two_menus(names, clips.genres, clips.of, (genre, fixed[which]))
+            inputs[which] = menus[1]
+            sound = widgets.interactive_output(clips.offer_sound, {"clip": menus[1]})
+            sides.append(widgets.VBox([*menus, sound], layout={"margin": "0 3em 0 0"}))
+        return inputs, [widgets.HBox(sides), inputs["picture"]]
 
-        sides = [_clip_chooser(which, clip, clips, messages)
-                 for which, clip in (("first", first), ("second", second))]  # fmt: skip
-        kind = widgets.Dropdown(options=list(plots.FEATURE_KINDS), description="picture", **_WIDE)
-        inputs = [*(clip for clip, _ in sides), kind]
-        return inputs, widgets.VBox([widgets.HBox([box for _, box in sides]), kind])
-
-    _open(record, "explore_clips", clips.draw, (first, second, "mel"), controls)
-
-
-def threshold(
-    record: Record, true: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
-) -> None:
-    """Move the threshold from which a clip is called a class; watch precision and recall (step 6).
-
-    Class numbers [n] and a classifier's probabilities [n, C] for the same clips. Begins with the
-    most frequent class, at 0.5. Raises LabError when the shapes do not agree.
-    """
-    true, probabilities = np.asarray(true), np.asarray(probabilities)
-    if probabilities.shape != (len(true), len(classes)):
-        raise LabError(
-            f"probabilities {probabilities.shape} do not belong to {len(true)} clips and "
-            f"{len(classes)} classes; give one row per clip and one column per class"
-        )
-    counts = np.bincount(true, minlength=len(classes))
-    begin = int(counts.argmax())
-
-    def draw(number: int, at: float) -> Figure:
-        return _threshold_figure(true == number, probabilities[:, number], classes[number], at)
-
-    def controls(messages: AbstractContextManager) -> Controls:
-        import ipywidgets as widgets
-
-        names = [
-            (f"{name} ({count})", number)
-            for number, (name, count) in enumerate(zip(classes, counts, strict=True))
-        ]
-        chosen = widgets.Dropdown(options=names, value=begin, description="class (clips)", **_WIDE)
-        at = widgets.FloatSlider(
-            0.5, min=0, max=1, step=0.01, description="threshold", continuous_update=False, **_WIDE
-        )
-        return [chosen, at], widgets.VBox([chosen, at])
-
-    _open(record, "explore_threshold", draw, (begin, 0.5), controls)
-
-
-def neighbours(
-    record: Record,
-    model: Classifier,
-    dataset: Dataset,
-    batch_size: int = 32,
-    device: torch.device | str = "cpu",
-) -> None:
-    """Pick a clip: what a classifier says of it, and which clips are most like it (step 7).
-
-    Likeness is the cosine between the backbone's output vectors; `dataset` is a genre dataset or a
-    `Subset` of one. Begins with the clip on which the classifier errs with most confidence.
-    """
-    seen = _SeenByModel(model, dataset, batch_size, device)
-    begin = seen.most_confident_error()
-
-    def controls(messages: AbstractContextManager) -> Controls:
-        import ipywidgets as widgets
-
-        label = widgets.Dropdown(
-            options=sorted(set(seen.labels)), value=seen.labels[begin], description="class", **_WIDE
-        )
-        options = seen.clips_of(label.value)
-        clip = widgets.Dropdown(options=options, value=begin, description="clip", **_WIDE)
-        _follow(label, clip, seen.clips_of)
-        return [clip], widgets.VBox([label, clip])
-
-    _open(record, "explore_neighbours", seen.draw, (begin,), controls)
-
-
-# ---- two clips ---------------------------------------------------------------------------------
+    _open(record, "explore_clips", clips.draw, fixed, controls)
 
 
 class _TrainingClips:
@@ -172,57 +106,30 @@ class _TrainingClips:
         folder = self.beat if name.startswith("beat") else self.full
         return read_array(folder.loc[clip, "path"])[FEATURE_ROWS[plots.FEATURE_KINDS[name]]]
 
-    def draw(self, first: str, second: str, name: str) -> Figure:
-        pictures = {self.title(clip): self.read(clip, name) for clip in (first, second)}
-        return plots.spectrograms(pictures, plots.FEATURE_KINDS[name], name.startswith("beat"))
+    def draw(self, first: str, second: str, picture: str) -> Figure:
+        pictures = {self.title(clip): self.read(clip, picture) for clip in (first, second)}
+        return plots.spectrograms(
+            pictures, plots.FEATURE_KINDS[picture], picture.startswith("beat")
+        )
 
+    def offer_sound(self, clip: str) -> None:
+        """Show a clip's player or, without audio, a button that makes an approximation."""
+        from IPython.display import Audio, display
 
-def _clip_chooser(
-    which: str, clip: str, clips: _TrainingClips, messages: AbstractContextManager
-) -> tuple[ipywidgets.Dropdown, ipywidgets.Widget]:
-    """Menus for a genre and a clip of it, above a way to hear it: the clip's menu, and the box."""
-    import ipywidgets as widgets
+        path = audio_path(self.root, clip)
+        if path:
+            tell(self.title(clip))
+            play(path)
+            return
 
-    begin = clips.full.loc[clip, "genre"]
-    genre = widgets.Dropdown(
-        options=clips.genres, value=begin, description=f"{which} genre", **_WIDE
-    )
-    chosen = widgets.Dropdown(
-        options=clips.of(begin), value=clip, description=f"{which} clip", **_WIDE
-    )
-    _follow(genre, chosen, clips.of)
-    sound = widgets.VBox(_sound(clips, clip, messages))
+        def make() -> None:
+            sound = approximate_audio(self.read(clip, "mel"))
+            display(Audio(sound, rate=SAMPLE_RATE, autoplay=True))
 
-    def change_sound(change: dict[str, Any]) -> None:
-        with messages:
-            sound.children = _sound(clips, change["new"], messages)
-
-    chosen.observe(change_sound, "value")
-    return chosen, widgets.VBox([genre, chosen, sound], layout={"margin": "0 3em 0 0"})
-
-
-def _sound(
-    clips: _TrainingClips, clip: str, messages: AbstractContextManager
-) -> list[ipywidgets.Widget]:
-    """A player of a clip's audio or, where there is none, a button that makes an approximation."""
-    import ipywidgets as widgets
-
-    path = audio_path(clips.root, clip)
-    if path:
-        player = widgets.Audio.from_file(path, autoplay=False, loop=False)
-        return [widgets.Label(clips.title(clip)), player]
-    button = widgets.Button(description=f"hear clip {clip}", tooltip=APPROXIMATE, icon="play")
-    box = widgets.VBox([button])
-
-    def make(_: ipywidgets.Button) -> None:
-        button.disabled = True  # it takes some seconds
-        with messages:
-            wav = _as_wav(approximate_audio(clips.read(clip, "mel")))
-            box.children = [widgets.Audio(value=wav, format="wav", autoplay=True, loop=False)]
-        button.disabled = False
-
-    button.on_click(make)
-    return [widgets.Label(f"{clips.title(clip)}: {APPROXIMATE}"), box]
+        tell(f"{self.title(clip)}: {APPROXIMATE}")
+        player = widgets.interactive(make, {"manual": True, "manual_name": f"hear clip {clip}"})
+        player.manual_button.icon = "play"
+        display(player)
 
 
 def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
@@ -240,72 +147,85 @@ def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
     return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness
 
 
-def _as_wav(audio: np.ndarray) -> bytes:
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
-
-
 # ---- the threshold -----------------------------------------------------------------------------
 
 
-def _threshold_figure(belongs: np.ndarray, scores: np.ndarray, name: str, at: float) -> Figure:
-    """Precision and recall of a class over the threshold, [n] clips, with one threshold marked."""
-    thresholds = np.linspace(0, 1, 101)
-    chosen = int(round(100 * at))
-    precision, recall = precision_recall(belongs, scores, thresholds)
-    called = scores >= thresholds[chosen]
-    hits, n = int((called & belongs).sum()), int(belongs.sum())
-    title = (
-        f"{name} from {thresholds[chosen]:.2f} on: "
-        f"precision {_or_undefined(precision[chosen], 'no clip is called so')}, "
-        f"recall {_or_undefined(recall[chosen], 'no clip belongs to it')}\n"
-        f"{hits} of {n} found, {int(called.sum()) - hits} others called so"
-    )
-    share = n / len(belongs)
-    return plots.threshold_choice(thresholds, precision, recall, chosen, share, title)
+def threshold(
+    record: Record, true: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Move the threshold from which a clip is called a class; watch precision and recall (step 6).
 
-
-def precision_recall(
-    belongs: np.ndarray, scores: np.ndarray, thresholds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of one class when every clip from a score on is called it (step 6).
-
-    belongs bool [n], scores [n], thresholds [R] -> two arrays [R]. NaN where undefined: precision
-    where no clip is called the class, recall where none belongs to it.
+    Class numbers [n] and a classifier's probabilities [n, C] for the same clips. Begins with the
+    most frequent class, at 0.5. Raises LabError when the shapes do not agree.
     """
-    called = scores >= thresholds[:, None]
-    hits = (called & belongs).sum(1)
-    with np.errstate(invalid="ignore"):  # 0 / 0
-        return hits / called.sum(1), hits / belongs.sum()
+    true, probabilities = np.asarray(true), np.asarray(probabilities)
+    if probabilities.shape != (len(true), len(classes)):
+        raise LabError(
+            f"probabilities {probabilities.shape} do not belong to {len(true)} clips and "
+            f"{len(classes)} classes; give one row per clip and one column per class"
+        )
+    counts = np.bincount(true, minlength=len(classes))
+    fixed = {"number": int(counts.argmax()), "at": 0.5}
 
+    def draw(number: int, at: float) -> Figure:
+        belongs, scores = true == number, probabilities[:, number]
+        return plots.threshold_choice(belongs, scores, classes[number], at)
 
-def _or_undefined(value: float, reason: str) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else f"undefined ({reason})"
+    def controls() -> Controls:
+        names = [(f"{name} ({counts[i]})", i) for i, name in enumerate(classes)]
+        number = _menu("class (clips)", names, fixed["number"])
+        at = widgets.FloatSlider(
+            0.5, min=0, max=1, step=0.01, description="threshold", continuous_update=False, **_WIDE
+        )
+        return {"number": number, "at": at}, [number, at]
+
+    _open(record, "explore_threshold", draw, fixed, controls)
 
 
 # ---- neighbours --------------------------------------------------------------------------------
 
 
+def neighbours(
+    record: Record,
+    model: Classifier,
+    dataset: Dataset,
+    batch_size: int = 32,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Pick a clip: what a classifier says of it, and which clips are most like it (step 7).
+
+    Likeness is the cosine between the backbone's output vectors; `dataset` is a genre dataset or a
+    `Subset` of one. Begins with the clip on which the classifier errs with most confidence.
+    """
+    seen = _SeenByModel(model, dataset, batch_size, device)
+    begin = seen.most_confident_error()
+
+    def controls() -> Controls:
+        labels, both = sorted(set(seen.labels)), (seen.labels[begin], begin)
+        menus = _two_menus(("class", "clip"), labels, seen.clips_of, both)
+        return {"clip": menus[1]}, menus
+
+    _open(record, "explore_neighbours", seen.draw, {"clip": begin}, controls)
+
+
 class _SeenByModel:
-    """The clips of a genre dataset as a classifier sees them: vectors, probabilities, likeness."""
+    """The clips of a genre dataset as a classifier sees them: probabilities [n, C], likeness."""
 
     def __init__(
         self, model: Classifier, dataset: Dataset, batch_size: int, device: torch.device | str
     ) -> None:
         self.base, self.numbers = unwrap(dataset)
-        self.tracks: pd.DataFrame = self.base.tracks.iloc[self.numbers]
-        self.labels: list[str] = self.tracks["label"].tolist()
+        tracks = self.base.tracks.iloc[self.numbers]
+        self.ids, self.labels = tracks["id"].tolist(), tracks["label"].tolist()
+        self.names = [f"{self.labels[i]} (clip {name})" for i, name in enumerate(self.ids)]
         loader = make_loader(dataset, batch_size, device=device)
-        vectors = predict(model.backbone, loader, device)
+        vectors = torch.from_numpy(predict(model.backbone, loader, device))
         with torch.no_grad():
-            logits = model.head(torch.from_numpy(vectors).to(device))
+            logits = model.head(vectors.to(device))
         self.probabilities = logits.softmax(1).cpu().numpy()
         self.answers = [self.base.classes[i] for i in self.probabilities.argmax(1)]
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        self.likeness = unit @ unit.T
+        unit = torch.nn.functional.normalize(vectors)
+        self.likeness = (unit @ unit.T).numpy()
 
     def most_confident_error(self) -> int:
         """The clip with the highest probability of a wrong class; the first one without errors."""
@@ -314,10 +234,9 @@ class _SeenByModel:
 
     def clips_of(self, label: str) -> Choices:
         """The clips of a class; those that the model takes for another one say so."""
-        ids = self.tracks["id"].tolist()
         return [
-            (ids[i] if answer == label else f"{ids[i]} (taken for {answer})", i)
-            for i, answer in enumerate(self.answers)
+            (name if answer == label else f"{name} (taken for {answer})", i)
+            for i, (name, answer) in enumerate(zip(self.ids, self.answers, strict=True))
             if self.labels[i] == label
         ]
 
@@ -326,30 +245,23 @@ class _SeenByModel:
         order = np.argsort(-self.likeness[clip], kind="stable")
         return [int(i) for i in order if i != clip][:N_NEIGHBOURS]
 
-    def mean_likeness(self) -> float:
-        """The mean cosine over all pairs of two clips: what nearness is to be compared with."""
-        different = ~np.eye(len(self.likeness), dtype=bool)
-        return float(self.likeness[different].mean()) if different.any() else math.nan
-
     def draw(self, clip: int) -> Figure:
         label, near = self.labels[clip], self.nearest(clip)
         same = sum(self.labels[i] == label for i in near)
+        pairs = self.likeness[~np.eye(len(self.likeness), dtype=bool)]
         title = (
-            f"{self._name(clip)} is taken for {self.answers[clip]}; "
+            f"{self.names[clip]} is taken for {self.answers[clip]}; "
             f"{same} of its {len(near)} nearest clips are {label} "
-            f"(mean cosine of all pairs: {self.mean_likeness():.2f})"
+            f"(mean cosine of all pairs: {pairs.mean() if near else math.nan:.2f})"
         )
         scores = {
             f"{name} (true)" if name == label else name: float(probability)
             for name, probability in zip(self.base.classes, self.probabilities[clip], strict=True)
         }
         pictures = {
-            f"{self._name(i)}\ncosine {self.likeness[clip, i]:.3f}": self._mel(i) for i in near
+            f"{self.names[i]}\ncosine {self.likeness[clip, i]:.3f}": self._mel(i) for i in near
         }
         return plots.clip_and_neighbours(self._mel(clip), scores, pictures, title)
-
-    def _name(self, clip: int) -> str:
-        return f"{self.labels[clip]} (clip {self.tracks['id'].iloc[clip]})"
 
     def _mel(self, clip: int) -> np.ndarray:
         """The clip's mel spectrogram as it was stored, [128, T] in dB."""
@@ -359,35 +271,48 @@ class _SeenByModel:
 # ---- controls, where there can be some ---------------------------------------------------------
 
 
+def _menu(name: str, choices: Sequence[Any], begin: Any) -> widgets.Dropdown:
+    return widgets.Dropdown(options=choices, value=begin, description=name, **_WIDE)
+
+
+def _two_menus(
+    names: Sequence[str], groups: list[str], members: Callable[[str], Choices], begin: Sequence[Any]
+) -> list[widgets.Dropdown]:
+    """A menu of groups, and one of the members of the group that is chosen in it."""
+    group = _menu(names[0], groups, begin[0])
+    member = _menu(names[1], members(begin[0]), begin[1])
+    group.observe(lambda change: member.set_trait("options", members(change["new"])), "value")
+    return [group, member]
+
+
 def _open(
     record: Record,
     name: str,
     draw: Callable[..., Figure],
-    fixed: tuple[Any, ...],
-    controls: Callable[[AbstractContextManager], Controls],
+    fixed: dict[str, Any],
+    controls: Callable[[], Controls],
 ) -> None:
     """Show and store the figure of the fixed choice, below controls where these can be shown."""
-    advice = _advice()
-    if advice:
-        record.show(draw(*fixed), name)
+    if advice := _advice():
+        record.show(draw(**fixed), name)
         print(advice)
         return
-    import ipywidgets as widgets
-    from IPython.display import display
+    from IPython.display import clear_output, display
 
-    messages = widgets.Output()  # shows errors, which Jupyter would put into a log nobody reads
-    inputs, box = controls(messages)
-    place = f"{name}-{uuid.uuid4().hex}"
+    place, shown = f"{name}-{uuid.uuid4().hex}", fixed
 
-    def redraw(_: dict[str, Any]) -> None:
-        messages.outputs = ()
-        with messages:
-            replace_shown(draw(*(one.value for one in inputs)), place)
+    def redraw(**choice: Any) -> None:
+        nonlocal shown
+        clear_output()  # the error of the choice before
+        if choice != shown:
+            replace_shown(draw(**choice), place)
+            shown = choice
 
-    for one in inputs:
-        one.observe(redraw, "value")
-    display(widgets.VBox([box, messages]))
-    record.show(draw(*fixed), name, display_id=place)
+    inputs, rows = controls()
+    errors = widgets.interactive_output(redraw, inputs)
+    display(widgets.VBox([*rows, errors]))
+    # No output of a widget, which a notebook would not keep when it is saved.
+    record.show(draw(**fixed), name, display_id=place)
 
 
 def _advice() -> str:
@@ -399,20 +324,9 @@ def _advice() -> str:
             "One fixed choice. To choose yourself, open this notebook in JupyterLab "
             "(./run_all.sh lab) and run it there."
         )
-    if importlib.util.find_spec("ipywidgets") is None:
+    if widgets is None:
         return (
             "One fixed choice, because ipywidgets is missing. To choose yourself: "
             "python -m pip install ipywidgets, then restart the kernel and run the notebook again."
         )
     return ""
-
-
-def _follow(
-    parent: ipywidgets.Dropdown, child: ipywidgets.Dropdown, choices: Callable[[str], Choices]
-) -> None:
-    """Whenever the parent changes, offer in the child what belongs to it, the first one chosen."""
-
-    def changed(change: dict[str, Any]) -> None:
-        child.options = choices(change["new"])
-
-    parent.observe(changed, "value")

@@ -43,17 +43,9 @@ def write_page(notebook: Path, page: Path) -> None:
     import nbformat
 
     node = nbformat.read(notebook, as_version=4)
-    title = next(
-        (
-            line.lstrip("# ").strip()
-            for cell in node.cells
-            if cell.cell_type == "markdown"
-            for line in cell.source.splitlines()
-            if line.startswith("# ")
-        ),
-        page.stem,
-    )
-    write_atomically(page, _rendered(node, title))
+    prose = "\n".join(cell.source for cell in node.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# (.+)", prose, re.MULTILINE)
+    write_atomically(page, _rendered(node, title[1].strip() if title else page.stem))
 
 
 def write_glossary(folder: Path) -> Path:
