@@ -18,6 +18,7 @@ from helpers.evaluation import Score
 from helpers.folders import AXES
 from helpers.machinery.files import LabError
 from helpers.notebook import explorers
+from helpers.notebook.showing import comparison_sentence
 
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
 
@@ -306,8 +307,8 @@ def test_a_comparison_with_an_undefined_score_says_so() -> None:
     true, good = values()
     result = evaluation.compare_spearman(true, good, np.full_like(true, 0.5))
     assert not result.clear and math.isnan(result.p_value)
-    assert result.sentence("CNN", "constant", "Spearman") == (
-        "CNN and constant cannot be compared: all predictions are equal."
+    assert str(comparison_sentence(result, "CNN", "constant", "Spearman")) == (
+        "CNN and constant cannot be compared in Spearman: all predictions are equal."
     )
 
 
@@ -317,11 +318,12 @@ def test_a_comparison_with_an_undefined_score_says_so() -> None:
         (Score(0.031, 0.01, 0.05), ("CNN is 0.031 above SVM in accuracy", "unlikely to be chance")),
         (Score(-0.031, -0.05, -0.01), ("CNN is 0.031 below SVM", "unlikely to be chance")),
         (Score(0.031, -0.01, 0.07), ("-0.010 to +0.070", "it may be chance")),
-        (Score(0.0, 0.0, 0.0), ("it may be chance",)),
+        (Score(0.0, 0.0, 0.0), ("CNN and SVM do not differ in accuracy", "it may be chance")),
     ],
 )
 def test_sentences_hold_for_their_numbers(score: Score, words: tuple[str, ...]) -> None:
-    sentence = evaluation.Comparison(score, 0.01).sentence("CNN", "SVM", "accuracy")
+    comparison = evaluation.Comparison(score, 0.01)
+    sentence = str(comparison_sentence(comparison, "CNN", "SVM", "accuracy"))
     assert all(word in sentence for word in words), sentence
     assert "p = 0.010" in sentence and "Holm" not in sentence
 
@@ -346,12 +348,12 @@ def test_holm_corrects_as_in_a_worked_example() -> None:
     assert corrected["e"] is undefined
     assert corrected["d"].clear and not corrected["a"].clear
     words = "p = 0.040, p = 0.060 after Holm's correction for 4): it may be chance"
-    assert words in corrected["a"].sentence("CNN", "SVM", "accuracy")
+    assert words in str(comparison_sentence(corrected["a"], "CNN", "SVM", "accuracy"))
 
 
 def test_one_comparison_needs_no_correction() -> None:
     (only,) = evaluation.holm({"a": evaluation.Comparison(Score(0.1, 0.05, 0.2), 0.04)}).values()
-    assert only.clear and "Holm" not in only.sentence("CNN", "SVM", "accuracy")
+    assert only.clear and "Holm" not in str(comparison_sentence(only, "CNN", "SVM", "accuracy"))
 
 
 def test_several_trainings_count_with_their_mean() -> None:
@@ -360,7 +362,8 @@ def test_several_trainings_count_with_their_mean() -> None:
     half = np.where(np.arange(40) < 20, true, wrong)
     result = evaluation.compare_accuracy(true, [right, half], [half, wrong])
     assert result.difference.value == pytest.approx(0.75 - 0.25)
-    assert "the mean over 2 and 2 trainings" in result.sentence("a", "b", "accuracy")
+    sentence = str(comparison_sentence(result, "a", "b", "accuracy"))
+    assert "the mean over 2 and 2 trainings" in sentence
     single = evaluation.compare_accuracy(true, [right], half)
     assert single == evaluation.compare_accuracy(true, right, half)
 
