@@ -172,8 +172,8 @@ if cepstrum:
     tell("The mel bands of a frame are read as cepstral coefficients, with nothing left out.")
 if mixup:
     tell(
-        "The LSTMs are trained on mixtures of two clips (mixup, with the parameter {mixup:g} of the "
-        "Beta distribution).", mixup=mixup,
+        "The LSTMs are trained on mixtures of two clips (mixup, with the parameter {mixup:g} of "
+        "the Beta distribution).", mixup=mixup,
     )  # fmt: skip
 show_source(models.LSTMBackbone.steps)
 
