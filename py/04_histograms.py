@@ -504,7 +504,8 @@ clear = [
 narrow = affect.std().idxmin()
 tell(
     "The narrowest axis is {axis} (standard deviation {deviation:.2f}). Pairs whose interval "
-    "leaves out 0: {pairs}. Axes that go together are what a multitask model (step 10) can gain from.",
+    "leaves out 0: {pairs}. Axes that go together are what a multitask model (step 10) can gain "
+    "from.",
     axis=narrow,
     deviation=affect[narrow].std(),
     pairs=clear,
