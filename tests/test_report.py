@@ -146,9 +146,6 @@ def test_greek_has_its_own_names_decimal_comma_and_reasons(run: Path) -> None:
     assert "η σύγκριση δεν ορίζεται (όλες οι προβλέψεις είναι ίσες)" in text
     assert "0,600 \\[0,500; 0,700\\]" in text and "Εκπαιδευόμενες τιμές: 118.410" in text
     assert "ενέργεια (energy): CNN για τρεις άξονες" in text
-    sentences = [line for line in text.splitlines() if line and line[0] not in "|!:`$-*#<"]
-    english = [line for line in sentences if re.match(r"[A-Z][a-z]+ [a-z]+ ", line)]
-    assert [line for line in english if "http" not in line] == []
 
 
 @pytest.mark.usefixtures("fast")
@@ -248,25 +245,15 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run: Path, home: Pat
     answer(home, "5α", HOSTILE)
     answer(home, "5δ", "# A heading\n" + HOSTILE.partition("\n")[2] + "\n- a list\n- goes on")
     answer(home, "8β", '`#read("/etc/hosts")`{=typst}\n\n```{=typst}\n#panic()\n```')
-    main(MEMBERS)
-    whole = text_of(pdf_of(run))
-    for said in (
-        "no heading, and the fence",
-        "learn four batches by heart",
-        "<b>raw</b>",
-        "#panic()",
-    ):
-        assert said in whole
-    assert "localhost" not in whole
-
-
-def test_pictures_of_the_members_are_shown(run: Path, home: Path) -> None:
     answer(home, "7α", "![Activations of ConvNetJS](convnetjs.png)")
     source = run / "records" / "07_cnn" / "figures" / "accuracy.png"
     (home / "my_report" / "convnetjs.png").write_bytes(source.read_bytes())
     main(MEMBERS)
-    pdf = pdf_of(run)
-    assert "Activations of ConvNetJS" in alternative_texts(pdf)
+    whole = text_of(pdf_of(run))
+    for said in ("no heading, and the fence", "four batches by heart", "<b>raw</b>", "#panic()"):
+        assert said in whole
+    assert "localhost" not in whole
+    assert "Activations of ConvNetJS" in alternative_texts(pdf_of(run))
     assert (run / "report" / "figures" / "my_convnetjs.png").is_file()
 
 

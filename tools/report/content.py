@@ -75,7 +75,7 @@ def _across(run: Run) -> list[Shown]:
         for r in rows(run.folder / RESULTS)
     }
     genre = [
-        [*row, accuracy, found[*row, "macro F1"]]
+        [*row, accuracy, found.get((*row, "macro F1"), Score(math.nan))]
         for (*row, metric), accuracy in found.items()
         if metric == "accuracy" and row[0] in ("06", "07") and "(crossed)" not in row[1]
         # Notebook 06 has scored two of notebook 07's models already.
