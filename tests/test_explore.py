@@ -52,7 +52,7 @@ class Screen:
         self.widgets: list[Any] = []
         self.pictures: list[Any] = []
 
-    def display(self, thing: Any, display_id: str | None = None) -> None:
+    def display(self, thing: Any, display_id: str | None = None, metadata: Any = None) -> None:
         (self.pictures if hasattr(thing, "alt") else self.widgets).append(thing)
         self.display_id = display_id
 
