@@ -234,32 +234,6 @@ class Comparison:
         """The adjusted p-value where there is one, else that of this comparison alone."""
         return self.p_value if self.adjusted is None else self.adjusted
 
-    def sentence(self, first: str, second: str, what: str) -> str:
-        """What the comparison says, in words that hold for these numbers."""
-        if not self.difference.defined:
-            return f"{first} and {second} cannot be compared: {self.difference.reason}."
-        sign = "above" if self.difference.value >= 0 else "below"
-        told = f"95 % interval of the difference {self.difference.low:+.3f} to "
-        told += f"{self.difference.high:+.3f}; p {_p_text(self.p_value)}"
-        if self.adjusted is not None and self.n_compared > 1:
-            told += f", p {_p_text(self.adjusted)} after Holm's correction for {self.n_compared}"
-        several = max(self.n_trainings) > 1
-        if several:
-            told += f"; the mean over {self.n_trainings[0]} and {self.n_trainings[1]} trainings"
-        verdict = "it may be chance"
-        if self.clear:
-            verdict = "unlikely to be chance" + (
-                "" if several else ", for these two trained models"
-            )
-        return (
-            f"{first} is {abs(self.difference.value):.3f} {sign} {second} in {what} ({told}): "
-            f"{verdict}."
-        )
-
-
-def _p_text(p_value: float) -> str:
-    return f"= {p_value:.3f}" if p_value >= 0.0005 else "< 0.001"
-
 
 def holm(comparisons: Mapping[Key, Comparison]) -> dict[Key, Comparison]:
     """The same comparisons with p-values corrected for being several (Holm 1979).

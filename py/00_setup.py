@@ -157,7 +157,7 @@ from helpers.machinery.files import cache_dir
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.records import open_record
-from helpers.notebook.showing import show_table, tell
+from helpers.notebook.showing import Sentence, show_table, tell
 
 notebook = "00_setup"
 plots.use_style()
@@ -196,8 +196,9 @@ show_table(versions)
 unfit = versions.index[~versions["fits"]].tolist()
 tell(
     "All versions are in the ranges that the kit works with." if not unfit else
-    f"**Outside the range that the kit was made for: {', '.join(unfit)}.** It may still work; if "
-    "not, install these."
+    "**Outside the range that the kit was made for: {packages}.** It may still work; if "
+    "not, install these.",
+    packages=unfit,
 )  # fmt: skip
 
 
@@ -240,7 +241,7 @@ except RuntimeError as error:
         f"{compute} is there but cannot compute ({str(error).splitlines()[0]}); choose another "
         'accelerator, or write device = "cpu" in the parameter cell'
     ) from error
-tell(f"The notebooks will compute on **{machine.get('GPU', 'the CPU')}**.")
+tell("The notebooks will compute on **{device}**.", device=machine.get("GPU", "the CPU"))
 
 
 # %% [markdown]
@@ -269,8 +270,11 @@ def find_or_build():
 root = find_or_build()
 record = open_record(notebook, root, seed)
 is_demo = folders.is_demo(root)
-size = f" (demo set, size {folders.demo_size():g})" if is_demo else ""
-tell(f"Data: `{root}`{size}, fingerprint `{record.fingerprint}`.")
+size = Sentence(" (demo set, size {size:g})", size=folders.demo_size()) if is_demo else ""
+tell(
+    "Data: `{folder}`{size}, fingerprint `{fingerprint}`.",
+    folder=root, size=size, fingerprint=record.fingerprint,
+)  # fmt: skip
 
 
 # %% [markdown]
@@ -305,11 +309,15 @@ def overview(name, split):
     }  # fmt: skip
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
+# A row per split of each folder.
 present = [name for name in folders.FOLDERS if (root / name).is_dir()]
 by_folder = pd.DataFrame([overview(name, split) for name in present for split in folders.SPLITS])
 record.save_table("folders", by_folder)
-show_table(by_folder.set_index(["folder", "split"]).drop(columns="all frames"))
+show_table(
+    by_folder.set_index(["folder", "split"]).drop(columns="all frames"),
+    digits=1, caption="The data folders; T is the number of time steps.",
+)
 
 # %%
 # What cannot be done without a folder.
@@ -322,11 +330,10 @@ absent = [name for name in folders.FOLDERS if name not in present]
 for name in absent:
     print(f"{name} is missing: {WITHOUT[name]}")
 tell(
-    f"{len(present)} of {len(folders.FOLDERS)} folders are there." + (
-        " If you did not expect this, unpack the data again, or see `data_links.md` for where to "
-        "get them."
-        if absent else " Nothing is missing."
-    )
+    "{found} of {all} folders are there. Nothing is missing." if not absent else
+    "{found} of {all} folders are there. If you did not expect this, unpack the data again, or see "
+    "`data_links.md` for where to get them.",
+    found=len(present), all=len(folders.FOLDERS),
 )  # fmt: skip
 
 # %% [markdown]
@@ -340,12 +347,14 @@ tell(
 values = int(by_folder["all frames"].sum()) * N_ROWS
 free = shutil.disk_usage(cache_dir()).free
 tell(
-    f"All clips hold {values / 1e6:.1f} million values: {size_text(8 * values)} in memory as "
-    "float64, "
-    f"{size_text(2 * values)} on disk when packed. Free are {machine['memory']} of memory in all, "
-    f"and {size_text(free)} of disk"
-    + (": it fits." if free > 3 * values else ". **Tight: free some, or set MUSICLAB_HOME.**")
-)
+    "All clips hold {millions:.1f} million values: {in_memory} in memory as float64, {packed} on "
+    "disk when packed. Free are {memory} of memory in all, and {free} of disk{verdict}",
+    millions=values / 1e6, in_memory=size_text(8 * values), packed=size_text(2 * values),
+    memory=machine["memory"], free=size_text(free),
+    verdict=Sentence(
+        ": it fits." if free > 3 * values else ". **Tight: free some, or set MUSICLAB_HOME.**"
+    ),
+)  # fmt: skip
 
 # %% [markdown]
 # ## 0 · Label files and their quirks
@@ -404,12 +413,18 @@ odd = first_arrays.index[~as_expected].tolist()
 median_T = by_folder.groupby("folder")["median T"].median()
 full_T, beat_T = (median_T.get(name, np.nan) for name in (folders.GENRE, folders.GENRE_BEAT))
 seconds = full_T * features.HOP_LENGTH / features.SAMPLE_RATE
-tell(
-    (f"**Unexpected values in {', '.join(odd)}.**" if odd else "All values are in these ranges.")
-    + f" A full clip of the genre set has about {full_T:.0f} frames, {seconds:.1f} seconds of "
-    f"{1000 * features.HOP_LENGTH / features.SAMPLE_RATE:.0f} ms each"
-    + ("." if np.isnan(beat_T) else f"; a beat-synchronous one {beat_T:.0f}, one per beat.")
+ranges = Sentence(
+    "**Unexpected values in {folders}.**" if odd else "All values are in these ranges.", folders=odd
 )
+beats = (
+    "" if np.isnan(beat_T) else Sentence("; a beat-synchronous one {n:.0f}, one per beat", n=beat_T)
+)
+tell(
+    "{ranges} A full clip of the genre set has about {n:.0f} frames, {seconds:.1f} seconds of "
+    "{milliseconds:.0f} ms each{beats}.",
+    ranges=ranges, n=full_T, seconds=seconds, beats=beats,
+    milliseconds=1000 * features.HOP_LENGTH / features.SAMPLE_RATE,
+)  # fmt: skip
 
 # %% [markdown]
 # ## Change this and run again

@@ -55,7 +55,15 @@ from helpers.machinery.process import pick_device, seed_everything, threads_for
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook import explorers
 from helpers.notebook.records import open_record
-from helpers.notebook.showing import play, show_source, show_table, tell
+from helpers.notebook.showing import (
+    Sentence,
+    play,
+    show_lines,
+    show_source,
+    show_table,
+    tell,
+    tell_list,
+)
 
 notebook = "01_visualization"
 plots.use_style()
@@ -82,7 +90,7 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 # Each line of `train_labels.txt` names a file and its genre. We draw one line at random, and a second one among the lines
 # of all other genres. The seed makes it the same draw each time.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # All lines below the header, as (name, genre).
 labels_file = root / folders.GENRE / "train_labels.txt"
 rows = labels_file.read_text(encoding="utf-8").splitlines()[1:]
@@ -91,8 +99,8 @@ lines = [line.strip().split("\t") for line in rows if line.strip()]
 random = np.random.default_rng(seed)
 first = random.choice(lines)
 second = random.choice([line for line in lines if line[1] != first[1]])
-for name, genre in (first, second):
-    print(f"{name}   {genre}")
+drawn = "\n".join(f"{name}   {genre}" for name, genre in (first, second))
+show_lines(drawn, f"{folders.GENRE}/train_labels.txt")
 
 # %% [markdown]
 # ## 1β · Reading the two files
@@ -101,16 +109,19 @@ for name, genre in (first, second):
 # dot (`read_clips` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel spectrogram**: a
 # row per [mel band](../docs/glossary.md#mel-band) from low to high, a column per frame of 23 ms, values in [decibels](../docs/glossary.md#decibel) below the clip's loudest value.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 tracks = folders.read_clips(root / folders.GENRE, "train").set_index("id")
 ids = {str(genre): folders.clip_id(name) for name, genre in (first, second)}  # genre -> clip
 
 fused = {genre: read_array(tracks.loc[clip, "path"]) for genre, clip in ids.items()}
 mel = {genre: array[: features.N_MELS] for genre, array in fused.items()}
 for genre, clip in ids.items():
-    array, low, high = mel[genre], mel[genre].min(), mel[genre].max() + 0.0
-    print(f"{genre}, clip {clip}: fused {fused[genre].shape}, mel {array.shape}", end=", ")
-    print(f"{low:.1f} to {high:.1f} dB")
+    array = mel[genre]
+    tell(
+        "{genre}, clip {clip}: fused {fused}, mel {mel}, {low:.1f} to {high:.1f} dB",
+        genre=genre, clip=clip, fused=str(fused[genre].shape), mel=str(array.shape),
+        low=array.min(), high=array.max() + 0.0,
+    )  # fmt: skip
 
 # %% [markdown]
 # ### Where the array comes from
@@ -155,25 +166,30 @@ else:
 # - **a bright floor**: the bass; **a bright ceiling**: cymbals, hiss, distortion
 # - **dark columns**: pauses; where none appear, the music is dense or compressed
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 titles = {genre: f"{genre} (clip {clip})" for genre, clip in ids.items()}
 drawn = plots.spectrograms({titles[genre]: array for genre, array in mel.items()})
-record.show(drawn, "mel_full")
+caption = "Mel spectrograms of the two clips: frequency up, time across."
+record.show(drawn, "mel_full", caption=caption)
 
 # %% [markdown]
 # Averaged over time, each clip becomes a curve: its level in every band.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
+# One curve per clip.
 frequencies = features.mel_frequencies()
 averages = {titles[genre]: array.mean(1) for genre, array in mel.items()}
-record.show(plots.average_spectra(averages, frequencies), "average_spectra")
+record.show(
+    plots.average_spectra(averages, frequencies), "average_spectra",
+    caption="Mean level per mel band of the two clips.",
+)  # fmt: skip
 
 
 # %% [markdown]
 # The eye is easily persuaded, so we put numbers beside it. Shares of *power* do not depend on how loud a clip was recorded.
 # Onsets are found where many bands grow at once.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 def describe(clip):
     """What a full mel spectrogram [128, T] in dB shows, as four numbers."""
     power = 10 ** (clip / 10)
@@ -192,24 +208,31 @@ def describe(clip):
 
 
 numbers = pd.DataFrame({genre: describe(array) for genre, array in mel.items()})
-show_table(numbers, digits=1)
+show_table(numbers, digits=1, caption="Four numbers of the two clips.")
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Each number in words, and where the average curves differ most.
 one, other = numbers.columns
 told = []
 for what, row in numbers.iterrows():
     name, unit = what.split(": ")
     more, less = (one, other) if row[one] >= row[other] else (other, one)
-    verdict = "hardly differs" if row[less] > 0.9 * row[more] else f"{more} has more of it"
-    told.append(f"- **{name}**: {verdict} ({unit}: {more} {row[more]:.3g}, {less} {row[less]:.3g})")
+    told.append(Sentence(
+        "**{name}**: hardly differs ({unit}: {more} {x:.3g}, {less} {y:.3g})"
+        if row[less] > 0.9 * row[more] else
+        "**{name}**: {more} has more of it ({unit}: {more} {x:.3g}, {less} {y:.3g})",
+        name=name, unit=unit, more=more, x=row[more], less=less, y=row[less],
+    ))  # fmt: skip
 gap = np.subtract(*averages.values())
 widest = int(np.abs(gap).argmax())
-tell("Of these two clips:\n\n" + "\n".join(told))
+tell("Of these two clips:")
+tell_list(told)
 tell(
-    f"The average curves are farthest apart near {frequencies[widest]:.0f} Hz, where "
-    f"{one if gap[widest] > 0 else other} "
-    f"is {abs(gap[widest]):.0f} dB louder in relation to its own loudest value."
+    "The average curves are farthest apart near {frequency:.0f} Hz, where {louder} is {gap:.0f} dB "
+    "louder in relation to its own loudest value.",
+    frequency=frequencies[widest],
+    louder=one if gap[widest] > 0 else other,
+    gap=abs(gap[widest]),
 )
 
 
@@ -241,13 +264,16 @@ show_table(agreement, digits=1)
 # %%
 # The numbers in which the two clips are no exception.
 reliable = agreement.index[agreement["pairs that agree (%)"] >= 75]
-counted = " and ".join(f"{len(table)} clips of {genre}" for genre, table in several.items())
+counted = [
+    Sentence("{n} clips of {genre}", n=len(table), genre=genre) for genre, table in several.items()
+]
 tell(
-    f"Over {counted}, the two clips speak for their genres (at least three pairs in four agree) "
-    "in: "
-    + ("; ".join(reliable) if len(reliable) else "none of the four numbers")
-    + (". The rest may well turn round with another pair of clips." if len(reliable) < 4 else ".")
-)
+    "Over {clips: and }, the two clips speak for their genres (at least three pairs in four agree) "
+    "in: {numbers:; }." if len(reliable) == len(agreement) else
+    "Over {clips: and }, the two clips speak for their genres (at least three pairs in four agree) "
+    "in: {numbers:; }. The rest may well turn round with another pair of clips.",
+    clips=counted, numbers=list(reliable) or ["none of the four numbers"],
+)  # fmt: skip
 
 # %% [markdown]
 # ## 2α · How many time steps, and is an LSTM efficient on them?
@@ -264,7 +290,7 @@ for genre, array in mel.items():
 # We measure instead of guessing: the time of one training step (forward, backward, update) of an LSTM on a batch of 8 clips, at the
 # length of a full clip, and at the length of the same clip with one frame per beat (step 2β).
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 beat_tracks = folders.read_clips(root / folders.GENRE_BEAT, "train").set_index("id")
 beat_paths = {genre: beat_tracks.loc[clip, "path"] for genre, clip in ids.items()}
 beat_fused = {genre: read_array(path) for genre, path in beat_paths.items()}
@@ -293,11 +319,11 @@ def seconds_per_step(n_frames, n_features=features.N_MELS, batch=8, repeats=5):
 
 full_time, beat_time = seconds_per_step(n_full), seconds_per_step(n_beat)
 tell(
-    f"One training step takes {1000 * full_time:.1f} ms at T = {n_full} and {1000 * beat_time:.1f} "
-    f"ms at T = {n_beat}: "
-    f"**{full_time / beat_time:.1f} times** as long for {n_full / n_beat:.1f} times as many frames "
-    f"(on {compute})."
-)
+    "One training step takes {full_ms:.1f} ms at T = {n_full} and {beat_ms:.1f} ms at T = {n_beat}:"
+    " **{longer:.1f} times** as long for {more:.1f} times as many frames (on {device}).",
+    full_ms=1000 * full_time, n_full=n_full, beat_ms=1000 * beat_time, n_beat=n_beat,
+    longer=full_time / beat_time, more=n_full / n_beat, device=str(compute),
+)  # fmt: skip
 
 
 # %% [markdown] tags=["solution"]
@@ -317,7 +343,7 @@ tell(
 # on each frame: the length of the gradient with respect to that frame. Once the output is taken at the last step, once it is
 # the mean over all steps, as the model of notebook 05 has it.
 
-# %%
+# %% tags=["report"]
 def gradient_per_frame(clip, pooling):
     """Length of the output's gradient at each frame, last frame first, relative to the largest."""
     seed_everything(seed)
@@ -334,14 +360,15 @@ def gradient_per_frame(clip, pooling):
 reach = {"output at the last step": gradient_per_frame(mel[one], "last"),
          "mean of all outputs": gradient_per_frame(mel[one], "mean")}  # fmt: skip
 drawn = plots.gradient_reach(reach, "The last step hears the end of the clip only")
-record.show(drawn, "gradient_reach")
+caption = "How strongly the output of an untrained LSTM depends on each frame."
+record.show(drawn, "gradient_reach", caption=caption)
 enough = {name: int((values >= 0.01).sum()) for name, values in reach.items()}
 tell(
-    f"With the output at the last step, {enough['output at the last step']} of {n_full} frames get "
-    "at least 1 % of the largest gradient; with the mean over all steps, "
-    f"{enough['mean of all outputs']}. "
-    "Training can stretch the first number, but starts from there."
-)
+    "With the output at the last step, {last} of {n_full} frames get at least 1 % of the largest "
+    "gradient; with the mean over all steps, {mean}. Training can stretch the first number, but "
+    "starts from there.",
+    last=enough["output at the last step"], n_full=n_full, mean=enough["mean of all outputs"],
+)  # fmt: skip
 
 # %% [markdown]
 # ## 2β · The same with one frame per beat
@@ -349,11 +376,12 @@ tell(
 # Beat-synchronous: the frames between two neighbouring beats are replaced by their median (of the power, then in dB). Musical events tend to
 # change on the beat, so a beat is a natural unit. Step 1 again, on the same two clips: read, take rows 0-127, draw.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 beat_mel = {genre: array[: features.N_MELS] for genre, array in beat_fused.items()}
 pictures = {titles[genre]: array for genre, array in beat_mel.items()}
 drawn = plots.spectrograms(pictures, beat_synchronous=True)
-record.show(drawn, "mel_beat")
+caption = "Beat-synchronous mel spectrograms of the two clips."
+record.show(drawn, "mel_beat", caption=caption)
 
 # %% [markdown]
 # Where are these beats in time? The folders do not say: the axis above can only count them. The demo set keeps the beat times
@@ -386,20 +414,22 @@ def compare_forms(full, beat):
 forms = pd.DataFrame({genre: compare_forms(mel[genre], beat_mel[genre]) for genre in ids})
 show_table(forms, digits=2)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The table in words, genre by genre.
 shares = forms.loc["time steps, full"] / forms.loc["time steps, beat"]
 louder = forms.loc["mean level, beat minus full (dB)"]
-tell("\n".join(
-    f"- **{genre}**: a frame now stands for {shares[genre]:.0f} of the old ones. The average "
-    "spectrum correlates with that of "
-    f"step 1 by {forms.loc['average spectra: correlation', genre]:.2f}; its level moved by "
-    f"{louder[genre]:+.1f} dB. "
-    "From one frame to the next the level changes by "
-    f"{forms.loc['change between frames, beat (dB)', genre]:.1f} dB, "
-    f"before by {forms.loc['change between frames, full (dB)', genre]:.1f} dB."
+tell_list(
+    Sentence(
+        "**{genre}**: a frame now stands for {share:.0f} of the old ones. The average spectrum "
+        "correlates with that of step 1 by {alike:.2f}; its level moved by {louder:+.1f} dB. From "
+        "one frame to the next the level changes by {now:.1f} dB, before by {before:.1f} dB.",
+        genre=genre, share=shares[genre], louder=louder[genre],
+        alike=forms.loc["average spectra: correlation", genre],
+        now=forms.loc["change between frames, beat (dB)", genre],
+        before=forms.loc["change between frames, full (dB)", genre],
+    )
     for genre in ids
-))  # fmt: skip
+)  # fmt: skip
 
 # %% [markdown] tags=["solution"]
 # **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What lasts (held
@@ -415,37 +445,40 @@ tell("\n".join(
 # Rows 128-139 of the fused array: [chroma](../docs/glossary.md#chroma). Every frequency is folded into one octave: all C's, low and high, count for the pitch class C, and so on
 # for the 12 semitones. Melody and harmony remain; instrument, octave and loudness are gone. First step 1: read and draw.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 chroma = {genre: array[features.N_MELS :] for genre, array in fused.items()}
 beat_chroma = {genre: array[features.N_MELS :] for genre, array in beat_fused.items()}
 pictures = {titles[genre]: array for genre, array in chroma.items()}
-record.show(plots.spectrograms(pictures, "chroma"), "chroma_full")
+drawn = plots.spectrograms(pictures, "chroma")
+record.show(drawn, "chroma_full", caption="Chromagrams of the two clips.")
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 pitch_use = {titles[genre]: array.mean(1) for genre, array in chroma.items()}
-record.show(plots.pitch_profiles(pitch_use, "Which pitch classes the clips use"), "pitch_profiles")
+drawn = plots.pitch_profiles(pitch_use, "Which pitch classes the clips use")
+record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pitch classes.")
 
 # %% [markdown]
 # ### 3 · Time steps, and one frame per beat
 #
 # Then step 2: the number of steps is the same as before, only each step is smaller. Does that make an LSTM faster?
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The same LSTM on the same number of steps, with 12 inputs instead of 128.
 chroma_time = seconds_per_step(n_full, features.N_CHROMA)
 tell(
-    f"A training step on chromagrams (12 x {n_full}) takes {1000 * chroma_time:.1f} ms, on mel "
-    f"spectrograms (128 x {n_full}) "
-    f"{1000 * full_time:.1f} ms: {features.N_MELS / features.N_CHROMA:.1f} times fewer numbers "
-    f"make it {full_time / chroma_time:.1f} "
-    f"times as fast. Fewer *steps*, one per beat, made it {full_time / beat_time:.1f} times as "
-    "fast."
-)
+    "A training step on chromagrams (12 x {n_full}) takes {chroma_ms:.1f} ms, on mel spectrograms "
+    "(128 x {n_full}) {mel_ms:.1f} ms: {fewer:.1f} times fewer numbers make it {faster:.1f} times "
+    "as fast. Fewer *steps*, one per beat, made it {by_beats:.1f} times as fast.",
+    n_full=n_full, chroma_ms=1000 * chroma_time, mel_ms=1000 * full_time,
+    fewer=features.N_MELS / features.N_CHROMA, faster=full_time / chroma_time,
+    by_beats=full_time / beat_time,
+)  # fmt: skip
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 pictures = {titles[genre]: array for genre, array in beat_chroma.items()}
 drawn = plots.spectrograms(pictures, "chroma", beat_synchronous=True)
-record.show(drawn, "chroma_beat")
+caption = "Beat-synchronous chromagrams of the two clips."
+record.show(drawn, "chroma_beat", caption=caption)
 
 
 # %% tags=["solution"]
@@ -467,20 +500,27 @@ table = pd.DataFrame({
 })  # fmt: skip
 show_table(table, digits=2)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # What the table says, in words.
 share = table.loc["share of the three strongest classes (%)"]
 like = table.loc["likeness of neighbouring frames (cosine)"]
 tonal, diffuse = sorted(ids, key=lambda genre: share[f"{genre}, full"], reverse=True)
-tell(
-    f"- The three strongest of the 12 classes hold {share[f'{tonal}, full']:.0f} % of the strength "
-    f"in {tonal} and "
-    f"{share[f'{diffuse}, full']:.0f} % in {diffuse}; {100 * 3 / 12:.0f} % would be no preference "
-    "at all.\n"
-    "- Likeness of neighbouring frames, from full to one per beat: "
-    + ", ".join(f"{g} {like[f'{g}, full']:.2f} to {like[f'{g}, beat']:.2f}" for g in ids)
-    + ". The lower it is, the more each step tells that is new."
-)
+likeness = [
+    Sentence("{genre} {x:.2f} to {y:.2f}", genre=g, x=like[f"{g}, full"], y=like[f"{g}, beat"])
+    for g in ids
+]
+tell_list([
+    Sentence(
+        "The three strongest of the 12 classes hold {x:.0f} % of the strength in {tonal} and "
+        "{y:.0f} % in {diffuse}; {chance:.0f} % would be no preference at all.",
+        x=share[f"{tonal}, full"], tonal=tonal, y=share[f"{diffuse}, full"], diffuse=diffuse,
+        chance=100 * 3 / 12,
+    ),
+    Sentence(
+        "Likeness of neighbouring frames, from full to one per beat: {likeness}. The lower it is, "
+        "the more each step tells that is new.", likeness=likeness,
+    ),
+])  # fmt: skip
 
 # %% [markdown] tags=["solution"]
 # **What chromagrams show.** Bright horizontal stretches are notes or chords that are held; where they move in blocks, the
@@ -495,7 +535,7 @@ tell(
 #
 # Each kind of picture has one colour scale for both genres, so that equal colours mean equal values.
 
-# %%
+# %% tags=["report"]
 # One column per genre, one row per form.
 grid = {
     titles[genre]: {
@@ -504,7 +544,8 @@ grid = {
     }
     for genre in ids
 }  # fmt: skip
-record.show(plots.feature_grid(grid), "four_forms")
+caption = "The four forms of the two clips side by side."
+record.show(plots.feature_grid(grid), "four_forms", caption=caption)
 
 # %% [markdown]
 # ### Try it: two genres by eye and by ear

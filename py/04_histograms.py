@@ -55,7 +55,7 @@ from helpers.machinery.files import LabError
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.records import open_record
-from helpers.notebook.showing import show_source, show_table, tell
+from helpers.notebook.showing import Sentence, show_source, show_table, tell, tell_list
 
 notebook = "04_histograms"
 plots.use_style()
@@ -122,10 +122,11 @@ x, y, lengths = next(iter(datasets.make_loader(splits.train, batch_size)))
 mask = models.time_mask(lengths, x.shape[1])
 print(f"x {tuple(x.shape)}, y {tuple(y.shape)}, lengths {lengths.min()} to {lengths.max()}")
 tell(
-    f"In this batch {(~mask).float().mean():.0%} of the frames are padding; the largest "
-    f"absolute value in them is {x[~mask].abs().max() if (~mask).any() else 0:.0f}, and "
-    f"{mask.sum()} frames are real."
-)
+    "In this batch {share:.0%} of the frames are padding; the largest absolute value in them is "
+    "{largest:.0f}, and {n_real} frames are real.",
+    share=(~mask).float().mean(), largest=x[~mask].abs().max() if (~mask).any() else 0,
+    n_real=int(mask.sum()),
+)  # fmt: skip
 
 
 # %% tags=["solution"]
@@ -141,8 +142,10 @@ in_order, shuffled = (
     for shuffle in (False, True)
 )
 tell(
-    f"Over an epoch, {in_order:.0%} is padding when the clips come in the order of the label file, "
-    f"{shuffled:.0%} when they are shuffled into batches of similar length."
+    "Over an epoch, {in_order:.0%} is padding when the clips come in the order of the label file, "
+    "{shuffled:.0%} when they are shuffled into batches of similar length.",
+    in_order=in_order,
+    shuffled=shuffled,
 )
 
 # %% [markdown]
@@ -192,7 +195,7 @@ effect["scaled, then padded with 0"] = [splits.scaler.mean.mean(), 0.0, 0.0]
 effect.index = ["mean level (dB)", "scaled (standard deviations)", "share of the loudest (%)"]
 show_table(effect, digits=1)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 short = int(np.argsort(clips.lengths)[len(clips) // 4])  # a clip with a good deal of padding
 usual = np.tile(splits.scaler.mean, (padded.shape[1], 1))
 usual[: clips.lengths[short]] = raw[short]
@@ -200,9 +203,11 @@ pictures = {
     "padded with 0 dB": padded[short].numpy().T,
     "scaled, then padded with 0 (shown in dB)": usual.T,
 }
-record.show(plots.spectrograms(pictures, beat_synchronous=True), "padding")
+drawn = plots.spectrograms(pictures, beat_synchronous=True)
+caption = "A clip padded with 0 dB, and scaled first and then padded with 0."
+record.show(drawn, "padding", caption=caption)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # A clip's mean level over its own frames, and over its frames and the padding.
 own_level = np.array([float(frames.mean()) for frames in raw])
 padded_level = level.mean(1).numpy()
@@ -210,13 +215,18 @@ before, after = (
     evaluation.spearman(clips.lengths, values, seed) for values in (own_level, padded_level)
 )
 _, deviations, share = effect["padded with 0 dB"]
-tell(
-    f"- {(~real).float().mean():.0%} of all frames are padding. They lie {deviations:.1f} standard "
-    f"deviations above the mean, and make up {share:.0f} % of the frames that are louder than 99 % "
-    "of the real ones.\n"
-    "- Rank correlation of a clip's mean level with its number of frames: "
-    f"{before} over its own frames, **{after} with the padding**."
-)
+tell_list([
+    Sentence(
+        "{padding:.0%} of all frames are padding. They lie {deviations:.1f} standard deviations "
+        "above the mean, and make up {share:.0f} % of the frames that are louder than 99 % of the "
+        "real ones.",
+        padding=(~real).float().mean(), deviations=deviations, share=share,
+    ),
+    Sentence(
+        "Rank correlation of a clip's mean level with its number of frames: {before} over its own "
+        "frames, **{after} with the padding**.", before=before, after=after,
+    ),
+])  # fmt: skip
 record.save_values(level_and_length={"own frames": before.value, "padded": after.value})
 
 # %% [markdown]
@@ -242,7 +252,7 @@ except LabError as error:
 # The course maps the 20 genres of the label file to 10 classes: similar genres are merged, some are dropped. Here is the [mapping](../docs/glossary.md#class-mapping) beside
 # the counts in the label files of this run.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Each genre with its class and its clips in both splits.
 folder = root / folders.GENRE
 genres = {split: folders.read_clips(folder, split)["genre"] for split in folders.SPLITS}
@@ -252,7 +262,7 @@ mapping = pd.DataFrame({
     "train clips": [counts[genre] for genre in sorted(counts.index)],
     "test clips": [int((genres["test"] == genre).sum()) for genre in sorted(counts.index)],
 }, index=pd.Index(sorted(counts.index), name="genre"))  # fmt: skip
-show_table(mapping)
+show_table(mapping, caption="Each genre with its class, and its clips.")
 
 # %% [markdown] tags=["solution"]
 # **Why merge?** Psych-Rock, Post-Rock and Rock share instruments, production and often the same bands; much of the border between them is
@@ -264,7 +274,7 @@ show_table(mapping)
 # class on the test set hangs on a handful of clips. A comment in the course's code gives another reason: "classes that do not work very well".
 # The first reason can be checked by counting.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 dropped = mapping.index[mapping["class"] == "(dropped)"]
 kept = mapping.index.difference(dropped)
 middle = counts[kept].median()
@@ -273,30 +283,35 @@ smaller_kept = [genre for genre in kept if (counts[dropped] > counts[genre]).any
 
 
 def with_counts(names):
-    """Genres with their numbers of training clips, as text."""
-    return ", ".join(f"{name} ({counts[name]})" for name in names) or "none"
+    """Genres with their numbers of training clips."""
+    return [f"{name} ({counts[name]})" for name in names]
 
 
-tell(
-    f"- Dropped here: {with_counts(dropped)}. The largest genre has {counts.max()} clips, the "
-    f"median of the kept ones is {middle:.0f}.\n"
-    f"- **Dropped although they have as many as that: {with_counts(as_many)}**.\n"
-    f"- Kept although a dropped genre has more clips: {with_counts(smaller_kept)}."
-)
+tell_list([
+    Sentence(
+        "Dropped here: {genres}. The largest genre has {largest} clips, the median of the kept "
+        "ones is {middle:.0f}.",
+        genres=with_counts(dropped), largest=counts.max(), middle=middle,
+    ),
+    Sentence(
+        "**Dropped although they have as many as that: {genres}**.", genres=with_counts(as_many)
+    ),
+    Sentence(
+        "Kept although a dropped genre has more clips: {genres}.", genres=with_counts(smaller_kept)
+    ),
+])  # fmt: skip
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The sentence depends on the counts of these data.
-if not len(dropped):
-    found = "No genre of these data is dropped, so there is nothing to check."
-elif len(as_many) > len(dropped) / 2:
-    found = "**does not hold for most of the dropped genres** in these data."
-elif as_many:
-    found = "holds for some of the dropped genres and not for others."
-else:
-    found = "holds in these data: every dropped genre is smaller than most of the kept ones."
-if len(dropped):
-    found = "The reason that was given, very few samples, " + found
-tell(found)
+tell(
+    "No genre of these data is dropped, so there is nothing to check." if not len(dropped) else
+    "The reason that was given, very few samples, **does not hold for most of the dropped genres** "
+    "in these data." if len(as_many) > len(dropped) / 2 else
+    "The reason that was given, very few samples, holds for some of the dropped genres and not for "
+    "others." if as_many else
+    "The reason that was given, very few samples, holds in these data: every dropped genre is "
+    "smaller than most of the kept ones."
+)  # fmt: skip
 
 
 # %% [markdown]
@@ -309,7 +324,7 @@ tell(found)
 # This is the other reason, "do not work very well", and it can be measured. An [SVM](../docs/glossary.md#svm-and-svr) on three numbers per band (its mean, deviation, and mean step from
 # frame to frame) is trained on all 20 genres and asked about the validation part. No test clip is touched: this is a decision about the task.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 def svm_on(class_mapping):
     """Classes, then true and predicted class numbers of the validation clips, of an SVM."""
     labelled = datasets.SpectrogramDataset(
@@ -327,11 +342,12 @@ for name, (names, true, predicted) in tasks.items():
     scores = evaluation.classification_scores(true, predicted, len(names), seed)
     record.add_scores(f"svm, {name}", "mel", "genre validation (beat)", scores, len(true))
     largest = np.bincount(true).max() / len(true)
-    rows[name] = {"classes": len(names), "share of the largest": f"{largest:.3f}"}
-    rows[name] |= {metric: str(scores[metric]) for metric in ("accuracy", "macro F1")}
-show_table(pd.DataFrame(rows))
+    rows[name] = {"classes": len(names), "share of the largest": evaluation.Score(largest)}
+    rows[name] |= {metric: scores[metric] for metric in ("accuracy", "macro F1")}
+caption = "An SVM on per-band statistics before and after merging, on the validation part."
+show_table(pd.DataFrame(rows), caption=caption)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Recall of each genre when all twenty are told apart, the dropped ones marked.
 names, true, predicted = tasks["all genres"]
 is_dropped = np.array([folders.CLASS_MAPPING[names[number]] is None for number in true])
@@ -342,52 +358,62 @@ found = {
 }  # fmt: skip
 title = "Share of clips whose genre the SVM finds"
 drawn = plots.score_plot(found, title, "recall on validation clips", 1 / len(names), "guessing")
-record.show(drawn, "dropped_recall")
+caption = "Share of validation clips whose genre an SVM finds, for kept and dropped genres."
+record.show(drawn, "dropped_recall", caption=caption)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Mistakes that merging removes, and the two recalls with their intervals.
 classes = np.array([folders.CLASS_MAPPING[name] or "" for name in names])
 wrong = true != predicted
 inside = wrong & (classes[true] == classes[predicted]) & ~is_dropped
-text = (
-    f"Of the {wrong.sum()} mistakes on all genres, {inside.sum()} stay inside a merged class, and "
-    "vanish when its genres are merged."
-)
+harder = ""
 if len(found) == 2:
     on_kept, on_dropped = found.values()
     apart = on_dropped.high < on_kept.low or on_kept.high < on_dropped.low
-    text += (
-        f" Dropped genres are found in {on_dropped} of their clips, kept ones in {on_kept}: the "
-        f"dropped ones are {'harder' if on_dropped.value < on_kept.value else 'not harder'} here"
-        + (", and the intervals do not overlap." if apart else ", but with overlapping intervals.")
-    )
-tell(text)
+    harder = Sentence(
+        " Dropped genres are found in {dropped} of their clips, kept ones in {kept}: the dropped "
+        "ones are {verdict} here, and the intervals do not overlap." if apart else
+        " Dropped genres are found in {dropped} of their clips, kept ones in {kept}: the dropped "
+        "ones are {verdict} here, but with overlapping intervals.",
+        dropped=on_dropped, kept=on_kept,
+        verdict="harder" if on_dropped.value < on_kept.value else "not harder",
+    )  # fmt: skip
+tell(
+    "Of the {wrong} mistakes on all genres, {inside} stay inside a merged class, and vanish when "
+    "its genres are merged.{harder}",
+    wrong=wrong.sum(),
+    inside=inside.sum(),
+    harder=harder,
+)
 
 # %% [markdown]
 # ## 4γ · Clips per class, before and after
 #
 # The same training clips, counted by genre as the label file has it, and by class after 4β.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The dropped genres are left out, the others are added up per class.
 merged = mapping[mapping["class"] != "(dropped)"].groupby("class")
 classes = merged[["train clips", "test clips"]].sum()
 panels = {"before": counts.sort_index().to_dict(), "after": classes["train clips"].to_dict()}
 drawn = plots.class_counts(panels, "Training clips per class, before and after 4β")
-record.show(drawn, "class_counts")
+caption = "Training clips per class, before and after step 4β."
+record.show(drawn, "class_counts", caption=caption)
 record.save_table("class_counts", classes.reset_index())
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # How unequal the classes are, before and after.
 spread = {name: max(panel.values()) / min(panel.values()) for name, panel in panels.items()}
 largest = classes["train clips"].idxmax()
 n_before, n_after = (sum(panel.values()) for panel in panels.values())
 tell(
-    f"Before, the largest genre has {spread['before']:.1f} times as many clips as the smallest; "
-    f"after, the largest class ({largest}) has {spread['after']:.1f} times as many. So the classes "
-    f"are {'less' if spread['after'] > spread['before'] else 'not less'} equal in size than the "
-    f"genres were. {n_before - n_after} of {n_before} training clips were dropped."
-)
+    "Before, the largest genre has {before:.1f} times as many clips as the smallest; after, the "
+    "largest class ({largest}) has {after:.1f} times as many. So the classes are {verdict} in size "
+    "than the genres were. {n_dropped} of {n_before} training clips were dropped.",
+    before=spread["before"], largest=largest, after=spread["after"],
+    verdict="less equal" if spread["after"] > spread["before"] else "not less equal",
+    n_dropped=n_before - n_after, n_before=n_before,
+)  # fmt: skip
 
 # %% [markdown]
 # ### The score that needs no learning
@@ -395,7 +421,7 @@ tell(
 # A [baseline](../docs/glossary.md#baseline): who always answers the largest class gets its share right. A published accuracy means nothing before this number is known, and macro F1,
 # which counts every class alike, shows at once what such an answer is worth.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Chosen on the training clips, scored on the test clips.
 test_set = datasets.SpectrogramDataset(root / folders.GENRE, "test", "mel")
 true = test_set.labels.numpy()
@@ -403,10 +429,11 @@ answers = baselines.majority_predictions(datasets.labels_of(splits.base).numpy()
 majority = evaluation.classification_scores(true, answers, len(test_set.classes), seed)
 record.add_scores("majority_full", "none", "genre test (full)", majority, len(true))
 tell(
-    f"Always answering **{test_set.classes[answers[0]]}** gives on the {len(true)} test clips an "
-    f"accuracy of **{majority['accuracy']}** and a macro F1 of "
-    f"**{majority['macro F1']}** (95 % intervals)."
-)
+    "Always answering **{answer}** gives on the {n} test clips an accuracy of **{accuracy}** and a "
+    "macro F1 of **{macro}** (95 % intervals).",
+    answer=test_set.classes[answers[0]], n=len(true),
+    accuracy=majority["accuracy"], macro=majority["macro F1"],
+)  # fmt: skip
 
 # %% [markdown]
 # ### Is the split stratified?
@@ -432,12 +459,14 @@ assert not ids["train"] & ids["validation"], "a clip is in train and validation"
 assert not (ids["train"] | ids["validation"]) & ids["test"], "a test clip is in train or validation"
 assert ids["validation"] == set(datasets.ids_of(full.val)), "full and beat folders differ"
 gap = (shares["validation"] - shares["train"]).abs().max()
-sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+sizes = [Sentence("{n} {part}", n=len(part), part=name) for name, part in parts.items()]
 tell(
-    f"{sizes} clips; none is in two parts. A class's share differs by at most {gap:.1f} percentage "
-    "points between train "
-    f"and validation, and by at most {(shares['test'] - shares['train']).abs().max():.1f} between "
-    "train and test."
+    "{sizes} clips; none is in two parts. A class's share differs by at most {validation:.1f} "
+    "percentage points between train and validation, and by at most {test:.1f} between train and "
+    "test.",
+    sizes=sizes,
+    validation=gap,
+    test=(shares["test"] - shares["train"]).abs().max(),
 )
 
 # %% [markdown]
@@ -468,12 +497,18 @@ drawn = plots.score_plot(
     together, "Which axes go together", "Spearman between labels", 0.0, "no correlation"
 )
 record.show(drawn, "affect_axes")
-clear = [f"{name} ({s.value:+.2f})" for name, s in together.items() if s.low > 0 or s.high < 0]
+clear = [
+    Sentence("{pair} ({value:+.2f})", pair=name, value=s.value)
+    for name, s in together.items() if s.low > 0 or s.high < 0
+]  # fmt: skip
 narrow = affect.std().idxmin()
 tell(
-    f"The narrowest axis is {narrow} (standard deviation {affect[narrow].std():.2f}). Pairs whose "
-    f"interval leaves out 0: {', '.join(clear) or 'none'}. Axes that go together are what a "
-    "multitask model (step 10) can gain from."
+    "The narrowest axis is {axis} (standard deviation {deviation:.2f}). Pairs whose interval "
+    "leaves out 0: {pairs}. Axes that go together are what a multitask model (step 10) can gain "
+    "from.",
+    axis=narrow,
+    deviation=affect[narrow].std(),
+    pairs=clear,
 )
 
 

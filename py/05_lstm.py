@@ -53,7 +53,7 @@ from helpers.features import N_MELS
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.records import of_seed, open_record
-from helpers.notebook.showing import show_source, show_table, tell
+from helpers.notebook.showing import Sentence, show_source, show_table, tell, tell_list
 
 notebook = "05_lstm"
 plots.use_style()
@@ -114,7 +114,8 @@ shared = {"mel bands": np.corrcoef(bands.T), "cepstral coefficients": np.corrcoe
 record.show(plots.correlations(shared, "What two numbers of a frame have in common"), "cepstrum")
 different = ~np.eye(N_MELS, dtype=bool)
 size = {name: np.abs(matrix[different]).mean() for name, matrix in shared.items()}
-tell("Mean size of the correlation: " + ", ".join(f"{k} {v:.2f}" for k, v in size.items()))
+sizes = [Sentence("{what} {size:.2f}", what=name, size=value) for name, value in size.items()]
+tell("Mean size of the correlation: {sizes}", sizes=sizes)
 
 # %% [markdown]
 # The darker the violet, the more two bands rise and fall together, neighbours most of all. Of the coefficients most pairs
@@ -132,7 +133,7 @@ for thing in (models.stack_frames, models.reverse_inside_lengths, models.LSTMBac
 # matters on a CPU: there, packed clips of about 1,290 unequal frames need many times longer per step. Does it really give
 # the same? We copy its weights into PyTorch's own bidirectional LSTM and compare on a batch of unequal lengths.
 
-# %%
+# %% tags=["report"]
 def packed_outputs(backbone, x, lengths):
     """The same LSTM through PyTorch's packing: [B, T, 2 * hidden]."""
     reference = torch.nn.LSTM(x.shape[2], hidden_size, batch_first=True, bidirectional=True)
@@ -153,7 +154,28 @@ with torch.no_grad():
         (backbone.steps(x, lengths) - packed_outputs(backbone, x, lengths))[real].abs().max()
     )
 print(f"input {tuple(x.shape)} -> output {tuple(backbone(x, lengths).shape)}")
-print(f"largest difference to the packed form on real frames: {difference:.1e}")
+tell("largest difference to the packed form on real frames: {gap:.1e}", gap=difference)
+
+# %% tags=["report"]
+# What the parameter cell makes of it.
+tell(
+    "The network has {n_layers} bidirectional layer(s) of {hidden_size} units per direction; the "
+    "outputs of a clip's own frames become one vector by pooling (`{pooling}`).",
+    n_layers=n_layers, hidden_size=hidden_size, pooling=pooling,
+)  # fmt: skip
+if stack > 1:
+    tell(
+        "Of a full clip, {stack} successive frames are read as one step; of a beat-synchronous "
+        "one, each frame is a step.", stack=stack,
+    )  # fmt: skip
+if cepstrum:
+    tell("The mel bands of a frame are read as cepstral coefficients, with nothing left out.")
+if mixup:
+    tell(
+        "The LSTMs are trained on mixtures of two clips (mixup, with the parameter {mixup:g} of "
+        "the Beta distribution).", mixup=mixup,
+    )  # fmt: skip
+show_source(models.LSTMBackbone.steps)
 
 # %% [markdown]
 # ## 5β · `overfit_batch`: learn four batches by heart
@@ -202,16 +224,20 @@ overfit = training.train(
     overfit_batch=True, device=compute, name="LSTM, four batches",
 )  # fmt: skip
 
-# %%
+# %% tags=["report"]
 # A loss near 0: gradients arrive, and this network can learn these clips by heart.
 record.show(
-    plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
-)
+    plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch",
+    caption="Training loss of the LSTM on four batches.",
+)  # fmt: skip
 tell(
-    f"{'Yes' if overfit.train_loss[-1] < 0.1 else 'Not yet'}: the training loss fell from"
-    f" {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
-    f"{len(overfit.train_loss)} passes over {len(few_loader)} batches."
-)
+    "Yes: the training loss fell from {first:.2f} to {last:.4f} in {passes} passes over {n} "
+    "batches." if overfit.train_loss[-1] < 0.1 else
+    "Not yet: the training loss fell from {first:.2f} to {last:.4f} in {passes} passes over {n} "
+    "batches.",
+    first=overfit.train_loss[0], last=overfit.train_loss[-1], passes=len(overfit.train_loss),
+    n=len(few_loader),
+)  # fmt: skip
 record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 
 # %% [markdown]
@@ -270,8 +296,12 @@ def fit_lstm(folder, feature, name):
     row |= {"kept epoch": histories[name].best_epoch, "trainings": n_seeds}
     row |= {"seconds": sum(sum(history.seconds) for history, _ in trained)}
     validation.append(row)
-    print(f"{name}: validation loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}, "
-          f"epoch {row['kept epoch']}, {n_seeds} training(s)")  # fmt: skip
+    tell(
+        "{name}: validation loss {loss:.3f}, accuracy {accuracy:.3f}, macro F1 {macro:.3f}, epoch "
+        "{epoch}, {n} training(s)",
+        name=name, loss=row["loss"], accuracy=row["accuracy"], macro=row["macro F1"],
+        epoch=row["kept epoch"], n=n_seeds,
+    )  # fmt: skip
 
 
 # %% [markdown]
@@ -279,7 +309,7 @@ def fit_lstm(folder, feature, name):
 #
 # The full clips: about 1,290 frames of 23 ms each, read in steps of 16. The whole 30 seconds go in, not the first few.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 fit_lstm(folders.GENRE, "mel", "lstm_mel_full")
 
 # %% [markdown]
@@ -287,7 +317,7 @@ fit_lstm(folders.GENRE, "mel", "lstm_mel_full")
 #
 # One frame per beat: some sixty frames instead of 1,290, each of them already an average over a musical unit.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 fit_lstm(folders.GENRE_BEAT, "mel", "lstm_mel_beat")
 
 # %% [markdown]
@@ -295,7 +325,7 @@ fit_lstm(folders.GENRE_BEAT, "mel", "lstm_mel_beat")
 #
 # Twelve numbers per frame: which notes sound, whatever the octave and the instrument. Harmony is kept, timbre is gone.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 fit_lstm(folders.GENRE, "chroma", "lstm_chroma_full")
 fit_lstm(folders.GENRE_BEAT, "chroma", "lstm_chroma_beat")
 
@@ -305,7 +335,7 @@ fit_lstm(folders.GENRE_BEAT, "chroma", "lstm_chroma_beat")
 # The 12 chroma rows are appended to the 128 mel rows. Raw, mel values reach -80 and chroma lies between 0 and 1, so chroma
 # would be drowned; after scaling, each row has a deviation of 1. (Of the mel rows' coefficients the first are larger again.)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 fit_lstm(folders.GENRE, "fused", "lstm_fused_full")
 fit_lstm(folders.GENRE_BEAT, "fused", "lstm_fused_beat")
 
@@ -317,19 +347,23 @@ fit_lstm(folders.GENRE_BEAT, "fused", "lstm_fused_beat")
 # jumps with the mixtures that were drawn, and may even lie above the other.) The epoch is chosen by the loss, which is smooth; the
 # *model* that later notebooks build on is chosen by macro F1, because the classes are unequal in size. The two may disagree.
 
-# %%
-record.show(plots.learning_curves(histories, "LSTM learning curves per feature"), "learning_curves")
+# %% tags=["report"]
+record.show(
+    plots.learning_curves(histories, "LSTM learning curves per feature"), "learning_curves",
+    caption="Learning curves of the LSTMs; the dotted line marks the epoch that was kept.",
+)  # fmt: skip
 
-# %%
+# %% tags=["report"]
 table = pd.DataFrame(validation)
 record.save_table("validation", table)
-show_table(table.drop(columns="folder").set_index("model"))
+caption = "LSTMs on the validation set."
+show_table(table.drop(columns="folder").set_index("model"), caption=caption)
 
 # %% [markdown]
 # Beside them, on the same validation clips: the majority class, and an SVM on the mean, deviation and mean step of each mel
 # band.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Both baselines learn from the LSTMs' own training clips.
 true = datasets.labels_of(beat.val).numpy()
 baseline = {}
@@ -341,7 +375,8 @@ for name, folder in (("SVM, full", folders.GENRE), ("SVM, beat", folders.GENRE_B
     baseline[name] = (guessed == datasets.labels_of(splits.val).numpy()).mean()
 baseline["majority"] = (baselines.majority_predictions(labels, len(true)) == true).mean()
 record.save_values(baseline_accuracy=baseline, n_validation=len(true))
-tell("Baselines, accuracy: " + ", ".join(f"{k} {v:.3f}" for k, v in baseline.items()) + ".")
+of_each = [Sentence("{name} {value:.3f}", name=k, value=v) for k, v in baseline.items()]
+tell("Baselines, accuracy: {of_each}.", of_each=of_each)
 
 # %% [markdown]
 # What did each choice bring, and how many clips is that? On few clips a difference of a point or two is one clip more or less.
@@ -356,12 +391,15 @@ gains = {
     "both against mel alone, full clips": of["lstm_fused_full"] - of["lstm_mel_full"],
     "both against mel alone, per beat": of["lstm_fused_beat"] - of["lstm_mel_beat"],
 }
-tell("\n".join(f"- {k}: {v:+.3f}, {round(v * len(true)):+d} clips" for k, v in gains.items()))
+tell_list(
+    Sentence("{choice}: {gain:+.3f}, {n:+d} clips", choice=k, gain=v, n=round(v * len(true)))
+    for k, v in gains.items()
+)
 easiest = max(gains, key=lambda name: abs(gains[name]))
-tell(f"Of these choices the one that matters most here: {easiest}.")
+tell("Of these choices the one that matters most here: {choice}.", choice=easiest)
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 def best_of(rows):
     """The row of the model with the highest macro F1 on validation, as plain values."""
     best = rows.loc[rows["macro F1"].idxmax()]
@@ -372,10 +410,11 @@ best = best_of(table)
 best_full = best_of(table[table["folder"] == folders.GENRE])
 record.save_values(best_lstm=best, best_full_lstm=best_full, n_seeds=n_seeds)
 tell(
-    f"Best LSTM on **validation** (macro F1): **{best['name']}**; among those on full clips:"
-    f" {best_full['name']}. Whether the gap to the next one means anything is a question for"
-    " intervals, and for the test set (notebook 06)."
-)
+    "Best LSTM on **validation** (macro F1): **{best}**; among those on full clips: {best_full}. "
+    "Whether the gap to the next one means anything is a question for intervals, and for the test "
+    "set (notebook 06).",
+    best=best["name"], best_full=best_full["name"],
+)  # fmt: skip
 
 
 # %% [markdown]

@@ -51,7 +51,14 @@ from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook import explorers
 from helpers.notebook.records import of_seed, open_record
-from helpers.notebook.showing import show_table, tell, tell_comparisons
+from helpers.notebook.showing import (
+    Sentence,
+    comparison_sentence,
+    show_table,
+    tell,
+    tell_comparisons,
+    tell_list,
+)
 
 notebook = "06_metrics"
 plots.use_style()
@@ -144,7 +151,7 @@ print(
 # with replacement a thousand times (bootstrap), and the middle 95 % of the resulting scores are shown. It covers the choice of
 # the test clips only; training again from another seed changes a score, too.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Value and interval of each metric, for every model and baseline.
 scores = {}
 for name, predicted in predictions.items():
@@ -152,21 +159,25 @@ for name, predicted in predictions.items():
     scores[name] = evaluation.classification_scores(true, predicted, len(classes), seed)
     record.add_scores(name, feature_of[name], test_sets[folder_of[name]], scores[name], len(true))
 ordered = sorted(scores, key=lambda name: scores[name]["accuracy"].value, reverse=True)
-show_table(pd.DataFrame({name: {metric: str(score) for metric, score in scores[name].items()}
-                              for name in ordered}).T)  # fmt: skip
+caption = "Each model on the test set of its own features, with 95 % intervals."
+show_table(pd.DataFrame({name: scores[name] for name in ordered}).T, caption=caption)
 
-# %%
+# %% tags=["report"]
 # Which models lie above "always the most frequent class", with their whole interval?
 majority = scores["majority_full"]["accuracy"]
 lstms = [name for name in ordered if name.startswith("lstm")]
 accuracies = {name: scores[name]["accuracy"] for name in ordered}
 drawn = plots.score_plot(accuracies, "Accuracy on test", "accuracy", majority.value,
                          baselines=[name for name in ordered if name not in lstms])  # fmt: skip
-record.show(drawn, "accuracy")
+record.show(drawn, "accuracy", caption="Accuracy on test with 95 % intervals.")
 above = [name for name in lstms if scores[name]["accuracy"].low > majority.value]
 tell(
-    f"Always answering the most frequent class reaches {majority.value:.3f}. Of {len(lstms)} LSTMs,"
-    f" {len(above)} lie above it with their whole interval: {', '.join(above) or 'none'}."
+    "Always answering the most frequent class reaches {majority:.3f}. Of {n} LSTMs, {n_above} lie "
+    "above it with their whole interval: {above}.",
+    majority=majority.value,
+    n=len(lstms),
+    n_above=len(above),
+    above=above,
 )
 
 # %% [markdown]
@@ -181,7 +192,7 @@ tell(
 # that is never named has a precision of 0/0, shown as 0. And where no clip of a class is found, the interval of its F1 is
 # [0, 0]: that is no certainty, resampling cannot draw a hit from none.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 reports = {
     name: evaluation.report_table(truth[folder_of[name]], predicted, classes)
     for name, predicted in predictions.items()
@@ -191,36 +202,42 @@ for name, report in reports.items():
 best = record.load_value("05_lstm", "best_lstm")["name"]
 
 
-def with_intervals(name):
-    """A model's report, with the 95 % interval of each F1."""
+def show_with_intervals(name):
+    """A model's report as a table, with the 95 % interval of each F1."""
     own = evaluation.f1_scores(truth[folder_of[name]], predictions[name], classes, seed)
     own |= {"macro avg": scores[name]["macro F1"], "micro avg": scores[name]["micro F1"]}
-    return reports[name].assign(f1=[str(own[row]) for row in reports[name].index])
+    table = reports[name].assign(f1=[own[row] for row in reports[name].index])
+    show_table(table, caption=Sentence("{model} on the test set, class by class.", model=name))
 
 
-tell(f"**{best}**, the best LSTM on *validation* (notebook 05 chose it, not the test set):")
-show_table(with_intervals(best))
+tell(
+    "**{model}**, the best LSTM on *validation* (notebook 05 chose it, not the test set):",
+    model=best,
+)
+show_with_intervals(best)
 
-# %%
+# %% tags=["report"]
 others = [name for name in lstms if name != best]
 for name in others:
-    tell(f"**{name}**")
-    show_table(with_intervals(name))
+    tell("**{model}**", model=name)
+    show_with_intervals(name)
 
-# %%
+# %% tags=["report"]
 # The best LSTM beside two others and the SVM; and classes that a model has given up on.
 shown = [best, *others[:2], "svm_mel_full"]
 f1_table = pd.DataFrame({name: reports[name].loc[classes, "f1"] for name in shown})
 title = "F1 per class: the LSTM that validation chose, the next two on test, and the SVM"
-record.show(plots.class_f1(f1_table, title), "f1_per_class")
-lines = []
+record.show(plots.class_f1(f1_table, title), "f1_per_class", caption="F1 per class on test.")
+told = []
 for name in lstms:
     named = [c for i, c in enumerate(classes) if (predictions[name] == i).any()]
     never = [c for c in classes if c not in named]
     wrong = [c for c in named if reports[name].loc[c, "precision"] == 0]
-    lines.append(f"- {name}: never named: {', '.join(never) or 'no class'}; named, but always "
-                 f"wrongly: {', '.join(wrong) or 'no class'}.")  # fmt: skip
-tell("\n".join(lines))
+    told.append(Sentence(
+        "{model}: never named: {never}; named, but always wrongly: {wrong}.",
+        model=name, never=never or "no class", wrong=wrong or "no class",
+    ))  # fmt: skip
+tell_list(told)
 
 # %%
 # Two models of nearly the same accuracy: where do they differ most?
@@ -230,27 +247,32 @@ close = min(pairs, key=lambda p: abs(np.subtract(*(scores[n]["accuracy"].value f
 one, other = (reports[name].loc[classes, "f1"] for name in close)
 where = (one - other).abs().idxmax()
 tell(
-    f"{close[0]} and {close[1]} have accuracies of {scores[close[0]]['accuracy'].value:.3f} and "
-    f"{scores[close[1]]['accuracy'].value:.3f}, but an F1 of {one[where]:.2f} and "
-    f"{other[where]:.2f} for {where}. Accuracy does not tell which classes it comes from."
-)
+    "{one} and {other} have accuracies of {x:.3f} and {y:.3f}, but an F1 of {f1:.2f} and "
+    "{other_f1:.2f} for {where}. Accuracy does not tell which classes it comes from.",
+    one=close[0], other=close[1], where=where, f1=one[where], other_f1=other[where],
+    x=scores[close[0]]["accuracy"].value, y=scores[close[1]]["accuracy"].value,
+)  # fmt: skip
 
 # %% [markdown]
 # The [confusion matrix](../docs/glossary.md#confusion-matrix) shows which classes are taken for which. Each row holds the shares of
 # one true class and adds up to 1 (up to rounding); the number of its clips stands in brackets.
 
-# %%
+# %% tags=["report"]
 # Each row is a true class: where did its clips go?
 counts = evaluation.confusion_counts(truth[folder_of[best]], predictions[best], len(classes))
 record.show(
-    plots.confusion_matrix(counts, classes, f"Confusion matrix of {best}"), "confusion_best_lstm"
-)
+    plots.confusion_matrix(counts, classes, f"Confusion matrix of {best}"), "confusion_best_lstm",
+    caption="Confusion matrix of the best LSTM on validation, on the test set.",
+)  # fmt: skip
 off = counts - np.diag(np.diag(counts))
 most = [
-    f"{classes[row]} taken for {classes[column]} ({off[row, column]} of {counts[row].sum()} clips)"
-    for row, column in np.argwhere(off == off.max())
-]
-tell(f"Most frequent confusion of {best}: {'; '.join(most) if off.any() else 'none'}.")
+    Sentence(
+        "{true} taken for {other} ({n} of {all} clips)",
+        true=classes[row], other=classes[column], n=off[row, column], all=counts[row].sum(),
+    )
+    for row, column in np.argwhere(off == off.max()) if off.any()
+]  # fmt: skip
+tell("Most frequent confusion of {model}: {most:; }.", model=best, most=most)
 
 
 # %% [markdown]
@@ -259,15 +281,15 @@ tell(f"Most frequent confusion of {best}: {'; '.join(most) if off.any() else 'no
 # The plain mean over the classes: every class counts the same, however few clips it has. Macro F1 is the mean of the classes'
 # F1, not the F1 of the two averages beside it.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 def averages(kind):
     """One row per model: precision, recall and F1 averaged, F1 with its 95 % interval."""
     rows = {name: reports[name].loc[f"{kind} avg", ["precision", "recall"]] for name in ordered}
     table = pd.DataFrame(rows).T
-    return table.assign(f1=[str(scores[name][f"{kind} F1"]) for name in ordered])
+    return table.assign(f1=[scores[name][f"{kind} F1"] for name in ordered])
 
 
-show_table(averages("macro"))
+show_table(averages("macro"), caption="Macro averages on test.")
 
 # %% [markdown]
 # ## 6δ · Micro average
@@ -276,9 +298,10 @@ show_table(averages("macro"))
 # is one false positive (for the class that was named) and one false negative (for the class that was missed): micro
 # precision, micro recall, micro F1 and accuracy are then the same number.
 
-# %% tags=["solution"]
-accuracies = [str(scores[name]["accuracy"]) for name in ordered]
-show_table(averages("micro").assign(accuracy=accuracies))
+# %% tags=["solution", "report"]
+accuracies = [scores[name]["accuracy"] for name in ordered]
+caption = "Micro averages on test; a clip has exactly one class, so they equal the accuracy."
+show_table(averages("micro").assign(accuracy=accuracies), caption=caption)
 
 # %% [markdown]
 # ## Is the network better than the baseline?
@@ -294,7 +317,7 @@ show_table(averages("micro").assign(accuracy=accuracies))
 #
 # What is compared is accuracy, because it is a mean over clips and can be paired clip by clip.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Every LSTM against the SVM on clips of its own form; the best one against the majority as well.
 compared = {}
 for name in lstms:
@@ -305,18 +328,23 @@ for name in lstms:
             truth[folder_of[name]], of_all_seeds[name], predictions[rival], seed
         )
 compared = evaluation.holm(compared)
-record.show(plots.differences(compared, "accuracy"), "differences")
+caption = "Paired differences in accuracy with 95 % intervals."
+record.show(plots.differences(compared, "accuracy"), "differences", caption=caption)
 record.add_comparisons(compared, "accuracy")
 tell_comparisons(compared, "accuracy")
 
-# %%
+# %% tags=["report"]
 # The LSTMs and the SVM in one sentence.
 against = [result for (_, rival), result in compared.items() if rival.startswith("svm")]
 better = sum(result.clear and result.difference.value > 0 for result in against)
 worse = sum(result.clear and result.difference.value < 0 for result in against)
 tell(
-    f"Of {len(against)} LSTMs {better} are clearly above the SVM, {worse} clearly below it; for "
-    f"{len(against) - better - worse} these clips cannot tell."
+    "Of {n} LSTMs {better} are clearly above the SVM, {worse} clearly below it; for {rest} these "
+    "clips cannot tell.",
+    n=len(against),
+    better=better,
+    worse=worse,
+    rest=len(against) - better - worse,
 )
 
 # %% [markdown]
@@ -336,11 +364,12 @@ for name, predicted, folder in (
     crossed = evaluation.classification_scores(truth[folder], predicted, len(classes), seed)
     record.add_scores(f"{name} (crossed)", "mel", test_sets[folder], crossed, len(predicted))
     at_home = next(n for n in ("lstm_mel_full", "lstm_mel_beat") if folder_of[n] == folder)
-    tell(
-        f"- {name} on the {test_sets[folder]} clips: accuracy {crossed['accuracy']}; {at_home}, "
-        f"which was trained on such clips: {scores[at_home]['accuracy']}; always the largest "
-        f"class: {majority.value:.3f}"
-    )
+    tell_list([Sentence(
+        "{model} on the {test_set} clips: accuracy {accuracy}; {other}, which was trained on such "
+        "clips: {others}; always the largest class: {majority:.3f}",
+        model=name, test_set=test_sets[folder], accuracy=crossed["accuracy"], other=at_home,
+        others=scores[at_home]["accuracy"], majority=majority.value,
+    )])  # fmt: skip
 
 # %% [markdown]
 # ## 6 · The questions
@@ -370,21 +399,22 @@ for name, predicted, folder in (
 # **Which metric here?** Macro F1, with accuracy beside it: the classes are unequal (merging made Rock several times as large
 # as Trip-Hop in the lab's data), no genre matters more than another, and no kind of error costs more than another.
 
-# %%
+# %% tags=["report"]
 # The widest gap between the two averages, in this run.
 gap = {name: scores[name]["micro F1"].value - scores[name]["macro F1"].value for name in ordered}
 widest = max(gap, key=lambda name: abs(gap[name]))
 tell(
-    f"Here the majority answer has accuracy {majority.value:.3f} but macro F1"
-    f" {scores['majority_full']['macro F1'].value:.3f}. The widest gap between micro and macro F1"
-    f" is {gap[widest]:+.3f}, for {widest}; for {best} it is {gap[best]:+.3f}."
-)
-sizes = reports[best].loc[classes, "clips"]
+    "Here the majority answer has accuracy {accuracy:.3f} but macro F1 {macro:.3f}. The widest gap "
+    "between micro and macro F1 is {gap:+.3f}, for {widest}; for {best} it is {own:+.3f}.",
+    accuracy=majority.value, macro=scores["majority_full"]["macro F1"].value,
+    gap=gap[widest], widest=widest, best=best, own=gap[best],
+)  # fmt: skip
+sizes, f1 = reports[best].loc[classes, "clips"], reports[best]["f1"]
 told = [
-    f"{name} ({sizes[name]} clips) {reports[best].loc[name, 'f1']:.2f}"
+    Sentence("{name} ({n} clips) {f1:.2f}", name=name, n=sizes[name], f1=f1[name])
     for name in (sizes.idxmax(), sizes.idxmin())
 ]
-tell(f"F1 of {best} for the largest and the smallest class: {', '.join(told)}.")
+tell("F1 of {model} for the largest and the smallest class: {told}.", model=best, told=told)
 
 # %% [markdown]
 # ### Try it: move the threshold
@@ -416,7 +446,7 @@ first, second = "lstm_fused_full", "lstm_mel_full"
 assert folder_of[first] == folder_of[second], "choose two models of the same folder"
 true = truth[folder_of[first]]
 result = evaluation.compare_accuracy(true, predictions[first], predictions[second], seed)
-tell(result.sentence(first, second, "accuracy"))
+tell(comparison_sentence(result, first, second, "accuracy"))
 
 # %% [markdown]
 # ## What we learned

@@ -56,7 +56,7 @@ from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook import explorers
 from helpers.notebook.records import of_seed, open_record
-from helpers.notebook.showing import show_source, show_table, tell, tell_comparisons
+from helpers.notebook.showing import Sentence, show_source, show_table, tell, tell_comparisons
 
 notebook = "07_cnn"
 plots.use_style()
@@ -117,7 +117,7 @@ digit_layers = nn.Sequential(
 )  # fmt: skip
 print(f"{models.n_parameters(digit_layers):,} trained values")
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The whole of a training loop: shuffle, cut into batches of 64, step down the gradient.
 optimizer = torch.optim.Adam(digit_layers.parameters(), lr=0.01)
 order = torch.Generator().manual_seed(seed)
@@ -132,11 +132,12 @@ with torch.no_grad():
     recognised = digit_layers(pixels[test_part]).argmax(1) == digit_labels[test_part]
 record.save_values(digits_accuracy=recognised.float().mean().item(), digits_epochs=digits_epochs)
 tell(
-    f"After {digits_epochs} epochs the small CNN recognises {recognised.float().mean():.1%} of the"
-    " unseen digits."
+    "After {epochs} epochs the small CNN recognises {share:.1%} of the unseen digits.",
+    epochs=digits_epochs,
+    share=recognised.float().mean(),
 )
 
-# %%
+# %% tags=["report"]
 # One unseen digit goes through layer by layer; every intermediate picture is kept.
 three = int(test_part[(digits.target[test_part] == 3).argmax()])
 stages, image = {"input": pixels[three]}, pixels[three : three + 1]
@@ -146,14 +147,15 @@ with torch.no_grad():
         stages[f"{number + 1} {type(layer).__name__.removesuffix('2d')}"] = image[0]
 record.show(
     plots.activations(stages, title="A handwritten 3 on its way through the layers"),
-    "digit_activations",
-)
+    "digit_activations", caption="A handwritten digit on its way through the layers.",
+)  # fmt: skip
 
-# %%
+# %% tags=["report"]
 # The filters are what the network has learned to look for.
 record.show(
-    plots.filters(digit_layers[0].weight.detach(), "The first layer's filters"), "digit_filters"
-)
+    plots.filters(digit_layers[0].weight.detach(), "The first layer's filters"), "digit_filters",
+    caption="Filters of the first layer of the CNN for digits.",
+)  # fmt: skip
 
 # %% [markdown]
 # **What each layer does.** The first convolution answers where the picture looks like one of its filters; a filter that is
@@ -166,12 +168,16 @@ record.show(
 # How far the values of each channel spread, and how many of them are above 0.
 spread = {name: stages[name].std((1, 2)) for name in ("1 Conv", "2 BatchNorm")}
 after_relu = [maps for name, maps in stages.items() if "ReLU" in name]
-alive = [f"{float((maps > 0).float().mean()):.0%}" for maps in after_relu]
+alive = [(maps > 0).float().mean() for maps in after_relu]
+deviations = [
+    Sentence("{low:.2f} to {high:.2f} after {layer}", low=own.min(), high=own.max(), layer=name)
+    for name, own in spread.items()
+]
 tell(
-    "Deviations of the first channels: "
-    + ", ".join(f"{own.min():.2f} to {own.max():.2f} after {k}" for k, own in spread.items())
-    + f". Of the values, {alive[0]} survive the first ReLU and {alive[1]} the second."
-)
+    "Deviations of the first channels: {deviations}. Of the values, {first:.0%} survive the first "
+    "ReLU and {second:.0%} the second.",
+    deviations=deviations, first=alive[0], second=alive[1],
+)  # fmt: skip
 
 # %% [markdown]
 # ## 7β · A CNN of four blocks for spectrograms
@@ -181,8 +187,10 @@ tell(
 # clips of any length fit. Frequency is not averaged: what is left of it in each channel goes into a linear layer, which
 # gives one score per class.
 
-# %%
+# %% tags=["report"]
 show_source(models.conv_block)
+
+# %%
 show_source(models.CNNBackbone)
 
 
@@ -199,7 +207,7 @@ def new_cnn(n_classes, own_seed=seed):
     return models.build_model(spec), spec
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # How the picture shrinks from block to block, for the first training clip.
 splits = datasets.genre_splits(root / folders.GENRE, "mel", seed)
 classes = splits.base.classes
@@ -214,8 +222,8 @@ shapes |= {
 sizes = pd.DataFrame(shapes, index=["channels", "frequency", "time"]).T
 record.save_table("sizes", sizes.reset_index(names="stage"))
 record.save_values(n_parameters=models.n_parameters(model))
-show_table(sizes)
-print(f"{models.n_parameters(model):,} trained values")
+show_table(sizes, caption="Size of the picture after each block, for one clip.")
+tell("{n:,} trained values", n=models.n_parameters(model))
 
 # %% [markdown]
 # ## 7γ · What the four operations are
@@ -249,14 +257,18 @@ with torch.no_grad():
         image = layer(image)
         stages[name] = image[0]
 
-# %%
+# %% tags=["report"]
 # Low frequencies at the bottom, dark where the values are high.
 pictures = {name: picture[0].flip(0).numpy() for name, picture in stages.items()}
 alt = (
     "The first seconds of a clip: spectrogram, then an onset filter's answer, normalised, cut at 0,"
     " and pooled."
 )
-record.show(plots.images(pictures, "One filter that answers to onsets", alt), "four_operations")
+record.show(
+    plots.images(pictures, "One filter that answers to onsets", alt), "four_operations",
+    caption="One block step by step: spectrogram, convolution, batch normalisation, ReLU, max "
+    "pooling.",
+)  # fmt: skip
 
 # %% [markdown]
 # ## 7δ · `overfit_batch` on the CNN
@@ -274,14 +286,17 @@ model, _ = new_cnn(len(classes))
 overfit = training.train(model, few_loader, epochs=overfit_epochs, learning_rate=learning_rate,
                          overfit_batch=True, device=compute, name="CNN, four batches")  # fmt: skip
 
-# %%
+# %% tags=["report"]
 # Near 0: gradients arrive, and this network can learn these windows by heart.
 record.show(
-    plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch"
-)
+    plots.learning_curves({"four batches": overfit}, "Does the loss go to 0?"), "overfit_batch",
+    caption="Training loss of the CNN on four batches.",
+)  # fmt: skip
 tell(
-    f"The training loss fell from {overfit.train_loss[0]:.2f} to {overfit.train_loss[-1]:.4f} in "
-    f"{len(overfit.train_loss)} passes."
+    "The training loss fell from {first:.2f} to {last:.4f} in {passes} passes.",
+    first=overfit.train_loss[0],
+    last=overfit.train_loss[-1],
+    passes=len(overfit.train_loss),
 )
 record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 
@@ -324,21 +339,30 @@ def fit_on_train_part(number):
     return history, training.predict(model, loaders[2], compute).argmax(1)
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # One training per seed. The first one's curve is shown, and its checkpoint is what 08 and 09 take.
 best_histories, best_outputs = zip(*map(fit_on_train_part, range(n_seeds)), strict=True)
 history, of_all_seeds = best_histories[0], {"cnn_mel_best": list(best_outputs)}
 for number, own in enumerate(best_histories):
-    print(f"seed {seed + number}: kept epoch {own.best_epoch} of {len(own.train_loss)}, "
-          f"validation loss {min(own.val_loss):.3f}")  # fmt: skip
+    tell(
+        "seed {seed}: kept epoch {epoch} of {n}, validation loss {loss:.3f}",
+        seed=seed + number,
+        epoch=own.best_epoch,
+        n=len(own.train_loss),
+        loss=min(own.val_loss),
+    )
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # For the second network: all labelled clips, scaled by their own statistics.
 everything = datasets.SpectrogramDataset(root / folders.GENRE, "train", "mel")
 everything.scaler = datasets.BandScaler.fit(everything)
 test = datasets.SpectrogramDataset(root / folders.GENRE, "test", "mel", scaler=everything.scaler)
 test_loader = datasets.make_loader(test, batch_size, device=compute)
-print(f"{len(everything)} clips instead of {len(splits.train)}")
+tell(
+    "`cnn_mel_refit` is trained anew for as many epochs: on {n_all} clips instead of {n_train}.",
+    n_all=len(everything),
+    n_train=len(splits.train),
+)
 
 
 def fit_on_everything(number):
@@ -366,7 +390,7 @@ refits = [fit_on_everything(number) for number in range(n_seeds)]
 refit, refit_history, _ = refits[0]
 of_all_seeds["cnn_mel_refit"] = [predicted for *_, predicted in refits]
 
-# %%
+# %% tags=["report"]
 # The second curve has no validation loss: those clips are in its training.
 record.show(
     plots.learning_curves(
@@ -374,6 +398,7 @@ record.show(
         "CNN learning curves",
     ),
     "learning_curves",
+    caption="Learning curves of the CNN: on the train part, and on train + validation.",
 )
 
 # %% [markdown]
@@ -393,12 +418,10 @@ for number in range(record.load_value("05_lstm", "n_seeds")):
     )  # fmt: skip
     clips = datasets.SpectrogramDataset(root / folders.GENRE, "test", "mel", scaler=lstm.scaler)
     loader = datasets.make_loader(clips, batch_size, device=compute)
-    of_all_seeds["lstm_mel_full"].append(
-        training.predict(lstm.model, loader, compute).argmax(1)
-    )
+    of_all_seeds["lstm_mel_full"].append(training.predict(lstm.model, loader, compute).argmax(1))
 predictions = {name: outputs[0] for name, outputs in of_all_seeds.items()}
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The baselines, trained on train + validation like the second CNN.
 statistics = [baselines.band_statistics(part) for part in (everything, test)]
 labels = everything.labels.numpy()
@@ -411,22 +434,26 @@ scores = {
 for name, own in scores.items():
     feature = "none" if "majority" in name else "mel"
     record.add_scores(name, feature, "genre test (full)", own, len(true))
-show_table(pd.DataFrame({name: {m: str(v) for m, v in own.items()}
-                              for name, own in scores.items()}).T)  # fmt: skip
+caption = "CNN, LSTM, SVM and majority on the full test set, with 95 % intervals."
+show_table(pd.DataFrame(scores).T, caption=caption)
 
-# %%
+# %% tags=["report"]
 # The vertical line is what always naming the most frequent class would reach.
 majority = scores["majority_full"]["accuracy"].value
 networks = {name: scores[name]["accuracy"] for name in scores if name != "majority_full"}
 title = "CNN, LSTM and SVM on test, 95 % intervals"
 baseline = [name for name in networks if name.startswith("svm")]
-record.show(plots.score_plot(networks, title, "accuracy", majority, baselines=baseline), "accuracy")
+record.show(
+    plots.score_plot(networks, title, "accuracy", majority, baselines=baseline), "accuracy",
+    caption="CNN, LSTM and SVM on test with 95 % intervals; the dotted line is the most frequent "
+    "class.",
+)  # fmt: skip
 
 # %% [markdown]
 # Which of these differences are more than chance? Clip by clip on the same test clips, with Holm's correction (notebook 06)
 # because several are looked at. Where a model was trained from several seeds, its mean counts.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Each pair on the same clips, then corrected for how many pairs there are.
 pairs = [("cnn_mel_best", "lstm_mel_full")]
 rivals = ("lstm_mel_full", "svm_mel_refit", "majority_full", "cnn_mel_best")
@@ -436,21 +463,26 @@ compared = evaluation.holm({
     (first, second): evaluation.compare_accuracy(true, outputs[first], outputs[second], seed)
     for first, second in pairs
 })  # fmt: skip
-record.show(plots.differences(compared, "accuracy"), "differences")
+caption = "Paired differences in accuracy with 95 % intervals."
+record.show(plots.differences(compared, "accuracy"), "differences", caption=caption)
 record.add_comparisons(compared, "accuracy")
 tell_comparisons(compared, "accuracy")
 tell(
-    f"`cnn_mel_refit` had {len(everything) - len(splits.train)} clips more to learn from than the "
-    "LSTM and `cnn_mel_best`; the SVM and the majority had the same ones as it."
+    "`cnn_mel_refit` had {n} clips more to learn from than the LSTM and `cnn_mel_best`; the SVM "
+    "and the majority had the same ones as it.",
+    n=len(everything) - len(splits.train),
 )
 
-# %%
+# %% tags=["report"]
 # Class by class: which ones does the reported CNN know, and what does it take the others for?
 report = evaluation.report_table(true, predictions["cnn_mel_refit"], classes)
 record.save_table("report_cnn_mel_refit", report.reset_index(names="class"))
-show_table(report)
+show_table(report, caption="The reported CNN (cnn_mel_refit), class by class.")
 counts = evaluation.confusion_counts(true, predictions["cnn_mel_refit"], len(classes))
-record.show(plots.confusion_matrix(counts, classes, "Confusion matrix of the CNN"), "confusion_cnn")
+record.show(
+    plots.confusion_matrix(counts, classes, "Confusion matrix of the CNN"), "confusion_cnn",
+    caption="Confusion matrix of the CNN on the test set.",
+)  # fmt: skip
 
 # %% [markdown]
 # ### What the four blocks see
@@ -458,7 +490,7 @@ record.show(plots.confusion_matrix(counts, classes, "Confusion matrix of the CNN
 # The same view as for the digits: a clip of the test set on its way through the trained network, and the filters of its first
 # layer.
 
-# %%
+# %% tags=["report"]
 # Low frequencies at the bottom, as in a spectrogram.
 clip, label, n_frames = test[0]
 with torch.no_grad():
@@ -470,10 +502,12 @@ stages = {name: maps.flip(1) for name, maps in stages.items()}  # low frequencie
 record.show(
     plots.activations(stages, title=f"A {classes[int(label)]} clip inside the CNN"),
     "cnn_activations",
+    caption="A test clip inside the CNN, block by block.",
 )
 record.show(
     plots.filters(refit.backbone.blocks[0][0].weight.detach(), "The CNN's first filters"),
     "cnn_filters",
+    caption="Filters of the first block of the CNN.",
 )
 
 # %% [markdown]

@@ -54,7 +54,7 @@ from helpers import baselines, datasets, evaluation, folders, models, plots, tra
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.records import of_seed, open_record
-from helpers.notebook.showing import show_source, show_table, tell, tell_comparisons
+from helpers.notebook.showing import Sentence, show_source, show_table, tell, tell_comparisons
 
 notebook = "08_regression"
 plots.use_style()
@@ -168,7 +168,7 @@ specs = {
     for kind, source in sources.items()
 }
 
-# %%
+# %% tags=["report"]
 # What changed: the head and the loss. The backbone is as before, with fresh weights.
 rows = []
 for kind, source in sources.items():
@@ -178,8 +178,12 @@ for kind, source in sources.items():
         row |= {"backbone": type(model.backbone).__name__, "outputs": model.head.out_features}
         row |= {"loss": type(training.default_loss(model)).__name__}
         rows.append(row | {"parameters": models.n_parameters(model)})
-show_table(pd.DataFrame(rows).set_index("model"))
-tell(f"The LSTM is `{best_lstm['name']}` of step 5 and reads `{folder_of['LSTM']}`.")
+caption = "The networks of steps 5 and 7, and what they become."
+show_table(pd.DataFrame(rows).set_index("model"), caption=caption)
+tell(
+    "The LSTM is `{lstm}` of step 5 and reads `{folder}`.",
+    lstm=best_lstm["name"], folder=folder_of["LSTM"],
+)  # fmt: skip
 
 # %% [markdown]
 # One function trains either model on any axis, selected by its *name*. (Notebook 04 shows what
@@ -246,20 +250,29 @@ ids = {"validation": list(by_part["val"].index), "heldout": list(by_part["held-o
 def show_axis(axis):
     """Learning curves of both models, and their validation predictions against the truth."""
     curves = {kind: histories[kind, axis] for kind in specs}
-    record.show(plots.learning_curves(curves, f"Training for {axis}"), f"curves_{axis}")
+    record.show(
+        plots.learning_curves(curves, f"Training for {axis}"), f"curves_{axis}",
+        caption=Sentence("Learning curves for {axis}.", axis=axis),
+    )  # fmt: skip
     true, panels = by_part["val"][axis].to_numpy(), {}
     for kind in specs:
         predicted = outputs[kind, "validation", 0][axis]
         panels[kind] = (true, predicted, evaluation.spearman(true, predicted, seed))
     title = f"{axis} of the validation clips"
-    record.show(plots.predicted_against_true(panels, title), f"scatter_{axis}")
+    caption = Sentence("Predicted against true {axis}, validation clips.", axis=axis)
+    drawn = plots.predicted_against_true(panels, title)
+    record.show(drawn, f"scatter_{axis}", caption=caption)
     constant = ((true - by_part["train"][axis].mean()) ** 2).mean()
     record.save_values(**{f"constant_loss_{axis}": constant})
-    losses = ", ".join(f"{kind} {min(history.val_loss):.4f}" for kind, history in curves.items())
+    losses = [
+        Sentence("{model} {loss:.4f}", model=kind, loss=min(history.val_loss))
+        for kind, history in curves.items()
+    ]
     tell(
-        f"Mean squared error for {axis} on validation: {losses}; "
-        f"always predicting the training mean: {constant:.4f}."
-    )
+        "Mean squared error for {axis} on validation: {losses}; always predicting the training "
+        "mean: {constant:.4f}.",
+        axis=axis, losses=losses, constant=constant,
+    )  # fmt: skip
 
 
 # %% [markdown]
@@ -271,7 +284,7 @@ def show_axis(axis):
 fit("LSTM", "valence")
 fit("CNN", "valence")
 
-# %%
+# %% tags=["report"]
 show_axis("valence")
 
 # %% [markdown]
@@ -284,7 +297,7 @@ show_axis("valence")
 fit("LSTM", "energy")
 fit("CNN", "energy")
 
-# %%
+# %% tags=["report"]
 show_axis("energy")
 
 # %% [markdown]
@@ -297,7 +310,7 @@ show_axis("energy")
 fit("LSTM", "danceability")
 fit("CNN", "danceability")
 
-# %%
+# %% tags=["report"]
 show_axis("danceability")
 
 # %%
@@ -323,6 +336,13 @@ record.save_values(lstm_folder=folder_of["LSTM"], lstm=best_lstm["name"], n_seed
 # be trusted for. The next table takes one set of predictions and only squeezes or bends the scale. The order stays, and
 # so does Spearman; R2 and the error change completely. In turn, always answering the training mean has an error that may look
 # fair beside them, and no order at all.
+
+# %% [markdown] tags=["report"]
+# With the ranks $r_i$ of the true and $s_i$ of the predicted values:
+#
+# $$
+# \rho = \frac{\sum_i (r_i - \bar r)(s_i - \bar s)}{\sqrt{\sum_i (r_i - \bar r)^2 \, \sum_i (s_i - \bar s)^2}}
+# $$
 
 # %%
 # The CNN's validation predictions of energy, bent and moved, and one constant.
@@ -351,15 +371,15 @@ show_table(pd.DataFrame.from_dict(rows, orient="index"))
 # only, gives another and noisier number. **On clips that chose nothing:** validation chose the epochs, so its score
 # flatters on average; the held-out clips chose nothing. What did the validation part choose?
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Chosen by validation, before any held-out score is computed.
 on_validation = {
     kind: evaluation.mean_spearman(true["validation"], predictions[kind, "validation"], seed)
     for kind in specs
 }
 best = evaluation.highest(on_validation)
-told = ", ".join(f"{kind} {score}" for kind, score in on_validation.items())
-tell(f"Mean Spearman on **validation**: {told}. Chosen: **{best}**.")
+told = [Sentence("{model} {score}", model=k, score=score) for k, score in on_validation.items()]
+tell("Mean Spearman on **validation**: {told}. Chosen: **{best}**.", told=told, best=best)
 record.save_values(best=best, on_validation={k: score.value for k, score in on_validation.items()})
 
 # %% [markdown]
@@ -377,34 +397,38 @@ for part in ("validation", "heldout"):
     )
     record.save_predictions(f"svr_{part}", ids[part], predictions["SVR", part], axes)
 
-# %%
+# %% tags=["report"]
 # Held-out clips, for the first time. Notebooks 09 to 11 report on the same ones; none chooses on them.
 names = {**features, "SVR": "mel"}
 scores = {
     kind: record.add_affect_scores(kind, names[kind], true["heldout"], predictions[kind, "heldout"])
     for kind in names
 }
-table = {kind: {axis: str(score) for axis, score in own.items()} for kind, own in scores.items()}
-show_table(pd.DataFrame.from_dict(table, orient="index"))
+caption = "Spearman correlation on the held-out clips, with 95 % intervals."
+show_table(pd.DataFrame.from_dict(scores, orient="index"), caption=caption)
 rows = {f"{axis}: {kind}": scores[kind][axis] for axis in (*axes, "mean") for kind in names}
 title = f"Spearman on {len(ids['heldout'])} held-out clips"
-record.show(plots.score_plot(rows, title, "Spearman", 0.0, "no order at all"), "spearman")
+drawn = plots.score_plot(rows, title, "Spearman", 0.0, "no order at all")
+record.show(drawn, "spearman", caption=caption)
 
-# %%
+# %% tags=["report"]
 # Clip by clip: the nearer to a rising line, the better the order.
 heldout = {kind: predictions[kind, "heldout"] for kind in names}
 panels = {
     axis: (true["heldout"][:, i], heldout[best][:, i], scores[best][axis])
     for i, axis in enumerate(axes)
 }
-record.show(plots.predicted_against_true(panels, f"{best} on held-out clips"), "heldout")
+record.show(
+    plots.predicted_against_true(panels, f"{best} on held-out clips"), "heldout",
+    caption="The model chosen on validation: predicted against true value, held-out clips.",
+)  # fmt: skip
 
 # %% [markdown]
 # An interval says how much a score would vary with other clips of the same kind. Two overlapping intervals do not settle
 # which model is better: both models heard the *same* clips, so hard clips are hard for both. The paired comparison
 # resamples the clips and looks at the difference of the two models each time.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The mean over the trainings of each network, where there are several.
 for kind in specs:
     heldout[kind] = [trios[kind, "heldout", number] for number in range(n_seeds)]
@@ -414,7 +438,8 @@ compared = evaluation.holm({
     )
     for first, second in (("LSTM", "CNN"), ("LSTM", "SVR"), ("CNN", "SVR"))
 })  # fmt: skip
-record.show(plots.differences(compared, "mean Spearman"), "differences")
+caption = "Paired differences in mean Spearman with 95 % intervals."
+record.show(plots.differences(compared, "mean Spearman"), "differences", caption=caption)
 record.add_comparisons(compared, "mean Spearman on held-out clips")
 tell_comparisons(compared, "mean Spearman on held-out clips")
 

@@ -42,6 +42,7 @@ except ImportError:
 # What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
+import pandas as pd
 import torch
 from sklearn.metrics import f1_score
 
@@ -49,7 +50,7 @@ from helpers import baselines, datasets, evaluation, folders, models, plots, tra
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.records import HELD_OUT, of_seed, open_record
-from helpers.notebook.showing import tell, tell_comparisons
+from helpers.notebook.showing import Sentence, show_table, tell, tell_comparisons
 
 notebook = "09_transfer"
 plots.use_style()
@@ -103,7 +104,7 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}   axi
 # - Step 8 has the same CNN with fresh weights on the same clips. Besides the weights, the scaling, the two stages, the learning
 #   rates, the warm-up, the number of epochs and the patience differ.
 
-# %%
+# %% tags=["report"]
 # What the genre validation part said of the networks of steps 5 and 7.
 genre = record.load_checkpoint("07_cnn", "cnn_mel_best", head="classifier", feature="mel")
 genre_splits = datasets.genre_splits(root / folders.GENRE, "mel", seed)
@@ -118,11 +119,12 @@ guess_f1 = f1_score(true, guess, average="macro")
 lstm_f1 = lstms["macro F1"].max()
 record.save_values(genre_f1={"CNN": cnn_f1, "LSTM": lstm_f1, "majority": guess_f1})
 tell(
-    f"Macro F1 on the genre validation part: CNN {cnn_f1:.3f}, best LSTM of step 5 "
-    f"({lstms.loc[lstms['macro F1'].idxmax(), 'model']}) {lstms['macro F1'].max():.3f}, most "
-    f"frequent class {guess_f1:.3f}. The CNN was trained on {len(genre_splits.train)} clips; with "
-    f"affect labels there are {n_affect}."
-)
+    "Macro F1 on the genre validation part: CNN {cnn:.3f}, best LSTM of step 5 ({name}) {lstm:.3f},"
+    " most frequent class {guess:.3f}. The CNN was trained on {n} clips; with affect labels there "
+    "are {n_affect}.",
+    cnn=cnn_f1, name=lstms.loc[lstms["macro F1"].idxmax(), "model"], lstm=lstm_f1, guess=guess_f1,
+    n=len(genre_splits.train), n_affect=n_affect,
+)  # fmt: skip
 
 # %% [markdown]
 # ## 9γ · Trained on `fma_genre_spectrograms`: which epoch's weights?
@@ -136,11 +138,15 @@ tell(
 # - the checkpoint *fitted on train alone*, not the one fitted anew on train + validation, for which no part is left that
 #   could say which epoch was best.
 
-# %%
+# %% tags=["report"]
+# The loss that chose the epoch, computed once more.
 loss = training.default_loss(genre.model)
 val_loss = training.evaluate_loss(genre.model, val_genre_loader, loss, compute)
 record.save_values(genre_epoch=genre.epoch, genre_val_loss=val_loss)
-tell(f"Kept: epoch {genre.epoch} ({genre.note}); its loss, computed anew: {val_loss:.3f}.")
+tell(
+    "Kept: epoch {epoch} ({note}); its loss, computed anew: {loss:.3f}.",
+    epoch=genre.epoch, note=genre.note, loss=val_loss,
+)  # fmt: skip
 
 # %% [markdown]
 # ## 9δ · Fine-tuning: start the step-8 regressor from these weights
@@ -223,7 +229,7 @@ weights_after_head = {name: tensor.clone() for name, tensor in model.state_dict(
 # Then everything learns, with a small learning rate. Of all epochs of both stages the one with the lowest validation loss
 # is kept.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Stage 2: all weights move, in small steps.
 model.backbone.requires_grad_(True)
 all_history = training.train(
@@ -239,8 +245,13 @@ record.save_checkpoint(
 )  # fmt: skip
 record.save_values(axis=axis, kept_epoch=history.best_epoch, n_epochs=len(history.val_loss))
 record.save_values(n_head_epochs=len(head_history.val_loss), lowest_val_loss=min(history.val_loss))
-stage = "head alone" if history.best_epoch <= len(head_history.val_loss) else "all weights"
-tell(f"Kept: epoch {history.best_epoch} of {len(history.val_loss)} (stage: {stage}).")
+tell(
+    "Fine-tuned for {axis}. Kept: epoch {epoch} of {n} (stage: {stage}).",
+    axis=axis,
+    epoch=history.best_epoch,
+    n=len(history.val_loss),
+    stage="head alone" if history.best_epoch <= len(head_history.val_loss) else "all weights",
+)
 
 
 # %% tags=["solution"]
@@ -277,7 +288,7 @@ print(f"{1 + len(again)} fine-tuning(s), seeds {seed} to {seed + len(again)}")
 # "next stage" all weights of the transferred network begin to learn. (The training loss may lie above the validation loss: it is
 # measured with dropout, on masked windows, while the weights still move; the other on whole clips.)
 
-# %%
+# %% tags=["report"]
 # Step 8's learning curve for this axis, as it was stored there.
 table = record.load_table("08_regression", "histories")
 table = table[(table["model"] == "CNN") & (table["axis"] == axis)]
@@ -287,21 +298,36 @@ race = {"step 8, fresh weights": from_scratch, "from genre weights": history}
 lowest = min(history.val_loss)
 title = f"{axis}: lowest validation loss {lowest:.4f} from genre weights, {target:.4f} in step 8"
 constant = record.load_value("08_regression", f"constant_loss_{axis}")
-record.show(plots.validation_race(race, target, title, constant), "validation_race")
-record.show(plots.learning_curves(race, f"Training for {axis}"), "learning_curves")
+record.show(
+    plots.validation_race(race, target, title, constant), "validation_race",
+    caption="Validation loss from fresh and from genre weights.",
+)  # fmt: skip
 
-# %% tags=["solution"]
+# %% tags=["report"]
+# Both with the loss of the training clips.
+record.show(
+    plots.learning_curves(race, f"Training for {axis}"), "learning_curves",
+    caption="Learning curves from fresh and from genre weights.",
+)  # fmt: skip
+
+# %% tags=["solution", "report"]
 # The first epoch at or below step 8's lowest loss.
 reached = [number for number, loss in enumerate(history.val_loss, 1) if loss <= target]
 n_epochs, after_head = len(history.val_loss), head_history.val_loss[-1]
-speed = f"reached it in epoch {reached[0]} of its" if reached else "did not reach it in its"
 record.save_values(step8_val_loss=target, epoch_of_step8_loss=reached[0] if reached else None)
 tell(
-    f"Step 8 had its lowest validation loss, {target:.4f}, in epoch {from_scratch.best_epoch} of "
-    f"{len(from_scratch.val_loss)}; the transferred network {speed} {n_epochs} epochs (lowest: "
-    f"{lowest:.4f}), which come on top of the genre training of notebook 07. After the head's own "
-    f"epochs its loss was {after_head:.4f}; always predicting the training mean: {constant:.4f}."
-)
+    "Step 8 had its lowest validation loss, {target:.4f}, in epoch {step8_epoch} of {step8_n}; the "
+    "transferred network {speed} (lowest: {lowest:.4f}), which come on top of the genre training "
+    "of notebook 07. After the head's own epochs its loss was {after_head:.4f}; always predicting "
+    "the training mean: {constant:.4f}.",
+    target=target, step8_epoch=from_scratch.best_epoch, step8_n=len(from_scratch.val_loss),
+    speed=Sentence(
+        "reached it in epoch {epoch} of its {n} epochs" if reached else
+        "did not reach it in its {n} epochs",
+        epoch=reached[0] if reached else None, n=n_epochs,
+    ),
+    lowest=lowest, after_head=after_head, constant=constant,
+)  # fmt: skip
 
 # %% [markdown]
 # *Look at* the step between the stages. Where the head alone has hardly passed the constant, or where the loss jumps when all
@@ -321,12 +347,28 @@ for name, stored in (("CNN of step 8", "cnn_heldout"), ("SVR", "svr_heldout")):
 scores = {name: evaluation.spearman(true, values, seed) for name, values in predicted.items()}
 own = {"Spearman": scores["CNN from genre"]}
 record.add_scores("CNN from genre", "mel", f"{HELD_OUT}: {axis}", own, len(true))
-title = f"Spearman for {axis} on {len(ids)} held-out clips"
-record.show(plots.score_plot(scores, title, "Spearman", 0.0, "no order at all"), "spearman")
-panels = {name: (true, values, scores[name]) for name, values in predicted.items()}
-record.show(plots.predicted_against_true(panels, f"{axis}, held-out clips"), "heldout")
 
-# %% tags=["solution"]
+# %% tags=["report"]
+# The scores with their intervals.
+title = f"Spearman for {axis} on {len(ids)} held-out clips"
+record.show(
+    plots.score_plot(scores, title, "Spearman", 0.0, "no order at all"), "spearman",
+    caption="Spearman correlation on the held-out clips, with 95 % intervals.",
+)  # fmt: skip
+caption = Sentence(
+    "Spearman correlation for {axis} on the held-out clips, with 95 % intervals.", axis=axis
+)
+show_table(pd.DataFrame({"Spearman": scores}), caption=caption)
+
+# %% tags=["report"]
+# Clip by clip: the nearer to the line, the better.
+panels = {name: (true, values, scores[name]) for name, values in predicted.items()}
+record.show(
+    plots.predicted_against_true(panels, f"{axis}, held-out clips"), "heldout",
+    caption="Predicted against true value, held-out clips.",
+)  # fmt: skip
+
+# %% tags=["solution", "report"]
 # Paired differences; of each network the mean over its trainings, where there are several.
 transferred = [predicted["CNN from genre"], *again]
 step8_seeds = range(record.load_value("08_regression", "n_seeds"))
@@ -341,7 +383,8 @@ compared = evaluation.holm({
     ("CNN from genre", name): evaluation.compare_spearman(true, transferred, rival, seed)
     for name, rival in rivals.items()
 })  # fmt: skip
-record.show(plots.differences(compared, f"Spearman for {axis}"), "differences")
+caption = "Paired differences in Spearman with 95 % intervals."
+record.show(plots.differences(compared, f"Spearman for {axis}"), "differences", caption=caption)
 record.add_comparisons(compared, f"Spearman for {axis} on held-out clips")
 tell_comparisons(compared, f"Spearman for {axis} on held-out clips")
 
@@ -349,21 +392,24 @@ tell_comparisons(compared, f"Spearman for {axis} on held-out clips")
 # The answer: the held-out clips decide; the validation part has also chosen the epochs.
 result = compared["CNN from genre", "CNN of step 8"]
 gain = result.difference.value
-if not result.difference.defined:
-    answer = f"Cannot be told: {result.difference.reason}."
-elif not result.clear:
-    answer = f"Not shown: Spearman differs by {gain:+.3f} on held-out clips, which may be chance."
-else:
-    answer = (
-        f"{'Yes' if gain > 0 else 'No'}: Spearman differs by {gain:+.3f}, more than chance does. "
-        "Whether the weights or the rest of the recipe (9β) did it, this cannot tell."
-    )
-seeds = f"{len(transferred)} fine-tuning(s) against {len(step8_seeds)} training(s) of step 8"
+answer = Sentence(
+    "Cannot be told: {reason}." if not result.difference.defined else
+    "Not shown: Spearman differs by {gain:+.3f} on held-out clips, which may be chance."
+    if not result.clear else
+    "Yes: Spearman differs by {gain:+.3f}, more than chance does. Whether the weights or the rest "
+    "of the recipe (9β) did it, this cannot tell." if gain > 0 else
+    "No: Spearman differs by {gain:+.3f}, more than chance does. Whether the weights or the rest "
+    "of the recipe (9β) did it, this cannot tell.",
+    reason=result.difference.reason, gain=gain,
+)  # fmt: skip
+few = Sentence("; a method is judged by several seeds") if len(transferred) < 2 else ""
 tell(
-    f"**Did transfer help here?** {answer} The first training's lowest validation loss is "
-    f"{lowest:.4f} against {target:.4f}, but that part has also chosen the epochs. ({seeds}"
-    + ("; a method is judged by several seeds." if len(transferred) < 2 else ".") + ")"
-)
+    "**Did transfer help here?** {answer} The first training's lowest validation loss is "
+    "{lowest:.4f} against {target:.4f}, but that part has also chosen the epochs. ({own} "
+    "fine-tuning(s) against {theirs} training(s) of step 8{few}.)",
+    answer=answer, lowest=lowest, target=target, own=len(transferred), theirs=len(step8_seeds),
+    few=few,
+)  # fmt: skip
 
 # %%
 # The lab's score, with this axis replaced in the predictions of step 8. Stored for notebook 11.
@@ -379,7 +425,8 @@ means = {
 name = f"CNN, {axis} from genre"
 score = means[f"with {axis} from genre"]
 record.add_scores(name, "mel", HELD_OUT, {"mean Spearman": score}, len(ids))
-tell("Mean Spearman on held-out: " + ", ".join(f"{k} {v}" for k, v in means.items()) + ".")
+told = [Sentence("{model} {score}", model=k, score=score) for k, score in means.items()]
+tell("Mean Spearman on held-out: {told}.", told=told)
 record.save_predictions("transfer_heldout", ids, predicted["CNN from genre"], [axis])
 validation = training.predict(model, val_loader, compute)
 record.save_predictions("transfer_validation", datasets.ids_of(splits.val), validation, [axis])

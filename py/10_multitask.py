@@ -97,8 +97,17 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 # *buffer*, not parameters: they move to the GPU with the module and are not trained. (If they were, gradient descent would
 # simply lower them without end.) The model has one backbone for all axes, and one linear head.
 
+# %% [markdown] tags=["report"]
+# For a batch of B clips, with the weight $w_a$ of axis $a$:
+#
+# $$
+# L = \sum_{a} w_a \, \frac{1}{B} \sum_{b=1}^{B} (\hat y_{ba} - y_{ba})^2, \qquad w_a = \frac{1}{\sigma_a^2}
+# $$
+
 # %%
 show_source(models.MultitaskRegressor)
+
+# %% tags=["report"]
 show_source(models.MultitaskLoss)
 
 # %% [markdown]
@@ -123,7 +132,7 @@ weights = 1 / train_values.var(0, unbiased=False)
 weighted, plain = models.MultitaskLoss(weights), models.MultitaskLoss()
 
 
-# %%
+# %% tags=["report"]
 def losses_table(outputs, targets):
     """Each axis's loss, its share of the plain sum, and the same after weighting."""
     losses = plain.per_axis(outputs, targets)
@@ -134,16 +143,20 @@ def losses_table(outputs, targets):
 
 
 constant = losses_table(train_values.mean(0).expand_as(train_values), train_values)
-show_table(constant)
+caption = "Losses of the constant mean, and the weights that make them equal."
+show_table(constant, caption=caption)
 record.save_table("constant_losses", constant.reset_index(names="axis"))
+
+# %%
+# The same as a picture.
 ratio = constant["loss"].max() / constant["loss"].min()
 shares = {"plain sum": constant["share"], "weighted": constant["weighted share"]}
 title = "How much of the loss each axis has, for the constant mean"
 record.show(plots.shares(shares, title, "share of the loss (%)"), "loss_shares")
 tell(
-    f"For the constant mean the largest of the three plain losses is {ratio:.1f} times the "
-    "smallest; after weighting all are 1."
-)
+    "For the constant mean the largest of the three plain losses is {ratio:.1f} times the "
+    "smallest; after weighting all are 1.", ratio=ratio,
+)  # fmt: skip
 
 # %% [markdown]
 # ## 10γ · One CNN learns all three axes
@@ -191,10 +204,13 @@ def train_again(number):
 again = [train_again(number) for number in range(1, n_seeds)]
 print(f"{1 + len(again)} training(s), seeds {seed} to {seed + len(again)}")
 
-# %%
+# %% tags=["report"]
 # The curve of the weighted loss, then predictions for the two parts that were not trained on.
 title = "One CNN, three axes: weighted loss"
-record.show(plots.learning_curves({"multitask CNN": history}, title), "learning_curves")
+record.show(
+    plots.learning_curves({"multitask CNN": history}, title), "learning_curves",
+    caption="Weighted loss of the multitask CNN.",
+)  # fmt: skip
 ids, predicted, true = {}, {}, {}
 for part, subset, loader in (
     ("validation", splits.val, loaders[1]), ("heldout", splits.test, loaders[2]),
@@ -203,16 +219,17 @@ for part, subset, loader in (
     predicted[part] = training.predict(model, loader, compute)
     record.save_predictions(f"multitask_{part}", ids[part], predicted[part], axes)
 
-# %%
+# %% tags=["report"]
 # The losses of the trained model on validation: is one axis left behind?
 trained = losses_table(train_values.new_tensor(predicted["validation"]), true["validation"])
-show_table(trained)
+show_table(trained, caption="Losses of the multitask CNN on the validation clips.")
 left = trained["weighted loss"]
 record.save_values(weighted_loss=left.to_dict(), kept_epoch=history.best_epoch)
 tell(
-    f"Hardest on validation: {left.idxmax()} (weighted loss {left.max():.2f}; about 1 is what the "
-    f"constant mean has), easiest: {left.idxmin()} ({left.min():.2f})."
-)
+    "Hardest on validation: {hardest} (weighted loss {high:.2f}; about 1 is what the constant mean "
+    "has), easiest: {easiest} ({low:.2f}).",
+    hardest=left.idxmax(), high=left.max(), easiest=left.idxmin(), low=left.min(),
+)  # fmt: skip
 
 # %% [markdown]
 # ## 10δ · Compared with step 8: one network instead of three
@@ -232,20 +249,24 @@ scores = {
 for name in ("three CNNs", "SVR"):
     scores[name] = evaluation.affect_scores(target, heldout[name], seed)
 
-# %%
+# %% tags=["report"]
 # Per axis and for the mean, as a table and as a picture.
-table = {name: {axis: str(score) for axis, score in own.items()} for name, own in scores.items()}
-show_table(pd.DataFrame.from_dict(table, orient="index"))
+caption = "Spearman correlation on the held-out clips, with 95 % intervals."
+show_table(pd.DataFrame.from_dict(scores, orient="index"), caption=caption)
 rows = {f"{axis}: {name}": scores[name][axis] for axis in (*axes, "mean") for name in heldout}
 title = f"Spearman on {len(target)} held-out clips"
-record.show(plots.score_plot(rows, title, "Spearman", 0.0, "no order at all"), "spearman")
+drawn = plots.score_plot(rows, title, "Spearman", 0.0, "no order at all")
+record.show(drawn, "spearman", caption=caption)
 panels = {
     axis: (target[:, i], predicted["heldout"][:, i], scores["multitask"][axis])
     for i, axis in enumerate(axes)
 }
-record.show(plots.predicted_against_true(panels, "Multitask CNN on held-out clips"), "heldout")
+record.show(
+    plots.predicted_against_true(panels, "Multitask CNN on held-out clips"), "heldout",
+    caption="Multitask CNN: predicted against true value, held-out clips.",
+)  # fmt: skip
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Of each network the mean over its trainings, where there are several.
 shared = [heldout["multitask"], *again]
 separate = [
@@ -261,11 +282,12 @@ compared = {
 for name, rival in (("three CNNs", separate), ("SVR", heldout["SVR"])):
     compared["mean: multitask", name] = evaluation.compare_spearman(target, shared, rival, seed)
 compared = evaluation.holm(compared)
-record.show(plots.differences(compared, "Spearman"), "differences")
+caption = "Paired differences in Spearman with 95 % intervals."
+record.show(plots.differences(compared, "Spearman"), "differences", caption=caption)
 record.add_comparisons(compared, "Spearman on held-out clips")
 tell_comparisons(compared, "Spearman on held-out clips")
 
-# %%
+# %% tags=["report"]
 # The price: parameters to store, and seconds of training.
 step8 = record.load_table("08_regression", "histories")
 step8 = step8[step8["model"] == "CNN"]
@@ -276,12 +298,14 @@ costs = {
 }
 costs = pd.DataFrame.from_dict(costs, orient="index", columns=["parameters", "epochs", "seconds"])
 record.save_table("costs", costs.reset_index(names="model"))
-show_table(costs, digits=1)
+show_table(costs, digits=1, caption="What the networks cost.")
 saved = costs["parameters"].iloc[0] / n_shared
 faster = costs["seconds"].iloc[0] / costs["seconds"].iloc[1]
 tell(
-    f"The three networks have {saved:.1f} times the parameters and took {faster:.1f} times the "
-    "training time of the one; in use, one pass per clip gives all three values."
+    "The three networks have {saved:.1f} times the parameters and took {faster:.1f} times the "
+    "training time of the one; in use, one pass per clip gives all three values.",
+    saved=saved,
+    faster=faster,
 )
 
 

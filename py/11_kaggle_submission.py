@@ -52,7 +52,7 @@ from helpers.machinery.files import LabError
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.records import open_record
-from helpers.notebook.showing import show_source, show_table, tell
+from helpers.notebook.showing import Sentence, show_lines, show_source, show_table, tell
 
 notebook = "11_kaggle_submission"
 plots.use_style()
@@ -120,7 +120,7 @@ def with_ensemble(values):
     return {ensemble: (networks + values[svr]) / 2, **values}
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # The lab's metric on the validation clips chooses; the SVR is no candidate.
 validation = {
     name: evaluation.mean_spearman(true["validation"], values, seed)
@@ -130,11 +130,17 @@ candidates = {name: score for name, score in validation.items() if "reference" n
 chosen = evaluation.highest(candidates)
 title = f"Mean Spearman on {len(ids['validation'])} validation clips: what chooses"
 references = validation.keys() - candidates.keys()
-record.show(plots.score_plot(validation, title, "mean Spearman", baselines=references), "choice")
+record.show(
+    plots.score_plot(validation, title, "mean Spearman", baselines=references), "choice",
+    caption="Mean Spearman of the candidates on the validation clips: what chooses.",
+)  # fmt: skip
 record.save_values(on_validation={name: score.value for name, score in validation.items()})
 tell(
-    f"Chosen on validation: **{chosen}**, {validation[chosen]}. Where intervals overlap widely, "
-    f"this is a choice and no proof. The SVR has {validation[svr].value:.3f} on these clips."
+    "Chosen on validation: **{chosen}**, {score}. Where intervals overlap widely, this is a choice "
+    "and no proof. The SVR has {svr:.3f} on these clips.",
+    chosen=chosen,
+    score=validation[chosen],
+    svr=validation[svr].value,
 )
 
 # %% [markdown]
@@ -191,7 +197,7 @@ else:
     predicted = of_networks(chosen)
 show_table(predicted.describe().loc[["count", "mean", "std", "min", "max"]])
 
-# %%
+# %% tags=["report"]
 # Are they centred where those for labelled clips are? Far away hints at a wrong scaling or column.
 heldout = stored_predictions("heldout")[chosen]
 panels = {f"{axis}, test": predicted[axis].to_numpy() for axis in axes}
@@ -201,8 +207,17 @@ means = ", ".join(
     for axis, mean in zip(axes, heldout.mean(0), strict=True)
 )
 alt = f"{title}. Mean on test, and on held-out in brackets: {means}."
-record.show(plots.histogram(panels, title, "predicted value", alt), "test_predictions")
-tell(f"Mean prediction on test clips, and on held-out clips in brackets: {means}.")
+record.show(
+    plots.histogram(panels, title, "predicted value", alt), "test_predictions",
+    caption="Predictions of the chosen model for the test clips.",
+)  # fmt: skip
+means = [
+    Sentence(
+        "{axis} {mean:.2f} ({heldout:.2f})", axis=axis, mean=predicted[axis].mean(), heldout=mean
+    )
+    for axis, mean in zip(axes, heldout.mean(0), strict=True)
+]
+tell("Mean prediction on test clips, and on held-out clips in brackets: {means}.", means=means)
 
 # %% [markdown]
 # ## 11β · `solution.txt`
@@ -214,7 +229,7 @@ tell(f"Mean prediction on test clips, and on held-out clips in brackets: {means}
 # %%
 show_source(submission.check_solution)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Kaggle wants every clip: one that --skip-bad has left out gets the usual values.
 test_ids = folders.inspect_clips(root / folders.MULTITASK, "test")[0]["id"].tolist()
 predicted = predicted.reindex(test_ids).fillna(tracks[axes].mean())
@@ -224,9 +239,12 @@ for place in (record.folder, run_folder):
 lines = path.read_text().splitlines()
 submission.check_solution("\n".join(lines), test_ids, str(path))
 assert len(lines) == 1 + len(test_ids)
-print("\n".join(lines[:5]))
+show_lines("\n".join(lines[:5]), path.name)
 n_rows = len(lines) - 1
-tell(f"`runs/{run_folder.name}/solution.txt`: a header and {n_rows} rows, one per test clip.")
+tell(
+    "`runs/{run}/solution.txt`: a header and {n} rows, one per test clip.",
+    run=run_folder.name, n=n_rows,
+)  # fmt: skip
 
 # %% [markdown]
 # ## 11γ · Submit it
@@ -252,7 +270,7 @@ tell(f"`runs/{run_folder.name}/solution.txt`: a header and {n_rows} rows, one pe
 # s² / n held-out times (1 + n held-out / n test). So the interval grows by the root of that bracket. (This takes both sets to
 # be drawn alike, and all test clips to be scored.)
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 first = models_of.get(chosen, models_of[cnn_models[0]])[0]  # all of an ensemble's read the same
 feature = record.load_checkpoint(*first[:2]).feature
 expected = record.add_affect_scores(chosen, feature, true["heldout"], heldout)["mean"]
@@ -262,32 +280,38 @@ low = expected.value - wider * (expected.value - expected.low)
 high = expected.value + wider * (expected.high - expected.value)
 record.save_values(margin=[low, high], n_heldout=n_heldout)
 tell(
-    f"Expected mean Spearman: **{expected}**, from {n_heldout} held-out clips. On validation, "
-    f"which chose this model, it has {validation[chosen].value:.3f}: a choice flatters."
+    "Expected mean Spearman: **{expected}**, from {n} held-out clips. On validation, which chose "
+    "this model, it has {score:.3f}: a choice flatters.",
+    expected=expected,
+    n=n_heldout,
+    score=validation[chosen].value,
 )
 if expected.defined:
     tell(
-        f"A score on the {n_test} test clips is no surprise between {low:.3f} and {high:.3f}."
-    )
+        "A score on the {n} test clips is no surprise between {low:.3f} and {high:.3f}.",
+        n=n_test, low=low, high=high,
+    )  # fmt: skip
 
 
 def judge(score, where):
     """A sentence that compares a score with the expectation above."""
     if not (expected.defined and math.isfinite(score)):
-        return f"{where}: {score:.4f}; it cannot be compared, one of the two is undefined."
-    side = "above" if score >= expected.value else "below"
-    verdict = "inside" if low <= score <= high else "outside"
-    return (
-        f"{where}: {score:.4f}, {abs(score - expected.value):.3f} {side} the expected value and "
-        f"{verdict} the margin of {low:.3f} to {high:.3f}."
-    )
+        template = "{where}: {score:.4f}; it cannot be compared, one of the two is undefined."
+        return Sentence(template, where=where, score=score)
+    return Sentence(
+        "{where}: {score:.4f}, {gap:.3f} {side} the expected value and {verdict} the margin of "
+        "{low:.3f} to {high:.3f}.",
+        where=where, score=score, gap=abs(score - expected.value), low=low, high=high,
+        side="above" if score >= expected.value else "below",
+        verdict="inside" if low <= score <= high else "outside",
+    )  # fmt: skip
 
 
 # %% [markdown]
 # **Your score.** `./run_all.sh submit` stores it in the text file `kaggle_score.txt` in the run's folder; if you submitted in
 # the browser, write the number there yourself. Then run this notebook again.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # A number in a file, so that it stays when the notebook runs again.
 score_file = run_folder / "kaggle_score.txt"
 if score_file.is_file():
@@ -298,11 +322,14 @@ if score_file.is_file():
         raise LabError(f"{score_file}:1: {text!r} is no number; write 0.7199") from None
     record.save_values(kaggle_score=kaggle_score)
     tell(judge(kaggle_score, "Kaggle's score"))
-else:
+
+# %% tags=["solution"]
+# What is left to do, and no result.
+if not score_file.is_file():
     tell(
-        f"No score yet: submit `solution.txt`, then write the score into "
-        f"`runs/{run_folder.name}/kaggle_score.txt` and run this notebook again."
-    )
+        "No score yet: submit `solution.txt`, then write the score into "
+        "`runs/{run}/kaggle_score.txt` and run this notebook again.", run=run_folder.name,
+    )  # fmt: skip
 
 # %% [markdown]
 # **A stand-in for the demo set.** There is no competition for synthesised music, but its withheld answers are kept beside the
@@ -310,7 +337,7 @@ else:
 # `.txt`, in the data folder or beside it) the finished `solution.txt` is scored as Kaggle would: this is *not* a Kaggle
 # score, and it must not change any choice above.
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 # Scored as Kaggle would: the file that was written is read back, and set beside the answers.
 names = ("multitask_test_answers.csv", "multitask_test_answers.txt")
 found = [place / name for place in (root.parent, root) for name in names]
@@ -328,16 +355,18 @@ if found:
     record.add_scores(chosen, feature, where, {"mean Spearman": stand_in}, n_test)
     tell(judge(stand_in.value, "Stand-in for Kaggle's hidden score (own answers, not Kaggle)"))
 else:
-    tell("No withheld answers beside these data: only Kaggle can score `solution.txt`.")
+    print("No withheld answers beside these data: only Kaggle can score solution.txt.")
 
-# %%
+# %% tags=["report"]
 # What was expected, and what is known by now.
 scores = {f"expected ({n_heldout} held-out clips)": expected}
 if score_file.is_file():
     scores["Kaggle"] = evaluation.Score(kaggle_score)
 if stand_in is not None:
     scores[f"stand-in ({n_test} test clips)"] = stand_in
-record.show(plots.score_plot(scores, "Expected and reached", "mean Spearman"), "expected")
+caption = "Expected score, and the scores that are known."
+drawn = plots.score_plot(scores, "Expected and reached", "mean Spearman")
+record.show(drawn, "expected", caption=caption)
 
 
 # %% [markdown]

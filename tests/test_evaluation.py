@@ -18,6 +18,7 @@ from helpers import evaluation, models, plots, training
 from helpers.evaluation import Score
 from helpers.folders import AXES
 from helpers.machinery.files import LabError
+from helpers.notebook.showing import comparison_sentence
 
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
 
@@ -247,8 +248,8 @@ def test_a_comparison_that_cannot_be_made_says_so() -> None:
         (one_clip, "1 clip is too few for a comparison"),
     ):
         assert not result.clear and math.isnan(result.p_value)
-        sentence = result.sentence("CNN", "constant", "Spearman")
-        assert sentence == f"CNN and constant cannot be compared: {reason}."
+        sentence = str(comparison_sentence(result, "CNN", "constant", "Spearman"))
+        assert sentence == f"CNN and constant cannot be compared in Spearman: {reason}."
 
 
 CHANCE, CLEAR = "it may be chance", "unlikely to be chance"
@@ -269,7 +270,7 @@ def test_a_difference_is_called_clear_only_if_interval_and_p_value_agree(
     interval: tuple[float, ...], p_value: float, adjusted: float | None, words: tuple[str, ...]
 ) -> None:
     result = evaluation.Comparison(Score(*interval), p_value, 3, adjusted)
-    sentence = result.sentence("CNN", "SVM", "accuracy")
+    sentence = str(comparison_sentence(result, "CNN", "SVM", "accuracy"))
     assert all(word in sentence for word in words), sentence
     assert result.clear == (CLEAR in words) and ("Holm" in sentence) == (adjusted is not None)
 
@@ -287,9 +288,9 @@ def test_holm_corrects_as_in_a_worked_example() -> None:
     assert corrected["e"] is undefined
     assert corrected["d"].clear and not corrected["a"].clear
     words = "p = 0.040, p = 0.060 after Holm's correction for 4): it may be chance"
-    assert words in corrected["a"].sentence("CNN", "SVM", "accuracy")
+    assert words in str(comparison_sentence(corrected["a"], "CNN", "SVM", "accuracy"))
     (only,) = evaluation.holm({"a": compared["a"]}).values()
-    assert only.clear and "Holm" not in only.sentence("CNN", "SVM", "accuracy")
+    assert only.clear and "Holm" not in str(comparison_sentence(only, "CNN", "SVM", "accuracy"))
 
 
 def test_several_trainings_count_with_their_mean() -> None:
@@ -298,7 +299,8 @@ def test_several_trainings_count_with_their_mean() -> None:
     half = np.where(np.arange(40) < 20, true, wrong)
     result = evaluation.compare_accuracy(true, [right, half], [half, wrong])
     assert result.difference.value == pytest.approx(0.75 - 0.25)
-    assert "the mean over 2 and 2 trainings" in result.sentence("a", "b", "accuracy")
+    sentence = str(comparison_sentence(result, "a", "b", "accuracy"))
+    assert "the mean over 2 and 2 trainings" in sentence
     single = evaluation.compare_accuracy(true, [right], half)
     assert single == evaluation.compare_accuracy(true, right, half)
 

@@ -53,7 +53,7 @@ class Screen:
         self.shown: list[Any] = []
         self.place: str | None = None
 
-    def display(self, thing: Any, display_id: str | None = None) -> None:
+    def display(self, thing: Any, display_id: str | None = None, metadata: Any = None) -> None:
         self.shown.append(thing)
         self.place = display_id or self.place
 

@@ -17,7 +17,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from tools.checks.labels import LABELS, QUESTIONS, label_headings
+from tools.checks.labels import LABELS, label_headings
 from tools.common.notebooks import ROOT, Lab
 from tools.hand_in.commented import uncommented
 from tools.run import pages
@@ -62,7 +62,7 @@ def test_the_list_names_every_label_of_the_handout_once() -> None:
 
 
 def test_every_label_has_a_heading() -> None:
-    assert [*label_headings(), "hand-in"] == [name for name in HANDOUT if name != QUESTIONS]
+    assert [*label_headings(), "hand-in"] == HANDOUT
 
 
 def test_the_readme_says_what_is_handed_in() -> None:

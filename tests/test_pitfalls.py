@@ -22,6 +22,7 @@ from helpers.machinery import arrays, batches
 from helpers.machinery.files import LabError
 from helpers.machinery.process import seed_everything
 from helpers.machinery.profiles import load_profile
+from helpers.notebook.showing import comparison_sentence
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "py").glob("[01]*.py"))
@@ -336,4 +337,4 @@ def test_every_score_has_an_interval_and_small_differences_are_called_chance() -
     assert 0.03 < (score.high - score.low) / 2 < 0.05
     comparison = evaluation.compare_accuracy(true, first, second)
     assert not comparison.clear
-    assert "may be chance" in comparison.sentence("LSTM", "CNN", "accuracy")
+    assert "may be chance" in str(comparison_sentence(comparison, "LSTM", "CNN", "accuracy"))

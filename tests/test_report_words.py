@@ -2,80 +2,154 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from pathlib import Path
 
+import jupytext
 import pytest
 
 from helpers.evaluation import Score
 from helpers.machinery.files import LabError
-from tools.checks.labels import read_labels
+from helpers.notebook.shown import Sentence
+from tools.checks.labels import label_headings, read_labels
+from tools.common.notebooks import ROOT
 from tools.report import prompts
-from tools.report.blocks import PValue, Sentence
+from tools.report.command import COURSE, TITLE
+from tools.report.content import ACROSS, ENVIRONMENT, STEPS
+from tools.report.markdown import speaks
 from tools.report.references import LINKS, handout_links
 from tools.report.words import Words, languages
 
 FIELD = re.compile(r"\{(\w+)")
 LABELS = {label.name for label in read_labels()}
+SOURCES = [
+    path
+    for folder in ("py", "helpers/notebook", "tools/report")
+    for path in sorted((ROOT / folder).glob("*.py"))
+]
+LANGUAGES = [name for name in languages() if name != "en"]
 
 
-@pytest.mark.parametrize(
-    "part", ["phrases", "chapters", "sentences", "tables", "figures"]
-)
-def test_every_language_has_the_same_texts_with_the_same_fields(part: str) -> None:
-    english = Words("en")._data[part]
-    for language in languages():
-        own = Words(language)._data[part]
-        assert own.keys() == english.keys(), language
-        for key, text in own.items():
-            assert set(FIELD.findall(text)) == set(FIELD.findall(english[key])), (language, key)
-            assert text == text.strip() or key == "compare_holm"
+# ---- the catalogue ----
 
 
-def test_every_label_has_a_heading_and_every_question_a_prompt_in_each_language() -> None:
+def constants(node: ast.expr | None) -> set[str]:
+    """The texts that an expression may be, where they stand in it as they are."""
+    parts: list[ast.expr] = []
+    if isinstance(node, ast.IfExp):
+        parts = [node.body, node.orelse]
+    elif isinstance(node, ast.BoolOp):
+        parts = node.values
+    elif isinstance(node, ast.List):
+        parts = node.elts
+    found = set().union(*map(constants, parts))
+    return found | ({node.value} if isinstance(node, ast.Constant) else set())
+
+
+def said_in(path: Path) -> tuple[set[str], set[str]]:
+    """The texts of a file that have to be in a catalogue, and the names that it puts in them."""
+    code = re.sub(r"^\s*%.*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    texts, names = set(), set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("caption", "template"):
+            texts |= constants(node.value)
+        if not isinstance(node, ast.Call):
+            continue
+        given = {keyword.arg: constants(keyword.value) for keyword in node.keywords}
+        texts |= given.pop("caption", set()) | given.pop("headings", set())
+        called = ast.unparse(node.func).rpartition(".")[2]
+        if called in ("tell", "Sentence", "text"):
+            texts |= constants(node.args[0])
+            names |= set().union(*given.values())
+        elif called == "_section":
+            texts |= constants(node.args[0])
+    texts, names = ({t for t in f if isinstance(t, str) and speaks(t)} for f in (texts, names))
+    return texts, names
+
+
+def headings() -> set[str]:
+    """Those of labels and chapters, and of other sections of which a cell is for the report."""
+    found = set(label_headings().values()) | {ACROSS, ENVIRONMENT}
+    found |= {title.partition(" · ")[2] for title in STEPS}
+    for path in sorted((ROOT / "py").glob("*.py")):
+        heading = ""
+        for cell in jupytext.read(path).cells:
+            heading = cell.source.partition("\n")[0] if cell.source[:3] == "## " else heading
+            if "report" in cell.metadata.get("tags", []):
+                found.add(heading.rpartition(" · ")[2].lstrip("# "))
+    return found - {"What is allowed", "The data folder", "The sub-folders"}  # never the first
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language: str) -> None:
+    words, texts = Words(language), headings() | {TITLE, COURSE}
+    for path in SOURCES:
+        texts |= said_in(path)[0]
+    texts -= {"All four forms side by side"}
+    assert texts - words.texts.keys() == set(), "said, but not in the catalogue"
+    assert words.texts.keys() - texts == set(), "in the catalogue, but nobody says it"
+    for english, text in words.texts.items():
+        assert set(FIELD.findall(text)) == set(FIELD.findall(english)), english
+        assert text.startswith(" ") == english.startswith(" ") and text == text.rstrip()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_catalogue_has_the_names_of_sentences_and_none_that_is_gone(language: str) -> None:
+    words = Words(language)
+    for path in SOURCES:
+        assert {name for name in said_in(path)[1] if name not in words.names} == set(), path.name
+    files = [*SOURCES, *sorted((ROOT / "helpers").glob("*.py"))]
+    code = "".join(path.read_text(encoding="utf-8") for path in files)
+    parts = {name: name.partition(": ") for name in words.names}
+    assert [
+        n for n, (a, _, b) in parts.items() if n not in code and not (a in code and b in code)
+    ] == []
+
+
+def test_every_question_has_a_prompt_in_each_language() -> None:
     english = Words("en").prompts["prompts"]
     assert set(english) <= LABELS
-    own_headings = Words("en")._data["headings"].keys() - LABELS
-    for language in languages():
-        assert all(Words(language).heading(label) for label in LABELS)
-        assert own_headings <= Words(language)._data["headings"].keys()
+    for language in LANGUAGES:
         own = Words(language).prompts["prompts"]
         assert [(k, len(v)) for k, v in own.items()] == [(k, len(v)) for k, v in english.items()]
 
 
-def test_numbers_are_written_as_the_language_writes_them() -> None:
-    english, greek = Words("en"), Words("el")
-    assert (english.cell(0.12345), greek.cell(0.12345)) == ("0.123", "0,123")
-    assert greek.cell(-0.5, 1) == "\N{MINUS SIGN}0,5"
-    assert greek.number(118410, ",") == "118.410"
-    assert greek.cell(Score(0.5, 0.4, 0.6), 1) == "0,5 \\[0,4; 0,6\\]"
-    assert greek.p_value(PValue(0.0001)) == "\\< 0,001"
-    assert english.p_value(PValue(0.02)) == "= 0.020"
+# ---- numbers and names ----
+
+FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
 
 
-def test_what_is_undefined_is_said_with_its_reason() -> None:
-    undefined = Score(math.nan, reason="2 clips are too few for a rank correlation")
-    assert Words("en").cell(undefined) == f"undefined ({undefined.reason})"
-    assert Words("el").cell(undefined) == (
-        "δεν ορίζεται (2 αποσπάσματα δεν αρκούν για συσχέτιση κατάταξης)"
-    )
-    assert Words("en").cell(math.nan) == "undefined"
-    assert "undefined" in Words("en").say(
-        Sentence("chroma_time", {"chroma": math.nan, "ratio": 2.0})
-    )
-
-
-def test_names_with_other_names_in_them_are_translated_in_turn() -> None:
-    words = Words("el")
-    assert words.term("CNN, energy from genre") == "CNN, ενέργεια (energy) από το είδος"
-    assert words.term("lstm_mel_full") == "lstm_mel_full"
-    assert words.term("R&B *live* | C#") == r"R&B \*live\* \| C\#"
-
-
-def test_an_unknown_language_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(LabError, match="unknown language 'de'; known: el, en"):
-        Words("de")
+@pytest.mark.parametrize(
+    ("value", "english", "greek"),
+    [
+        (0.12345, "0.123", "0,123"),
+        (-2, "\N{MINUS SIGN}2", "\N{MINUS SIGN}2"),
+        (math.nan, "undefined", "δεν ορίζεται"),
+        (Score(0.5, 0.4, 0.6), r"0.500 \[0.400, 0.600\]", r"0,500 \[0,400; 0,600\]"),
+        (
+            FEW,
+            f"undefined ({FEW.reason})",
+            "δεν ορίζεται (2 αποσπάσματα δεν αρκούν για συσχέτιση κατάταξης)",
+        ),
+        ("lstm_mel_full", "lstm_mel_full", "lstm_mel_full"),
+        ("CNN, energy from genre", "CNN, energy from genre", "CNN, ενέργεια (energy) από το είδος"),
+        ("R&B *live* | C#", r"R&B \*live\* \| C\#", r"R&B \*live\* \| C\#"),
+        (Sentence("{n:,}: {x:.1%}", n=118410, x=0.5), "118,410: 50.0%", "118.410: 50,0%"),
+        (
+            Sentence("{x:; }; {y}", x=["a", 0.5, 3], y=[]),
+            "a; 0.500; 3; none",
+            "a; 0,500; 3; κανένα",
+        ),
+        (Sentence("`{x}` *{x}*", x="[a]*"), r"`[a]*` *\[a\]\**", r"`[a]*` *\[a\]\**"),
+        (Sentence("{no values} 5 %"), "{no values} 5\xa0%", "{no values} 5\xa0%"),
+    ],
+)
+def test_a_value_is_written_as_the_language_writes_it(
+    value: object, english: str, greek: str
+) -> None:
+    assert (Words("en").value(value), Words("el").value(value)) == (english, greek)
 
 
 def test_the_links_of_the_handouts_are_all_in_the_references() -> None:
@@ -96,34 +170,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_made_once_and_never_written_again(folder: Path) -> None:
-    path = folder / "step_09.md"
-    path.write_text("mine")
+    (folder / "step_09.md").write_text("mine")
     (folder / "step_10.md").unlink()
     assert prompts.make_missing(folder, Words("el")) == [folder / "step_10.md"]
-    assert path.read_text() == "mine"
+    assert (folder / "step_09.md").read_text() == "mine"
     assert "> Ερώτημα: " in (folder / "step_10.md").read_text(encoding="utf-8")
 
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder: Path) -> None:
     found = prompts.unanswered(folder)
-    asked = Words("en").prompts["prompts"]
-    assert len(found) == sum(map(len, asked.values()))
+    assert len(found) == sum(map(len, Words("en").prompts["prompts"].values()))
     for line in found:
         name, number, prompt = re.fullmatch(r"(.+?):(\d+): (.+)", line).groups()
         assert Path(name).read_text().splitlines()[int(number) - 1] == f"> Prompt: {prompt}"
-
-
-@pytest.mark.parametrize("language", ["en", "el"])
-def test_a_text_below_its_prompt_is_the_answer(tmp_path: Path, language: str) -> None:
-    prompts.make_missing(tmp_path, Words(language))
-    path = tmp_path / "step_09.md"
-    n_before = len(prompts.unanswered(tmp_path))
-    lines = path.read_text(encoding="utf-8").splitlines()
-    mark = next(i for i, line in enumerate(lines) if line.startswith("> "))
-    path.write_text("\n".join([*lines[: mark + 1], "", "Two sentences.", *lines[mark + 1 :]]))
-    assert len(prompts.unanswered(tmp_path)) == n_before - 1
-    (answer,) = prompts.written(tmp_path)["9α"]
-    assert answer.text == "Two sentences."
 
 
 def test_a_comment_is_no_answer_and_code_is_no_heading(folder: Path) -> None:

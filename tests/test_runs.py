@@ -19,6 +19,7 @@ from helpers.datasets import BandScaler
 from helpers.evaluation import Comparison, Score
 from helpers.machinery.files import LabError
 from helpers.notebook import checkpoints, records, showing
+from helpers.notebook.shown import KEY, from_stored
 
 SPEC = {
     "backbone": "lstm",
@@ -205,7 +206,7 @@ def test_comparisons_are_told_and_stored_as_rows(
     showing.tell_comparisons(compared, "accuracy")
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("- CNN is 0.100 above SVM in accuracy (95 % interval")
-    assert second == "- CNN and constant cannot be compared: all predictions are equal."
+    assert second == "- CNN and constant cannot be compared in accuracy: all predictions are equal."
 
 
 def test_the_results_of_the_finished_notebooks_of_a_run_are_joined(
@@ -289,6 +290,28 @@ def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]
     printed = capsys.readouterr().out
     assert "The **CNN** wins." in printed and "0.123\n" in printed
     assert "def time_mask(lengths" in printed
+
+
+def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs: list[dict] = []
+    monkeypatch.setattr(showing, "_in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **kept: outputs.append(kept))
+    score = Score(0.5, 0.4, 0.6)
+    gap = showing.Sentence("{gap:+.1f} dB", gap=np.float32(0.25))
+    template = "{names: and } by {gap}: {score}, {rest}, {n:d}"
+    values = {"names": ["A", "B"], "gap": gap, "score": score, "rest": [], "n": torch.tensor(3)}
+    assert str(showing.Sentence(template, **values)) == (
+        "A and B by +0.2 dB: 0.500 [0.400, 0.600], none, 3"
+    )
+    showing.tell(template, **values)
+    table = pd.DataFrame({"accuracy": [score], "loss": [math.nan]}, index=["CNN"])
+    showing.show_table(table, digits=1, caption="A table.")
+    text, shown = (
+        from_stored(json.loads(json.dumps(output["metadata"][KEY]))) for output in outputs
+    )
+    assert str(text.sentences[0]) == str(showing.Sentence(template, **values))
+    assert (shown.columns, shown.rows[0][:2]) == (["", "accuracy", "loss"], ["CNN", score])
+    assert math.isnan(shown.rows[0][2]) and str(shown.caption) == "A table."
 
 
 def test_what_a_killed_process_left_is_removed(record: records.Record) -> None:

@@ -1,17 +1,21 @@
-"""Showing sentences, tables, figures and sound, in notebooks and in plain scripts alike."""
+"""Showing sentences, tables, figures and sound, in notebooks and in plain scripts alike.
+
+In a notebook each output carries what it shows as data, too; see `helpers.notebook.shown`.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.machinery.files import LabError
+from helpers.notebook.shown import KEY, Figure, Lines, Piece, Sentence, Table, Text, stored
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Drawing
 
     from helpers.evaluation import Comparison
 
@@ -19,35 +23,103 @@ FIGURE_DPI = 110
 PRINT_DPI = 200  # of what is rasterised in a figure's PDF: spectrograms
 
 
-def tell(text: str) -> None:
-    """Show a sentence that was computed from this run: Markdown in a notebook, print elsewhere."""
+def tell(sentence: str | Sentence, /, **values: Any) -> None:
+    """Show a sentence that was computed from this run: Markdown in a notebook, print elsewhere.
+
+    `sentence` is a template for the values, as of `Sentence`, or a whole sentence.
+    """
+    whole = sentence if isinstance(sentence, Sentence) else Sentence(sentence, **values)
+    _show_text(str(whole), Text([whole]))
+
+
+def tell_list(sentences: Iterable[Sentence]) -> None:
+    """Show sentences as a list."""
+    whole = list(sentences)
+    text = "\n".join(f"- {sentence}" for sentence in whole)
+    _show_text(text, Text(whole, is_list=True))
+
+
+def _show_text(text: str, piece: Text) -> None:
     if not _in_notebook():
         print(text)
         return
     from IPython.display import Markdown, display
 
-    display(Markdown(text))
+    display(Markdown(text), metadata=_about(piece))
+
+
+def _about(piece: Piece) -> dict[str, Any]:
+    """The metadata of an output that shows this."""
+    return {KEY: stored(piece)}
+
+
+def comparison_sentence(comparison: Comparison, first: str, second: str, what: str) -> Sentence:
+    """What a comparison of two models in `what` says, in words that hold for its numbers."""
+    names, score = {"first": first, "second": second, "what": what}, comparison.difference
+    if not score.defined:
+        template = "{first} and {second} cannot be compared in {what}: {reason}."
+        return Sentence(template, **names, reason=score.reason)
+    corrected = trainings = Sentence("")
+    if comparison.adjusted is not None and comparison.n_compared > 1:
+        template = ", p {p} after Holm's correction for {n}"
+        corrected = Sentence(template, p=_p(comparison.adjusted), n=comparison.n_compared)
+    several = max(comparison.n_trainings) > 1
+    if several:
+        one, other = comparison.n_trainings
+        trainings = Sentence("; the mean over {one} and {other} trainings", one=one, other=other)
+    return Sentence(
+        "{difference} (95 % interval of the difference {low:+.3f} to {high:+.3f}; p {p}"
+        "{corrected}{trainings}): {verdict}.",
+        difference=Sentence(
+            "{first} is {size:.3f} above {second} in {what}" if score.value > 0 else
+            "{first} is {size:.3f} below {second} in {what}" if score.value < 0 else
+            "{first} and {second} do not differ in {what}",
+            **names, size=abs(score.value),
+        ),
+        low=score.low, high=score.high, p=_p(comparison.p_value),
+        corrected=corrected, trainings=trainings,
+        verdict=Sentence(
+            "it may be chance" if not comparison.clear else
+            "unlikely to be chance" if several else
+            "unlikely to be chance, for these two trained models"
+        ),
+    )  # fmt: skip
+
+
+def _p(p_value: float) -> Sentence:
+    return Sentence("< {p:.3f}" if p_value < 0.0005 else "= {p:.3f}", p=max(p_value, 0.001))
 
 
 def tell_comparisons(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
     """Show a sentence for each pair (first, second) that was compared in `what`, as a list."""
-    tell("\n".join(f"- {c.sentence(*pair, what)}" for pair, c in comparisons.items()))
+    tell_list(comparison_sentence(c, *pair, what) for pair, c in comparisons.items())
 
 
-def show_table(table: pd.DataFrame, digits: int = 3) -> None:
-    """Show a table with rounded numbers: HTML in a notebook, text elsewhere."""
+def show_table(table: pd.DataFrame, digits: int = 3, caption: str | Sentence = "") -> None:
+    """Show a table with rounded numbers: HTML in a notebook, text elsewhere.
+
+    Cells may be scores. The caption is the report's.
+    """
     rounded = table.round(digits)
     if not _in_notebook():
         print(rounded.to_string())
         return
     from IPython.display import display
 
-    display(rounded)
+    whole = table.reset_index(names=[str(name or "") for name in table.index.names])
+    rows = list(whole.itertuples(index=False, name=None))
+    piece = Table([str(name) for name in whole.columns], rows, _sentence(caption), digits)
+    display(rounded, metadata=_about(piece))
+
+
+def _sentence(text: str | Sentence) -> Sentence:
+    return text if isinstance(text, Sentence) else Sentence(text)
 
 
 def show_source(thing: Callable[..., Any]) -> None:
     """Show the source of a class or function of `helpers`, so that there is one copy of it."""
     import inspect
+    import textwrap
 
     source = inspect.getsource(thing)
     if not _in_notebook():
@@ -55,7 +127,18 @@ def show_source(thing: Callable[..., Any]) -> None:
         return
     from IPython.display import Code, display
 
-    display(Code(source, language="python"))
+    piece = Lines(textwrap.dedent(source), f"{thing.__module__.replace('.', '/')}.py")
+    display(Code(source, language="python"), metadata=_about(piece))
+
+
+def show_lines(text: str, file: str) -> None:
+    """Show lines of a text file, named for the report."""
+    if not _in_notebook():
+        print(text)
+        return
+    from IPython.display import display
+
+    display({"text/plain": text}, raw=True, metadata=_about(Lines(text, file)))
 
 
 def play(path: Path) -> None:
@@ -68,7 +151,7 @@ def play(path: Path) -> None:
     display(Audio(filename=str(path)))
 
 
-def replace_shown(figure: Figure, display_id: str) -> None:
+def replace_shown(figure: Drawing, display_id: str) -> None:
     """Put a figure in the place of the one that `Record.show` showed under this id.
 
     What was stored stays. Raises LabError for a figure without alt text.
@@ -85,7 +168,7 @@ def _in_notebook() -> bool:
     return get_ipython() is not None
 
 
-def render_figure(figure: Figure, name: str) -> tuple[bytes, bytes, str]:
+def render_figure(figure: Drawing, name: str) -> tuple[bytes, bytes, str]:
     """A figure as PNG and, for print, as PDF, and its alt text; the figure is closed.
 
     In the PDF text stays text (type 42) and lines lines; undated, so that reruns agree. Raises
@@ -104,7 +187,13 @@ def render_figure(figure: Figure, name: str) -> tuple[bytes, bytes, str]:
     return png.getvalue(), pdf.getvalue(), alt
 
 
-def show_picture(png: bytes, alt: str, name: str, display_id: str | None = None) -> None:
+def show_picture(
+    png: bytes,
+    alt: str,
+    name: str,
+    display_id: str | None = None,
+    caption: str | Sentence = "",
+) -> None:
     """In a notebook, show the picture with its alt text; in a script, name it.
 
     `replace_shown` can put another figure in the place of one with a `display_id`.
@@ -114,4 +203,5 @@ def show_picture(png: bytes, alt: str, name: str, display_id: str | None = None)
         return
     from IPython.display import Image, display
 
-    display(Image(data=png, format="png", alt=alt), display_id=display_id)
+    picture = Image(data=png, format="png", alt=alt)
+    display(picture, metadata=_about(Figure(name, _sentence(caption))), display_id=display_id)

@@ -20,7 +20,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import read_json
+from helpers.machinery.files import LabError, read_json
+from helpers.notebook.shown import KEY, Lines, Piece, Sentence, Text, from_stored
 from tools.common.command_line import Parser, run_command
 from tools.common.notebooks import ROOT
 from tools.common.run_folder import Paths, find_run
@@ -28,6 +29,8 @@ from tools.common.run_folder import Paths, find_run
 LABELS = ROOT / "docs" / "labels.csv"
 HEADING = re.compile(r"#{2,3} (.+?) · ")
 QUESTIONS = "6 questions"  # its heading is `## 6 · The questions`
+REPORT_TAG = "report"  # of cells whose outputs and formulas belong into the report
+FORMULA = re.compile(r"\$\$.+?\$\$", re.DOTALL)
 FEWEST_WORDS = 8  # of an answer
 
 
@@ -48,13 +51,17 @@ class Label:
 
 @dataclass
 class Shown:
-    """What stands under the headings of one label in an executed notebook."""
+    """What stands under the headings of one section of an executed notebook."""
 
+    name: str = ""  # its label; its heading where it has none
+    notebook: str = ""
     headings: list[str] = field(default_factory=list)
     prose: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)  # computed by the run
     n_tables: int = 0
     n_figures: int = 0
+    reported: list[Piece] = field(default_factory=list)  # what is marked for the report
+    answers: list[str] = field(default_factory=list)  # the kit's own text
 
 
 def read_labels() -> list[Label]:
@@ -70,46 +77,64 @@ def label_headings() -> dict[str, str]:
     found: dict[str, str] = {}
     for label in read_labels():
         script = (ROOT / "py" / f"{label.notebook}.py").read_text(encoding="utf-8")
-        heading = re.search(rf"^# #{{2,3}} {re.escape(label.name)} · (.+)$", script, re.MULTILINE)
+        written = "6" if label.name == QUESTIONS else re.escape(label.name)
+        heading = re.search(rf"^# #{{2,3}} {written} · (.+)$", script, re.MULTILINE)
         if heading:
             found[label.name] = heading[1]
     return found
 
 
 def shown_in(notebook: Path) -> dict[str, Shown]:
-    """What an executed notebook shows, by label."""
+    """What an executed notebook shows, by the sections' names.
+
+    Raises LabError for a file that is no notebook.
+    """
     import nbformat
 
     found: dict[str, Shown] = {}
     here = Shown()
-    for cell in nbformat.read(notebook, as_version=4).cells:
+    try:
+        cells = nbformat.read(notebook, as_version=4).cells
+    except (ValueError, AttributeError) as error:  # nbformat's own errors are ValueErrors
+        raise LabError(f"{notebook}: no whole notebook; run it again") from error
+    for cell in cells:
+        tags = cell.metadata.get("tags", [])
         if cell.cell_type == "markdown":
             for line in cell.source.splitlines():
                 if re.match(r"#{1,6} ", line):
-                    here = _section(found, line)
+                    here = _section(found, line, notebook.stem)
                 elif line.strip():
                     here.prose.append(line)
+            if REPORT_TAG in tags:
+                here.reported += [Text([Sentence(f)]) for f in FORMULA.findall(cell.source)]
+            if "solution" in tags or cell.source.startswith("## "):
+                text = re.sub(r"^#+ .*\n?", "", cell.source, flags=re.MULTILINE).strip()
+                here.answers += [text] if text else []
             continue
         for output in cell.get("outputs", []):
-            _add_output(here, output)
+            piece = _add_output(here, output)
+            here.reported += [piece] if piece and REPORT_TAG in tags else []
     return found
 
 
-def _section(found: dict[str, Shown], heading: str) -> Shown:
-    """The label that a heading opens; something that nobody keeps where it opens none."""
+def _section(found: dict[str, Shown], heading: str, notebook: str) -> Shown:
+    """The section that a heading opens, or that it stands in."""
     match = HEADING.match(heading)
-    if not match:
+    if not match and heading.startswith("###"):
         # A sub-heading without a label belongs to the section that it stands in.
-        return next(reversed(found.values()), Shown()) if heading.startswith("###") else Shown()
-    name = QUESTIONS if heading.endswith("6 · The questions") else match[1]
-    shown = found.pop(name, Shown())
+        return next(reversed(found.values()), Shown())
+    name = match[1] if match else heading.lstrip("# ")
+    name = QUESTIONS if heading.endswith("6 · The questions") else name
+    shown = found.pop(name, Shown(name, notebook))
     found[name] = shown  # the newest one stands last
     shown.headings.append(heading)
     return shown
 
 
-def _add_output(shown: Shown, output: Any) -> None:
-    data = output.get("data", {})
+def _add_output(shown: Shown, output: Any) -> Piece | None:
+    """Count an output; returns what it carries as data."""
+    data, said = output.get("data", {}), output.get("metadata", {}).get(KEY)
+    piece: Piece | None = from_stored(said) if said else None
     if "image/png" in data:
         shown.n_figures += 1
     elif "text/html" in data:
@@ -118,6 +143,9 @@ def _add_output(shown: Shown, output: Any) -> None:
         shown.sentences += data["text/markdown"].splitlines()
     elif output.get("name") == "stdout":
         shown.sentences += output["text"].splitlines()
+    elif isinstance(piece, Lines):
+        shown.sentences += piece.text.splitlines()
+    return piece
 
 
 def missing(run: Path) -> Iterator[str]:

@@ -7,18 +7,21 @@ import time
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from helpers.machinery.files import write_atomically
 from tools.common.command_line import Parser, run_command
 from tools.report import prompts, typeset
 from tools.report.content import chapters
-from tools.report.markdown import PICTURES, Title, Writer
+from tools.report.markdown import PICTURES, Writer
+from tools.report.members import Member, parse_members
 from tools.report.members import add_option as add_members
-from tools.report.members import parse_members
 from tools.report.source import open_run
 from tools.report.words import Words, languages
 from tools.setup.check_environment import read_project
 
+TITLE = "Genre recognition and affect regression from music spectrograms"
+COURSE = "Pattern Recognition, laboratory exercise 3, National Technical University of Athens"
 SHOWN = 10  # unanswered prompts that are listed one by one
 
 
@@ -31,12 +34,11 @@ def main(arguments: Sequence[str]) -> int:
     run = open_run(options.run)
     own = prompts.my_report()
     made = prompts.make_missing(own, words)
-    writer = Writer(words, prompts.written(own), options.with_kit_text)
-    version = read_project()["version"]
-    title = Title(members, run.name, version, date.today().isoformat())
-    markdown = writer.report(title, chapters(run))
+    writer = Writer(words, run, prompts.written(own), options.with_kit_text)
+    about = _about(words, members)
+    markdown = writer.report(about, chapters(run))
     folder = options.output or run.folder / "report"
-    _write(folder, markdown, writer, title)
+    _write(folder, markdown, writer, about)
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
     _list_unanswered(prompts.unanswered(own))
@@ -69,10 +71,14 @@ def _parser() -> Parser:
     return parser
 
 
-def _write(folder: Path, markdown: str, writer: Writer, title: Title) -> None:
+def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -> None:
     """Write PDF, Word and Markdown with its pictures. First everything is made, then written."""
     pictures = {f"{PICTURES}/{name}": path for name, path in writer.pictures.items()}
-    pdf = typeset.to_pdf(*_for_print(markdown, writer), _meta(writer.words, title))
+    printed, vectors = markdown, dict(pictures)
+    for name, path in writer.vectors.items():
+        shown, vector = f"{PICTURES}/{name}", f"{PICTURES}/{name}{path.suffix}"
+        printed, vectors[vector] = printed.replace(f"]({shown})", f"]({vector})"), path
+    pdf = typeset.to_pdf(printed, vectors, about)
     docx = typeset.to_docx(markdown, pictures)
     for name, path in pictures.items():
         write_atomically(folder / name, path.read_bytes())
@@ -83,37 +89,28 @@ def _write(folder: Path, markdown: str, writer: Writer, title: Title) -> None:
     write_atomically(folder / "report.pdf", pdf)
 
 
-def _for_print(markdown: str, writer: Writer) -> tuple[str, dict[str, Path]]:
-    """The text with the figures as they are printed, and these by their names in it."""
-    vectors = {}
-    for name, path in writer.vectors.items():
-        shown = f"{PICTURES}/{name}"
-        vector = str(Path(shown).with_suffix(path.suffix))
-        markdown = markdown.replace(f"]({shown})", f"]({vector})")
-        vectors[vector] = path
-    return markdown, vectors
-
-
-def _meta(words: Words, title: Title) -> dict[str, object]:
+def _about(words: Words, members: Sequence[Member]) -> dict[str, Any]:
     """What the title page and the PDF's properties say, as plain text."""
     return {
-        "title": words.phrase("title"),
-        "description": words.phrase("course"),
-        "authors": [member.name for member in title.members],
-        "members": [{"name": m.name, "number": m.number} for m in title.members],
+        "title": words.text(TITLE),
+        "description": words.text(COURSE),
+        "authors": [member.name for member in members],
+        "members": [{"name": member.name, "number": member.number} for member in members],
         "lang": words.language,
-        "date": title.date,
-        "words": {name: words.phrase(name) for name in ("authors", "number")},
+        "date": date.today().isoformat(),
+        "version": read_project()["version"],  # of the kit
+        "words": {
+            "authors": words.text("Members of the team"),
+            "number": words.text("student number"),
+        },
     }
 
 
 def _list_unanswered(lines: Sequence[str]) -> None:
     """Say which prompts have no answer yet; the first ones by name."""
-    if not lines:
-        return
-    print(f"{len(lines)} prompts without an answer (their sections stand without it):")
-    for line in lines[:SHOWN]:
-        print(f"  {line}")
+    if lines:
+        print(f"{len(lines)} prompts without an answer (their sections stand without it):")
+        print(*(f"  {line}" for line in lines[:SHOWN]), sep="\n")
     if len(lines) > SHOWN:
         print(f"  ... and {len(lines) - SHOWN} more")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.machinery.files import LabError, project_root, write_atomically
-from tools.checks.labels import read_labels
+from tools.checks.labels import label_headings, read_labels
 from tools.report.source import picture_size, step_of
 from tools.report.words import Words
 
@@ -25,14 +25,6 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg")
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a file of the members', with its number from 1."""
-
-    number: int
-    text: str
-
-
 @dataclass
 class Answer:
     """A prompt and the lines below it; a prompt with an empty text stands for its heading."""
@@ -41,12 +33,12 @@ class Answer:
     line: int
     label: str
     prompt: str
-    lines: list[Line] = field(default_factory=list)
+    lines: dict[int, str] = field(default_factory=dict)  # by their number in the file
 
     @property
     def text(self) -> str:
         """What the members wrote, without comments."""
-        return _COMMENT.sub("", "\n".join(line.text for line in self.lines)).strip()
+        return _COMMENT.sub("", "\n".join(self.lines.values())).strip()
 
 
 def my_report() -> Path:
@@ -79,28 +71,21 @@ def make_missing(folder: Path, words: Words) -> list[Path]:
 
 
 def _empty_file(step: str, labels: list[str], words: Words) -> str:
-    texts = words.prompts
+    texts, headings = words.prompts, label_headings()
     lines = [f"# {texts['title'].format(step=step)}", "", "<!--", texts["head"].rstrip(), "-->"]
     for label in labels:
-        lines += ["", f"## {label} · {words.heading(label)}"]
+        lines += ["", f"## {label} · {words.text(headings[label])}"]
         for prompt in texts["prompts"][label]:
             lines += ["", f"> {texts['mark']}: {prompt}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def read_answers(folder: Path) -> list[Answer]:
-    """Every prompt of the members' files with what stands below it.
+def _answers_in(path: Path) -> list[Answer]:
+    """Every prompt of a file of the members' with what stands below it.
 
     Text under a heading with a label but above its first prompt is an answer, too; what stands
     above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
-    answers = []
-    for path in sorted(folder.glob("step_*.md")):
-        answers += _answers_in(path)
-    return answers
-
-
-def _answers_in(path: Path) -> list[Answer]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -118,7 +103,7 @@ def _answers_in(path: Path) -> list[Answer]:
             here = Answer(path, number, here.label, prompt[1].strip())
             answers.append(here)
         elif here.label or not line.startswith("# "):  # the file's title
-            here.lines.append(Line(number, line))
+            here.lines[number] = line
     # A heading alone says nothing once it has prompts below it.
     labels = {answer.label for answer in answers if answer.prompt or not answer.label}
     return [a for a in answers if a.prompt or a.text or a.label not in labels]
@@ -141,37 +126,36 @@ def unanswered(folder: Path) -> list[str]:
 
     A file or a section that is gone is named, too.
     """
-    words = Words("en")
-    answers = read_answers(folder)
     found = []
-    for step, labels in steps(words).items():
+    for step, labels in steps(Words("en")).items():
         path = file_of(folder, step)
         if not path.is_file():
             found.append(f"{path}:1: the file is not there; ./run_all.sh report makes it again")
             continue
-        found += _unanswered_in(path, labels, answers)
+        answers = _answers_in(path)
+        if any(not answer.label for answer in answers):
+            found.append(
+                f"{path}:1: the text above the first section is left out; put it below a prompt"
+            )
+        for label in labels:
+            own = [answer for answer in answers if answer.label == label]
+            if not own:
+                found.append(
+                    f"{path}:1: the section {label} is gone; write it again under `## {label}`"
+                )
+            # Who took the prompts away and wrote below the heading has answered.
+            empty = [answer for answer in own if not answer.text]
+            found += [f"{path}:{a.line}: {a.prompt or f'nothing under {label}'}" for a in empty]
     return found
-
-
-def _unanswered_in(path: Path, labels: list[str], answers: list[Answer]) -> Iterator[str]:
-    if any((a.file, a.label) == (path, "") for a in answers):
-        yield f"{path}:1: the text above the first section is left out; put it below a prompt"
-    for label in labels:
-        own = [a for a in answers if (a.file, a.label) == (path, label)]
-        if not own:
-            yield f"{path}:1: the section {label} is gone; write it again under `## {label}`"
-        # Who took the prompts away and wrote below the heading has answered.
-        for answer in own:
-            if not answer.text:
-                yield f"{path}:{answer.line}: {answer.prompt or f'nothing under {label}'}"
 
 
 def written(folder: Path) -> dict[str, list[Answer]]:
     """What the members wrote, by label; prompts without an answer are left out."""
     by_label: dict[str, list[Answer]] = {}
-    for answer in read_answers(folder):
-        if answer.text and answer.label:
-            by_label.setdefault(answer.label, []).append(answer)
+    for path in sorted(folder.glob("step_*.md")):
+        for answer in _answers_in(path):
+            if answer.text and answer.label:
+                by_label.setdefault(answer.label, []).append(answer)
     return by_label
 
 
@@ -192,9 +176,9 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
     Raises LabError for one that is not there, lies elsewhere on the network, or is of another kind.
     """
     found = []
-    for line in answer.lines:
-        for match in _PICTURE.finditer(line.text):
-            name, place = match[2], f"{answer.file}:{line.number}"
+    for number, line in answer.lines.items():
+        for match in _PICTURE.finditer(line):
+            name, place = match[2], f"{answer.file}:{number}"
             if "://" in name:
                 raise LabError(
                     f"{place}: the picture {name} is on the network; save it into "

@@ -1,101 +1,72 @@
-"""Reads what a finished run has stored: records, results, comparisons, figures."""
+"""Reads what a finished run has shown and stored: sections, results, comparisons, figures."""
 
 from __future__ import annotations
 
 import csv
 import math
 import re
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.evaluation import Comparison, Score
+from helpers.evaluation import Score
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook import showing
-from helpers.notebook.records import RESULTS
-from tools.checks.labels import read_labels
+from tools.checks.labels import Shown, label_headings, read_labels, shown_in
 from tools.common.notebooks import NOTEBOOKS
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
-from tools.report.blocks import Difference, Figure
 from tools.run.results import BAD
 
 CM_PER_INCH = 2.54
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A stored figure as PNG, with its description; its PDF lies beside it."""
+
+    file: Path
+    alt: str
+    width: float  # in cm, as it was drawn
+    height: float
 
 
 class Run:
     """A finished run, read only. Use `open_run` to get one."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.name = folder, folder.name
-        self.summary = read_json(folder / SUMMARY)
-
-    @cached_property
-    def results(self) -> list[dict[str, str]]:
-        """The rows of the run's results.csv."""
-        return _rows(self.folder / RESULTS)
-
-    @cached_property
-    def differences(self) -> list[Difference]:
-        """Every stored comparison, in the order of the lab."""
-        found = []
-        for notebook in NOTEBOOKS:
-            for row in self.table(notebook.name, "comparisons"):
-                names = (row["notebook"], row["first"], row["second"], row["what"])
-                value, low, high = (number(row[c]) for c in ("difference", "low", "high"))
-                score = Score(value, low, high, row["undefined"])
-                adjusted = number(row["p_holm"]) if row["p_holm"] else None
-                result = Comparison(score, number(row["p"]), int(row["n_compared"]), adjusted)
-                found.append(Difference(*names, result))
-        return found
-
-    def differences_of(self, notebook: str) -> list[Difference]:
-        """The stored comparisons of one notebook."""
-        return [d for d in self.differences if d.notebook == notebook]
-
-    def score(self, notebook: str, model: str, test_set: str, metric: str) -> Score:
-        """A metric of results.csv; undefined where there is no such row."""
-        wanted = (notebook, model, test_set, metric)
-        for row in self.results:
-            if tuple(row[c] for c in ("notebook", "model", "test_set", "metric")) == wanted:
-                return Score(number(row["value"]), number(row["low"]), number(row["high"]))
-        return Score(math.nan)
-
-    def rows_of(self, notebook: str, metric: str) -> list[dict[str, str]]:
-        """The rows of results.csv with a notebook's values of one metric."""
-        rows = self.results
-        return [row for row in rows if (row["notebook"], row["metric"]) == (notebook, metric)]
+        self.folder, self.summary = folder, read_json(folder / SUMMARY)
 
     def values(self, notebook: str) -> dict[str, Any]:
         """The small results of a notebook, by name; empty where it stored none."""
         return read_json(Paths(self.folder, notebook).record / "values.json")
 
-    def table(self, notebook: str, name: str) -> list[dict[str, str]]:
-        """The rows of a stored table; none where the notebook stored no such table."""
-        return _rows(Paths(self.folder, notebook).record / f"{name}.csv")
+    def sections(self, notebook: str) -> list[Shown]:
+        """The labels of an executed notebook, and its other sections with something to report.
 
-    def parameters(self, notebook: str) -> dict[str, Any]:
-        """The parameters that the notebook ran with."""
-        return dict(self.summary.get("parameters", {}).get(notebook, {}))
+        Raises LabError when there is nothing at all, as in the notebooks of an older kit.
+        """
+        executed = Paths(self.folder, notebook).executed
+        labels, found = label_headings(), list(shown_in(executed).values())
+        if not any(section.reported for section in found):
+            raise LabError(
+                f"{executed}: shows nothing for the report, it was run with an older kit; "
+                f"{self._again(notebook)}"
+            )
+        return [section for section in found if section.reported or section.name in labels]
 
-    def has_figure(self, notebook: str, name: str) -> bool:
-        """Whether the notebook stored such a figure."""
-        return name in read_json(Paths(self.folder, notebook).record / "figures.json")
+    def _again(self, notebook: str) -> str:
+        return f"make it again with {command_of(self.folder)} --only {notebook[:2]} --force"
 
-    def figure(self, notebook: str, name: str) -> Figure:
+    def figure(self, notebook: str, name: str) -> Picture:
         """A stored figure. Raises LabError when it is missing or no whole picture."""
         record = Paths(self.folder, notebook).record
         alt = read_json(record / "figures.json").get(name)
-        picture = record / "figures" / f"{name}.png"
-        vector = picture.with_suffix(".pdf")
-        size = picture_size(picture)
+        file = record / "figures" / f"{name}.png"
+        size = picture_size(file)
         if not alt or size is None:
-            raise LabError(
-                f"{picture}: the figure is missing or damaged; make it again with "
-                f"{command_of(self.folder)} --only {notebook[:2]} --force"
-            )
+            raise LabError(f"{file}: the figure is missing or damaged; {self._again(notebook)}")
         width, height = (CM_PER_INCH * pixels / showing.FIGURE_DPI for pixels in size)
-        vector = vector if vector.is_file() else picture  # runs of an older kit have no PDF
-        return Figure(notebook, name, picture, vector, str(alt), width, height)
+        return Picture(file, str(alt), width, height)
 
 
 def open_run(name: str | None) -> Run:
@@ -135,12 +106,13 @@ def picture_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def number(text: str) -> float:
-    """A number of a CSV table; NaN where the cell is empty."""
-    return float(text) if text else math.nan
+def score_of(row: dict[str, str], column: str) -> Score:
+    """The score in a row of a CSV table; undefined where the cell is empty."""
+    numbers = (float(row[c]) if row[c] else math.nan for c in (column, "low", "high"))
+    return Score(*numbers, reason=row.get("undefined", ""))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file; none where it does not exist. LabError when it is no table."""
     if not path.is_file():
         return []
@@ -151,29 +123,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise LabError(f"{path}: no whole table ({error}); run its notebook again") from error
 
 
-def excerpt(path: Path, name: str, method: str = "") -> str:
-    """The source of a function or class of a file, or of one method of the class, dedented."""
-    import ast
-    import textwrap
-
-    text = path.read_text(encoding="utf-8")
-    nodes: list[Any] = ast.parse(text).body
-    for wanted in (name, method) if method else (name,):
-        node = next(node for node in nodes if getattr(node, "name", None) == wanted)
-        nodes = node.body
-    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
-    return textwrap.dedent("\n".join(lines))
-
-
-def solution_lines(run: Run, count: int) -> list[str]:
-    """The first lines of the run's solution.txt."""
-    path = run.folder / "solution.txt"
-    if not path.is_file():
-        return []
-    return path.read_text(encoding="utf-8").splitlines()[:count]
-
-
 def step_of(label: str) -> str:
-    """The step that a label belongs to: `5` for `5γ`, `6` for `6 questions`, `0` for `rules`."""
+    """The step of a label: `5` for `5γ`, `6` for `6 questions`; empty for what is no label."""
     found = re.match(r"\d+", label)
-    return found[0] if found else "0"
+    return found[0] if found else ""
