@@ -234,12 +234,6 @@ def default_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def offspring() -> list[psutil.Process]:
-    """Living processes that this one started, however deep."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-
-
 def running_in(folder: Path) -> list[int]:
     """The processes, kernels too, that work for a run below this folder."""
     found = []

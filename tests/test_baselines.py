@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from torch.utils.data import Subset
@@ -14,9 +12,7 @@ from helpers.folders import AXES, GENRE, MULTITASK
 
 
 @pytest.mark.parametrize(("feature", "n_features"), [("mel", 128), ("chroma", 12), ("fused", 140)])
-def test_statistics_are_those_of_the_raw_clips(
-    mini_data: Path, feature: str, n_features: int
-) -> None:
+def test_statistics_are_those_of_the_raw_clips(mini_data, feature, n_features):
     dataset = SpectrogramDataset(mini_data / GENRE, "test", feature)
     frames = dataset.frames(4)
     dataset.scaler = datasets.BandScaler.fit(dataset)  # is for networks; changes nothing here
@@ -27,22 +23,22 @@ def test_statistics_are_those_of_the_raw_clips(
     np.testing.assert_allclose(statistics[4], expected, rtol=1e-5)
 
 
-def test_statistics_of_a_subset_are_its_clips_in_its_order(mini_data: Path) -> None:
+def test_statistics_of_a_subset_are_its_clips_in_its_order(mini_data):
     dataset = SpectrogramDataset(mini_data / GENRE)
     part = baselines.band_statistics(Subset(dataset, [5, 1]))
     np.testing.assert_array_equal(part, baselines.band_statistics(dataset)[[5, 1]])
 
 
-def test_a_clip_of_one_frame_has_no_steps() -> None:
+def test_a_clip_of_one_frame_has_no_steps():
     statistics = baselines._clip_statistics(np.array([[3.0, -2.0]], dtype=np.float32))
     assert statistics.tolist() == [3.0, -2.0, 0.0, 0.0, 0.0, 0.0]
 
 
-def test_the_majority_is_that_of_the_training_labels() -> None:
+def test_the_majority_is_that_of_the_training_labels():
     assert baselines.majority_predictions(np.array([2, 0, 2, 1]), 3).tolist() == [2, 2, 2]
 
 
-def test_the_svm_learns_what_is_in_the_statistics(mini_data: Path) -> None:
+def test_the_svm_learns_what_is_in_the_statistics(mini_data):
     train, test = (SpectrogramDataset(mini_data / GENRE, split) for split in ("train", "test"))
     predicted = baselines.svm_predictions(
         baselines.band_statistics(train), train.labels.numpy(), baselines.band_statistics(test)
@@ -50,7 +46,7 @@ def test_the_svm_learns_what_is_in_the_statistics(mini_data: Path) -> None:
     assert (predicted == test.labels.numpy()).mean() > 0.8
 
 
-def test_the_svr_predicts_one_axis_or_several(mini_data: Path) -> None:
+def test_the_svr_predicts_one_axis_or_several(mini_data):
     dataset = SpectrogramDataset(mini_data / MULTITASK, axes=AXES)
     statistics, values = baselines.band_statistics(dataset), dataset.labels.numpy()
     together = baselines.svr_predictions(statistics[:12], values[:12], statistics[12:])

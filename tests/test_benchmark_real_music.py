@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +37,7 @@ def songs(mini_data: Path, mini_answers: Path) -> Songs:
 # ---- songs and folds ---------------------------------------------------------------------------
 
 
-def test_all_labelled_clips_are_pooled(songs: Songs, mini_data: Path) -> None:
+def test_all_labelled_clips_are_pooled(songs, mini_data):
     assert songs.classes == ["Classical", "Hip-Hop", "Rock"]  # International is dropped
     assert np.bincount(songs.truth(GENRE)["class"].astype(int)).tolist() == [9, 9, 9]
     assert len(songs.truth(MULTITASK)) == 22 and not songs.notes
@@ -46,7 +45,7 @@ def test_all_labelled_clips_are_pooled(songs: Songs, mini_data: Path) -> None:
     assert len(fewer.truth(MULTITASK)) == 16 and "6 clips without labels" in fewer.notes[0]
 
 
-def test_a_fold_is_the_lab_s_layout_and_leaks_nothing(songs: Songs, tmp_path: Path) -> None:
+def test_a_fold_is_the_lab_s_layout_and_leaks_nothing(songs, tmp_path):
     folds = make_folds(songs, 3, repeat=1)
     tested = [song for fold in folds for song in fold.songs]
     assert sorted(tested) == list(songs.strata)
@@ -81,9 +80,7 @@ def test_a_fold_is_the_lab_s_layout_and_leaks_nothing(songs: Songs, tmp_path: Pa
         "--data=twice": "clip 1000 is in train and in test; remove one",
     }.items(),
 )
-def test_wrong_input_is_one_line(
-    wrong: str, line: str, songs: Songs, mini_answers: Path, home: Path, monkeypatch: Any
-) -> None:
+def test_wrong_input_is_one_line(wrong, line, songs, mini_answers, home, monkeypatch):
     monkeypatch.chdir(home)
     Path("others").write_text("Id,valence,energy,danceability\n7,0.1,0.2,0.3\n")
     Path("other").mkdir()
@@ -169,9 +166,7 @@ def bench(
     return run
 
 
-def test_what_the_lab_stored_is_scored_and_told(
-    lab: FakeLab, bench: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_lab_stored_is_scored_and_told(lab, bench, monkeypatch):
     lab.failing["real-music-r1-f2"] = {"07_cnn": "failed", "08_regression": "skipped"}
     code, text, scores = bench("--repeats", "2")
     assert code == 1 and lab.calls == [f"real-music-r{r}-f{f}" for r in (1, 2) for f in (1, 2)]
@@ -195,9 +190,7 @@ def test_what_the_lab_stored_is_scored_and_told(
     assert again.loc[("SVM", "accuracy"), "value"] == accuracy.loc["SVM", "value"]
 
 
-def test_ablations_are_told_beside_the_models(
-    bench: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ablations_are_told_beside_the_models(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(references, "REFERENCES", {"SVR": references.REFERENCES["SVR"]})
     _, text, _ = bench("--quick", "--ablations")
     table = pd.read_csv(tmp_path / "how_good_ablations.csv")
@@ -210,7 +203,7 @@ def test_ablations_are_told_beside_the_models(
     assert profile["05_lstm"] == real_music.SHORT_05
 
 
-def test_requirements_are_judged_by_difference_and_interval() -> None:
+def test_requirements_are_judged_by_difference_and_interval():
     def verdict(sense: str, value: float, low: float, high: float) -> str:
         return page.Required(GENRE, "a", "b", sense, 0.1).judged(Score(value, low, high))[1]
 
@@ -221,7 +214,7 @@ def test_requirements_are_judged_by_difference_and_interval() -> None:
     assert verdict("", *3 * [math.nan]) == ""
 
 
-def test_names_and_parameters_are_those_of_the_notebooks() -> None:
+def test_names_and_parameters_are_those_of_the_notebooks():
     lab = Lab()
     for notebook, change in [*real_music.ABLATIONS.values(), ("05_lstm", real_music.SHORT_05)]:
         own = lab.read(notebook).parameters
@@ -232,9 +225,7 @@ def test_names_and_parameters_are_those_of_the_notebooks() -> None:
     assert all(f'of_seed("{name}"' in code["07_cnn"] for name in ("cnn_mel_best", "cnn_mel_refit"))
 
 
-def test_references_learn_and_do_not_look_at_test_labels(
-    songs: Songs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_references_learn_and_do_not_look_at_test_labels(songs, tmp_path, monkeypatch):
     monkeypatch.setattr(references, "EPOCHS", 2)
     fold, folders = make_folds(songs, 3, 1)[0], [tmp_path / "fold", tmp_path / "other"]
     for folder in folders:

@@ -45,7 +45,7 @@ def both(side: Callable[..., Side]) -> tuple[speed.Arrays, speed.Arrays]:
 
 
 @pytest.mark.parametrize("name", ["lstm-beats", "cnn"])
-def test_the_plain_and_the_kits_step_are_equal(name: str, tmp_path: Path) -> None:
+def test_the_plain_and_the_kits_step_are_equal(name, tmp_path):
     claim = CLAIMS[name]
     kit, plain = both(partial(claim.side, tmp_path, n_clips=4))
     assert claim.equal(kit, plain) == ""
@@ -55,7 +55,7 @@ def test_the_plain_and_the_kits_step_are_equal(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["open", "memory", "epoch", "features"])
-def test_the_two_ways_to_read_and_to_extract_are_equal(name: str, folder: Path) -> None:
+def test_the_two_ways_to_read_and_to_extract_are_equal(name, folder):
     claim = CLAIMS[name]
     kit, plain = both(partial(claim.side, folder))
     assert claim.equal(kit, plain) == ""
@@ -65,7 +65,7 @@ def test_the_two_ways_to_read_and_to_extract_are_equal(name: str, folder: Path) 
     assert "only one side" in claim.equal({}, plain)
 
 
-def test_a_side_inherits_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_side_inherits_no_setting(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.setenv("MUSICLAB_PROFILE", "full")
     (tmp_path / "printed.py").write_text("import os; print(sorted(os.environ.items()))")
@@ -77,9 +77,7 @@ def test_a_side_inherits_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         speed.python(["no_module"], tmp_path)
 
 
-def test_page_and_exit_code_say_what_was_not_met(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_page_and_exit_code_say_what_was_not_met(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed, "PAGE", tmp_path / "how_fast.md")
     monkeypatch.setattr(speed, "TABLE", tmp_path / "speed.csv")
     found = {"lstm-full": FAST, "memory": SLOW, speed.WHOLE_LAB: LAB}
@@ -103,7 +101,7 @@ def test_page_and_exit_code_say_what_was_not_met(
     assert Row("a", ratio=[200.0], at_least=100, problem="x differs by 1").met.startswith("no: x")
 
 
-def test_wrong_use_is_one_clear_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_is_one_clear_line(home, capsys):
     for words, problem in (
         (["--only", "lstm-beet"], "invalid choice: 'lstm-beet' (choose from"),
         (["--quik"], "did you mean '--quick'?"),

@@ -61,7 +61,7 @@ FAULTY = """<!DOCTYPE html><title>x</title>
 """
 
 
-def test_the_faults_of_a_page_are_told(browser: Any, tmp_path: Path) -> None:
+def test_the_faults_of_a_page_are_told(browser, tmp_path):
     (tmp_path / "x.html").write_text(FAULTY)
     told = "; ".join(browsers.faults_of_page(browser, tmp_path / "x.html"))
     for fault in (
@@ -158,7 +158,7 @@ def choose_another(browser: Any, name: str) -> None:
     next(one for one in menu(browser, name).options if not one.is_selected()).click()
 
 
-def test_a_choice_in_jupyterlab_changes_its_own_figure(opened: Any) -> None:
+def test_a_choice_in_jupyterlab_changes_its_own_figure(opened):
     from selenium.webdriver.common.keys import Keys
 
     handle = opened.find_element("css selector", ".noUi-handle")
@@ -168,7 +168,7 @@ def test_a_choice_in_jupyterlab_changes_its_own_figure(opened: Any) -> None:
     assert changes_only(opened, 2, lambda: choose_another(opened, "clip"))
 
 
-def test_a_clip_can_be_heard_until_another_is_chosen(opened: Any) -> None:
+def test_a_clip_can_be_heard_until_another_is_chosen(opened):
     opened.find_element("xpath", "//button[contains(., 'hear clip')]").click()
     duration = "return document.querySelector('audio')?.duration || 0"
     wait_until(lambda: opened.execute_script(duration) > 1, 120)
@@ -176,9 +176,7 @@ def test_a_clip_can_be_heard_until_another_is_chosen(opened: Any) -> None:
     wait_until(lambda: opened.execute_script(SHOWN)[3] == 0)
 
 
-def test_an_error_is_shown_below_the_controls_until_the_next_choice(
-    opened: Any, mini_data: Path
-) -> None:
+def test_an_error_is_shown_below_the_controls_until_the_next_choice(opened, mini_data):
     """Last, because it breaks a clip for a moment."""
 
     def told() -> bool:

@@ -31,15 +31,13 @@ def checked(data: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[s
     return code, out.splitlines(), err
 
 
-def test_good_data_have_no_problem(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_good_data_have_no_problem(data, capsys):
     code, lines, _ = checked(data, capsys)
     n_clips = sum(1 for _ in data.rglob("*.npy*"))
     assert (code, lines) == (0, [f"{data}: no problems, {n_clips} good files"])
 
 
-def test_every_problem_is_listed_with_its_place(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_problem_is_listed_with_its_place(data, capsys):
     labels, clip = data / GENRE / "train_labels.txt", next((data / GENRE / "test").glob("*.npy"))
     labels.write_text(labels.read_text() + "9999\tRokc\n")
     np.save(clip, np.zeros((N_ROWS, 9)))
@@ -53,8 +51,8 @@ def test_every_problem_is_listed_with_its_place(
 
 
 def test_a_label_file_without_one_good_line_is_listed_line_by_line_and_its_clips_are_read(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    data, capsys
+):
     labels = data / GENRE / "train_labels.txt"
     header, *rows = labels.read_text().splitlines()
     labels.write_text("\n".join([header, *(f"{row}?" for row in rows)]) + "\n")
@@ -66,13 +64,11 @@ def test_a_label_file_without_one_good_line_is_listed_line_by_line_and_its_clips
     assert "expected the header" in lines[0] and "no whole .npy array" in lines[1]
 
 
-def test_the_check_asks_for_what_the_cnn_needs() -> None:
+def test_the_check_asks_for_what_the_cnn_needs():
     assert check_data.SHORTEST_CLIP == CNNBackbone().min_frames
 
 
-def test_older_uploads_may_lack_one_folder_and_no_other(
-    data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_older_uploads_may_lack_one_folder_and_no_other(data, capsys):
     shutil.rmtree(data / MULTITASK_BEAT)
     assert checked(data, capsys)[0] == 0
     shutil.rmtree(data / MULTITASK)
@@ -80,9 +76,7 @@ def test_older_uploads_may_lack_one_folder_and_no_other(
     assert code == 1 and lines[0].startswith(f"{data / MULTITASK}: this folder is missing")
 
 
-def test_a_huge_folder_without_the_data_is_searched_in_bounds(
-    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_huge_folder_without_the_data_is_searched_in_bounds(tmp_path, home, capsys, monkeypatch):
     deep = tmp_path / "huge"
     for name in range(100):
         (deep / str(name) / "a" / "b" / "c" / "d" / GENRE).mkdir(parents=True)

@@ -32,14 +32,14 @@ def said(tmp_path: Path, text: str) -> list[str]:
         "",
     ],
 )
-def test_what_is_commented_passes(tmp_path: Path, text: str) -> None:
+def test_what_is_commented_passes(tmp_path, text):
     assert said(tmp_path, text) == []
 
 
 @pytest.mark.parametrize(
     "comment", ["", "# %load_ext autoreload\n", "# noqa\n", "# fmt: skip\n", "# ----\n"]
 )
-def test_a_long_cell_without_words_is_named_with_its_line(tmp_path: Path, comment: str) -> None:
+def test_a_long_cell_without_words_is_named_with_its_line(tmp_path, comment):
     text = f"# %%\n# Said here.\nx = 1\n\n# %%\n{comment}{LONG}\n\n\n# %% [markdown]\n# Prose\n"
     n_lines = 7 if comment else 6
     assert said(tmp_path, text) == [
@@ -47,7 +47,7 @@ def test_a_long_cell_without_words_is_named_with_its_line(tmp_path: Path, commen
     ]
 
 
-def test_what_is_public_and_says_nothing_is_named(tmp_path: Path) -> None:
+def test_what_is_public_and_says_nothing_is_named(tmp_path):
     text = (
         "def f():\n    return 1\n\n\nclass A:\n    'A thing.'\n\n    def g(self):\n        pass\n"
     )
@@ -57,10 +57,10 @@ def test_what_is_public_and_says_nothing_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_python_is_one_line(tmp_path: Path) -> None:
+def test_what_is_no_python_is_one_line(tmp_path):
     (line,) = said(tmp_path, "# %%\nx = (\n")
     assert line.startswith("py/some.py:2: no valid Python")
 
 
-def test_the_kit_itself_may_be_handed_in() -> None:
+def test_the_kit_itself_may_be_handed_in():
     assert code_problems(ROOT) == []

@@ -33,7 +33,7 @@ ROWS = {"mel": (0, 128), "chroma": (128, 140), "fused": (0, 140)}
 
 @pytest.mark.parametrize("folder", [GENRE, GENRE_BEAT])
 @pytest.mark.parametrize("feature", ROWS)
-def test_items_are_the_stored_clips(mini_data: Path, folder: str, feature: str) -> None:
+def test_items_are_the_stored_clips(mini_data, folder, feature):
     dataset = SpectrogramDataset(mini_data / folder, "train", feature)
     first, last = ROWS[feature]
     assert dataset.n_features == last - first
@@ -46,7 +46,7 @@ def test_items_are_the_stored_clips(mini_data: Path, folder: str, feature: str) 
         assert label.dtype == torch.int64 and label.shape == ()
 
 
-def test_class_numbers_are_the_same_in_both_splits_and_folders(mini_data: Path) -> None:
+def test_class_numbers_are_the_same_in_both_splits_and_folders(mini_data):
     for folder in (GENRE, GENRE_BEAT):
         for split, clips in (("train", 6), ("test", 3)):
             dataset = SpectrogramDataset(mini_data / folder, split)
@@ -57,16 +57,14 @@ def test_class_numbers_are_the_same_in_both_splits_and_folders(mini_data: Path) 
             assert torch.bincount(dataset.labels).tolist() == [clips] * 3  # International is gone
 
 
-def test_without_a_mapping_all_genres_are_classes(mini_data: Path) -> None:
+def test_without_a_mapping_all_genres_are_classes(mini_data):
     dataset = SpectrogramDataset(mini_data / GENRE, "test", class_mapping=None)
     assert dataset.classes == ["Classical", "Hip-Hop", "International", "Psych-Rock"]
     assert len(dataset) == 12
 
 
 @pytest.mark.parametrize("axes", ["energy", ("energy",), AXES, ("danceability", "valence")])
-def test_axes_are_labels_in_the_order_of_their_names(
-    mini_data: Path, axes: str | tuple[str, ...]
-) -> None:
+def test_axes_are_labels_in_the_order_of_their_names(mini_data, axes):
     folder = mini_data / MULTITASK_BEAT
     dataset = SpectrogramDataset(folder, "train", "fused", axes=axes)
     names = [axes] if isinstance(axes, str) else list(axes)
@@ -78,7 +76,7 @@ def test_axes_are_labels_in_the_order_of_their_names(
     )
 
 
-def test_unlabelled_clips_say_so(mini_data: Path) -> None:
+def test_unlabelled_clips_say_so(mini_data):
     assert SpectrogramDataset(mini_data / MULTITASK, "test").labels.tolist() == [-1] * 6
     values = SpectrogramDataset(mini_data / MULTITASK, "test", axes=AXES).labels
     assert values.shape == (6, 3) and values.isnan().all()
@@ -87,7 +85,7 @@ def test_unlabelled_clips_say_so(mini_data: Path) -> None:
 # ---- with PyTorch's own tools ------------------------------------------------------------------
 
 
-def test_shuffling_follows_the_seed_and_changes_with_the_epoch(mini_data: Path) -> None:
+def test_shuffling_follows_the_seed_and_changes_with_the_epoch(mini_data):
     dataset = SpectrogramDataset(mini_data / MULTITASK, axes="energy")
 
     def two_epochs(seed: int) -> list[list[float]]:
@@ -99,14 +97,14 @@ def test_shuffling_follows_the_seed_and_changes_with_the_epoch(mini_data: Path) 
     assert first != second and sorted(first) == sorted(second)
 
 
-def test_a_dataset_works_in_worker_processes(mini_data: Path) -> None:
+def test_a_dataset_works_in_worker_processes(mini_data):
     dataset = SpectrogramDataset(mini_data / GENRE, scaler=None)
     loader = DataLoader(dataset, 9, num_workers=1, collate_fn=datasets.pad_batch)
     for with_worker, without in zip(loader, datasets.make_loader(dataset, 9), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(with_worker, without, strict=True))
 
 
-def test_subsets_of_subsets_lead_to_the_right_clips(mini_data: Path) -> None:
+def test_subsets_of_subsets_lead_to_the_right_clips(mini_data):
     dataset = SpectrogramDataset(mini_data / GENRE)
     inner = Subset(Subset(dataset, [3, 5, 7, 9]), [2, 0])
     assert datasets.ids_of(inner) == [dataset.ids[7], dataset.ids[3]]
@@ -115,7 +113,7 @@ def test_subsets_of_subsets_lead_to_the_right_clips(mini_data: Path) -> None:
         batches.unwrap([1, 2])
 
 
-def test_first_batches(mini_data: Path) -> None:
+def test_first_batches(mini_data):
     loader = datasets.make_loader(SpectrogramDataset(mini_data / GENRE), 4)
     assert len(list(batches.take_batches(loader, 2))) == 2
     assert len(list(batches.take_batches(loader, 99))) == 5  # 18 clips
@@ -124,7 +122,7 @@ def test_first_batches(mini_data: Path) -> None:
 # ---- scaling -----------------------------------------------------------------------------------
 
 
-def test_scaling_comes_from_the_training_clips_alone(mini_data: Path) -> None:
+def test_scaling_comes_from_the_training_clips_alone(mini_data):
     splits = datasets.genre_splits(mini_data / GENRE, "fused", seed=0)
     raw = SpectrogramDataset(mini_data / GENRE, "train", "fused")
     frames = np.concatenate([raw.frames(i) for i in splits.train.indices]).astype(np.float64)
@@ -138,7 +136,7 @@ def test_scaling_comes_from_the_training_clips_alone(mini_data: Path) -> None:
     assert splits.test.scaler is splits.scaler
 
 
-def test_a_silent_band_in_the_files_is_scaled_to_zero(tmp_path: Path, home: Path) -> None:
+def test_a_silent_band_in_the_files_is_scaled_to_zero(tmp_path, home):
     folder = tmp_path / MULTITASK
     (folder / "test").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -156,7 +154,7 @@ def test_a_silent_band_in_the_files_is_scaled_to_zero(tmp_path: Path, home: Path
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_splits_are_disjoint_complete_and_stratified(seed: int) -> None:
+def test_splits_are_disjoint_complete_and_stratified(seed):
     labels = np.repeat(np.arange(4), [100, 50, 20, 3])
     parts = datasets.stratified_split(labels, (0.7, 0.15, 0.15), seed)
     joined = np.concatenate(parts)
@@ -165,14 +163,14 @@ def test_splits_are_disjoint_complete_and_stratified(seed: int) -> None:
     assert counts == [[70, 34, 14, 1], [15, 8, 3, 1], [15, 8, 3, 1]]
 
 
-def test_real_values_are_spread_evenly_over_the_parts() -> None:
+def test_real_values_are_spread_evenly_over_the_parts():
     values = np.random.default_rng(0).uniform(size=600)
     for part in datasets.stratified_split(values, (0.7, 0.15, 0.15), 3):
         quarters = np.histogram(values[part], bins=4, range=(0, 1))[0] / len(part)
         assert np.abs(quarters - np.histogram(values, bins=4, range=(0, 1))[0] / 600).max() < 0.04
 
 
-def test_impossible_splits_are_refused() -> None:
+def test_impossible_splits_are_refused():
     for fractions in ((0.8, 0.3), (1.0,), (1.2, -0.2), (1.0, 0.0)):
         with pytest.raises(LabError, match="must be positive and add up to 1"):
             datasets.stratified_split([0, 1, 0, 1], fractions, 0)
@@ -181,8 +179,8 @@ def test_impossible_splits_are_refused() -> None:
 
 
 def test_genre_splits_take_the_same_clips_for_every_feature_folder_and_order_of_the_label_file(
-    mini_data: Path, tmp_path: Path
-) -> None:
+    mini_data, tmp_path
+):
     def clips(folder: Path, feature: str, seed: int) -> tuple[list[str], list[str]]:
         splits = datasets.genre_splits(folder, feature, seed)
         return sorted(datasets.ids_of(splits.train)), sorted(datasets.ids_of(splits.val))
@@ -205,16 +203,14 @@ def with_rows_reversed(folder: Path, place: Path) -> Path:
     return copy
 
 
-def test_no_test_clip_is_in_training_or_validation(mini_data: Path) -> None:
+def test_no_test_clip_is_in_training_or_validation(mini_data):
     splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
     assert torch.bincount(datasets.labels_of(splits.val)).tolist() == [1, 1, 1]
     fitted = set(datasets.ids_of(splits.train)) | set(datasets.ids_of(splits.val))
     assert not fitted & set(datasets.ids_of(splits.test)) and len(splits.test) == 9
 
 
-def test_the_affect_split_is_the_same_whatever_the_order_of_the_file(
-    mini_data: Path, tmp_path: Path
-) -> None:
+def test_the_affect_split_is_the_same_whatever_the_order_of_the_file(mini_data, tmp_path):
     parts = datasets.affect_parts(mini_data / MULTITASK, 0)
     assert parts["part"].value_counts().to_dict() == {"train": 12, "val": 2, "held-out": 2}
     assert parts.equals(datasets.affect_parts(mini_data / MULTITASK_BEAT, 0))
@@ -223,7 +219,7 @@ def test_the_affect_split_is_the_same_whatever_the_order_of_the_file(
     assert not parts.equals(datasets.affect_parts(folder, 1))
 
 
-def test_affect_splits_hold_the_stored_parts(mini_data: Path) -> None:
+def test_affect_splits_hold_the_stored_parts(mini_data):
     parts = datasets.affect_parts(mini_data / MULTITASK, 0)
     splits = datasets.affect_splits(mini_data / MULTITASK, "mel", "energy", parts)
     for part, name in ((splits.train, "train"), (splits.val, "val"), (splits.test, "held-out")):
@@ -232,7 +228,7 @@ def test_affect_splits_hold_the_stored_parts(mini_data: Path) -> None:
     np.testing.assert_array_equal(splits.scaler.mean, own.mean)
 
 
-def test_affect_splits_use_the_scaling_of_a_checkpoint(mini_data: Path) -> None:
+def test_affect_splits_use_the_scaling_of_a_checkpoint(mini_data):
     parts = datasets.affect_parts(mini_data / MULTITASK, 0)
     stored = BandScaler(np.zeros(128, np.float32), np.full(128, 2, np.float32))
     splits = datasets.affect_splits(mini_data / MULTITASK, "mel", AXES, parts, scaler=stored)
@@ -245,7 +241,7 @@ def test_affect_splits_use_the_scaling_of_a_checkpoint(mini_data: Path) -> None:
 # ---- augmentation ------------------------------------------------------------------------------
 
 
-def test_windows_are_pieces_of_the_clip_from_everywhere() -> None:
+def test_windows_are_pieces_of_the_clip_from_everywhere():
     generator = torch.Generator().manual_seed(0)
     starts, lengths = torch.tensor([100, 200]), torch.tensor([50, 7])
     seen = set()
@@ -256,7 +252,7 @@ def test_windows_are_pieces_of_the_clip_from_everywhere() -> None:
     assert seen == set(range(100, 131))  # the last possible start included
 
 
-def test_spec_augment_hides_at_most_what_it_may_in_each_clip() -> None:
+def test_spec_augment_hides_at_most_what_it_may_in_each_clip():
     generator = torch.Generator().manual_seed(0)
     lengths = torch.tensor([100, 50, 1])
     bands, frames = [], []
@@ -271,7 +267,7 @@ def test_spec_augment_hides_at_most_what_it_may_in_each_clip() -> None:
     assert batches.spec_augment(torch.ones(1, 1, 2), torch.tensor([1]), 8, 0.1, generator).any()
 
 
-def test_an_epoch_in_batches_of_similar_length_visits_every_clip_once(mini_data: Path) -> None:
+def test_an_epoch_in_batches_of_similar_length_visits_every_clip_once(mini_data):
     lengths = np.random.default_rng(0).integers(26, 108, size=300)
     sampler = batches.LengthBatches(lengths, 32, torch.Generator().manual_seed(0))
     epochs = [list(sampler), list(sampler)]
@@ -297,9 +293,7 @@ class Changes(SpectrogramDataset):
 
 
 @pytest.mark.parametrize("options", [{}, {"crop_frames": 20, "max_masked_bands": 4}])
-def test_a_loader_asks_a_dataset_of_the_reader_s_own_for_its_items(
-    mini_data: Path, options: dict[str, int]
-) -> None:
+def test_a_loader_asks_a_dataset_of_the_reader_s_own_for_its_items(mini_data, options):
     changes = Changes(mini_data / GENRE_BEAT, "train")
     x, y, lengths = next(iter(datasets.make_loader(Subset(changes, [5, 2, 9]), 4, **options)))
     plain = SpectrogramDataset(mini_data / GENRE_BEAT, "train")
@@ -320,8 +314,8 @@ def test_a_loader_asks_a_dataset_of_the_reader_s_own_for_its_items(
     [(GENRE_BEAT, "fused", ()), (MULTITASK_BEAT, "mel", AXES), (MULTITASK, "chroma", "energy")],
 )
 def test_an_epoch_visits_every_clip_once_whole_padded_with_0_and_with_its_own_label(
-    mini_data: Path, name: str, feature: str, axes: str, shuffle: bool
-) -> None:
+    mini_data, name, feature, axes, shuffle
+):
     dataset = SpectrogramDataset(mini_data / name, "train", feature, axes=axes)
     dataset.scaler = BandScaler.fit(dataset)
     part = Subset(dataset, list(range(len(dataset)))[::-1][:13])
@@ -336,7 +330,7 @@ def test_an_epoch_visits_every_clip_once_whole_padded_with_0_and_with_its_own_la
     assert shuffle or visited == part.indices
 
 
-def test_augmentation_is_for_training_only_and_follows_the_seed(mini_data: Path) -> None:
+def test_augmentation_is_for_training_only_and_follows_the_seed(mini_data):
     splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
     options = {"crop_frames": 32, "max_masked_bands": 6}
     train, val, test = datasets.make_loaders(splits, 4, 0, **options)

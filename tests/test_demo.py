@@ -137,7 +137,7 @@ def test_the_tables_of_the_music_agree_with_each_other():
 
 
 @pytest.mark.parametrize("genre", GENRES)
-def test_every_genre_gives_thirty_seconds_of_sound(genre: str):
+def test_every_genre_gives_thirty_seconds_of_sound(genre):
     rng = np.random.default_rng([3, GENRES.index(genre)])
     audio = compose_clip(draw_factors(genre, rng), rng)
     assert audio.shape == (30 * SAMPLE_RATE,) and audio.dtype == np.float32
@@ -149,7 +149,7 @@ def test_every_genre_gives_thirty_seconds_of_sound(genre: str):
 # ---- files on disk -----------------------------------------------------------------------------
 
 
-def test_layout_and_names_on_disk(built: Path):
+def test_layout_and_names_on_disk(built):
     data = built / "data"
     assert sorted(path.name for path in data.iterdir()) == sorted(FOLDERS)
     for folder in FOLDERS:
@@ -159,7 +159,7 @@ def test_layout_and_names_on_disk(built: Path):
         assert (data / folder / "train" / min(names)).is_file()
 
 
-def test_genre_labels_have_the_quirks_of_the_real_files(built: Path):
+def test_genre_labels_have_the_quirks_of_the_real_files(built):
     genre, beat = built / "data" / FOLDERS[0], built / "data" / FOLDERS[1]
     assert (genre / "train_labels.txt").read_text() == (
         "Id\tGenre\n1002.fused.full.npy.gz\tClassical\n1001.fused.full.npy.gz\tRock\n"
@@ -170,7 +170,7 @@ def test_genre_labels_have_the_quirks_of_the_real_files(built: Path):
             assert line.split("\t")[0].endswith(".beatsync.fused.npy.gz")
 
 
-def test_multitask_labels_are_plain_numbers_and_the_test_has_none(built: Path):
+def test_multitask_labels_are_plain_numbers_and_the_test_has_none(built):
     for folder in FOLDERS[2:]:
         lines = (built / "data" / folder / "train_labels.txt").read_text().splitlines()
         assert lines[0].count(",") == 3 and len(lines) == 2
@@ -183,7 +183,7 @@ def test_multitask_labels_are_plain_numbers_and_the_test_has_none(built: Path):
     assert "5002" not in "".join(p.read_text() for p in (built / "data").rglob("*.txt"))
 
 
-def test_arrays_have_the_lab_s_rows_ranges_and_a_small_type(built: Path):
+def test_arrays_have_the_lab_s_rows_ranges_and_a_small_type(built):
     data = built / "data"
     for clip in FEW:
         full = np.load(clip.full_path(data), allow_pickle=False)
@@ -197,7 +197,7 @@ def test_arrays_have_the_lab_s_rows_ranges_and_a_small_type(built: Path):
             assert rows[128:].min() >= 0 and rows[128:].max() <= 1
 
 
-def test_beat_times_and_audio_can_be_asked_for(built: Path):
+def test_beat_times_and_audio_can_be_asked_for(built):
     for clip in FEW:
         beats = folders.beat_times(built / "data", clip.id)
         columns = np.load(clip.beat_path(built / "data")).shape[1]
@@ -213,15 +213,13 @@ def test_beat_times_and_audio_can_be_asked_for(built: Path):
 # ---- building ----------------------------------------------------------------------------------
 
 
-def test_a_finished_set_is_left_alone(built: Path, few_clips: None):
+def test_a_finished_set_is_left_alone(built, few_clips):
     before = {path: path.stat().st_mtime_ns for path in built.rglob("*")}
     assert build.build_demo(built, progress=pytest.fail) == built / "data"
     assert {path: path.stat().st_mtime_ns for path in built.rglob("*")} == before
 
 
-def test_a_build_goes_on_where_it_was_interrupted(
-    built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_build_goes_on_where_it_was_interrupted(built, tmp_path, few_clips, monkeypatch):
     """One process makes what is missing, as two would; the runner is told how far it is."""
     shutil.copytree(built, tmp_path / "set")
     data = tmp_path / "set" / "data"
@@ -239,7 +237,7 @@ def test_a_build_goes_on_where_it_was_interrupted(
     assert told == {"stage": "demo set", "done": 5, "total": 5}
 
 
-def test_a_killed_build_leaves_whole_files_only(built: Path, tmp_path: Path):
+def test_a_killed_build_leaves_whole_files_only(built, tmp_path):
     script = (
         "import json, pathlib, sys\nfrom demo_music import build\n"
         "clips = [build.Clip(**clip) for clip in json.loads(sys.argv[2])]\n"
@@ -265,7 +263,7 @@ def test_a_killed_build_leaves_whole_files_only(built: Path, tmp_path: Path):
 
 
 def test_another_size_replaces_the_set_but_no_foreign_files(
-    built: Path, tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
+    built, tmp_path, few_clips, monkeypatch
 ):
     shutil.copytree(built, tmp_path / "set")
     made: list[build.Clip] = []
@@ -279,7 +277,7 @@ def test_another_size_replaces_the_set_but_no_foreign_files(
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
-def test_a_clip_that_fails_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_clip_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
     wrong = [build.Clip(1, "Polka", "genre", "train")]
     monkeypatch.setattr(build, "plan_clips", lambda size, seed: wrong)
     with pytest.raises(LabError, match=r"demo clip 1: KeyError\('Polka'\); run the same again"):
@@ -291,17 +289,13 @@ def _die(*clip: object, **options: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_is_killed_is_told_in_one_line(
-    tmp_path: Path, few_clips: None, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path, few_clips, monkeypatch):
     monkeypatch.setattr(build, "_make_or_say", _die)
     with pytest.raises(LabError, match="ended from outside.*; run the same again"):
         build.build_demo(tmp_path / "set", processes=2)
 
 
-def test_too_little_disk_is_told_with_the_number_before_anything_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_disk_is_told_with_the_number_before_anything_is_made(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=50 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(LabError, match="needs 428 MiB here and 50 MiB are free; make room"):
@@ -309,15 +303,13 @@ def test_too_little_disk_is_told_with_the_number_before_anything_is_made(
     assert not list((tmp_path / "set").rglob("*.npy"))
 
 
-def test_size_and_seed_are_checked(tmp_path: Path):
+def test_size_and_seed_are_checked(tmp_path):
     with pytest.raises(LabError, match="size is 0"):
         build.build_demo(tmp_path, size=0)
     with pytest.raises(LabError, match="seed is -1"):
         build.build_demo(tmp_path, seed=-1)
 
 
-def test_the_command_line_says_where_the_data_is(
-    built: Path, few_clips: None, capsys: pytest.CaptureFixture[str]
-):
+def test_the_command_line_says_where_the_data_is(built, few_clips, capsys):
     assert build.main(["--folder", str(built), "--size", "1"]) == 0
     assert capsys.readouterr().out.strip() == str(built / "data")

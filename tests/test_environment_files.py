@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -52,9 +51,7 @@ def pin(requirement: Requirement) -> Version:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: " ".join(list(p.values())[::2]))
-def test_the_lock_pins_every_requirement_once_and_inside_its_range(
-    platform: dict[str, str],
-) -> None:
+def test_the_lock_pins_every_requirement_once_and_inside_its_range(platform):
     pins: dict[str, Version] = {}
     for requirement in locked():
         if requirement.marker is None or requirement.marker.evaluate(platform):
@@ -66,7 +63,7 @@ def test_the_lock_pins_every_requirement_once_and_inside_its_range(
         assert requirement.specifier.contains(pins[name]), f"{requirement}, locked {pins[name]}"
 
 
-def test_environment_yml_has_the_same_names_and_ranges_and_makes_the_kit_importable() -> None:
+def test_environment_yml_has_the_same_names_and_ranges_and_makes_the_kit_importable():
     lines, from_pip = conda()
     assert from_pip.pop() == "--editable ."
     named = (re.fullmatch(r"([\w-]+)(.*)", line) for line in [*lines, *from_pip])
@@ -81,7 +78,7 @@ def test_environment_yml_has_the_same_names_and_ranges_and_makes_the_kit_importa
     assert Version("3.11") <= Version(python.lstrip("=")) < Version("3.14")
 
 
-def test_the_lock_is_portable() -> None:
+def test_the_lock_is_portable():
     (torch,) = [requirement for requirement in locked() if requirement.name == "torch"]
     assert str(torch) == "torch==2.13.0"
     for requirement in locked():
@@ -91,13 +88,13 @@ def test_the_lock_is_portable() -> None:
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "environment.yml"])
-def test_no_package_index_and_no_hash_is_named(name: str) -> None:
+def test_no_package_index_and_no_hash_is_named(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     found = re.findall(r"https?://\S+|--\w*index\S*|--find-links|--hash|sha256", text)
     assert found == []
 
 
-def test_unmet_requirements_are_named_with_what_is_there() -> None:
+def test_unmet_requirements_are_named_with_what_is_there():
     lines = ["numpy>=1", "numpy>=99", "no-such-package>=1", "missing; python_version < '3'"]
     unmet = check_environment.unmet_requirements(lines)
     assert len(unmet) == 2
@@ -105,13 +102,13 @@ def test_unmet_requirements_are_named_with_what_is_there() -> None:
     assert unmet[1] == "no-such-package is missing"
 
 
-def test_the_helpers_of_this_checkout_satisfy_and_those_of_another_do_not(tmp_path: Path) -> None:
+def test_the_helpers_of_this_checkout_satisfy_and_those_of_another_do_not(tmp_path):
     assert check_environment.complaint(extras=["test"]) == ""
     (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = []\n", encoding="utf-8")
     assert check_environment.complaint(tmp_path).startswith("helpers comes from ")
 
 
-def test_the_check_works_as_a_script_without_any_package() -> None:
+def test_the_check_works_as_a_script_without_any_package():
     script = ROOT / "tools" / "setup" / "check_environment.py"
     # -I -S: neither site-packages nor PYTHONPATH
     done = subprocess.run(

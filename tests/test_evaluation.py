@@ -68,7 +68,7 @@ def check_figures(*figures: Figure) -> None:
 
 
 @pytest.mark.parametrize("kind", ["some right", "others right", "always the same"])
-def test_scores_equal_those_of_scikit_learn(kind: str) -> None:
+def test_scores_equal_those_of_scikit_learn(kind):
     true, predicted = labels(seed=kind == "others right")
     if kind == "always the same":
         predicted = np.full_like(true, 3)
@@ -85,7 +85,7 @@ def test_scores_equal_those_of_scikit_learn(kind: str) -> None:
     )
 
 
-def test_intervals_equal_a_loop_over_the_same_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intervals_equal_a_loop_over_the_same_resamples(monkeypatch):
     monkeypatch.setattr(evaluation, "N_RESAMPLES", 200)  # the loop is slow
     true, predicted = labels()
     scores = evaluation.classification_scores(true, predicted, 4)
@@ -100,13 +100,13 @@ def test_intervals_equal_a_loop_over_the_same_resamples(monkeypatch: pytest.Monk
     check_interval(evaluation.f1_scores(true, predicted, CLASSES)["Rock"], f1_of([3]), 60)
 
 
-def test_a_class_missing_from_a_resample_does_not_bias_the_interval_of_macro_f1() -> None:
+def test_a_class_missing_from_a_resample_does_not_bias_the_interval_of_macro_f1():
     true = np.repeat(np.arange(20), 3)
     score = evaluation.classification_scores(true, true, 20)["macro F1"]
     assert (score.value, score.low, score.high) == (1.0, 1.0, 1.0)
 
 
-def test_the_report_is_scikit_learn_s_with_names_in_their_rows() -> None:
+def test_the_report_is_scikit_learn_s_with_names_in_their_rows():
     true, predicted = labels()
     table = evaluation.report_table(true, predicted, CLASSES)
     expected = metrics.classification_report(
@@ -122,7 +122,7 @@ def test_the_report_is_scikit_learn_s_with_names_in_their_rows() -> None:
 # ---- Spearman against scipy --------------------------------------------------------------------
 
 
-def test_spearman_equals_scipy_s_and_its_interval_a_loop() -> None:
+def test_spearman_equals_scipy_s_and_its_interval_a_loop():
     """The mean over the axes is taken in each resample."""
     true, predicted = values()
 
@@ -148,9 +148,7 @@ def test_spearman_equals_scipy_s_and_its_interval_a_loop() -> None:
         ([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], "all true values are equal"),
     ],
 )
-def test_what_cannot_be_computed_is_undefined_with_its_reason(
-    true: list[float], predicted: list[float], reason: str
-) -> None:
+def test_what_cannot_be_computed_is_undefined_with_its_reason(true, predicted, reason):
     score = evaluation.spearman(np.array(true), np.array(predicted))
     assert math.isnan(score.value) and not score.defined
     assert str(score) == f"undefined ({reason})"
@@ -158,7 +156,7 @@ def test_what_cannot_be_computed_is_undefined_with_its_reason(
     assert evaluation.mean_spearman(*both).reason == reason
 
 
-def test_resamples_of_equal_values_are_left_out_of_the_interval() -> None:
+def test_resamples_of_equal_values_are_left_out_of_the_interval():
     score = evaluation.spearman(np.array([0.1, 0.1, 0.1, 0.9]), np.array([1.0, 2.0, 3.0, 4.0]))
     assert score.defined and -1 <= score.low <= score.value <= score.high <= 1
 
@@ -166,7 +164,7 @@ def test_resamples_of_equal_values_are_left_out_of_the_interval() -> None:
 # ---- scores and what is refused ----------------------------------------------------------------
 
 
-def test_the_highest_score_is_never_an_undefined_one() -> None:
+def test_the_highest_score_is_never_an_undefined_one():
     scores = {"a": Score(math.nan, reason="x"), "b": Score(-0.2), "c": Score(-0.1)}
     assert evaluation.highest(scores) == "c"
     assert evaluation.highest({"a": scores["a"]}) == "a"
@@ -181,7 +179,7 @@ def test_the_highest_score_is_never_an_undefined_one() -> None:
         lambda a, b: evaluation.compare_spearman(a, a, b),
     ],
 )
-def test_every_clip_must_be_predicted_once(metric: Callable[..., object]) -> None:
+def test_every_clip_must_be_predicted_once(metric):
     with pytest.raises(LabError, match="predict every clip once"):
         metric(np.array([0, 1, 2]), np.array([0, 1]))
     with pytest.raises(LabError, match="no clips to score"):
@@ -199,14 +197,14 @@ def test_every_clip_must_be_predicted_once(metric: Callable[..., object]) -> Non
         (evaluation.compare_spearman, values()),
     ],
 )
-def test_identical_models_differ_by_nothing(compare: Callable, same: tuple) -> None:
+def test_identical_models_differ_by_nothing(compare, same):
     true, predicted = same
     result = compare(true, predicted, predicted)
     assert (result.difference.value, result.difference.low, result.difference.high) == (0, 0, 0)
     assert result.p_value == 1 and not result.clear
 
 
-def test_a_paired_difference_is_first_minus_second_on_the_same_resamples() -> None:
+def test_a_paired_difference_is_first_minus_second_on_the_same_resamples():
     true, first = labels()
     _, second = labels(5)
     result = evaluation.compare_accuracy(true, first, second)
@@ -218,7 +216,7 @@ def test_a_paired_difference_is_first_minus_second_on_the_same_resamples() -> No
     assert turned.p_value == pytest.approx(result.p_value, abs=0.05)
 
 
-def test_pairing_finds_what_two_intervals_do_not() -> None:
+def test_pairing_finds_what_two_intervals_do_not():
     """The same clips are hard for both models; one of them gets a few more right."""
     true = np.zeros(200, dtype=int)
     second = (np.arange(200) < 100).astype(int)
@@ -229,7 +227,7 @@ def test_pairing_finds_what_two_intervals_do_not() -> None:
     assert result.clear and result.p_value < 0.01 and result.difference.value == 0.06
 
 
-def test_a_difference_of_spearman_is_paired_too() -> None:
+def test_a_difference_of_spearman_is_paired_too():
     true, good = values(n=150)
     bad = np.random.default_rng(1).uniform(size=(150, 3))
     result = evaluation.compare_spearman(true, good, bad)
@@ -239,7 +237,7 @@ def test_a_difference_of_spearman_is_paired_too() -> None:
     assert single.difference.value == pytest.approx(one.value - other.value)
 
 
-def test_a_comparison_that_cannot_be_made_says_so() -> None:
+def test_a_comparison_that_cannot_be_made_says_so():
     true, good = values()
     constant = evaluation.compare_spearman(true, good, np.full_like(true, 0.5))
     one_clip = evaluation.compare_accuracy(np.array([1]), np.array([1]), np.array([0]))
@@ -267,15 +265,15 @@ CHANCE, CLEAR = "it may be chance", "unlikely to be chance"
     ],
 )
 def test_a_difference_is_called_clear_only_if_interval_and_p_value_agree(
-    interval: tuple[float, ...], p_value: float, adjusted: float | None, words: tuple[str, ...]
-) -> None:
+    interval, p_value, adjusted, words
+):
     result = evaluation.Comparison(Score(*interval), p_value, 3, adjusted)
     sentence = str(comparison_sentence(result, "CNN", "SVM", "accuracy"))
     assert all(word in sentence for word in words), sentence
     assert result.clear == (CLEAR in words) and ("Holm" in sentence) == (adjusted is not None)
 
 
-def test_holm_corrects_as_in_a_worked_example() -> None:
+def test_holm_corrects_as_in_a_worked_example():
     """Holm 1979: times 4, 3, 2, 1 in rising order, never below the one before, at most 1."""
     score = Score(0.1, 0.05, 0.15)
     p_values = {"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.005}
@@ -293,7 +291,7 @@ def test_holm_corrects_as_in_a_worked_example() -> None:
     assert only.clear and "Holm" not in str(comparison_sentence(only, "CNN", "SVM", "accuracy"))
 
 
-def test_several_trainings_count_with_their_mean() -> None:
+def test_several_trainings_count_with_their_mean():
     true = np.arange(40) % 4
     right, wrong = true, (true + 1) % 4
     half = np.where(np.arange(40) < 20, true, wrong)
@@ -324,9 +322,7 @@ def test_several_trainings_count_with_their_mean() -> None:
         ([1], [0], ["Blues", "Rock"]),
     ],
 )
-def test_hardly_any_clips_give_a_value_or_a_reason(
-    true: list[int], predicted: list[int], undefined: list[str]
-) -> None:
+def test_hardly_any_clips_give_a_value_or_a_reason(true, predicted, undefined):
     classes = ["Blues", "Pop", "Rock"]
     arrays = np.array(true), np.array(predicted)
     scores = evaluation.classification_scores(*arrays, len(classes))
@@ -343,7 +339,7 @@ def test_hardly_any_clips_give_a_value_or_a_reason(
     )
 
 
-def test_two_clips_leave_affect_undefined() -> None:
+def test_two_clips_leave_affect_undefined():
     true, _ = values(n=2)
     scores = evaluation.affect_scores(true, true)
     assert {str(score) for score in scores.values()} == {
@@ -360,7 +356,7 @@ def test_two_clips_leave_affect_undefined() -> None:
 # ---- predictions -------------------------------------------------------------------------------
 
 
-def test_predictions_come_in_the_loader_s_order_without_dropout() -> None:
+def test_predictions_come_in_the_loader_s_order_without_dropout():
     torch.manual_seed(0)
     x, lengths = torch.randn(5, 9, 4), torch.tensor([9, 4, 7, 2, 9])
     loader = [(x[:3], torch.zeros(3), lengths[:3]), (x[3:], torch.zeros(2), lengths[3:])]

@@ -104,9 +104,7 @@ def stored(record: Record, name: str) -> bytes:
 
 
 @each
-def test_without_jupyter_one_fixed_choice_is_shown(
-    record: Record, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_without_jupyter_one_fixed_choice_is_shown(record, capsys, name):
     EXPLORERS[name](record)
     before = stored(record, name)
     printed = capsys.readouterr().out
@@ -123,9 +121,7 @@ def test_without_jupyter_one_fixed_choice_is_shown(
         ("0", True, ""),
     ],
 )
-def test_controls_are_left_out_where_they_cannot_be_shown(
-    monkeypatch: pytest.MonkeyPatch, headless: str, kernel: bool, advice: str
-) -> None:
+def test_controls_are_left_out_where_they_cannot_be_shown(monkeypatch, headless, kernel, advice):
     monkeypatch.setenv("MUSICLAB_HEADLESS", headless)
     shell = SimpleNamespace(kernel=object() if kernel else None)
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
@@ -133,9 +129,7 @@ def test_controls_are_left_out_where_they_cannot_be_shown(
     assert bool(explorers._advice()) == bool(advice)
 
 
-def test_without_ipywidgets_the_figure_is_shown_all_the_same(
-    record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_ipywidgets_the_figure_is_shown_all_the_same(record, monkeypatch, capsys):
     monkeypatch.setenv("MUSICLAB_HEADLESS", "0")
     monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=object()))
     monkeypatch.setattr(showing, "_in_notebook", lambda: False)
@@ -150,9 +144,7 @@ def test_without_ipywidgets_the_figure_is_shown_all_the_same(
 
 
 @each
-def test_it_opens_with_the_fixed_choice_and_says_what_each_control_is_for(
-    record: Record, screen: Screen, name: str
-) -> None:
+def test_it_opens_with_the_fixed_choice_and_says_what_each_control_is_for(record, screen, name):
     EXPLORERS[name](record)
     (picture,) = screen.pictures
     assert picture.data == stored(record, name) and picture.alt
@@ -172,9 +164,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("name", "control", "value", "told"), CHANGES)
-def test_a_choice_draws_another_picture_once(
-    record: Record, screen: Screen, name: str, control: str, value: object, told: str
-) -> None:
+def test_a_choice_draws_another_picture_once(record, screen, name, control, value, told):
     EXPLORERS[name](record)
     fixed = stored(record, name)
     screen.find(control).value = value
@@ -184,9 +174,7 @@ def test_a_choice_draws_another_picture_once(
     assert stored(record, name) == fixed, "the run keeps the fixed choice"
 
 
-def test_an_error_is_shown_and_the_next_choice_works(
-    record: Record, screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_is_shown_and_the_next_choice_works(record, screen, tmp_path, monkeypatch):
     seen: list[object] = []
     shell = SimpleNamespace(kernel=None, showtraceback=lambda error, **_: seen.append(error[1]))
     monkeypatch.setattr("ipywidgets.widgets.widget_output.get_ipython", lambda: shell)
@@ -208,8 +196,8 @@ def test_an_error_is_shown_and_the_next_choice_works(
 
 
 def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(
-    record: Record, screen: Screen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    record, screen, monkeypatch, tmp_path
+):
     made: list[np.ndarray] = []
 
     def sound(mel: np.ndarray) -> np.ndarray:
@@ -228,9 +216,7 @@ def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(
     assert soundfile.info(tmp_path / "x.wav").duration == 1.0
 
 
-def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(
-    mini_data: Path, home: Path, screen: Screen
-) -> None:
+def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(mini_data, home, screen):
     folder = home / ".cache" / "demo"
     folder.mkdir(parents=True)
     (folder / "data").symlink_to(mini_data)
@@ -250,9 +236,7 @@ def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(
 # ---- neighbours, and wrong choices -------------------------------------------------------------
 
 
-def test_neighbours_are_others_and_the_first_clip_is_the_most_confident_error(
-    mini_data: Path, home: Path
-) -> None:
+def test_neighbours_are_others_and_the_first_clip_is_the_most_confident_error(mini_data, home):
     train = genre_splits(mini_data / GENRE, "mel", 0).train
     seen = explorers._SeenByModel(small_cnn(), train, 4, "cpu")
     for clip in range(len(train)):
@@ -268,7 +252,7 @@ def test_neighbours_are_others_and_the_first_clip_is_the_most_confident_error(
     assert seen.most_confident_error() == 0, "no error: the first clip"
 
 
-def test_wrong_choices_are_one_line(record: Record) -> None:
+def test_wrong_choices_are_one_line(record):
     with pytest.raises(LabError, match="no training clip of genre 'Clasical' .did you mean"):
         explorers.two_clips(record, ["Clasical", "Hip-Hop"])
     with pytest.raises(LabError, match="do not belong to 6 clips and 2 classes"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from helpers.notebook import records
 # ---- the course's tables -----------------------------------------------------------------------
 
 
-def test_the_class_mapping_is_the_course_s() -> None:
+def test_the_class_mapping_is_the_course_s():
     merged: dict[str | None, set[str]] = {}
     for genre, name in folders.CLASS_MAPPING.items():
         merged.setdefault(name, set()).add(genre)
@@ -59,9 +58,7 @@ def make_demo(home: Path) -> Path:
     return folder
 
 
-def test_each_place_wins_over_the_next_one(
-    nowhere: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_place_wins_over_the_next_one(nowhere, home, tmp_path, monkeypatch):
     demo = make_demo(home)
     assert folders.find_data() == demo
     own = make_data(nowhere / "data")
@@ -84,18 +81,18 @@ def test_each_place_wins_over_the_next_one(
         "home/data",  # the checkout's own, from another working folder
     ],
 )
-def test_data_are_found_where_uploads_lie(nowhere: Path, tmp_path: Path, place: str) -> None:
+def test_data_are_found_where_uploads_lie(nowhere, tmp_path, place):
     folder = make_data(tmp_path / place)
     assert folders.find_data().resolve() == folder.resolve()
 
 
 @pytest.mark.parametrize("given", ["x/data", "x", "x/data/fma_genre_spectrograms"])
-def test_a_folder_above_or_the_marker_itself_will_do(tmp_path: Path, given: str) -> None:
+def test_a_folder_above_or_the_marker_itself_will_do(tmp_path, given):
     folder = make_data(tmp_path / "x" / "data")
     assert folders.find_data(tmp_path / given) == folder
 
 
-def test_no_data_lists_where_it_looked(nowhere: Path, home: Path, tmp_path: Path) -> None:
+def test_no_data_lists_where_it_looked(nowhere, home, tmp_path):
     make_data(home / ".cache" / "demo" / "data")  # not finished: complete.json is missing
     with pytest.raises(LabError, match="no data found.*run notebook 00") as caught:
         folders.find_data()
@@ -103,7 +100,7 @@ def test_no_data_lists_where_it_looked(nowhere: Path, home: Path, tmp_path: Path
         assert str(place) in str(caught.value)
 
 
-def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path) -> None:
+def test_a_data_folder_has_a_name_that_says_something(home, tmp_path):
     assert folders.data_name(make_demo(home)) == "demo"
     assert folders.data_name(tmp_path / "my_upload" / "data") == "my_upload"
     assert folders.data_name(tmp_path / "real") == "real"
@@ -114,7 +111,7 @@ def test_a_data_folder_has_a_name_that_says_something(home: Path, tmp_path: Path
 
 @pytest.mark.parametrize("name", folders.FOLDERS)
 @pytest.mark.parametrize("split", folders.SPLITS)
-def test_every_named_clip_is_found_on_disk(mini_data: Path, name: str, split: str) -> None:
+def test_every_named_clip_is_found_on_disk(mini_data, name, split):
     tracks = folders.read_clips(mini_data / name, split)
     on_disk = {path.name.split(".")[0] for path in (mini_data / name / split).iterdir()}
     assert set(tracks["id"]) == on_disk and tracks["id"].is_unique
@@ -122,7 +119,7 @@ def test_every_named_clip_is_found_on_disk(mini_data: Path, name: str, split: st
     assert set(tracks["split"]) == {split}
 
 
-def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
+def test_test_clips_of_the_affect_set_have_no_labels(mini_data):
     train = folders.read_clips(mini_data / folders.MULTITASK, "train")
     test = folders.read_clips(mini_data / folders.MULTITASK, "test")
     axes = list(folders.AXES)
@@ -130,7 +127,7 @@ def test_test_clips_of_the_affect_set_have_no_labels(mini_data: Path) -> None:
     assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
 
 
-def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path: Path) -> None:
+def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path):
     files = tmp_path / folders.GENRE / "train"
     files.mkdir(parents=True)
     for name in ("7.fused.full.npy", "7.fused.full.npy.gz"):
@@ -154,8 +151,8 @@ def clip_array(n_frames: int = 5) -> np.ndarray:
 )
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_any_float_type_is_read_plain_or_gzipped_whatever_its_name(
-    tmp_path: Path, dtype: str, name: str, pack: Callable[[bytes], bytes], order: str
-) -> None:
+    tmp_path, dtype, name, pack, order
+):
     path = tmp_path / "7.npy"
     np.save(path, np.asarray(clip_array(), dtype=dtype, order=order))
     content = pack(path.read_bytes())
@@ -167,9 +164,7 @@ def test_any_float_type_is_read_plain_or_gzipped_whatever_its_name(
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_clip_that_is_cut_anywhere_is_refused(
-    tmp_path: Path, pack: Callable[[bytes], bytes]
-) -> None:
+def test_a_clip_that_is_cut_anywhere_is_refused(tmp_path, pack):
     np.save(tmp_path / "7.npy", clip_array(1))
     whole = pack((tmp_path / "7.npy").read_bytes())
     for n_bytes in range(0, len(whole), 13):
@@ -181,7 +176,7 @@ def test_a_clip_that_is_cut_anywhere_is_refused(
 # ---- the fingerprint ---------------------------------------------------------------------------
 
 
-def test_the_fingerprint_knows_the_data_wherever_they_lie(mini_data: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_knows_the_data_wherever_they_lie(mini_data, tmp_path):
     copied = shutil.copytree(mini_data, tmp_path / "elsewhere")
     before = records.data_fingerprint(mini_data)
     assert records.data_fingerprint(copied) == before

@@ -92,7 +92,7 @@ def refused(small: Small, capsys: pytest.CaptureFixture[str]) -> list[str]:
 # ---- what is packed ----------------------------------------------------------------------------
 
 
-def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small: Small) -> None:
+def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     small.write("py/__pycache__/05_a.cpython-311.pyc", "")
     small.write("helpers/notes.md", "mine")
     small.write("helpers/.ipynb_checkpoints/models-checkpoint.py", "x = 1")
@@ -112,7 +112,7 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small: Small)
     assert note.endswith("MIT License\n")
 
 
-def test_a_notebook_that_was_run_and_saved_in_jupyterlab_is_handed_in(small: Small) -> None:
+def test_a_notebook_that_was_run_and_saved_in_jupyterlab_is_handed_in(small):
     """Saved by the contents manager that JupyterLab uses; outputs and its metadata stay there."""
     (small.root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     manager = AsyncTextFileContentsManager()  # what JupyterLab takes where jupytext is installed
@@ -133,12 +133,7 @@ def test_a_notebook_that_was_run_and_saved_in_jupyterlab_is_handed_in(small: Sma
 
 
 @pytest.mark.parametrize("end", [b"cells", "Γ".encode()[:1]])
-def test_a_save_that_stopped_half_way_is_listed(
-    small: Small,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    end: bytes,
-) -> None:
+def test_a_save_that_stopped_half_way_is_listed(small, capsys, monkeypatch, end):
     """Also one that stopped inside a letter; results are not held against such a notebook."""
     monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: pytest.fail("was asked"))
     small.write("py/05_a.py", SCRIPT.format("Γειά"))
@@ -151,7 +146,7 @@ def test_a_save_that_stopped_half_way_is_listed(
     assert "--clean makes it from its .py" in said
 
 
-def test_the_same_files_give_the_same_zip(small: Small) -> None:
+def test_the_same_files_give_the_same_zip(small):
     assert small.hand_in() == hand_in.EXIT_DONE
     first = (small.run / ZIP).read_bytes()
     for path in (small.root / "py").iterdir():
@@ -160,7 +155,7 @@ def test_the_same_files_give_the_same_zip(small: Small) -> None:
     assert (small.run / ZIP).read_bytes() == first
 
 
-def test_one_member_alone_and_a_report_of_one_s_own(small: Small, tmp_path: Path) -> None:
+def test_one_member_alone_and_a_report_of_one_s_own(small, tmp_path):
     own = tmp_path / "Αναφορά.pdf"
     own.write_bytes(pdf("the account's name", "Microsoft Word"))
     small.report.unlink()
@@ -169,7 +164,7 @@ def test_one_member_alone_and_a_report_of_one_s_own(small: Small, tmp_path: Path
     assert small.zips == ["patrec1_03112345.zip"]
 
 
-def test_the_code_in_the_zip_runs_by_itself(small: Small, mini_data: Path, tmp_path: Path) -> None:
+def test_the_code_in_the_zip_runs_by_itself(small, mini_data, tmp_path):
     """In an empty folder and an environment where no `helpers` can be imported."""
     contents = hand_in.contents_of(Lab(), small.run, small.report, TWO)
     unpacked = tmp_path / "unpacked"
@@ -197,9 +192,7 @@ def test_the_code_in_the_zip_runs_by_itself(small: Small, mini_data: Path, tmp_p
 # ---- what stops it -----------------------------------------------------------------------------
 
 
-def test_all_broken_rules_are_told_at_once(
-    small: Small, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_broken_rules_are_told_at_once(small, capsys):
     small.report.unlink()
     small.write("py/05_a.py", "# %%\n" + "\n".join(f"a{n} = {n}" for n in range(6)) + "\n")
     small.write("helpers/own.py", "def f():\n    return 1\n")
@@ -233,8 +226,8 @@ def test_all_broken_rules_are_told_at_once(
     ],
 )
 def test_what_is_no_report_of_these_members_in_pdf_is_refused(
-    small: Small, capsys: pytest.CaptureFixture[str], name: str, content: bytes, problem: str
-) -> None:
+    small, capsys, name, content, problem
+):
     small.report.with_name(name).write_bytes(content)
     (said,) = refused(small, capsys)
     assert problem in said
@@ -243,15 +236,13 @@ def test_what_is_no_report_of_these_members_in_pdf_is_refused(
 @pytest.mark.parametrize(
     ("name", "what"), [("report.ipynb", "a notebook"), ("report.HTML", "HTML")]
 )
-def test_a_notebook_or_page_is_refused_as_a_report(small: Small, name: str, what: str) -> None:
+def test_a_notebook_or_page_is_refused_as_a_report(small, name, what):
     path = small.write(name, "{}")
     said = f"{path}: {what} is refused as a report; give a PDF"
     assert hand_in.report_problems(path, TWO) == [said]
 
 
-def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(
-    small: Small, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, capsys):
     later = small.report.stat().st_mtime + 5
     os.utime(small.root / "my_report" / "05.md", (later, later))
     (said,) = refused(small, capsys)
@@ -261,14 +252,12 @@ def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(
     assert "my_report: your own text is missing; ./run_all.sh report makes the files" in said
 
 
-def test_the_members_may_be_named_in_any_order(small: Small) -> None:
+def test_the_members_may_be_named_in_any_order(small):
     small.report.write_bytes(pdf("Name Two, Μαρία Παπαδοπούλου"))
     assert small.hand_in() == hand_in.EXIT_DONE
 
 
-def test_unanswered_prompts_and_old_results_are_listed(
-    small: Small, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unanswered_prompts_and_old_results_are_listed(small, capsys, monkeypatch):
     prompts = ["my_report/05.md:3: what do you see?", "my_report/06.md:1: which one?"]
     monkeypatch.setattr(hand_in, "unanswered", lambda folder: prompts)
     monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: ["05_a failed", "06_b: old"])
@@ -279,9 +268,7 @@ def test_unanswered_prompts_and_old_results_are_listed(
     ]
 
 
-def test_too_large_a_zip_is_refused_and_the_one_before_stays(
-    small: Small, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_a_zip_is_refused_and_the_one_before_stays(small, capsys, monkeypatch):
     assert small.hand_in() == hand_in.EXIT_DONE
     before = (small.run / ZIP).read_bytes()
     monkeypatch.setattr(hand_in, "MOST_MIB", 1)
@@ -291,7 +278,7 @@ def test_too_large_a_zip_is_refused_and_the_one_before_stays(
     assert (small.run / ZIP).read_bytes() == before
 
 
-def test_a_run_that_is_not_there_is_one_line(small: Small) -> None:
+def test_a_run_that_is_not_there_is_one_line(small):
     with pytest.raises(LabError, match=r"dem: no finished run \(did you mean 'demo'\?\)"):
         small.hand_in("--run", "dem")
     with pytest.raises(LabError, match="no finished run"):

@@ -83,9 +83,7 @@ def failure(command: Callable[..., object], *arguments: object) -> str:
     ("command", "main"),
     [("hand-in", hand_in.main), ("kaggle-push", push.main), ("submit", submit.main)],
 )
-def test_a_mistyped_option_of_a_command_is_one_line(
-    command: str, main: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistyped_option_of_a_command_is_one_line(command, main, capsys):
     assert run_command(main, ["--halp"]) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert "did you mean '--help'?" in line and f"./run_all.sh {command} --help shows" in line
@@ -114,9 +112,7 @@ def data_set(kaggle: KaggleServer, archive: bytes) -> KaggleServer:
     return kaggle
 
 
-def test_the_runner_fetches_the_data_once_and_without_a_token(
-    data_set: KaggleServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_runner_fetches_the_data_once_and_without_a_token(data_set, capsys):
     plan = make_plan(Lab(), data="kaggle", profile="smoke", device="cpu")
     assert (plan.data / MARKER).is_dir() and plan.data.name == "data"
     assert not plan.is_demo
@@ -131,14 +127,12 @@ def test_the_runner_fetches_the_data_once_and_without_a_token(
     assert len(data_set.requests("DownloadDataset")) == 1
 
 
-def test_a_token_is_used_when_there_is_one(data_set: KaggleServer, token: None) -> None:
+def test_a_token_is_used_when_there_is_one(data_set, token):
     kaggle_data.fetch_data()
     assert data_set.signed_in == [True, True]
 
 
-def test_a_download_that_broke_off_goes_on_where_it_stopped(
-    data_set: KaggleServer, archive: bytes
-) -> None:
+def test_a_download_that_broke_off_goes_on_where_it_stopped(data_set, archive):
     data_set.break_off_after = 2 * MEBIBYTE + 1000
     said = failure(kaggle_data.fetch_data)
     assert "broke off" in said and "give the same command again" in said
@@ -149,9 +143,7 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(
     assert (folder / "padding.bin").read_bytes() in archive
 
 
-def test_a_damaged_archive_is_deleted_and_fetched_anew(
-    data_set: KaggleServer, archive: bytes
-) -> None:
+def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set, archive):
     data_set.files["/archive.zip"] = b"no zip at all"
     said = failure(kaggle_data.fetch_data)
     assert "is damaged" in said and "was deleted; give the same command again" in said
@@ -169,9 +161,7 @@ def test_a_damaged_archive_is_deleted_and_fetched_anew(
         (500, "try again later"),
     ],
 )
-def test_each_refusal_is_one_line_that_says_what_to_do(
-    data_set: KaggleServer, status: int, advice: str
-) -> None:
+def test_each_refusal_is_one_line_that_says_what_to_do(data_set, status, advice):
     data_set.headers["Retry-After"] = "40"
     data_set.refuse("DownloadDataset", status, "Kaggle's words.")
     said = failure(kaggle_data.fetch_data)
@@ -179,9 +169,7 @@ def test_each_refusal_is_one_line_that_says_what_to_do(
     assert advice in said
 
 
-def test_without_network_what_was_fetched_before_is_taken(
-    data_set: KaggleServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_network_what_was_fetched_before_is_taken(data_set, monkeypatch, capsys):
     kaggle_is_at(NOWHERE, monkeypatch)
     assert "no connection to Kaggle, or it broke off" in failure(kaggle_data.fetch_data)
     kaggle_is_at(data_set.url, monkeypatch)
@@ -191,9 +179,7 @@ def test_without_network_what_was_fetched_before_is_taken(
     assert "no connection to Kaggle; taking what was fetched before" in capsys.readouterr().out
 
 
-def test_data_of_another_kind_and_a_full_disk_are_one_line(
-    data_set: KaggleServer, tmp_path: Path
-) -> None:
+def test_data_of_another_kind_and_a_full_disk_are_one_line(data_set, tmp_path):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as zipped:
         zipped.writestr("data/readme.txt", "nothing here")
@@ -205,9 +191,7 @@ def test_data_of_another_kind_and_a_full_disk_are_one_line(
     assert "name another folder with KAGGLEHUB_CACHE" in failure(kaggle_data.fetch_data)
 
 
-def test_without_kaggle_s_packages_it_says_what_to_install(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_kaggle_s_packages_it_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     assert failure(kaggle_data.fetch_data).endswith("pip install kagglehub")
     monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
@@ -243,9 +227,7 @@ def pushed(kaggle: KaggleServer) -> list[str]:
     return [request["slug"] for request in kaggle.requests("SaveKernel")]
 
 
-def test_a_dry_run_prepares_everything_and_needs_neither_token_nor_network(
-    kaggle: KaggleServer, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_prepares_everything_and_needs_neither_token_nor_network(kaggle, home, capsys):
     assert push.main(["--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "note: no valid token for Kaggle found" in said and "nothing was sent" in said
@@ -256,7 +238,7 @@ def test_a_dry_run_prepares_everything_and_needs_neither_token_nor_network(
 
 
 @pytest.mark.parametrize("name", Lab().names)
-def test_a_pushed_notebook_has_the_full_profile_s_parameters(home: Path, name: str) -> None:
+def test_a_pushed_notebook_has_the_full_profile_s_parameters(home, name):
     """Without environment variables, in a cell after the notebook's own, before they are used."""
     folder = push.prepare(Lab(), [name], "student")
     text = (folder / push.slug(name) / f"{name}.ipynb").read_text(encoding="utf-8")
@@ -271,9 +253,7 @@ def test_a_pushed_notebook_has_the_full_profile_s_parameters(home: Path, name: s
     assert set_to == load_profile("full").overrides(name)
 
 
-def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(
-    kernels: KaggleServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, capsys):
     """The data set holds the helpers with their profiles, and nothing of the user."""
     assert push.main(["11", "00", "lstm"]) == 0
     (made,) = kernels.requests("CreateDataset")
@@ -309,9 +289,7 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(
     assert len(kernels.requests("CreateDatasetVersion")) == 1
 
 
-def test_a_kernel_waits_for_those_it_needs(
-    kernels: KaggleServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_kernel_waits_for_those_it_needs(kernels, capsys):
     states = iter(["QUEUED", "RUNNING"])
 
     def status(request: dict) -> Answer:
@@ -325,9 +303,7 @@ def test_a_kernel_waits_for_those_it_needs(
     assert said.count("waiting for https://www.kaggle.com/code/student/musiclab-05-lstm") == 1
 
 
-def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(
-    kernels: KaggleServer,
-) -> None:
+def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(kernels):
     kernels.refuse("GetKernelSessionStatus", 403, "Permission 'kernels.get' was denied")
     assert "musiclab-05-lstm: is not on Kaggle yet; push it first" in failure(push.main, ["06"])
     assert pushed(kernels) == []
@@ -347,9 +323,7 @@ def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(
         ({"invalidKernelSources": ["student/x"]}, "does not know student/x"),
     ],
 )
-def test_what_kaggle_does_not_take_is_one_line(
-    kernels: KaggleServer, answer: dict, problem: str
-) -> None:
+def test_what_kaggle_does_not_take_is_one_line(kernels, answer, problem):
     kernels.answer("SaveKernel", answer)
     said = failure(push.main, ["00"])
     assert said.startswith("musiclab-00-setup: not taken by Kaggle (") and problem in said
@@ -402,9 +376,7 @@ def refused(run: Path) -> str:
     return line
 
 
-def test_a_dry_run_shows_everything_and_asks_nobody(
-    run: Path, competition: KaggleServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_shows_everything_and_asks_nobody(run, competition, capsys):
     assert submit.main(["--dry-run"]) == 0
     said = capsys.readouterr().out
     assert f"{run / 'solution.txt'}: whole, 6 rows, one per test clip" in said
@@ -413,9 +385,7 @@ def test_a_dry_run_shows_everything_and_asks_nobody(
     assert competition.asked == [] and not (run / "kaggle_score.txt").exists()
 
 
-def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(
-    run: Path, competition: KaggleServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(run, competition, capsys):
     assert submit.main(["--run", "mine", "--message", "first try"]) == 0
     assert competition.uploads["/put"] == (run / "solution.txt").read_bytes()
     (sent,) = competition.requests("CreateSubmission")
@@ -429,9 +399,7 @@ def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(
 
 
 @pytest.mark.parametrize("hidden", ["", "nan"])
-def test_another_competition_may_be_named_and_a_hidden_score_is_not_zero(
-    run: Path, competition: KaggleServer, hidden: str
-) -> None:
+def test_another_competition_may_be_named_and_a_hidden_score_is_not_zero(run, competition, hidden):
     competition.answer("ListSubmissions", listed(publicScore=hidden))
     assert submit.main(["--competition", "multitask-music-classification-2020"]) == 0
     (sent,) = competition.requests("CreateSubmission")
@@ -462,9 +430,7 @@ def test_another_competition_may_be_named_and_a_hidden_score_is_not_zero(
         ),
     ],
 )  # fmt: skip
-def test_what_must_not_be_sent_is_not_sent(
-    run: Path, competition: KaggleServer, name: str, old: str, new: str | None, problem: str
-) -> None:
+def test_what_must_not_be_sent_is_not_sent(run, competition, name, old, new, problem):
     """A file of the run says something else, or is gone."""
     text = (run / name).read_text()
     (run / name).unlink()
@@ -483,17 +449,15 @@ def test_what_must_not_be_sent_is_not_sent(
         (429, "Slow down", "; too many requests: wait some minutes"),
     ],
 )
-def test_what_kaggle_refuses_is_one_line(
-    run: Path, competition: KaggleServer, status: int, words: str, advice: str
-) -> None:
+def test_what_kaggle_refuses_is_one_line(run, competition, status, words, advice):
     competition.refuse("CreateSubmission", status, words)
     said = refused(run)
     assert f"Kaggle answers {status} ({words})" in said and advice in said
 
 
 def test_a_submission_that_cannot_be_scored_and_one_that_waits_too_long(
-    run: Path, competition: KaggleServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    run, competition, monkeypatch
+):
     competition.answer("ListSubmissions", listed(status="ERROR", errorDescription="Missing ids"))
     assert "Kaggle could not score it (Missing ids); look at" in refused(run)
     monkeypatch.setattr(submit, "WAIT_SECONDS", 0.1)
@@ -505,9 +469,7 @@ def test_a_submission_that_cannot_be_scored_and_one_that_waits_too_long(
     assert "kaggle_score.txt" in said
 
 
-def test_without_a_token_or_network_it_says_so(
-    run: Path, competition: KaggleServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_token_or_network_it_says_so(run, competition, monkeypatch):
     kaggle_is_at(NOWHERE, monkeypatch)
     assert "no connection to Kaggle, or it broke off" in refused(run)
     monkeypatch.setenv("KAGGLE_API_TOKEN", "token")

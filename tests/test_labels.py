@@ -9,7 +9,6 @@ import csv
 import re
 import statistics
 from functools import cache
-from pathlib import Path
 
 import jupytext
 import nbformat
@@ -50,7 +49,7 @@ def tagged(notebook: str, tag: str) -> list[int]:
 # ---- labels ------------------------------------------------------------------------------------
 
 
-def test_the_list_names_every_label_of_the_handout_once() -> None:
+def test_the_list_names_every_label_of_the_handout_once():
     """Whether a run shows what the list says of it, tests/test_smoke.py asks."""
     with LABELS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -61,11 +60,11 @@ def test_the_list_names_every_label_of_the_handout_once() -> None:
             assert re.match(r"(figure|table|text): *\S", part), row["label"]
 
 
-def test_every_label_has_a_heading() -> None:
+def test_every_label_has_a_heading():
     assert [*label_headings(), "hand-in"] == HANDOUT
 
 
-def test_the_readme_says_what_is_handed_in() -> None:
+def test_the_readme_says_what_is_handed_in():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (section,) = (part for part in re.split(r"^## ", text, flags=re.M) if "patrec1_<" in part)
     for word in ("hand", "PDF", "`.py`", "`.zip`", "first page", "cited", "not published"):
@@ -76,15 +75,13 @@ def test_the_readme_says_what_is_handed_in() -> None:
 
 
 @each_notebook
-def test_every_notebook_finds_helpers_with_the_same_lines(notebook: str) -> None:
+def test_every_notebook_finds_helpers_with_the_same_lines(notebook):
     first = cells(notebook)[0].source
     assert "import helpers.machinery" in first and first == cells("05_lstm")[0].source
 
 
 @each_notebook
-def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(
-    notebook: str,
-) -> None:
+def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(notebook):
     code = [cell.source for cell in cells(notebook)]
     (number,) = tagged(notebook, "parameters")
     tree = ast.parse(code[number])
@@ -97,7 +94,7 @@ def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(
 
 
 @each_notebook
-def test_code_cells_can_be_read_at_a_glance(notebook: str) -> None:
+def test_code_cells_can_be_read_at_a_glance(notebook):
     sizes = []
     for cell in cells(notebook):
         lines = cell.source.splitlines()
@@ -109,7 +106,7 @@ def test_code_cells_can_be_read_at_a_glance(notebook: str) -> None:
 
 
 @each_notebook
-def test_every_notebook_opens_and_closes_as_the_others(notebook: str) -> None:
+def test_every_notebook_opens_and_closes_as_the_others(notebook):
     prose = [cell.source for cell in cells(notebook, "markdown")]
     assert re.match(rf"# {notebook[:2]} · ", prose[0])
     for part in ("What you will learn**", "Needs**", "Leaves**", "Takes**", "The one insight"):
@@ -121,19 +118,19 @@ def test_every_notebook_opens_and_closes_as_the_others(notebook: str) -> None:
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS[1:])
-def test_solutions_are_marked(notebook: str) -> None:
+def test_solutions_are_marked(notebook):
     """The edition without solutions is derived from these tags."""
     assert tagged(notebook, "solution")
 
 
 @each_notebook
-def test_no_notebook_has_a_branch_for_quick_runs(notebook: str) -> None:
+def test_no_notebook_has_a_branch_for_quick_runs(notebook):
     for cell in cells(notebook):
         assert not re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", cell.source)
 
 
 @each_notebook
-def test_the_code_is_commented(notebook: str) -> None:
+def test_the_code_is_commented(notebook):
     script = ROOT / "py" / f"{notebook}.py"
     assert uncommented(script, f"py/{notebook}.py") == []
     for node in ast.parse(script.read_text(encoding="utf-8")).body:
@@ -152,7 +149,7 @@ def glossary() -> list[str]:
     return [name.lower().replace(" ", "-") for name in re.findall(r"^### (.+)$", text, re.M)]
 
 
-def test_every_word_of_the_glossary_is_linked_where_it_comes_up_first() -> None:
+def test_every_word_of_the_glossary_is_linked_where_it_comes_up_first():
     entries = glossary()
     assert len(set(entries)) == len(entries)
     prose = [cell.source for notebook in NOTEBOOKS for cell in cells(notebook, "markdown")]
@@ -160,7 +157,7 @@ def test_every_word_of_the_glossary_is_linked_where_it_comes_up_first() -> None:
     assert sorted(linked) == sorted(entries), "each once, and nothing else"
 
 
-def test_the_links_of_a_page_lead_into_the_glossary_s_page(tmp_path: Path) -> None:
+def test_the_links_of_a_page_lead_into_the_glossary_s_page(tmp_path):
     page = pages.write_glossary(tmp_path).read_text(encoding="utf-8")
     for anchor in glossary():
         assert f'id="{anchor}"' in page

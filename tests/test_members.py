@@ -8,7 +8,7 @@ from helpers.machinery.files import LabError
 from tools.report.members import Member, parse_members
 
 
-def test_one_or_two_members_in_any_alphabet() -> None:
+def test_one_or_two_members_in_any_alphabet():
     assert parse_members(["Name One, 03112345"]) == [Member("Name One", "03112345")]
     greek = parse_members(["Μαρία Παπαδοπούλου,03112345", "  Jane  O'Neil-Δήμου , 03154321 "])
     assert greek == [
@@ -17,12 +17,12 @@ def test_one_or_two_members_in_any_alphabet() -> None:
     ]
 
 
-def test_an_accent_typed_apart_from_its_letter_is_the_same_name() -> None:
+def test_an_accent_typed_apart_from_its_letter_is_the_same_name():
     (composed,) = parse_members(["Μαρι\u0301α, 03112345"])
     assert composed.name == "Μαρ\u03afα"
 
 
-def test_a_name_may_hold_a_comma() -> None:
+def test_a_name_may_hold_a_comma():
     assert parse_members(["Smith, Jane, 03112345"]) == [Member("Smith, Jane", "03112345")]
 
 
@@ -43,7 +43,7 @@ def test_a_name_may_hold_a_comma() -> None:
         (["Name One, 03112345", "Name Two, 03112345"], "both members have the number 03112345"),
     ],
 )
-def test_a_slip_is_one_line_that_says_what_to_do(words: list[str], message: str) -> None:
+def test_a_slip_is_one_line_that_says_what_to_do(words, message):
     with pytest.raises(LabError, match=message) as caught:
         parse_members(words)
     assert "\n" not in str(caught.value)

@@ -56,9 +56,7 @@ def packed(x: torch.Tensor) -> PackedSequence:
 
 @pytest.mark.parametrize("n_layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_outputs_and_gradients_equal_those_of_packed_sequences(
-    n_layers: int, bidirectional: bool
-) -> None:
+def test_outputs_and_gradients_equal_those_of_packed_sequences(n_layers, bidirectional):
     torch.manual_seed(0)
     backbone = models.LSTMBackbone(5, 7, n_layers, bidirectional, dropout=0.0)
     twin = packed_twin(backbone)
@@ -77,7 +75,7 @@ def test_outputs_and_gradients_equal_those_of_packed_sequences(
         torch.testing.assert_close(own_weights[name].grad, weight.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_the_last_states_equal_those_of_packed_sequences() -> None:
+def test_the_last_states_equal_those_of_packed_sequences():
     torch.manual_seed(0)
     backbone = models.LSTMBackbone(5, 7, pooling="last").eval()
     _, (hidden, _) = packed_twin(backbone)(packed(batch()))
@@ -85,13 +83,13 @@ def test_the_last_states_equal_those_of_packed_sequences() -> None:
     torch.testing.assert_close(backbone(batch(), LENGTHS), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_reversing_stays_inside_each_length() -> None:
+def test_reversing_stays_inside_each_length():
     x = torch.arange(1.0, 6.0).repeat(2, 1)[:, :, None]
     turned = models.reverse_inside_lengths(x, torch.tensor([5, 3]))[:, :, 0]
     assert turned.tolist() == [[5, 4, 3, 2, 1], [3, 2, 1, 4, 5]]
 
 
-def test_poolings_by_hand() -> None:
+def test_poolings_by_hand():
     steps = torch.tensor([[[1.0, -4.0], [3.0, -2.0], [100.0, 100.0]]])
     length = torch.tensor([2])
     expected = {"mean": [2.0, -3.0], "last": [3.0, -4.0], "mean_max": [2.0, -3.0, 3.0, -2.0]}
@@ -101,7 +99,7 @@ def test_poolings_by_hand() -> None:
         assert backbone.out_features == len(values)
 
 
-def test_attention_weighs_real_frames_only() -> None:
+def test_attention_weighs_real_frames_only():
     backbone = models.LSTMBackbone(1, 1, pooling="attention")
     with torch.no_grad():
         backbone.attention.weight.copy_(torch.tensor([[50.0, 0.0]]))
@@ -110,7 +108,7 @@ def test_attention_weighs_real_frames_only() -> None:
     torch.testing.assert_close(pooled, torch.tensor([[3.0, 9.0]]))
 
 
-def test_dropout_acts_in_training_and_not_in_evaluation() -> None:
+def test_dropout_acts_in_training_and_not_in_evaluation():
     lstm, cnn = models.LSTMBackbone(32, 7, 2, dropout=0.5), models.CNNBackbone(32, dropout=0.5)
     for backbone in (lstm, cnn):
         lengths = torch.tensor([20, 17])
@@ -120,7 +118,7 @@ def test_dropout_acts_in_training_and_not_in_evaluation() -> None:
         assert torch.equal(backbone(x, lengths), backbone(x, lengths))
 
 
-def test_stacked_frames_keep_every_real_frame_in_order() -> None:
+def test_stacked_frames_keep_every_real_frame_in_order():
     x = batch(torch.tensor([4, 7]))
     stacked, lengths = models.stack_frames(x, torch.tensor([4, 7]), 3)
     assert stacked.shape == (2, 3, 15) and lengths.tolist() == [2, 3]
@@ -128,14 +126,14 @@ def test_stacked_frames_keep_every_real_frame_in_order() -> None:
     assert (stacked[1].reshape(9, 5)[7:] == 0).all() and (stacked[0, 2] == 0).all()
 
 
-def test_cepstral_coefficients_are_librosa_s_mfccs() -> None:
+def test_cepstral_coefficients_are_librosa_s_mfccs():
     frames = torch.randn(7, 128, generator=torch.Generator().manual_seed(0))
     mfccs = librosa.feature.mfcc(S=frames.numpy().T, n_mfcc=128, norm="ortho").T
     ours = frames @ models.cosine_matrix(128)
     torch.testing.assert_close(ours, torch.from_numpy(mfccs), rtol=1e-4, atol=1e-4)
 
 
-def test_an_lstm_reads_the_first_bands_as_coefficients_and_the_others_as_they_are() -> None:
+def test_an_lstm_reads_the_first_bands_as_coefficients_and_the_others_as_they_are():
     torch.manual_seed(0)
     backbone = models.LSTMBackbone(7, 3, dropout=0.0, cepstral_bands=5)
     plain = models.LSTMBackbone(7, 3, dropout=0.0)
@@ -146,7 +144,7 @@ def test_an_lstm_reads_the_first_bands_as_coefficients_and_the_others_as_they_ar
 
 
 @pytest.mark.parametrize("n_bands", [-1, 8])
-def test_coefficients_of_bands_that_are_not_there_are_refused(n_bands: int) -> None:
+def test_coefficients_of_bands_that_are_not_there_are_refused(n_bands):
     with pytest.raises(LabError, match=f"cepstral_bands {n_bands} of frames with 7 values"):
         models.LSTMBackbone(7, 3, cepstral_bands=n_bands)
 
@@ -182,7 +180,7 @@ def every_model(n_features: int) -> dict[str, nn.Module]:
 
 
 @pytest.mark.parametrize("name", every_model(32))
-def test_a_prediction_does_not_depend_on_the_batch_or_its_padding(name: str) -> None:
+def test_a_prediction_does_not_depend_on_the_batch_or_its_padding(name):
     model = every_model(32)[name].eval()
     lengths = torch.tensor([21, 37, 16, 30])
     x = batch(lengths, 32)
@@ -198,7 +196,7 @@ def test_a_prediction_does_not_depend_on_the_batch_or_its_padding(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [name for name in every_model(32) if "lstm" in name])
-def test_an_lstm_never_looks_at_what_stands_in_the_padding(name: str) -> None:
+def test_an_lstm_never_looks_at_what_stands_in_the_padding(name):
     model = every_model(32)[name].eval()
     lengths = torch.tensor([21, 37])
     x = batch(lengths, 32)
@@ -210,7 +208,7 @@ def test_an_lstm_never_looks_at_what_stands_in_the_padding(name: str) -> None:
 # ---- CNN ---------------------------------------------------------------------------------------
 
 
-def test_the_cnn_has_four_blocks_in_the_handout_s_order() -> None:
+def test_the_cnn_has_four_blocks_in_the_handout_s_order():
     blocks = models.CNNBackbone().blocks
     order = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
     assert [[type(layer) for layer in block] for block in blocks] == [order] * 4
@@ -219,7 +217,7 @@ def test_the_cnn_has_four_blocks_in_the_handout_s_order() -> None:
         assert block[0].kernel_size == (3, 3) and block[3].kernel_size == 2
 
 
-def test_a_block_computes_what_its_order_says() -> None:
+def test_a_block_computes_what_its_order_says():
     torch.manual_seed(0)
     block = models.conv_block(1, 2, 3, 2).eval()
     nn.init.uniform_(block[1].bias, -1, 1)
@@ -233,13 +231,13 @@ def test_a_block_computes_what_its_order_says() -> None:
 
 
 @pytest.mark.parametrize("n_frames", [16, 17, 50, 129])
-def test_a_cnn_takes_any_length(n_frames: int) -> None:
+def test_a_cnn_takes_any_length(n_frames):
     model = models.Classifier(models.CNNBackbone(128, (2, 2, 4, 4)), 3)
     lengths = torch.tensor([n_frames, 16])
     assert model(batch(lengths, 128), lengths).shape == (2, 3)
 
 
-def test_what_is_too_small_for_a_cnn_is_refused() -> None:
+def test_what_is_too_small_for_a_cnn_is_refused():
     lengths = torch.tensor([40, 15])
     with pytest.raises(LabError, match="clip of 15 frames is too short for this CNN.* needs 16"):
         models.CNNBackbone(32)(batch(lengths, 32), lengths)
@@ -247,7 +245,7 @@ def test_what_is_too_small_for_a_cnn_is_refused() -> None:
         models.CNNBackbone(12)
 
 
-def test_activations_are_those_of_each_block_on_real_frames() -> None:
+def test_activations_are_those_of_each_block_on_real_frames():
     backbone = models.CNNBackbone(32, (2, 3, 4, 5)).eval()
     lengths = torch.tensor([33, 20])
     stages = backbone.activations(batch(lengths, 32), lengths)
@@ -262,7 +260,7 @@ def test_activations_are_those_of_each_block_on_real_frames() -> None:
 # ---- heads and losses --------------------------------------------------------------------------
 
 
-def test_shapes_of_the_heads() -> None:
+def test_shapes_of_the_heads():
     lengths = torch.tensor([20, 18])
     for backbone in (models.LSTMBackbone(32, 4), models.CNNBackbone(32)):
         x = batch(lengths, 32)
@@ -272,7 +270,7 @@ def test_shapes_of_the_heads() -> None:
         assert models.Regressor(backbone)(x[:1], lengths[:1]).shape == (1,)
 
 
-def test_multitask_loss_by_hand() -> None:
+def test_multitask_loss_by_hand():
     outputs = torch.tensor([[0.5, 0.2, 1.0], [0.1, 0.4, 0.0]])
     targets = torch.tensor([[0.3, 0.2, 0.0], [0.5, 0.0, 0.0]])
     per_axis = torch.tensor([(0.04 + 0.16) / 2, 0.16 / 2, 1.0 / 2])
@@ -284,7 +282,7 @@ def test_multitask_loss_by_hand() -> None:
     assert isinstance(weighted, nn.Module) and not list(weighted.parameters())
 
 
-def test_the_loss_of_one_axis_trains_the_shared_backbone_only_through_it() -> None:
+def test_the_loss_of_one_axis_trains_the_shared_backbone_only_through_it():
     model = models.MultitaskRegressor(models.LSTMBackbone(5, 4))
     loss = models.MultitaskLoss((0, 1, 0))
     loss(model(batch(), LENGTHS), torch.rand(4, 3)).backward()
@@ -303,7 +301,7 @@ SPEC = {
 }
 
 
-def test_a_description_builds_the_same_kind_of_model_every_time() -> None:
+def test_a_description_builds_the_same_kind_of_model_every_time():
     model = models.build_model(SPEC)
     twin = models.build_model(copy.deepcopy(SPEC))
     twin.load_state_dict(model.state_dict())
@@ -325,6 +323,6 @@ def test_a_description_builds_the_same_kind_of_model_every_time() -> None:
         ({"head_options": {}}, "n_classes"),
     ],
 )
-def test_a_wrong_description_is_refused(change: dict[str, object], message: str) -> None:
+def test_a_wrong_description_is_refused(change, message):
     with pytest.raises(LabError, match=message):
         models.build_model({**SPEC, **change})

@@ -90,7 +90,7 @@ def kaggle(tmp_path: Path, home: Path, mini_data: Path) -> Kaggle:
     return folder
 
 
-def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle: Kaggle) -> None:
+def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle):
     for name in ("05_lstm", "06_metrics"):
         before = kaggle.inputs()
         done = kaggle.run(name)
@@ -105,13 +105,13 @@ def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle: Ka
     assert not (kaggle.root / "user").exists()
 
 
-def test_without_05_s_output_06_says_what_is_missing(kaggle: Kaggle) -> None:
+def test_without_05_s_output_06_says_what_is_missing(kaggle):
     done = kaggle.run("06_metrics")
     assert done.returncode != 0
     assert "run notebook 05_lstm first" in done.stdout + done.stderr
 
 
-def test_00_names_every_package_that_is_missing(kaggle: Kaggle) -> None:
+def test_00_names_every_package_that_is_missing(kaggle):
     done = kaggle.run("00_setup", hidden="soundfile seaborn")
     assert done.returncode != 0
     said = done.stdout + done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -73,12 +72,12 @@ def tags(page: str) -> BeautifulSoup:
     return BeautifulSoup(page, "html.parser")
 
 
-def test_every_figure_is_described(tags: BeautifulSoup) -> None:
+def test_every_figure_is_described(tags):
     alts = [image.get("alt") for image in tags("img")]
     assert alts == ['Mel of a "Blues" clip, bands < 64', pages.NO_ALT]
 
 
-def test_nothing_is_loaded_from_elsewhere(page: str, tags: BeautifulSoup) -> None:
+def test_nothing_is_loaded_from_elsewhere(page, tags):
     assert tags(["script", "iframe", "link", "object", "embed"]) == []
     for tag in tags(True):
         assert not [name for name in tag.attrs if name.startswith("on")]
@@ -89,25 +88,25 @@ def test_nothing_is_loaded_from_elsewhere(page: str, tags: BeautifulSoup) -> Non
     assert "default-src 'none'" in policy
 
 
-def test_links_and_sounds_stay(tags: BeautifulSoup) -> None:
+def test_links_and_sounds_stay(tags):
     addresses = [link["href"] for link in tags("a")]
     assert "https://example.org/paper" in addresses
     assert "https://example.org/picture.png" in addresses, "a remote picture becomes a link"
     assert len(tags("source")) == 1
 
 
-def test_formulas_are_drawn_by_the_browser(page: str, tags: BeautifulSoup) -> None:
+def test_formulas_are_drawn_by_the_browser(page, tags):
     assert [formula["display"] for formula in tags("math")[:2]] == ["inline", "block"]
     assert page.count("<mfrac>") >= 2 and "costs 5$" in page
 
 
-def test_a_formula_that_cannot_be_drawn_stays_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_formula_that_cannot_be_drawn_stays_readable(monkeypatch):
     monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
     assert pages.formula("a < b") == "<code>$a &lt; b$</code>"
     assert pages.formula("a", block=True) == "<code>$$a$$</code>"
 
 
-def test_code_and_output_are_text(page: str) -> None:
+def test_code_and_output_are_text(page):
     assert "<title>The LSTM on *mel*</title>" in page
     assert 'class="highlight' in page and ".highlight .k" in page
     assert "frames [B, T, F] &lt;float32&gt;" in page
@@ -115,7 +114,7 @@ def test_code_and_output_are_text(page: str) -> None:
     assert "IntSlider" not in page and "open the notebook in JupyterLab" in page
 
 
-def test_the_index_links_what_there_is(tmp_path: Path) -> None:
+def test_the_index_links_what_there_is(tmp_path):
     done, failed = Paths(tmp_path, "05_lstm"), Paths(tmp_path, "06_metrics")
     done.page.parent.mkdir()
     done.page.write_text("x")

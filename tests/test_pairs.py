@@ -72,12 +72,12 @@ def pair(tmp_path: Path, home: Path) -> Pair:
     return Pair(tmp_path)
 
 
-def test_the_pairs_of_this_repository_are_clean() -> None:
+def test_the_pairs_of_this_repository_are_clean():
     problems = pairs.check(committed=True)
     assert problems == {}, "mend the .py, then: python -m tools.checks.pairs --clean"
 
 
-def test_a_notebook_made_from_its_script_is_a_clean_pair(pair: Pair) -> None:
+def test_a_notebook_made_from_its_script_is_a_clean_pair(pair):
     assert pairs.check(pair.root, committed=True) == {}
     cells = pair.cells()
     assert [cell["cell_type"] for cell in cells] == ["markdown"] + 4 * ["code"]
@@ -85,7 +85,7 @@ def test_a_notebook_made_from_its_script_is_a_clean_pair(pair: Pair) -> None:
     assert cells[2]["source"][0] == "%load_ext autoreload\n"  # magics work again
 
 
-def test_making_it_again_changes_nothing(pair: Pair) -> None:
+def test_making_it_again_changes_nothing(pair):
     before = pair.notebook.read_bytes()
     assert pairs.sync(pair.root) == []
     pair.notebook.unlink()
@@ -103,9 +103,7 @@ def test_making_it_again_changes_nothing(pair: Pair) -> None:
         ({"cell_type": "raw"}, "cell 2: kind"),
     ],
 )
-def test_a_change_to_the_notebook_is_found(
-    pair: Pair, changes: dict[str, object], message: str
-) -> None:
+def test_a_change_to_the_notebook_is_found(pair, changes, message):
     pair.edit_notebook([1], **changes)
     assert message in pair.problem()
 
@@ -117,7 +115,7 @@ def test_a_change_to_the_notebook_is_found(
         ("# %%\nprint(epochs)\n\n", "", "cell 4 of the .ipynb is not in the .py: code 'print("),
     ],
 )
-def test_a_cell_too_many_is_one_difference(pair: Pair, old: str, new: str, message: str) -> None:
+def test_a_cell_too_many_is_one_difference(pair, old, new, message):
     pair.edit_script(old, new)
     assert pair.problem().startswith(message)
 
@@ -130,21 +128,19 @@ def test_a_cell_too_many_is_one_difference(pair: Pair, old: str, new: str, messa
         ({"metadata": {"tags": ["parameters"], "papermill": {}}}, "metadata or a form of its own"),
     ],
 )
-def test_what_a_run_leaves_is_no_drift_but_not_to_be_committed(
-    pair: Pair, changes: dict[str, object], message: str
-) -> None:
+def test_what_a_run_leaves_is_no_drift_but_not_to_be_committed(pair, changes, message):
     pair.edit_notebook([1], **changes)
     assert pairs.check(pair.root) == {}
     assert message in pair.problem(committed=True)
 
 
 @pytest.mark.parametrize("missing", ["py/05_lstm.py", "notebooks/05_lstm.ipynb"])
-def test_a_missing_partner_is_found(pair: Pair, missing: str) -> None:
+def test_a_missing_partner_is_found(pair, missing):
     (pair.root / missing).unlink()
     assert pair.problem() == f"{missing} is missing"
 
 
-def test_the_command_reports_and_mends(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_and_mends(pair, capsys):
     pair.edit_script("epochs = 12", "epochs = 13")
     assert pairs.main([], root=pair.root) == 1
     printed = capsys.readouterr().out
@@ -154,9 +150,7 @@ def test_the_command_reports_and_mends(pair: Pair, capsys: pytest.CaptureFixture
     assert pairs.main([], root=pair.root) == 0
 
 
-def test_sync_keeps_the_outputs_of_unchanged_cells_and_clean_throws_them_away(
-    pair: Pair, home: Path
-) -> None:
+def test_sync_keeps_the_outputs_of_unchanged_cells_and_clean_throws_them_away(pair, home):
     ids = [cell["id"] for cell in pair.cells()]
     pair.edit_notebook([0], attachments={"a.png": {}})
     pair.edit_notebook(range(1, 5), outputs=[STREAM], execution_count=1)
@@ -175,9 +169,7 @@ def test_sync_keeps_the_outputs_of_unchanged_cells_and_clean_throws_them_away(
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"cells": [{}'])
-def test_sync_throws_nothing_away_that_only_the_notebook_says(
-    pair: Pair, content: str | None
-) -> None:
+def test_sync_throws_nothing_away_that_only_the_notebook_says(pair, content):
     if content is None:
         pair.edit_notebook([1], source="epochs = 99")  # later than the script
         os.utime(pair.script, (1, 1))
@@ -191,7 +183,7 @@ def test_sync_throws_nothing_away_that_only_the_notebook_says(
     assert pairs.sync(pair.root, clean=True) == [pair.notebook]
 
 
-def test_jupytext_is_configured_to_the_same_rules() -> None:
+def test_jupytext_is_configured_to_the_same_rules():
     from jupytext.config import load_jupytext_config
 
     config = load_jupytext_config(str(pairs.ROOT / "py" / "05_lstm.py"))

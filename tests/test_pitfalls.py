@@ -37,7 +37,7 @@ def code_of(path: Path) -> str:
 # ---- data --------------------------------------------------------------------------------------
 
 
-def test_padding_is_the_mean_and_not_the_loudest_sound(mini_data: Path) -> None:
+def test_padding_is_the_mean_and_not_the_loudest_sound(mini_data):
     """Padding with 0 on dB values paints the loudest sound over the end of each clip."""
     splits = datasets.genre_splits(mini_data / GENRE_BEAT, "mel", 0)
     x, _, lengths = next(iter(datasets.make_loader(splits.train, 16)))
@@ -49,7 +49,7 @@ def test_padding_is_the_mean_and_not_the_loudest_sound(mini_data: Path) -> None:
     assert in_decibels.max() < -10
 
 
-def test_the_statistics_of_the_scaling_are_those_of_the_training_clips(mini_data: Path) -> None:
+def test_the_statistics_of_the_scaling_are_those_of_the_training_clips(mini_data):
     splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
     assert np.array_equal(splits.scaler.mean, datasets.BandScaler.fit(splits.train).mean)
     assert not np.array_equal(splits.scaler.mean, datasets.BandScaler.fit(splits.base).mean)
@@ -57,7 +57,7 @@ def test_the_statistics_of_the_scaling_are_those_of_the_training_clips(mini_data
 
 
 @pytest.mark.parametrize("name", ["lstm", "cnn"])
-def test_padding_is_always_masked(name: str) -> None:
+def test_padding_is_always_masked(name):
     torch.manual_seed(0)
     backbone = models.LSTMBackbone(32, 5) if name == "lstm" else models.CNNBackbone(32)
     for module in backbone.modules():
@@ -69,7 +69,7 @@ def test_padding_is_always_masked(name: str) -> None:
     torch.testing.assert_close(backbone(padded, lengths), backbone(x, lengths))
 
 
-def test_file_names_in_label_files_are_not_taken_literally(mini_data: Path) -> None:
+def test_file_names_in_label_files_are_not_taken_literally(mini_data):
     for folder, split in ((GENRE, "test"), (GENRE_BEAT, "train"), (GENRE_BEAT, "test")):
         labels = (mini_data / folder / f"{split}_labels.txt").read_text().splitlines()[1:]
         named = [line.split("\t")[0] for line in labels]
@@ -77,7 +77,7 @@ def test_file_names_in_label_files_are_not_taken_literally(mini_data: Path) -> N
         assert len(folders.read_clips(mini_data / folder, split)) == len(named)
 
 
-def test_the_first_affect_axis_is_an_axis(mini_data: Path) -> None:
+def test_the_first_affect_axis_is_an_axis(mini_data):
     """Selected by the truth of its index 0, valence would fall into the genre branch."""
     tracks = folders.read_clips(mini_data / MULTITASK, "train")
     for axis in AXES:
@@ -85,7 +85,7 @@ def test_the_first_affect_axis_is_an_axis(mini_data: Path) -> None:
         np.testing.assert_allclose(dataset.labels, tracks[axis], rtol=1e-6)
 
 
-def test_no_length_is_computed_per_split(mini_data: Path) -> None:
+def test_no_length_is_computed_per_split(mini_data):
     """Both splits have lengths of their own, and the CNN has weights that depend on neither."""
     splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
     longest = [int(splits.base.lengths.max()), int(splits.test.lengths.max())]
@@ -96,7 +96,7 @@ def test_no_length_is_computed_per_split(mini_data: Path) -> None:
     assert model(torch.zeros(1, max(longest) + 40, 128), torch.tensor([max(longest)])) is not None
 
 
-def test_full_clips_are_full(mini_data: Path) -> None:
+def test_full_clips_are_full(mini_data):
     """Not their first 150 frames, 3.5 of 30 seconds."""
     dataset = SpectrogramDataset(mini_data / GENRE)
     for index in range(len(dataset)):
@@ -104,14 +104,14 @@ def test_full_clips_are_full(mini_data: Path) -> None:
         assert dataset[index][2] == stored.shape[1] == len(dataset[index][0])
 
 
-def test_validation_and_test_see_whole_clips(mini_data: Path) -> None:
+def test_validation_and_test_see_whole_clips(mini_data):
     splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
     _, val, test = datasets.make_loaders(splits, 32, crop_frames=20, max_masked_bands=8)
     assert torch.cat([lengths for *_, lengths in val]).min() > 60
     assert torch.cat([lengths for *_, lengths in test]).min() > 60
 
 
-def test_all_features_and_axes_share_one_copy_on_disk_as_float16(mini_data: Path) -> None:
+def test_all_features_and_axes_share_one_copy_on_disk_as_float16(mini_data):
     """The whole set in memory as float64, once per feature and axis, would be many gigabytes."""
     stores = [SpectrogramDataset(mini_data / MULTITASK, "train", f).store for f in ("mel", "fused")]
     stores += [SpectrogramDataset(mini_data / MULTITASK, "train", axes=a).store for a in AXES]
@@ -120,7 +120,7 @@ def test_all_features_and_axes_share_one_copy_on_disk_as_float16(mini_data: Path
         assert isinstance(store.frames, np.memmap) and store.frames.dtype == np.float16
 
 
-def test_chroma_is_not_drowned_by_mel(mini_data: Path) -> None:
+def test_chroma_is_not_drowned_by_mel(mini_data):
     splits = datasets.genre_splits(mini_data / GENRE, "fused", 0)
     frames = torch.cat([splits.train[i][0] for i in range(len(splits.train))])
     mel, chroma = frames[:, :128].std(), frames[:, 128:].std()
@@ -132,7 +132,7 @@ def test_chroma_is_not_drowned_by_mel(mini_data: Path) -> None:
     assert first < 1.5  # near log(3), not in the hundreds
 
 
-def test_the_three_parts_of_the_data_have_no_clip_in_common(mini_data: Path) -> None:
+def test_the_three_parts_of_the_data_have_no_clip_in_common(mini_data):
     genre = datasets.genre_splits(mini_data / GENRE, "mel", 0)
     parts = datasets.affect_parts(mini_data / MULTITASK, 0)
     affect = datasets.affect_splits(mini_data / MULTITASK, "mel", AXES, parts)
@@ -144,7 +144,7 @@ def test_the_three_parts_of_the_data_have_no_clip_in_common(mini_data: Path) -> 
 # ---- models ------------------------------------------------------------------------------------
 
 
-def test_the_backward_lstm_is_read_where_it_has_seen_the_whole_clip() -> None:
+def test_the_backward_lstm_is_read_where_it_has_seen_the_whole_clip():
     """At its last step in time it has seen a single frame."""
     torch.manual_seed(0)
     backbone = models.LSTMBackbone(4, 5, pooling="last").eval()
@@ -158,7 +158,7 @@ def test_the_backward_lstm_is_read_where_it_has_seen_the_whole_clip() -> None:
     assert backbone.out_features == 10
 
 
-def test_lstms_are_batch_first() -> None:
+def test_lstms_are_batch_first():
     """Else the clips of a batch would be read as steps in time."""
     model = models.Classifier(models.LSTMBackbone(4, 5), 3).eval()
     for lstm in (module for module in model.modules() if isinstance(module, nn.LSTM)):
@@ -170,14 +170,14 @@ def test_lstms_are_batch_first() -> None:
     assert changed.tolist() == [False, False, False, True, False, False]
 
 
-def test_the_last_step_is_not_taken_inside_the_padding() -> None:
+def test_the_last_step_is_not_taken_inside_the_padding():
     backbone = models.LSTMBackbone(4, 5, bidirectional=False, pooling="last").eval()
     x = torch.randn(1, 7, 4)
     padded = nn.functional.pad(x, (0, 0, 0, 30))
     torch.testing.assert_close(backbone(padded, torch.tensor([7])), backbone(x, torch.tensor([7])))
 
 
-def test_dropout_of_a_one_layer_lstm_does_something() -> None:
+def test_dropout_of_a_one_layer_lstm_does_something():
     """`nn.LSTM(dropout=...)` with one layer only warns."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -187,13 +187,13 @@ def test_dropout_of_a_one_layer_lstm_does_something() -> None:
     assert 0.2 < share < 0.8
 
 
-def test_no_sequence_is_packed() -> None:
+def test_no_sequence_is_packed():
     """On a CPU, packed sequences of unequal length take half a minute per batch."""
     for path in (ROOT / "helpers").glob("*.py"):
         assert "pack_padded_sequence(" not in path.read_text(encoding="utf-8")
 
 
-def test_a_column_against_a_row_is_refused() -> None:
+def test_a_column_against_a_row_is_refused():
     """(B, 1) - (B,) is B x B: the model would learn the mean, and Spearman would be 0."""
     assert models.Regressor(models.LSTMBackbone(4, 5))(
         torch.randn(6, 9, 4), torch.full((6,), 9)
@@ -205,7 +205,7 @@ def test_a_column_against_a_row_is_refused() -> None:
                        epochs=1)  # fmt: skip
 
 
-def test_the_cnn_has_four_blocks_with_the_activation_after_batch_norm() -> None:
+def test_the_cnn_has_four_blocks_with_the_activation_after_batch_norm():
     blocks = models.CNNBackbone().blocks
     order = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
     assert [[type(layer).__name__ for layer in block] for block in blocks] == [order] * 4
@@ -233,7 +233,7 @@ def batch(seed: int = 0) -> batches.Batch:
     return x, torch.randint(0, 3, (8,), generator=generator), torch.full((8,), 5)
 
 
-def test_training_mode_is_switched_on_in_every_epoch_and_off_for_validation() -> None:
+def test_training_mode_is_switched_on_in_every_epoch_and_off_for_validation():
     model = Watched()
     training.train(model, [batch()], [batch(1)], epochs=3, patience=9, loss=nn.CrossEntropyLoss())
     assert model.modes == [True, False] * 3
@@ -242,7 +242,7 @@ def test_training_mode_is_switched_on_in_every_epoch_and_off_for_validation() ->
     assert torch.equal(statistics, model.norm.running_mean)
 
 
-def test_the_optimizer_moves_the_parameters_of_the_model_it_was_given() -> None:
+def test_the_optimizer_moves_the_parameters_of_the_model_it_was_given():
     model, other = Watched(), Watched()
     before, other_before = model.layer.weight.clone(), other.layer.weight.clone()
     training.train(model, [batch()], epochs=1, loss=nn.CrossEntropyLoss())
@@ -250,7 +250,7 @@ def test_the_optimizer_moves_the_parameters_of_the_model_it_was_given() -> None:
     assert torch.equal(other.layer.weight, other_before)
 
 
-def test_a_transfer_whose_keys_do_not_match_is_an_error() -> None:
+def test_a_transfer_whose_keys_do_not_match_is_an_error():
     """With `strict=False` nothing would be copied, silently; notebook 09 shows it on purpose."""
     trained = models.Classifier(models.LSTMBackbone(4, 5), 3)
     fresh = models.Regressor(models.LSTMBackbone(4, 5))
@@ -262,7 +262,7 @@ def test_a_transfer_whose_keys_do_not_match_is_an_error() -> None:
             assert "strict=False" not in call or "pitfall." in call, f"{path.name}: {call}"
 
 
-def test_early_stopping_follows_the_validation_loss() -> None:
+def test_early_stopping_follows_the_validation_loss():
     source = inspect.getsource(training)
     assert "spearman" not in source.lower()
     losses = [1.0, 0.8, 0.9, 0.7, 0.75, 0.72, 0.71]
@@ -271,7 +271,7 @@ def test_early_stopping_follows_the_validation_loss() -> None:
     assert finished == [False] * 6 + [True] and keeper.epoch == 4
 
 
-def test_the_learning_rate_warms_up() -> None:
+def test_the_learning_rate_warms_up():
     assert inspect.signature(training.train).parameters["warmup_epochs"].default > 0
     factor = training._warm_up_then_cosine(100, 10)
     rates = [factor(step) for step in range(100)]
@@ -283,7 +283,7 @@ def test_the_learning_rate_warms_up() -> None:
                     assert value < 0.01, (name, notebook, key)
 
 
-def test_spearman_is_computed_once_over_all_clips() -> None:
+def test_spearman_is_computed_once_over_all_clips():
     """Not as a mean over batches, which is another number."""
     rng = np.random.default_rng(0)
     true = rng.uniform(size=64)
@@ -297,7 +297,7 @@ def test_spearman_is_computed_once_over_all_clips() -> None:
     assert whole == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
-def test_a_loss_over_unequal_batches_counts_every_clip_once() -> None:
+def test_a_loss_over_unequal_batches_counts_every_clip_once():
     x, y, lengths = batch()
     model = Watched().eval()
     cut = [(x[:7], y[:7], lengths[:7]), (x[7:], y[7:], lengths[7:])]
@@ -306,7 +306,7 @@ def test_a_loss_over_unequal_batches_counts_every_clip_once() -> None:
     assert training.evaluate_loss(model, cut, loss, "cpu") == pytest.approx(whole, rel=1e-5)
 
 
-def test_the_report_takes_true_labels_first_and_names_in_class_order(mini_data: Path) -> None:
+def test_the_report_takes_true_labels_first_and_names_in_class_order(mini_data):
     dataset = SpectrogramDataset(mini_data / GENRE, "test")
     true = dataset.labels.numpy()
     predicted = np.full_like(true, dataset.classes.index("Rock"))
@@ -316,7 +316,7 @@ def test_the_report_takes_true_labels_first_and_names_in_class_order(mini_data: 
     assert dataset.classes == sorted(dataset.classes)
 
 
-def test_the_same_seed_gives_the_same_result_twice() -> None:
+def test_the_same_seed_gives_the_same_result_twice():
     results = []
     for _ in range(2):
         seed_everything(3)
@@ -328,7 +328,7 @@ def test_the_same_seed_gives_the_same_result_twice() -> None:
         assert "seed_everything(seed)" in code_of(notebook), notebook.name
 
 
-def test_every_score_has_an_interval_and_small_differences_are_called_chance() -> None:
+def test_every_score_has_an_interval_and_small_differences_are_called_chance():
     """With 575 clips, differences under about 4 points of accuracy are noise."""
     rng = np.random.default_rng(0)
     true = rng.integers(10, size=575)

@@ -116,7 +116,7 @@ def _style() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_figure_is_drawn_without_warnings_with_labels_title_and_alt_text(name: str) -> None:
+def test_a_figure_is_drawn_without_warnings_with_labels_title_and_alt_text(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing letter or a layout that fails is a warning
         figure = DRAWN[name]()
@@ -133,7 +133,7 @@ def test_a_figure_is_drawn_without_warnings_with_labels_title_and_alt_text(name:
     assert figure.get_suptitle() or any(titles)
 
 
-def test_every_public_figure_is_tried_here() -> None:
+def test_every_public_figure_is_tried_here():
     functions = {
         name
         for name, function in inspect.getmembers(plots, inspect.isfunction)
@@ -142,7 +142,7 @@ def test_every_public_figure_is_tried_here() -> None:
     assert functions - {"use_style"} == {name.split(" of ")[0] for name in DRAWN}
 
 
-def test_alt_texts_tell_the_numbers() -> None:
+def test_alt_texts_tell_the_numbers():
     assert "Rock 415" in DRAWN["class_counts"]().get_label()
     assert "kept epoch 2 of 3" in DRAWN["learning_curves"]().get_label()
     assert "LSTM 0.400 [0.300, 0.500]; none undefined (equal)" in DRAWN["score_plot"]().get_label()
@@ -153,7 +153,7 @@ def test_alt_texts_tell_the_numbers() -> None:
     assert alone.endswith("Nearest clips: none.")
 
 
-def test_colours_differ_for_the_colour_blind_and_in_grey() -> None:
+def test_colours_differ_for_the_colour_blind_and_in_grey():
     """The first four colours, the ones that most figures use, differ in lightness."""
     assert plots.COLOURS[0] == "#0072B2" and len(set(plots.COLOURS)) == 8  # Okabe and Ito 2008
     assert plots.COLOUR_MAP == "cividis"
@@ -162,7 +162,7 @@ def test_colours_differ_for_the_colour_blind_and_in_grey() -> None:
     assert len(set(plots.MARKERS)) == len(plots.MARKERS) == len(plots.COLOURS)
 
 
-def test_frequency_runs_up_and_time_across() -> None:
+def test_frequency_runs_up_and_time_across():
     figure = DRAWN["spectrograms"]()
     first, second = figure.axes[:2]
     assert first.get_ylim()[0] < 50 and first.get_ylim()[1] == pytest.approx(11025, rel=0.02)
@@ -172,13 +172,13 @@ def test_frequency_runs_up_and_time_across() -> None:
     assert {mesh.get_clim() for mesh in meshes} == {(-80.0, 0.0)}  # one scale, 0 is the loudest
 
 
-def test_the_confusion_matrix_has_numbers_in_its_cells() -> None:
+def test_the_confusion_matrix_has_numbers_in_its_cells():
     texts = [text.get_text() for text in DRAWN["confusion_matrix"]().axes[0].texts]
     assert sorted(filter(None, texts)) == ["0.17", "0.25", "0.25", "0.50", "0.83"]
 
 
 @pytest.mark.parametrize("belongs", [UNIT[:, 0] < 0.3, np.zeros(20, bool)], ids=["some", "none"])
-def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s(belongs: np.ndarray) -> None:
+def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s(belongs):
     figure = plots.threshold_choice(belongs, UNIT[:, 1], "Rock", 0.5)
     drawn = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     for number, threshold in enumerate(np.linspace(0, 1, 101)):

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # ---- seeds, device, progress -------------------------------------------------------------------
 
 
-def test_a_seed_fixes_all_random_numbers() -> None:
+def test_a_seed_fixes_all_random_numbers():
     def draw() -> tuple[float, float, float]:
         process.seed_everything(5)
         return random.random(), float(np.random.rand()), float(torch.rand(1))
@@ -31,7 +31,7 @@ def test_a_seed_fixes_all_random_numbers() -> None:
     assert draw() == draw()
 
 
-def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert process.pick_device("auto") == process.pick_device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -44,9 +44,7 @@ def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch: pytest.Monke
         process.pick_device("cuda:2")
 
 
-def test_progress_is_reported_only_when_somebody_listens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_reported_only_when_somebody_listens(tmp_path, monkeypatch):
     process.report_progress(epoch=1)  # no listener: nothing happens
     monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
     process.report_progress(epoch=2, train_loss=0.5)
@@ -56,20 +54,18 @@ def test_progress_is_reported_only_when_somebody_listens(
 # ---- folders and files -------------------------------------------------------------------------
 
 
-def test_caches_and_runs_lie_below_the_home(home: Path) -> None:
+def test_caches_and_runs_lie_below_the_home(home):
     assert files.cache_dir() == home / ".cache"
     assert files.runs_dir() == home / "runs"
     assert (home / ".cache").is_dir() and (home / "runs").is_dir()
 
 
-def test_without_a_home_the_checkout_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_checkout_is_used(monkeypatch):
     monkeypatch.delenv("MUSICLAB_HOME")
     assert files.project_root() == ROOT
 
 
-def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(tmp_path, monkeypatch):
     checkout, working = tmp_path / "input" / "kit", tmp_path / "working"
     for folder in (checkout / "helpers", checkout / "notebooks", working):
         folder.mkdir(parents=True)
@@ -82,7 +78,7 @@ def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(
     assert files.project_root() == working
 
 
-def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
+def test_a_file_is_written_whole_with_its_folders(tmp_path):
     path = tmp_path / "a" / "b" / "text.txt"
     files.write_atomically(path, "grün\n")
     assert path.read_bytes() == "grün\n".encode()
@@ -96,8 +92,8 @@ def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
     [(OSError(errno.ENOSPC, "No space left"), LabError), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
 def test_what_ends_a_write_leaves_the_old_file_and_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, raised: type
-) -> None:
+    tmp_path, monkeypatch, error, raised
+):
     path = tmp_path / "results.csv"
     files.write_atomically(path, "old")
     monkeypatch.setattr(os, "replace", Mock(side_effect=error))
@@ -107,7 +103,7 @@ def test_what_ends_a_write_leaves_the_old_file_and_nothing_half_written(
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
 
 
-def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path):
     (tmp_path / "sub").mkdir()
     dead, huge = 2**22 + 1, 10**30  # above any process's number
     removed = [tmp_path / "sub" / f".results.csv.{owner}.abc.part" for owner in (dead, huge)]
@@ -122,7 +118,7 @@ def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
 # ---- how mistakes are shown --------------------------------------------------------------------
 
 
-def test_a_bug_still_shows_where_it_is() -> None:
+def test_a_bug_still_shows_where_it_is():
     done = subprocess.run(
         [sys.executable, "-c", "import helpers\n1 / 0"],
         capture_output=True, text=True, check=False, cwd=ROOT,
@@ -131,7 +127,7 @@ def test_a_bug_still_shows_where_it_is() -> None:
     assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
 
 
-def test_a_notebook_shows_a_mistake_as_one_line() -> None:
+def test_a_notebook_shows_a_mistake_as_one_line():
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
 
@@ -147,9 +143,7 @@ def test_a_notebook_shows_a_mistake_as_one_line() -> None:
     ("name", "value", "kept"),
     [("MUSICLAB_KEEP_MEMORY", "0", False), ("MALLOC_ARENA_MAX", "2", False), ("X", "0", True)],
 )
-def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(
-    name: str, value: str, kept: bool
-) -> None:
+def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(name, value, kept):
     """Of 400 MB in arrays, written to and freed, next to nothing or nearly all is still held."""
     code = (
         "import helpers, numpy as np, psutil\n"

@@ -29,7 +29,7 @@ def with_data(mini_data: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("MUSICLAB_DATA", str(mini_data))
 
 
-def test_the_profiles_of_the_kit_fit_every_notebook(with_data: None) -> None:
+def test_the_profiles_of_the_kit_fit_every_notebook(with_data):
     assert profiles.profile_names() == ["demo", "full", "smoke"]
     own = {name: Lab().read(name).parameters for name in Lab().names}
     for profile in profiles.profile_names():
@@ -40,14 +40,14 @@ def test_the_profiles_of_the_kit_fit_every_notebook(with_data: None) -> None:
     assert profiles.load_profile("demo").overrides("05_lstm") == {}
 
 
-def test_what_a_profile_leaves_out_is_as_in_the_notebook(tmp_path: Path) -> None:
+def test_what_a_profile_leaves_out_is_as_in_the_notebook(tmp_path):
     own = profiles.load_profile(profile_file(tmp_path, "all: {seed: 7}\n05_lstm: {rate: 1}\n"))
     assert own.name == "mine"
     assert own.parameters("05_lstm", OWN) == OWN | {"seed": 7, "rate": 1}
     assert own.parameters("07_cnn", OWN) == OWN | {"seed": 7}
 
 
-def test_the_time_limit_may_differ_by_notebook(with_data: None, tmp_path: Path) -> None:
+def test_the_time_limit_may_differ_by_notebook(with_data, tmp_path):
     text = "runner: {timeout_minutes: {default: 5, 05_lstm: 40}}"
     plan = make_plan(Lab(), profile=profile_file(tmp_path, text))
     assert (plan.timeout_minutes("05_lstm"), plan.timeout_minutes("06_metrics")) == (40, 5)
@@ -56,15 +56,13 @@ def test_the_time_limit_may_differ_by_notebook(with_data: None, tmp_path: Path) 
 # ---- in a notebook -----------------------------------------------------------------------------
 
 
-def test_without_a_profile_a_notebook_keeps_its_own_parameters() -> None:
+def test_without_a_profile_a_notebook_keeps_its_own_parameters():
     namespace = {"notebook": "06_metrics", "seed": 3}
     profiles.apply_profile(namespace)
     assert namespace == {"notebook": "06_metrics", "seed": 3}
 
 
-def test_a_profile_replaces_parameters_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_profile_replaces_parameters_and_says_so(monkeypatch, capsys):
     monkeypatch.setenv("MUSICLAB_PROFILE", "smoke")
     smoke = profiles.load_profile("smoke").overrides("07_cnn")
     namespace = {"notebook": "07_cnn", "os": os, **dict.fromkeys(smoke, 1), **OWN}
@@ -75,9 +73,7 @@ def test_a_profile_replaces_parameters_and_says_so(
     assert "smoke" in capsys.readouterr().out
 
 
-def test_sections_of_other_notebooks_are_no_matter_of_this_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sections_of_other_notebooks_are_no_matter_of_this_one(tmp_path, monkeypatch):
     text = "07_cnn: {channels: [4]}\nrunner: {timeout_minutes: 5}\n"
     monkeypatch.setenv("MUSICLAB_PROFILE", profile_file(tmp_path, text))
     namespace = {"notebook": "05_lstm", **OWN}

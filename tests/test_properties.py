@@ -134,9 +134,7 @@ def one_at_a_time(model: nn.Module, clips: Sequence[torch.Tensor]) -> torch.Tens
 @pytest.mark.parametrize("kind", KINDS)
 @examples(12)
 @given(drawn=st.data(), n_more=st.integers(0, 40))
-def test_no_amount_of_padding_changes_a_prediction(
-    kind: str, drawn: st.DataObject, n_more: int
-) -> None:
+def test_no_amount_of_padding_changes_a_prediction(kind, drawn, n_more):
     tried = drawn.draw(models_of(kind))
     clips = drawn.draw(clips_for(tried))
     with torch.no_grad():
@@ -151,9 +149,7 @@ def test_no_amount_of_padding_changes_a_prediction(
     n_more=st.integers(0, 5),
     rubbish=st.sampled_from([0.1, -7.0, 1e4, -1e15, 1e30]),
 )
-def test_an_lstm_never_looks_at_what_stands_behind_a_clip(
-    kind: str, drawn: st.DataObject, n_more: int, rubbish: float
-) -> None:
+def test_an_lstm_never_looks_at_what_stands_behind_a_clip(kind, drawn, n_more, rubbish):
     tried = drawn.draw(models_of(kind))
     clips = drawn.draw(clips_for(tried))
     x, lengths = joined(clips, n_more)
@@ -167,7 +163,7 @@ def test_an_lstm_never_looks_at_what_stands_behind_a_clip(
 @pytest.mark.parametrize("kind", KINDS)
 @examples(12)
 @given(drawn=st.data())
-def test_no_company_in_its_batch_changes_a_prediction(kind: str, drawn: st.DataObject) -> None:
+def test_no_company_in_its_batch_changes_a_prediction(kind, drawn):
     tried = drawn.draw(models_of(kind))
     clips = drawn.draw(clips_for(tried))
     picked = drawn.draw(st.lists(st.sampled_from(range(len(clips))), min_size=2, max_size=8))
@@ -186,8 +182,8 @@ def test_no_company_in_its_batch_changes_a_prediction(kind: str, drawn: st.DataO
     seed=SEEDS,
 )
 def test_an_lstm_is_the_packed_one_in_outputs_and_gradients(
-    lengths: list[int], n_more: int, hidden: int, n_layers: int, bidirectional: bool, seed: int
-) -> None:
+    lengths, n_more, hidden, n_layers, bidirectional, seed
+):
     torch.manual_seed(seed)
     own = models.LSTMBackbone(3, hidden, n_layers, bidirectional, dropout=0.0)
     packed = nn.LSTM(3, hidden, n_layers, batch_first=True, bidirectional=bidirectional)
@@ -220,9 +216,7 @@ def _own_name(name: str) -> str:
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 20])
-def test_predictions_of_a_folder_do_not_depend_on_its_batches(
-    mini_data: Path, batch_size: int
-) -> None:
+def test_predictions_of_a_folder_do_not_depend_on_its_batches(mini_data, batch_size):
     torch.manual_seed(0)
     for feature, backbone in (
         ("fused", models.LSTMBackbone(140, 3, pooling="attention")),
@@ -283,9 +277,7 @@ def named_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @examples(60)
 @given(drawn=st.data(), form=st.sampled_from(FORMS))
-def test_every_good_row_of_a_label_file_counts_and_every_bad_one_is_named(
-    named_clips: Path, drawn: st.DataObject, form: Form
-) -> None:
+def test_every_good_row_of_a_label_file_counts_and_every_bad_one_is_named(named_clips, drawn, form):
     names = drawn.draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
     good = [[name, *drawn.draw(form.fields)] for name in names]
     ending = drawn.draw(st.sampled_from(["", ".npy", ".full.fused.npy.gz"]))
@@ -312,9 +304,7 @@ def test_every_good_row_of_a_label_file_counts_and_every_bad_one_is_named(
     n_header=st.sampled_from([0, 1, 1, 1]),
     content=st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map("".join).map(str.encode)),
 )
-def test_any_label_file_is_a_table_or_one_error_of_our_own(
-    named_clips: Path, form: Form, n_header: int, content: bytes
-) -> None:
+def test_any_label_file_is_a_table_or_one_error_of_our_own(named_clips, form, n_header, content):
     folder = named_clips / form.folder
     header = f"{form.header}\n".encode()
     (folder / "train_labels.txt").write_bytes(n_header * header + content)

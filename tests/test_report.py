@@ -82,8 +82,8 @@ def fonts(pdf: PdfReader) -> dict[str, bool]:
     ],
 )
 def test_the_pdf_has_members_headings_figures_with_words_and_its_fonts(
-    run: Path, home: Path, language: str, heading: str, sentence: str
-) -> None:
+    run, home, language, heading, sentence
+):
     answer(home, "5γ", OWN)
     assert main([*MEMBERS, "--lang", language]) == 0
     pdf = pdf_of(run)
@@ -122,7 +122,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_every_label_has_a_section_with_what_its_notebook_has_shown(run: Path) -> None:
+def test_every_label_has_a_section_with_what_its_notebook_has_shown(run):
     main(MEMBERS)
     text = markdown_of(run)
     assert "\n## How this report was made\n" in text
@@ -139,7 +139,7 @@ def test_every_label_has_a_section_with_what_its_notebook_has_shown(run: Path) -
 
 
 @pytest.mark.usefixtures("fast")
-def test_greek_has_its_own_names_decimal_comma_and_reasons(run: Path) -> None:
+def test_greek_has_its_own_names_decimal_comma_and_reasons(run):
     main([*MEMBERS, "--lang", "el"])
     text = markdown_of(run)
     assert "υψηλότερη τιμή κατά 0,020 (διάστημα εμπιστοσύνης 95\N{NO-BREAK SPACE}%" in text
@@ -149,7 +149,7 @@ def test_greek_has_its_own_names_decimal_comma_and_reasons(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run: Path) -> None:
+def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run):
     main(MEMBERS)
     assert "Text of the kit" not in markdown_of(run)
     main([*MEMBERS, "--with-kit-text"])
@@ -172,14 +172,14 @@ def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run: Path) 
         ([*MEMBERS, "--lnag", "el"], "--lang"),
     ],
 )
-def test_wrong_use_is_one_line(run: Path, words: list[str], message: str) -> None:
+def test_wrong_use_is_one_line(run, words, message):
     with pytest.raises(LabError, match=re.escape(message)) as caught:
         main(words)
     assert "\n" not in str(caught.value)
     assert not (run / "report").exists() and not (run.parents[1] / "my_report").exists()
 
 
-def test_a_run_with_failures_or_without_a_whole_notebook_has_no_report(run: Path) -> None:
+def test_a_run_with_failures_or_without_a_whole_notebook_has_no_report(run):
     write_summary(run, status="failed")
     with pytest.raises(LabError, match=r"a run with failures \(07_cnn\); mend them, then run"):
         main(MEMBERS)
@@ -200,9 +200,7 @@ def test_a_run_with_failures_or_without_a_whole_notebook_has_no_report(run: Path
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n cut short"])
-def test_a_missing_or_damaged_figure_is_named_and_the_report_stays(
-    run: Path, content: bytes | None
-) -> None:
+def test_a_missing_or_damaged_figure_is_named_and_the_report_stays(run, content):
     old = run / "report" / "report.pdf"
     old.parent.mkdir()
     old.write_bytes(b"%PDF- the one before")
@@ -213,9 +211,7 @@ def test_a_missing_or_damaged_figure_is_named_and_the_report_stays(
     assert old.read_bytes() == b"%PDF- the one before" and len([*old.parent.iterdir()]) == 1
 
 
-def test_a_missing_package_is_named_and_the_report_stays(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named_and_the_report_stays(run, monkeypatch):
     for package, name in (("typst", "typst"), ("pypandoc", "pypandoc_binary")):
         monkeypatch.setitem(__import__("sys").modules, package, None)
         with pytest.raises(LabError, match=f"{name} is missing; install it: pip install {name}"):
@@ -223,9 +219,7 @@ def test_a_missing_package_is_named_and_the_report_stays(
     assert not (run / "report").exists()
 
 
-def test_what_cannot_be_set_is_one_line_and_the_report_stays(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_set_is_one_line_and_the_report_stays(run, monkeypatch):
     def broken(*words: object) -> str:
         return "#import nothing"
 
@@ -241,7 +235,7 @@ HOSTILE = """```python
 <b>raw</b> `=typst` \\input{file} [a link](#nowhere) [another](other.md) @citation {{ }} $x_1^2$"""
 
 
-def test_whatever_the_members_write_the_rest_stays_as_it_is(run: Path, home: Path) -> None:
+def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
     answer(home, "5α", HOSTILE)
     answer(home, "5δ", "# A heading\n" + HOSTILE.partition("\n")[2] + "\n- a list\n- goes on")
     answer(home, "8β", '`#read("/etc/hosts")`{=typst}\n\n```{=typst}\n#panic()\n```')
@@ -265,9 +259,7 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run: Path, home: Pat
         ("![x](step_07.md)", "step_07.md is no picture that can be shown"),
     ],
 )
-def test_a_picture_that_cannot_be_shown_is_named(
-    run: Path, home: Path, text: str, message: str
-) -> None:
+def test_a_picture_that_cannot_be_shown_is_named(run, home, text, message):
     answer(home, "7α", text)
     with pytest.raises(LabError, match=message):
         main(MEMBERS)
@@ -275,9 +267,7 @@ def test_a_picture_that_cannot_be_shown_is_named(
 
 
 @pytest.mark.usefixtures("fast")
-def test_the_report_says_what_is_not_answered_and_is_made_all_the_same(
-    run: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_says_what_is_not_answered_and_is_made_all_the_same(run, home, capsys):
     main([*MEMBERS, "--output", str(home / "elsewhere")])
     said = capsys.readouterr().out
     total = len(prompts.unanswered(home / "my_report"))

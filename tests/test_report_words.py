@@ -83,7 +83,7 @@ def headings() -> set[str]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language: str) -> None:
+def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language):
     words, texts = Words(language), headings() | {TITLE, COURSE}
     for path in SOURCES:
         texts |= said_in(path)[0]
@@ -96,7 +96,7 @@ def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language: s
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_catalogue_has_the_names_of_sentences_and_none_that_is_gone(language: str) -> None:
+def test_a_catalogue_has_the_names_of_sentences_and_none_that_is_gone(language):
     words = Words(language)
     for path in SOURCES:
         assert {name for name in said_in(path)[1] if name not in words.names} == set(), path.name
@@ -108,7 +108,7 @@ def test_a_catalogue_has_the_names_of_sentences_and_none_that_is_gone(language: 
     ] == []
 
 
-def test_every_question_has_a_prompt_in_each_language() -> None:
+def test_every_question_has_a_prompt_in_each_language():
     english = Words("en").prompts["prompts"]
     assert set(english) <= LABELS
     for language in LANGUAGES:
@@ -146,13 +146,11 @@ FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
         (Sentence("{no values} 5 %"), "{no values} 5\xa0%", "{no values} 5\xa0%"),
     ],
 )
-def test_a_value_is_written_as_the_language_writes_it(
-    value: object, english: str, greek: str
-) -> None:
+def test_a_value_is_written_as_the_language_writes_it(value, english, greek):
     assert (Words("en").value(value), Words("el").value(value)) == (english, greek)
 
 
-def test_the_links_of_the_handouts_are_all_in_the_references() -> None:
+def test_the_links_of_the_handouts_are_all_in_the_references():
     links = [address for _, address in handout_links()]
     text = LINKS.read_text(encoding="utf-8").partition("## Links of the handouts")[2]
     for address in re.findall(r"https?://[^)\s]+", text):
@@ -169,7 +167,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "my_report"
 
 
-def test_a_file_is_made_once_and_never_written_again(folder: Path) -> None:
+def test_a_file_is_made_once_and_never_written_again(folder):
     (folder / "step_09.md").write_text("mine")
     (folder / "step_10.md").unlink()
     assert prompts.make_missing(folder, Words("el")) == [folder / "step_10.md"]
@@ -177,7 +175,7 @@ def test_a_file_is_made_once_and_never_written_again(folder: Path) -> None:
     assert "> Ερώτημα: " in (folder / "step_10.md").read_text(encoding="utf-8")
 
 
-def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder: Path) -> None:
+def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
     found = prompts.unanswered(folder)
     assert len(found) == sum(map(len, Words("en").prompts["prompts"].values()))
     for line in found:
@@ -185,7 +183,7 @@ def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder: Path) 
         assert Path(name).read_text().splitlines()[int(number) - 1] == f"> Prompt: {prompt}"
 
 
-def test_a_comment_is_no_answer_and_code_is_no_heading(folder: Path) -> None:
+def test_a_comment_is_no_answer_and_code_is_no_heading(folder):
     path = folder / "step_09.md"
     path.write_text(
         "## 9α · x\n\n> Prompt: one?\n\n<!-- to do -->\n\n## 9β · x\n\n> Prompt: two?\n\n"
@@ -197,7 +195,7 @@ def test_a_comment_is_no_answer_and_code_is_no_heading(folder: Path) -> None:
     assert [line.partition("section ")[2][:2] for line in found[1:]] == ["9γ", "9δ", "9ε"]
 
 
-def test_headings_of_the_members_belong_to_their_answer(folder: Path) -> None:
+def test_headings_of_the_members_belong_to_their_answer(folder):
     path = folder / "step_09.md"
     path.write_text("# Step 9\n\nLost.\n\n## 9α · x\n\nOne.\n\n## Discussion\n\nTwo.\n")
     (answer,) = prompts.written(folder)["9α"]
@@ -207,13 +205,13 @@ def test_headings_of_the_members_belong_to_their_answer(folder: Path) -> None:
     )
 
 
-def test_who_takes_the_prompts_away_and_writes_has_answered(folder: Path) -> None:
+def test_who_takes_the_prompts_away_and_writes_has_answered(folder):
     text = "".join(f"## 9{letter} · x\n\nAn answer.\n\n" for letter in "αβγδε")
     (folder / "step_09.md").write_text(text)
     assert not [line for line in prompts.unanswered(folder) if "step_09" in line]
 
 
-def test_a_file_that_is_gone_or_no_text_is_said_to_be(folder: Path) -> None:
+def test_a_file_that_is_gone_or_no_text_is_said_to_be(folder):
     (folder / "step_11.md").unlink()
     assert f"{folder / 'step_11.md'}:1: the file is not there" in prompts.unanswered(folder)[-1]
     (folder / "step_10.md").write_bytes("κείμενο".encode("iso-8859-7"))

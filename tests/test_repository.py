@@ -74,7 +74,7 @@ def require_git() -> None:
 # ---- files -------------------------------------------------------------------------------------
 
 
-def test_no_file_is_large(project_files: list[Path]) -> None:
+def test_no_file_is_large(project_files):
     assert [str(path) for path in project_files if path.stat().st_size > MEBIBYTE] == []
 
 
@@ -104,30 +104,30 @@ def test_no_file_is_large(project_files: list[Path]) -> None:
         ),
     ],
 )
-def test_nowhere_stands(what: str, below: str, pattern: str) -> None:
+def test_nowhere_stands(what, below, pattern):
     require_git()
     found = run("git", "grep", "--untracked", "-InE", pattern, "--", *below.split())
     assert found.returncode == 1, f"{what}:\n{found.stdout}{found.stderr}"
 
 
-def test_what_is_written_at_run_time_is_ignored() -> None:
+def test_what_is_written_at_run_time_is_ignored():
     require_git()
     names = [".venv/x", ".cache/x", "runs/x", "data/x", "my_report/x", "helpers/__pycache__/x.pyc"]
     assert run("git", "check-ignore", *names).stdout.split() == names
 
 
-def test_the_licence_is_mit() -> None:
+def test_the_licence_is_mit():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert text.startswith("MIT License\n\nCopyright (c) 20")
     assert 'THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND' in text
 
 
-def test_every_link_of_the_handouts_is_in_data_links() -> None:
+def test_every_link_of_the_handouts_is_in_data_links():
     text = (ROOT / "data_links.md").read_text(encoding="utf-8")
     assert [link for link in LINKS if not re.search(re.escape(link) + r"(?![\w/-])", text)] == []
 
 
-def test_links_inside_the_repository_lead_somewhere(project_files: list[Path]) -> None:
+def test_links_inside_the_repository_lead_somewhere(project_files):
     broken = []
     for page in (path for path in project_files if path.suffix == ".md"):
         for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
@@ -140,7 +140,7 @@ def test_links_inside_the_repository_lead_somewhere(project_files: list[Path]) -
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *CALLED_BY_BASH])
-def test_scripts_are_valid_bash_and_can_be_run(name: str) -> None:
+def test_scripts_are_valid_bash_and_can_be_run(name):
     done = run("bash", "-n", name)
     assert (done.returncode, done.stderr) == (0, "")
     if name in SCRIPTS:
@@ -148,13 +148,13 @@ def test_scripts_are_valid_bash_and_can_be_run(name: str) -> None:
         assert (ROOT / name).read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
 
 
-def test_ruff_has_nothing_to_say() -> None:
+def test_ruff_has_nothing_to_say():
     """Style, docstrings, types: pyproject.toml says what it asks for."""
     done = run(sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise", ".")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_imports_run_down() -> None:
+def test_imports_run_down():
     """The floors and rooms are drawn in pyproject.toml."""
     asked = "from importlinter.cli import *; exit(lint_imports(no_cache=True))"
     done = run(sys.executable, "-c", asked)
@@ -164,7 +164,7 @@ def test_imports_run_down() -> None:
 # ---- the students' floor -----------------------------------------------------------------------
 
 
-def test_the_students_floor_is_small_and_says_who_uses_it() -> None:
+def test_the_students_floor_is_small_and_says_who_uses_it():
     modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "helpers").glob("*.py")}
     read = [text for path, text in modules.items() if path.stem != "plots"]  # those are looked up
     assert len(modules) <= 10 and sum(len(text.splitlines()) for text in read) <= 2300
@@ -181,7 +181,7 @@ def test_the_students_floor_is_small_and_says_who_uses_it() -> None:
             assert users == said, f"{path.name}: used by {', '.join(users)}"
 
 
-def test_every_public_name_of_the_students_floor_is_used_by_a_notebook() -> None:
+def test_every_public_name_of_the_students_floor_is_used_by_a_notebook():
     """By name, or as the type of what such a name gives; figures also by an explorer."""
     notebooks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "py").glob("*.py"))
     explorers = (ROOT / "helpers" / "notebook" / "explorers.py").read_text(encoding="utf-8")
@@ -196,7 +196,7 @@ def test_every_public_name_of_the_students_floor_is_used_by_a_notebook() -> None
     assert unused == []
 
 
-def test_every_command_of_run_all_is_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_of_run_all_is_in_its_help(capsys):
     script = (ROOT / "run_all.sh").read_text(encoding="utf-8")
     assert tuple(re.findall(r"^  ([a-z-]+)\) command=", script, re.MULTILINE)) == COMMANDS
     for module in re.findall(r"command=(\S+)", script):

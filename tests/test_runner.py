@@ -20,7 +20,7 @@ import pytest
 from rich.console import Console
 
 from helpers.machinery.files import LabError
-from tests.small_lab import HELPER, NAMES, SmallLab, offspring, running_in, wait_until
+from tests.small_lab import HELPER, NAMES, SmallLab, running_in, wait_until
 from tools.checks import check_data
 from tools.checks.check_data import Split
 from tools.common import run_folder
@@ -48,7 +48,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallLab]
 # ---- what runs, and what does not --------------------------------------------------------------
 
 
-def test_a_run_then_edits(small: SmallLab, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_then_edits(small, capfd):
     """One lab through a first run, a rerun, an edit of prose, of code, of a helper, and a loss."""
     assert small.run() == 0
     assert small.executed() == ["05_train", "06_judge"]
@@ -87,7 +87,7 @@ def test_a_run_then_edits(small: SmallLab, capfd: pytest.CaptureFixture[str]) ->
     assert small.executed() == ["05_train", "06_judge"]
 
 
-def test_helpers_parameters_and_force_decide_what_runs_again(small: SmallLab) -> None:
+def test_helpers_parameters_and_force_decide_what_runs_again(small):
     lab = small.lab
     before = {name: lab.code_digest(name) for name in NAMES}
     small.write("00_begin", "import json")
@@ -110,9 +110,7 @@ def test_helpers_parameters_and_force_decide_what_runs_again(small: SmallLab) ->
     assert why_to_run(make_plan(small.lab, **small.options))["05_train"] == "other steps"
 
 
-def test_a_failure_skips_what_depends_on_it(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_skips_what_depends_on_it(small, capfd):
     small.write("05_train", "numbers = []\nleave('05_train', 1)\nnumbers[3]")
     assert small.run() == 1
     assert small.statuses() == {"00_begin": "done", "05_train": "failed", "06_judge": "skipped"}
@@ -130,9 +128,7 @@ def test_a_failure_skips_what_depends_on_it(
     assert not (small.folder / "notebooks" / "05_train.failed.ipynb").exists()
 
 
-def test_a_lab_error_is_shown_as_its_one_line(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_lab_error_is_shown_as_its_one_line(small, capfd):
     small.write("00_begin", "class LabError(Exception): ...\nraise LabError('a.txt:3: mend it')")
     assert small.run("--only", "0") == 1
     lines = capfd.readouterr().out.splitlines()
@@ -140,13 +136,13 @@ def test_a_lab_error_is_shown_as_its_one_line(
     assert not any("Traceback" in line for line in lines)
 
 
-def test_a_time_limit_ends_the_kernel(small: SmallLab) -> None:
+def test_a_time_limit_ends_the_kernel(small):
     small.timeout_minutes = 5 / 60
     code = "import subprocess, time\nsubprocess.Popen(['sleep', '600'])\ntime.sleep(600)"
     small.write("05_train", code)
     assert small.run("--only", "06") == 1
     assert small.statuses() == {"05_train": "timeout", "06_judge": "skipped"}
-    wait_until(lambda: not offspring() and not running_in(small.root))
+    wait_until(lambda: not running_in(small.root))
 
 
 # ---- side by side ------------------------------------------------------------------------------
@@ -162,7 +158,7 @@ while not there.exists():
 """
 
 
-def test_independent_notebooks_run_side_by_side(small: SmallLab) -> None:
+def test_independent_notebooks_run_side_by_side(small):
     """00 and 05 each wait for the other to run; 06 needs 05 and comes after it."""
     for mine, other in (("00_begin", "05_train"), ("05_train", "00_begin")):
         meet = MEET.format(root=str(small.root), mine=mine, other=other)
@@ -176,7 +172,7 @@ def test_independent_notebooks_run_side_by_side(small: SmallLab) -> None:
     assert small.executed() == []
 
 
-def test_results_are_the_same_side_by_side_and_in_turn(small: SmallLab) -> None:
+def test_results_are_the_same_side_by_side_and_in_turn(small):
     """Nothing that a notebook could compute otherwise with depends on --jobs."""
     for name in NAMES:
         small.write(name, f"import os\nleave({name!r}, os.environ.get('OMP_NUM_THREADS'))")
@@ -189,7 +185,7 @@ def test_results_are_the_same_side_by_side_and_in_turn(small: SmallLab) -> None:
     assert environments[0] == environments[1]
 
 
-def test_a_kernel_that_does_not_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_does_not_start_is_started_again(monkeypatch):
     """Two kernels that start at a time may be told the same ports by Jupyter; one of them dies."""
     outcomes = [RuntimeError("Kernel died before replying to kernel_info")] * 9
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: raise_next())
@@ -207,7 +203,7 @@ def test_a_kernel_that_does_not_start_is_started_again(monkeypatch: pytest.Monke
     assert execute.execute(spec)["status"] == "failed" and not outcomes
 
 
-def test_what_most_others_wait_for_begins_first(home: Path) -> None:
+def test_what_most_others_wait_for_begins_first(home):
     """Side by side: the longest chain first, pages last. One at a time: in the lab's order."""
     lab = Lab()
     options = {"data": "demo", "profile": "smoke"}
@@ -223,9 +219,7 @@ def test_what_most_others_wait_for_begins_first(home: Path) -> None:
     ("cores", "gib", "device", "jobs"),
     [(2, 8, "cpu", 2), (8, 64, "cpu", 2), (1, 8, "cpu", 1), (2, 5, "cpu", 1), (8, 64, "cuda", 1)],
 )
-def test_jobs_auto_looks_at_cores_memory_and_device(
-    small: SmallLab, monkeypatch: pytest.MonkeyPatch, cores: int, gib: int, device: str, jobs: int
-) -> None:
+def test_jobs_auto_looks_at_cores_memory_and_device(small, monkeypatch, cores, gib, device, jobs):
     monkeypatch.setattr(plans, "usable_cores", lambda: cores)
     monkeypatch.setattr(plans, "memory_available", lambda: gib * 2**30)
     monkeypatch.setattr(plans, "resolved_device", lambda _: device)
@@ -234,7 +228,7 @@ def test_jobs_auto_looks_at_cores_memory_and_device(
     assert make_plan(small.lab, **small.options, jobs="9").jobs == len(NAMES)
 
 
-def test_the_live_display_shows_all_that_run(small: SmallLab) -> None:
+def test_the_live_display_shows_all_that_run(small):
     console = Console(file=StringIO(), force_terminal=True, width=100)
     with LiveDisplay(console, {name: Row(name) for name in NAMES}) as display:
         for name in NAMES[:2]:
@@ -248,9 +242,7 @@ def test_the_live_display_shows_all_that_run(small: SmallLab) -> None:
     assert WAITING in lines[2] and later.count("epoch 2/9") == 1
 
 
-def test_little_memory_is_told_before_the_start(
-    small: SmallLab, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_little_memory_is_told_before_the_start(small, capfd, monkeypatch):
     monkeypatch.setattr(plans, "memory_available", lambda: 2.5 * 2**30)
     assert small.run("--list", "--jobs", "2") == 0
     (note,) = [line for line in capfd.readouterr().out.splitlines() if "GiB" in line]
@@ -260,7 +252,7 @@ def test_little_memory_is_told_before_the_start(
     assert "GiB" not in capfd.readouterr().out
 
 
-def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_CGROUP", tmp_path)
     whole = processes.memory_available()
     (tmp_path / "memory.current").write_text("900\n")
@@ -274,9 +266,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
 # ---- bad data left out -------------------------------------------------------------------------
 
 
-def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(
-    small: SmallLab, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(small, capfd, monkeypatch):
     problems = {str(number): f"clip {number}: cut short" for number in range(12)}
     asked = []
     found = {"fma_genre_spectrograms/train": Split(problems)}
@@ -305,7 +295,7 @@ def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(
     assert small.executed() == ["00_begin"]
 
 
-def test_few_clips_left_out_are_all_listed() -> None:
+def test_few_clips_left_out_are_all_listed():
     console = Console(file=StringIO(), width=100)
     print_left_out(console, [])
     assert console.file.getvalue() == ""
@@ -328,9 +318,7 @@ def names_in(runs: Path) -> set[str]:
     return {path.name for path in runs.iterdir()}
 
 
-def test_keep_deletes_the_oldest_runs_after_a_success(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_keep_deletes_the_oldest_runs_after_a_success(small, capfd):
     runs = small.root / "runs"
     for age, name in enumerate(("new", "middle", "old"), start=1):
         old_run(runs, name, 100 * age, ".lock")
@@ -345,7 +333,7 @@ def test_keep_deletes_the_oldest_runs_after_a_success(
     assert names_in(runs) == {"t", "latest", "new"}  # nothing after a failure
 
 
-def test_keep_spares_what_is_no_old_run(tmp_path: Path) -> None:
+def test_keep_spares_what_is_no_old_run(tmp_path):
     """The present one, `interactive`, `latest`, a run under way, folders of the user's own."""
     runs = tmp_path / "runs"
     current = old_run(runs, "current", 5000)
@@ -367,9 +355,7 @@ def test_keep_spares_what_is_no_old_run(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere" / "summary.json").is_file()
 
 
-def test_a_run_that_cannot_be_deleted_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_cannot_be_deleted_is_told(tmp_path, monkeypatch):
     def refused(folder: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -382,16 +368,14 @@ def test_a_run_that_cannot_be_deleted_is_told(
 # ---- pairs ---------------------------------------------------------------------------------------
 
 
-def test_a_script_ahead_of_its_notebook_is_told(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_script_ahead_of_its_notebook_is_told(small, capfd):
     (small.root / "py").mkdir()
     (small.root / "py" / "00_begin.py").write_text("# %%\nchanged = True\n")
     assert small.run("--only", "0") == 0
     assert "py/00_begin.py is ahead of notebooks/00_begin.ipynb" in capfd.readouterr().out
 
 
-def test_jupyterlab_can_open_pairs_whose_times_mean_nothing(small: SmallLab) -> None:
+def test_jupyterlab_can_open_pairs_whose_times_mean_nothing(small):
     """The script that says the same is marked as new; the one that differs is left alone."""
     (small.root / "py").mkdir()
     for name in NAMES[:2]:
@@ -407,9 +391,7 @@ def test_jupyterlab_can_open_pairs_whose_times_mean_nothing(small: SmallLab) -> 
 # ---- the rest ----------------------------------------------------------------------------------
 
 
-def test_list_tells_the_state_and_runs_nothing(
-    small: SmallLab, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_list_tells_the_state_and_runs_nothing(small, capfd):
     assert small.run("--only", "0") == 0
     capfd.readouterr()
     assert small.run("--list") == 0
@@ -421,7 +403,7 @@ def test_list_tells_the_state_and_runs_nothing(
     assert small.executed() == []
 
 
-def test_why_a_notebook_is_not_up_to_date(small: SmallLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_notebook_is_not_up_to_date(small, monkeypatch):
     """The same words in --list, which knows the data, and at hand-in, which knows the code."""
 
     def why(name: str = "06_judge") -> str:
@@ -462,7 +444,7 @@ def test_why_a_notebook_is_not_up_to_date(small: SmallLab, monkeypatch: pytest.M
     assert why() == "it failed"
 
 
-def test_the_kernel_is_this_interpreter(small: SmallLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kernel_is_this_interpreter(small, monkeypatch):
     """A `python3` kernel of another environment, in the user's own folder, does not win."""
     other = small.root / "home" / "kernels" / "python3"
     other.mkdir(parents=True)
@@ -474,7 +456,7 @@ def test_the_kernel_is_this_interpreter(small: SmallLab, monkeypatch: pytest.Mon
     assert small.run("--only", "0") == 0
 
 
-def test_find_knows_numbers_and_names() -> None:
+def test_find_knows_numbers_and_names():
     lab = Lab()
     assert [lab.find(word) for word in ("6", "06", "metrics", "06_metrics")] == ["06_metrics"] * 4
     assert lab.with_needs(["08_regression"]) == ["05_lstm", "07_cnn", "08_regression"]

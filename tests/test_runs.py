@@ -69,7 +69,7 @@ def predictions(checkpoint: checkpoints.Checkpoint) -> np.ndarray:
 # ---- checkpoints -------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_comes_back_as_it_was_stored(record: records.Record, data: Path) -> None:
+def test_a_checkpoint_comes_back_as_it_was_stored(record, data):
     _, before = store_model(record)
     reader = records.open_record("06_metrics", data, 0)
     loaded = reader.load_checkpoint("05_lstm", "lstm", head="classifier", feature="chroma")
@@ -81,7 +81,7 @@ def test_a_checkpoint_comes_back_as_it_was_stored(record: records.Record, data: 
     assert (loaded.axes, loaded.epoch, loaded.note) == ([], 7, "lowest validation loss")
 
 
-def test_a_cnn_with_its_batch_norm_statistics_comes_back(record: records.Record) -> None:
+def test_a_cnn_with_its_batch_norm_statistics_comes_back(record):
     spec = {
         "backbone": "cnn", "backbone_options": {"channels": [2, 2, 2, 2]}, "head": "multitask",
         "head_options": {"n_axes": 2},
@@ -95,9 +95,7 @@ def test_a_cnn_with_its_batch_norm_statistics_comes_back(record: records.Record)
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
-def test_an_old_checkpoint_does_not_become_one_of_the_new_data(
-    record: records.Record, tmp_path: Path
-) -> None:
+def test_an_old_checkpoint_does_not_become_one_of_the_new_data(record, tmp_path):
     """The notebook was begun again with other data and stopped before it stored anything."""
     store_model(record)
     other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
@@ -109,9 +107,7 @@ def test_an_old_checkpoint_does_not_become_one_of_the_new_data(
 # ---- where stored things are found -------------------------------------------------------------
 
 
-def test_a_named_run_reads_only_its_own_results(
-    home: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_named_run_reads_only_its_own_results(home, data, monkeypatch):
     monkeypatch.setenv("MUSICLAB_RUN", "first")
     store_model(records.open_record("05_lstm", data, 0))
     (home / "runs" / "latest").symlink_to("first")
@@ -121,9 +117,7 @@ def test_a_named_run_reads_only_its_own_results(
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_by_hand_the_newest_run_serves_as_a_link_or_a_text_file(
-    home: Path, data: Path, monkeypatch: pytest.MonkeyPatch, link: bool
-) -> None:
+def test_by_hand_the_newest_run_serves_as_a_link_or_a_text_file(home, data, monkeypatch, link):
     monkeypatch.setenv("MUSICLAB_RUN", "tuesday")
     _, before = store_model(records.open_record("05_lstm", data, 0))
     monkeypatch.delenv("MUSICLAB_RUN")
@@ -137,9 +131,7 @@ def test_by_hand_the_newest_run_serves_as_a_link_or_a_text_file(
     np.testing.assert_array_equal(predictions(reader.load_checkpoint("05_lstm", "lstm")), own)
 
 
-def test_on_kaggle_the_newest_output_of_other_kernels_is_found(
-    home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_kaggle_the_newest_output_of_other_kernels_is_found(home, data, tmp_path, monkeypatch):
     """By what the records say: when a folder was mounted tells nothing."""
     monkeypatch.setattr(records, "KAGGLE_INPUT", tmp_path / "kaggle")
     stored = {}
@@ -161,7 +153,7 @@ def test_on_kaggle_the_newest_output_of_other_kernels_is_found(
 SCORES = {"accuracy": Score(0.5, 0.4, 0.6), "macro F1": Score(0.3, 0.2, 0.4)}
 
 
-def test_results_have_one_row_per_model_feature_test_set_and_metric(record: records.Record) -> None:
+def test_results_have_one_row_per_model_feature_test_set_and_metric(record):
     record.add_scores("lstm", "mel", "genre test (full)", {"accuracy": Score(0.1, 0, 0.2)}, 9)
     record.add_scores("lstm", "mel", "genre test (full)", SCORES, 9)  # the cell was run again
     record.add_scores("lstm", "mel", "genre test (beat)", SCORES, 9)
@@ -177,7 +169,7 @@ def test_results_have_one_row_per_model_feature_test_set_and_metric(record: reco
     ]
 
 
-def test_affect_scores_are_stored_per_axis_and_as_their_mean(record: records.Record) -> None:
+def test_affect_scores_are_stored_per_axis_and_as_their_mean(record):
     true = np.random.default_rng(0).uniform(size=(9, 3))
     scores = record.add_affect_scores("svr", "mel", true, true)
     assert scores["mean"].value == pytest.approx(1)
@@ -189,9 +181,7 @@ def test_affect_scores_are_stored_per_axis_and_as_their_mean(record: records.Rec
     assert set(stored["n"]) == {9}
 
 
-def test_comparisons_are_told_and_stored_as_rows(
-    record: records.Record, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_comparisons_are_told_and_stored_as_rows(record, capsys):
     undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
     clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
     compared = {("CNN", "SVM"): clear, ("CNN", "constant"): undefined}
@@ -209,9 +199,7 @@ def test_comparisons_are_told_and_stored_as_rows(
     assert second == "- CNN and constant cannot be compared in accuracy: all predictions are equal."
 
 
-def test_the_results_of_the_finished_notebooks_of_a_run_are_joined(
-    home: Path, data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_results_of_the_finished_notebooks_of_a_run_are_joined(home, data, capsys):
     run = home / "runs" / "interactive"
     assert records.join_results(run).split() == [",".join(records.RESULT_COLUMNS)]
     for notebook in ("07_cnn", "06_metrics"):
@@ -229,7 +217,7 @@ def test_the_results_of_the_finished_notebooks_of_a_run_are_joined(
     assert {row.split(",")[0] for row in rows} == {"06_metrics"}
 
 
-def test_values_add_up(record: records.Record) -> None:
+def test_values_add_up(record):
     record.save_values(best_lstm={"name": "a"})
     record.save_values(count=3)
     assert record.load_value("05_lstm", "best_lstm") == {"name": "a"}
@@ -238,12 +226,12 @@ def test_values_add_up(record: records.Record) -> None:
         record.load_value("05_lstm", "n_seeds")
 
 
-def test_tables_keep_clip_ids_as_text(record: records.Record) -> None:
+def test_tables_keep_clip_ids_as_text(record):
     record.save_table("affect_split", pd.DataFrame({"id": ["007", "12"], "part": ["train", "val"]}))
     assert record.load_table("05_lstm", "affect_split")["id"].tolist() == ["007", "12"]
 
 
-def test_predictions_come_back_for_the_clips_that_are_asked_for(record: records.Record) -> None:
+def test_predictions_come_back_for_the_clips_that_are_asked_for(record):
     record.save_predictions("svr", ["7", "8"], np.array([[0.1, 0.2], [0.3, 0.4]]), ["a", "b"])
     loaded = record.load_predictions("05_lstm", "svr", ["8", "7"], ["b"])
     assert loaded.tolist() == [[0.4], [0.2]]
@@ -255,7 +243,7 @@ def test_predictions_come_back_for_the_clips_that_are_asked_for(record: records.
 # ---- figures and words -------------------------------------------------------------------------
 
 
-def test_a_figure_without_alt_text_is_refused(home: Path, data: Path) -> None:
+def test_a_figure_without_alt_text_is_refused(home, data):
     record = records.open_record("05_lstm", data, 0)
     figure = plt.figure()
     with pytest.raises(LabError, match="figure 'curves' has no alt text"):
@@ -264,9 +252,7 @@ def test_a_figure_without_alt_text_is_refused(home: Path, data: Path) -> None:
     assert not (record.folder / "figures").exists()
 
 
-def test_a_figure_is_stored_with_its_alt_text(
-    record: records.Record, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_figure_is_stored_with_its_alt_text(record, capsys):
     figure, ax = plt.subplots()
     ax.plot([1, 2])
     figure.set_label("A line that rises.")
@@ -283,7 +269,7 @@ def test_a_figure_is_stored_with_its_alt_text(
     assert capsys.readouterr().out == "figure curves: A line that rises.\n"
 
 
-def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scripts_print_what_notebooks_display(capsys):
     showing.tell("The **CNN** wins.")
     showing.show_table(pd.DataFrame({"value": [0.123456]}, index=["a"]))
     showing.show_source(models.time_mask)
@@ -292,7 +278,7 @@ def test_scripts_print_what_notebooks_display(capsys: pytest.CaptureFixture[str]
     assert "def time_mask(lengths" in printed
 
 
-def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch):
     outputs: list[dict] = []
     monkeypatch.setattr(showing, "_in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda *_, **kept: outputs.append(kept))
@@ -314,7 +300,7 @@ def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch: pytest.MonkeyPa
     assert math.isnan(shown.rows[0][2]) and str(shown.caption) == "A table."
 
 
-def test_what_a_killed_process_left_is_removed(record: records.Record) -> None:
+def test_what_a_killed_process_left_is_removed(record):
     path, _ = store_model(record)
     left = path.with_name(f".{path.name}.{2**22 + 1}.abcdefgh.part")  # above any process's number
     left.write_text("half")

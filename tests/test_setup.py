@@ -120,7 +120,7 @@ def kit(tmp_path: Path) -> Kit:
     return Kit(tmp_path)
 
 
-def test_the_environment_is_made_once(kit: Kit) -> None:
+def test_the_environment_is_made_once(kit):
     status, python, said = kit.run()
     assert (status, python) == (0, str(kit.python))
     assert "Setting up .venv" in said and "ready (" in said and "Compiling" in said
@@ -132,7 +132,7 @@ def test_the_environment_is_made_once(kit: Kit) -> None:
     assert kit.count("warm up") == 1
 
 
-def test_a_changed_lock_makes_it_anew_even_while_it_is_active(kit: Kit) -> None:
+def test_a_changed_lock_makes_it_anew_even_while_it_is_active(kit):
     kit.run()
     (kit.root / "requirements.lock").write_text("torch==2.13.0\nnumpy==2.4.6\n")
     path = f"{kit.python.parent}:{kit.bin}:/usr/bin:/bin"
@@ -142,7 +142,7 @@ def test_a_changed_lock_makes_it_anew_even_while_it_is_active(kit: Kit) -> None:
     assert kit.count("warm up") == 2
 
 
-def test_a_moved_checkout_makes_it_anew(kit: Kit) -> None:
+def test_a_moved_checkout_makes_it_anew(kit):
     kit.run()
     kit.root = kit.root.rename(kit.root.with_name("moved"))
     kit.check(times_made=2)
@@ -157,9 +157,7 @@ def test_a_moved_checkout_makes_it_anew(kit: Kit) -> None:
         ("NO_VENV", ["sudo apt install python3-venv"], 1),
     ],
 )
-def test_a_failure_shows_its_cause_and_is_not_taken_as_done(
-    kit: Kit, hindrance: str, words: list[str], times_made: int
-) -> None:
+def test_a_failure_shows_its_cause_and_is_not_taken_as_done(kit, hindrance, words, times_made):
     status, python, said = kit.run(**{hindrance: "1"})
     assert status == 1 and python == ""
     assert all(word in said for word in words)
@@ -167,7 +165,7 @@ def test_a_failure_shows_its_cause_and_is_not_taken_as_done(
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_set_up_is_begun_anew(kit: Kit, how: signal.Signals) -> None:
+def test_an_interrupted_set_up_is_begun_anew(kit, how):
     process = kit.start(SECONDS_TO_INSTALL="30")
     # Not earlier: a Ctrl-C between a shell's fork and exec is lost, and the shell goes on waiting.
     wait_until(lambda: "sleep" in running_below(process))
@@ -177,7 +175,7 @@ def test_an_interrupted_set_up_is_begun_anew(kit: Kit, how: signal.Signals) -> N
     kit.check(times_made=2)
 
 
-def test_two_at_once_make_one_environment(kit: Kit) -> None:
+def test_two_at_once_make_one_environment(kit):
     both = [kit.start(SECONDS_TO_INSTALL="1") for _ in range(2)]
     taken = [process.communicate(timeout=60)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -187,9 +185,7 @@ def test_two_at_once_make_one_environment(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX"])
-def test_an_active_environment_that_satisfies_is_used(
-    kit: Kit, tmp_path: Path, variable: str
-) -> None:
+def test_an_active_environment_that_satisfies_is_used(kit, tmp_path, variable):
     active = kit.executable(tmp_path / "mine" / "bin" / "python", STAND_IN)
     setting = {variable: str(tmp_path / "mine")}
     assert kit.run(**setting)[:2] == (0, str(active))
@@ -197,7 +193,7 @@ def test_an_active_environment_that_satisfies_is_used(
     assert kit.count("venv") == 0 and kit.count("warm up") == 1
 
 
-def test_an_active_environment_that_lacks_something_is_not(kit: Kit, tmp_path: Path) -> None:
+def test_an_active_environment_that_lacks_something_is_not(kit, tmp_path):
     kit.executable(tmp_path / "mine" / "bin" / "python", STAND_IN)
     (kit.root / "pyproject.toml").write_text('[project]\ndependencies = ["numpy>=99"]\n')
     status, python, said = kit.run(CONDA_PREFIX=str(tmp_path / "mine"))
@@ -205,14 +201,12 @@ def test_an_active_environment_that_lacks_something_is_not(kit: Kit, tmp_path: P
     assert f"Not taken, the active environment {tmp_path / 'mine'}: numpy is " in said
 
 
-def test_an_environment_made_by_hand_is_kept(kit: Kit) -> None:
+def test_an_environment_made_by_hand_is_kept(kit):
     kit.executable(kit.python, STAND_IN)
     kit.check(times_made=0)
 
 
-def test_a_crash_while_warming_up_clears_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_while_warming_up_clears_the_cache(tmp_path, monkeypatch):
     cached = tmp_path / "util" / "__pycache__" / "utils.nbi"
     cached.parent.mkdir(parents=True)
     cached.touch()
@@ -226,13 +220,13 @@ def test_a_crash_while_warming_up_clears_the_cache(
 
 
 @pytest.mark.skipif(NVIDIA_HERE or sys.platform != "linux", reason="needs Linux without a GPU")
-def test_without_a_gpu_the_small_torch_is_tried_and_not_needed(kit: Kit) -> None:
+def test_without_a_gpu_the_small_torch_is_tried_and_not_needed(kit):
     status, _, said = kit.run()
     assert status == 0
     assert "--index-url" in kit.calls.read_text() and "out of reach" in said
 
 
-def test_with_a_gpu_the_plain_torch_is_taken(kit: Kit) -> None:
+def test_with_a_gpu_the_plain_torch_is_taken(kit):
     kit.executable(kit.bin / "nvidia-smi", "#!/bin/sh\n")
     assert kit.run()[0] == 0
     assert "--index-url" not in kit.calls.read_text()

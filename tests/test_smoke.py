@@ -11,7 +11,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -124,7 +123,7 @@ def check_solution_file(run: Path, data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_every_notebook_runs_as_a_plain_script(scripts: Done, name: str) -> None:
+def test_every_notebook_runs_as_a_plain_script(scripts, name):
     process = scripts.processes.get(name)
     assert process, "not run, because one before it failed"
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-4000:]
@@ -133,12 +132,12 @@ def test_every_notebook_runs_as_a_plain_script(scripts: Done, name: str) -> None
     assert (scripts.run / "records" / name / "record.json").is_file()
 
 
-def test_scripts_leave_results_and_a_solution(scripts: Done) -> None:
+def test_scripts_leave_results_and_a_solution(scripts):
     check_results(scripts.run)
     check_solution_file(scripts.run, scripts.data)
 
 
-def test_scripts_leave_figures_with_alt_texts(scripts: Done) -> None:
+def test_scripts_leave_figures_with_alt_texts(scripts):
     for name in NOTEBOOKS[1:]:
         folder = scripts.run / "records" / name
         told = json.loads((folder / "figures.json").read_text())
@@ -147,7 +146,7 @@ def test_scripts_leave_figures_with_alt_texts(scripts: Done) -> None:
             assert {path.stem for path in (folder / "figures").glob(f"*.{kind}")} == set(told)
 
 
-def test_nothing_half_written_is_left(scripts: Done) -> None:
+def test_nothing_half_written_is_left(scripts):
     assert not [path for path in scripts.home.rglob("*") if path.name.endswith(".part")]
 
 
@@ -160,14 +159,14 @@ def refusal(name: str, home: Path, data: Path, folder: Path = ROOT) -> str:
     return line
 
 
-def test_a_deleted_checkpoint_is_one_clear_line(scripts: Done, tmp_path: Path) -> None:
+def test_a_deleted_checkpoint_is_one_clear_line(scripts, tmp_path):
     home = shutil.copytree(scripts.home, tmp_path / "home")
     shutil.rmtree(home / "runs" / scripts.name / "records" / "07_cnn" / "checkpoints")
     line = refusal("09_transfer", home, scripts.data)
     assert "07_cnn" in line and "python py/07_cnn.py" in line
 
 
-def test_other_data_than_the_checkpoint_s_are_one_clear_line(scripts: Done, tmp_path: Path) -> None:
+def test_other_data_than_the_checkpoint_s_are_one_clear_line(scripts, tmp_path):
     home = shutil.copytree(scripts.home, tmp_path / "home")
     data = shutil.copytree(scripts.data, tmp_path / "data")
     labels = data / MULTITASK / "train_labels.txt"
@@ -176,7 +175,7 @@ def test_other_data_than_the_checkpoint_s_are_one_clear_line(scripts: Done, tmp_
     assert "made with other data; run notebook 05_lstm first" in line
 
 
-def test_no_data_is_one_clear_line(tmp_path: Path) -> None:
+def test_no_data_is_one_clear_line(tmp_path):
     line = refusal("05_lstm", tmp_path / "home", tmp_path / "absent", folder=tmp_path)
     assert "$MUSICLAB_DATA does not exist" in line
 
@@ -193,7 +192,7 @@ def lab(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     return Done(home, "smoke", mini_data, {"lab": process})
 
 
-def test_the_runner_executes_all_ten_notebooks(lab: Done) -> None:
+def test_the_runner_executes_all_ten_notebooks(lab):
     process = lab.processes["lab"]
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
     for kind, ending in (("notebooks", "ipynb"), ("pages", "html")):
@@ -207,7 +206,7 @@ def test_the_runner_executes_all_ten_notebooks(lab: Done) -> None:
         assert name in process.stdout
 
 
-def test_every_label_is_answered_in_the_executed_notebooks(lab: Done, tmp_path: Path) -> None:
+def test_every_label_is_answered_in_the_executed_notebooks(lab, tmp_path):
     assert list(labels.missing(lab.run)) == []
 
     broken = shutil.copytree(lab.run, tmp_path / "broken")
@@ -222,7 +221,7 @@ def test_every_label_is_answered_in_the_executed_notebooks(lab: Done, tmp_path: 
     ]
 
 
-def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
+def test_several_seeds_are_trained_stored_and_compared(lab):
     """The smoke profile trains everything twice."""
     for notebook, name in (
         ("05_lstm", "lstm_mel_full"),
@@ -243,7 +242,7 @@ def test_several_seeds_are_trained_stored_and_compared(lab: Done) -> None:
         assert told in (lab.run / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"), notebook
 
 
-def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
+def test_the_runner_leaves_results_a_solution_and_a_summary(lab):
     check_results(lab.run)
     check_solution_file(lab.run, lab.data)
     summary = json.loads((lab.run / "summary.json").read_text(encoding="utf-8"))
@@ -257,14 +256,14 @@ def test_the_runner_leaves_results_a_solution_and_a_summary(lab: Done) -> None:
     assert latest.resolve().name == "smoke" or latest.read_text().strip() == "smoke"
 
 
-def test_a_browser_shows_every_page_whole_and_is_sent_nowhere(lab: Done, browser: Any) -> None:
+def test_a_browser_shows_every_page_whole_and_is_sent_nowhere(lab, browser):
     pages = sorted((lab.run / "pages").glob("*.html"))
     assert len(pages) > len(NOTEBOOKS)
     faults = {page.name: faults_of_page(browser, page) for page in pages}
     assert {name: found for name, found in faults.items() if found} == {}
 
 
-def test_no_control_of_an_explorer_is_left_in_what_the_runner_executed(lab: Done) -> None:
+def test_no_control_of_an_explorer_is_left_in_what_the_runner_executed(lab):
     for name in ("01_visualization", "06_metrics", "07_cnn"):
         path = lab.home / "runs" / "smoke" / "notebooks" / f"{name}.ipynb"
         executed = path.read_text(encoding="utf-8")
@@ -272,9 +271,7 @@ def test_no_control_of_an_explorer_is_left_in_what_the_runner_executed(lab: Done
         assert "vnd.jupyter.widget" not in executed
 
 
-def test_the_report_says_under_each_label_what_its_notebook_has_shown(
-    lab: Done, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_report_says_under_each_label_what_its_notebook_has_shown(lab, monkeypatch):
     monkeypatch.setenv("MUSICLAB_HOME", str(lab.home))
     sections = [section for own in chapters(open_run("smoke")).values() for section in own]
     reported = {section.name: section.reported for section in sections}
@@ -287,9 +284,7 @@ def test_the_report_says_under_each_label_what_its_notebook_has_shown(
     assert drawn <= {(notebook, figure.name) for notebook, figure in figures}
 
 
-def test_the_greek_report_has_no_english_sentence(
-    lab: Done, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_greek_report_has_no_english_sentence(lab, monkeypatch):
     monkeypatch.setenv("MUSICLAB_HOME", str(lab.home))
     run, about = open_run("smoke"), dict.fromkeys(("title", "description", "lang", "date"), "")
     writer = Writer(Words("el"), run, {})
@@ -301,7 +296,7 @@ def test_the_greek_report_has_no_english_sentence(
     assert re.findall(r".*\b(?:the|of|and|with|from|is|by|on|in)\b.*", said) == []
 
 
-def test_scripts_and_the_runner_agree(scripts: Done, lab: Done) -> None:
+def test_scripts_and_the_runner_agree(scripts, lab):
     """The same seeds, data and parameters give the same numbers on both ways."""
     by_hand, by_runner = (
         {tuple(row[c] for c in records.RESULT_COLUMNS[:5]): row["value"] for row in results(run)}

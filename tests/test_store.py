@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def states(folder: Path) -> dict[Path, int]:
 # ---- what is in it -----------------------------------------------------------------------------
 
 
-def test_a_store_holds_the_files_and_is_made_once(clips: list[str], packed: Path) -> None:
+def test_a_store_holds_the_files_and_is_made_once(clips, packed):
     assert_equals_files(stores.open_store(clips), clips)
     before = states(packed)
     again = stores.open_store(clips)
@@ -65,14 +65,14 @@ def test_a_store_holds_the_files_and_is_made_once(clips: list[str], packed: Path
     assert np.load(folder / "lengths.npy").tolist() == again.lengths.tolist()
 
 
-def test_the_order_of_the_label_file_does_not_matter(clips: list[str], packed: Path) -> None:
+def test_the_order_of_the_label_file_does_not_matter(clips, packed):
     stores.open_store(clips)
     before = states(packed)
     assert_equals_files(stores.open_store(clips[::-1]), clips[::-1])
     assert states(packed) == before
 
 
-def test_a_store_cannot_be_changed_by_mistake(clips: list[str]) -> None:
+def test_a_store_cannot_be_changed_by_mistake(clips):
     stores.open_store(clips).frames[:] = 0
     assert_equals_files(stores.open_store(clips), clips)
 
@@ -95,16 +95,14 @@ def swapped(paths: list[str]) -> None:
 
 
 @pytest.mark.parametrize("change", [halved, swapped])
-def test_a_changed_source_file_is_noticed(
-    clips: list[str], packed: Path, change: Callable[[list[str]], None]
-) -> None:
+def test_a_changed_source_file_is_noticed(clips, packed, change):
     stores.open_store(clips)
     change(clips)
     assert_equals_files(stores.open_store(clips), clips)
     assert len(list(packed.iterdir())) == 1  # the old one does not pile up
 
 
-def test_added_and_removed_files_are_noticed(clips: list[str], packed: Path) -> None:
+def test_added_and_removed_files_are_noticed(clips, packed):
     stores.open_store(clips[:2])
     for paths in (clips, clips[1:], clips):
         assert_equals_files(stores.open_store(paths), paths)
@@ -121,18 +119,14 @@ def test_added_and_removed_files_are_noticed(clips: list[str], packed: Path) -> 
         lambda _: b"\xff" * 9,
     ],
 )
-def test_a_damaged_store_is_made_anew(
-    clips: list[str], packed: Path, name: str, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_damaged_store_is_made_anew(clips, packed, name, damage):
     stores.open_store(clips)
     (path,) = packed.glob(f"*/*/{name}")
     path.write_bytes(damage(path.read_bytes()))
     assert_equals_files(stores.open_store(clips), clips)
 
 
-def test_a_file_system_without_locks_is_no_reason_to_stop(
-    clips: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_system_without_locks_is_no_reason_to_stop(clips, monkeypatch):
     def no_locks(lock: FileLock) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -140,9 +134,7 @@ def test_a_file_system_without_locks_is_no_reason_to_stop(
     assert_equals_files(stores.open_store(clips), clips)
 
 
-def test_a_store_of_another_version_is_made_anew(
-    clips: list[str], packed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_of_another_version_is_made_anew(clips, packed, monkeypatch):
     with monkeypatch.context() as other:
         other.setattr(stores, "STORE_VERSION", "1")
         stores.open_store(clips)
@@ -151,7 +143,7 @@ def test_a_store_of_another_version_is_made_anew(
     assert states(packed) != before
 
 
-def test_stores_of_folders_that_are_gone_are_removed(clips: list[str], packed: Path) -> None:
+def test_stores_of_folders_that_are_gone_are_removed(clips, packed):
     stores.open_store(clips)
     moved = Path(clips[0]).parents[2].rename(Path(clips[0]).parents[3] / "moved")
     (packed / ".left-by-a-killed-process.1.part").mkdir()
@@ -161,7 +153,7 @@ def test_stores_of_folders_that_are_gone_are_removed(clips: list[str], packed: P
     assert len(list(packed.iterdir())) == 1
 
 
-def test_a_data_set_that_is_open_survives_the_change_of_its_files(clips: list[str]) -> None:
+def test_a_data_set_that_is_open_survives_the_change_of_its_files(clips):
     folder = Path(clips[0]).parents[1]
     before = SpectrogramDataset(folder, "test")
     frames = [before.frames(i) for i in range(3)]
@@ -184,9 +176,7 @@ def _open_and_sum(paths: list[str], home: str, results: multiprocessing.Queue) -
     results.put((total, len(n_packed)))
 
 
-def test_several_processes_share_a_store_and_one_packs_it(
-    clips: list[str], home: Path, packed: Path
-) -> None:
+def test_several_processes_share_a_store_and_one_packs_it(clips, home, packed):
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     workers = [
@@ -206,13 +196,7 @@ def test_several_processes_share_a_store_and_one_packs_it(
     ("error", "raised"),
     [(OSError(28, "No space left"), LabError), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
-def test_what_ends_the_packing_leaves_nothing_behind(
-    clips: list[str],
-    packed: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
-    raised: type[BaseException],
-) -> None:
+def test_what_ends_the_packing_leaves_nothing_behind(clips, packed, monkeypatch, error, raised):
     def ends(*given: object) -> Iterator[np.ndarray]:
         yield np.zeros((20, N_ROWS), "<f2")  # the first clip
         raise error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,7 +13,7 @@ ROW = "123212738.fused.full.npy.gz,0.153,0.961,0.013"
 OTHER = "123212739.fused.full.npy.gz,0.500,0.500,0.500"
 
 
-def test_header_and_rows_are_exactly_those_of_the_handout(tmp_path: Path) -> None:
+def test_header_and_rows_are_exactly_those_of_the_handout(tmp_path):
     predictions = np.array([[0.153, 0.961, 0.013], [0.5, 0.5, 0.5]])
     path = write_solution(tmp_path / "solution.txt", IDS, predictions)
     assert path.read_bytes().decode() == (
@@ -26,7 +24,7 @@ def test_header_and_rows_are_exactly_those_of_the_handout(tmp_path: Path) -> Non
     check_solution(path.read_text(), IDS)
 
 
-def test_predictions_outside_the_scale_are_clipped(tmp_path: Path) -> None:
+def test_predictions_outside_the_scale_are_clipped(tmp_path):
     predictions = np.array([[-0.2, 1.7, 0.9996], [0.0004, 1.0, 0.0]], dtype=np.float32)
     lines = write_solution(tmp_path / "solution.txt", IDS, predictions).read_text().splitlines()
     assert lines[1].endswith(",0.000,1.000,1.000") and lines[2].endswith(",0.000,1.000,0.000")
@@ -42,9 +40,7 @@ def test_predictions_outside_the_scale_are_clipped(tmp_path: Path) -> None:
         (["7", "7"], np.full((2, 3), 0.5), "3: clip 7 stands there twice"),
     ],
 )
-def test_wrong_predictions_write_nothing(
-    tmp_path: Path, ids: list[str], predictions: np.ndarray, message: str
-) -> None:
+def test_wrong_predictions_write_nothing(tmp_path, ids, predictions, message):
     with pytest.raises(LabError, match=message) as caught:
         write_solution(tmp_path / "solution.txt", ids, predictions)
     assert "solution.txt" in str(caught.value)
@@ -72,6 +68,6 @@ def test_wrong_predictions_write_nothing(
         ([HEADER, ROW, "", OTHER], ":3: '' must be the clip's id"),
     ],
 )
-def test_a_bad_submission_is_named_with_its_line(lines: list[str], message: str) -> None:
+def test_a_bad_submission_is_named_with_its_line(lines, message):
     with pytest.raises(LabError, match=message):
         check_solution("\n".join(lines), IDS)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -89,13 +87,13 @@ class Asking(nn.Module):
 
 
 @pytest.mark.parametrize("make", [small_lstm, small_cnn])
-def test_overfit_batch_drives_the_loss_to_zero(make: Callable[[], nn.Module]) -> None:
+def test_overfit_batch_drives_the_loss_to_zero(make):
     history = train(make(), clips(6), epochs=100, learning_rate=0.03, overfit_batch=True)
     assert history.train_loss[0] > 0.5
     assert history.train_loss[-1] < 0.01
 
 
-def test_overfit_batch_sees_four_batches_as_they_are_and_no_validation() -> None:
+def test_overfit_batch_sees_four_batches_as_they_are_and_no_validation():
     probe = Probe()
     data, val = clips(7, kind="value"), clips(1, 9, "value")
     history = train(probe, data, val, epochs=2, mixup=0.8, overfit_batch=True)
@@ -104,7 +102,7 @@ def test_overfit_batch_sees_four_batches_as_they_are_and_no_validation() -> None
     assert all(torch.equal(probe.shown[i][0], data[i][0]) for i in range(4))
 
 
-def test_overfit_batch_trains_without_dropout() -> None:
+def test_overfit_batch_trains_without_dropout():
     model = small_lstm(dropout=0.9)
     dropping = []
     model.backbone.dropout.register_forward_hook(lambda m, *_: dropping.append(m.training))
@@ -117,7 +115,7 @@ def test_overfit_batch_trains_without_dropout() -> None:
 # ---- the best epoch ----------------------------------------------------------------------------
 
 
-def test_training_stops_behind_the_best_epoch_and_keeps_its_weights() -> None:
+def test_training_stops_behind_the_best_epoch_and_keeps_its_weights():
     wrong = clips(3, seed=1)  # in validation the labels mean something else: loss soon rises
     wrong = [(x, (y + 1) % 3, lengths) for x, y, lengths in wrong]
     model = small_lstm()
@@ -130,13 +128,13 @@ def test_training_stops_behind_the_best_epoch_and_keeps_its_weights() -> None:
     assert kept == pytest.approx(best, abs=1e-6)
 
 
-def test_training_goes_on_while_the_validation_loss_falls() -> None:
+def test_training_goes_on_while_the_validation_loss_falls():
     history = train(small_lstm(), clips(4), clips(2, seed=3), epochs=6, patience=1)
     assert all(a > b for a, b in zip(history.val_loss, history.val_loss[1:], strict=False))
     assert len(history.val_loss) == 6 == history.best_epoch
 
 
-def test_stop_after_follows_the_schedule_of_all_epochs() -> None:
+def test_stop_after_follows_the_schedule_of_all_epochs():
     """The refit on all clips runs as many epochs as validation chose, at the same rates."""
     whole, part = Probe(), Probe()
     options = {"epochs": 8, "loss": Plain(), "weight_decay": 0.0, "learning_rate": 0.1}
@@ -147,7 +145,7 @@ def test_stop_after_follows_the_schedule_of_all_epochs() -> None:
     assert part.value.item() == whole.values[6]  # without validation, the last epoch's is kept
 
 
-def test_mixup_shows_mixtures_and_asks_for_both_labels() -> None:
+def test_mixup_shows_mixtures_and_asks_for_both_labels():
     seed_everything(0)
     probe, asking, data = Probe(), Asking(), clips(1, size=8, kind="value")
     history = train(probe, data, data, epochs=1, loss=asking, mixup=0.8)
@@ -168,7 +166,7 @@ def test_mixup_shows_mixtures_and_asks_for_both_labels() -> None:
 # ---- schedule, frozen weights, losses ------------------------------------------------------------
 
 
-def test_the_learning_rate_rises_and_then_falls_to_nearly_zero() -> None:
+def test_the_learning_rate_rises_and_then_falls_to_nearly_zero():
     probe = Probe()
     train(
         probe, clips(4, kind="value"), epochs=5, warmup_epochs=1, learning_rate=0.1,
@@ -182,7 +180,7 @@ def test_the_learning_rate_rises_and_then_falls_to_nearly_zero() -> None:
     assert 0 < rates[-1] < 0.003
 
 
-def test_frozen_parameters_and_their_batch_norms_stay() -> None:
+def test_frozen_parameters_and_their_batch_norms_stay():
     model = small_cnn()
     model.backbone.requires_grad_(False)
     before = weights_of(model)
@@ -196,7 +194,7 @@ def test_frozen_parameters_and_their_batch_norms_stay() -> None:
 
 
 @pytest.mark.parametrize(("kind", "head"), [("value", "regressor"), ("values", "multitask")])
-def test_regressors_learn_their_axes(kind: str, head: str) -> None:
+def test_regressors_learn_their_axes(kind, head):
     seed_everything(0)
     backbone = models.LSTMBackbone(16, 8, dropout=0.0)
     model = models.HEADS[head](backbone)
@@ -205,7 +203,7 @@ def test_regressors_learn_their_axes(kind: str, head: str) -> None:
     assert history.val_loss[history.best_epoch - 1] < 0.3 * history.val_loss[0]
 
 
-def test_a_loss_of_ones_own_is_used() -> None:
+def test_a_loss_of_ones_own_is_used():
     weighted = models.MultitaskLoss((0, 0, 0))
     model = models.MultitaskRegressor(models.LSTMBackbone(16, 8))
     assert train(model, clips(1, kind="values"), epochs=1, loss=weighted).train_loss == [0.0]
@@ -215,7 +213,7 @@ def test_a_loss_of_ones_own_is_used() -> None:
 # ---- what is refused ---------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_stops_with_a_remedy() -> None:
+def test_a_loss_that_is_not_finite_stops_with_a_remedy():
     good = clips(1)
     broken = [(x * math.nan, y, lengths) for x, y, lengths in good]
     with pytest.raises(LabError, match="training loss is not finite; lower learning_rate"):
@@ -227,7 +225,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy() -> None:
 # ---- what is told ------------------------------------------------------------------------------
 
 
-def test_a_history_becomes_a_table_and_back() -> None:
+def test_a_history_becomes_a_table_and_back():
     history = train(small_lstm(), clips(1), clips(1), epochs=3, name="lstm")
     table = history.table()
     assert list(table.columns) == ["epoch", "train_loss", "val_loss", "seconds"]
@@ -237,7 +235,7 @@ def test_a_history_becomes_a_table_and_back() -> None:
     assert train(small_lstm(), clips(1), epochs=2).table()["val_loss"].isna().all()
 
 
-def test_two_trainings_join_into_one_history() -> None:
+def test_two_trainings_join_into_one_history():
     first = training.History("a", [3, 2], [3, 1.5], [1, 1], best_epoch=2)
     second = training.History("b", [2, 1, 1], [2, 1, 4], [1, 1, 1], best_epoch=2)
     joined = first.then(second)
@@ -246,9 +244,7 @@ def test_two_trainings_join_into_one_history() -> None:
     assert joined.val_loss == [3, 1.5, 2, 1, 4]
 
 
-def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
     history = train(small_lstm(), clips(1), clips(1), epochs=2, name="lstm")
     told = json.loads((tmp_path / "progress.json").read_text())
@@ -263,9 +259,7 @@ def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(
 # ---- bfloat16 ----------------------------------------------------------------------------------
 
 
-def test_without_bfloat16_everything_is_float32_which_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_bfloat16_everything_is_float32_which_is_said_once(monkeypatch, capsys):
     monkeypatch.setattr(process, "has_native_bfloat16", lambda device: False)
     process._say_float32.cache_clear()
     for _ in range(3):
@@ -275,7 +269,7 @@ def test_without_bfloat16_everything_is_float32_which_is_said_once(
 
 
 @pytest.mark.parametrize("name", ["lstm", "cnn"])
-def test_steps_in_bfloat16_agree_with_float32(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_in_bfloat16_agree_with_float32(name, monkeypatch):
     """Emulated where the processor has none: the numbers are the same, only slower."""
     torch.manual_seed(0)
     backbones = {

@@ -37,9 +37,7 @@ def gradients(outputs: Tensors, of: Sequence[torch.Tensor]) -> Tensors:
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["two LSTMs", "the same one twice"])
-def test_outputs_and_gradients_are_those_of_the_lstms(
-    lstms: LSTMs, inputs: Tensors, shared: bool
-) -> None:
+def test_outputs_and_gradients_are_those_of_the_lstms(lstms, inputs, shared):
     used = [lstms[0], lstms[0]] if shared else lstms
     for x in inputs:
         x.requires_grad_()
@@ -50,33 +48,33 @@ def test_outputs_and_gradients_are_those_of_the_lstms(
     torch.testing.assert_close(gradients(own, leaves), gradients(plain, leaves))
 
 
-def test_frozen_weights_get_no_gradient_and_the_others_do(lstms: LSTMs, inputs: Tensors) -> None:
+def test_frozen_weights_get_no_gradient_and_the_others_do(lstms, inputs):
     lstms[1].requires_grad_(False)
     sum(output.sum() for output in run_lstms(lstms, inputs)).backward()  # type: ignore[union-attr]
     assert all(weight.grad is not None for weight in lstms[0].parameters())
     assert all(weight.grad is None for weight in lstms[1].parameters())
 
 
-def test_without_gradients_nothing_is_kept_for_them(lstms: LSTMs, inputs: Tensors) -> None:
+def test_without_gradients_nothing_is_kept_for_them(lstms, inputs):
     with torch.no_grad():
         assert not any(output.requires_grad for output in run_lstms(lstms, inputs))
 
 
-def test_both_threads_compute_in_the_precision_of_the_caller(lstms: LSTMs, inputs: Tensors) -> None:
+def test_both_threads_compute_in_the_precision_of_the_caller(lstms, inputs):
     with torch.autocast("cpu", torch.bfloat16):
         mixed = run_lstms(lstms, inputs)
     assert [output.dtype for output in mixed] == [torch.bfloat16] * 2
     assert [output.dtype for output in run_lstms(lstms, inputs)] == [torch.float32] * 2
 
 
-def test_the_same_numbers_every_time_to_the_bit(lstms: LSTMs, inputs: Tensors) -> None:
+def test_the_same_numbers_every_time_to_the_bit(lstms, inputs):
     weights = [*lstms[0].parameters(), *lstms[1].parameters()]
     first, *others = (gradients(run_lstms(lstms, inputs), weights) for _ in range(5))
     for other in others:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_the_threads_of_everything_else_stay_as_they_were(lstms: LSTMs, inputs: Tensors) -> None:
+def test_the_threads_of_everything_else_stay_as_they_were(lstms, inputs):
     before = torch.get_num_threads()
     seen: list[int] = []
     run_lstms(lstms, inputs)
@@ -87,7 +85,7 @@ def test_the_threads_of_everything_else_stay_as_they_were(lstms: LSTMs, inputs: 
     assert seen == [before]
 
 
-def test_the_second_thread_takes_one_core_whatever_it_does_first() -> None:
+def test_the_second_thread_takes_one_core_whatever_it_does_first():
     """Loaders use it before `train` asks for one thread; LSTMs would be three times slower."""
     two_threads._second_thread.cache_clear()
     before = torch.get_num_threads()
@@ -100,13 +98,13 @@ def test_the_second_thread_takes_one_core_whatever_it_does_first() -> None:
         torch.set_num_threads(before)
 
 
-def test_a_mistake_in_the_second_lstm_is_raised_here(lstms: LSTMs, inputs: Tensors) -> None:
+def test_a_mistake_in_the_second_lstm_is_raised_here(lstms, inputs):
     with pytest.raises(RuntimeError, match="input_size|expected"):
         run_lstms(lstms, [inputs[0], inputs[1][:, :, 1:]])
     torch.testing.assert_close(run_lstms(lstms, inputs)[1], lstms[1](inputs[1])[0])
 
 
-def test_a_second_way_back_says_why_it_cannot_be(lstms: LSTMs, inputs: Tensors) -> None:
+def test_a_second_way_back_says_why_it_cannot_be(lstms, inputs):
     total = run_lstms(lstms, inputs)[0].sum()
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="once; compute the outputs again"):
@@ -123,7 +121,7 @@ def _sum_in_a_fork(answer: multiprocessing.SimpleQueue, lstms: LSTMs) -> None:
     "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
 )
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_starts_a_thread_of_its_own(lstms: LSTMs, inputs: Tensors) -> None:
+def test_a_forked_process_starts_a_thread_of_its_own(lstms, inputs):
     run_lstms(lstms, inputs)  # this process has its thread now
     context = multiprocessing.get_context("fork")
     answer = context.SimpleQueue()

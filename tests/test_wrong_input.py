@@ -869,7 +869,7 @@ def shown(place: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.what)
-def test_a_wrong_input_is_one_clear_line_and_loses_nothing(row: Row, place: Path) -> None:
+def test_a_wrong_input_is_one_clear_line_and_loses_nothing(row, place):
     if row.cannot:
         pytest.skip(row.cannot)
     row.spoil(place)
@@ -888,7 +888,7 @@ def test_a_wrong_input_is_one_clear_line_and_loses_nothing(row: Row, place: Path
     assert not (place / "sprung").exists(), "something was unpickled"
 
 
-def test_every_message_says_what_to_do() -> None:
+def test_every_message_says_what_to_do():
     assert len({row.what for row in ROWS}) == len(ROWS)
     for row in ROWS:
         assert row.message or row.instead
@@ -910,7 +910,7 @@ def bad_left_out(place: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.left_out], ids=lambda row: row.what)
-def test_what_is_bad_can_be_left_out(row: Row, place: Path) -> None:
+def test_what_is_bad_can_be_left_out(row, place):
     """The one bad row or clip is listed and told once; all the others are as before."""
     folder = MULTITASK if row.message.startswith(AFFECT_LABELS) else GENRE
     name = "1000" if row.message.startswith(ZIPPED) else "1001" if folder == GENRE else "5001"
@@ -930,14 +930,14 @@ def test_what_is_bad_can_be_left_out(row: Row, place: Path) -> None:
 
 
 @pytest.mark.parametrize("row", LABEL_ROWS[:7], ids=lambda row: row.what)
-def test_a_label_file_that_says_nothing_is_refused_even_then(row: Row, place: Path) -> None:
+def test_a_label_file_that_says_nothing_is_refused_even_then(row, place):
     row.spoil(place)
     with bad_left_out(place), pytest.raises(LabError) as caught:
         open_dataset(place)
     assert shown(place, str(caught.value)) == row.message
 
 
-def test_nothing_is_left_when_all_clips_are_bad(place: Path) -> None:
+def test_nothing_is_left_when_all_clips_are_bad(place):
     for path in (place / "data" / GENRE / "train").iterdir():
         replaced(str(path), "")(place)
     with bad_left_out(place):
@@ -945,7 +945,7 @@ def test_nothing_is_left_when_all_clips_are_bad(place: Path) -> None:
             open_dataset(place)
 
 
-def test_several_bad_things_are_all_left_out(place: Path) -> None:
+def test_several_bad_things_are_all_left_out(place):
     for spoil in (line(4, "1002\tRok"), line(5, "1003\t"), with_frame(np.nan), cut(ZIPPED)):
         spoil(place)
     with bad_left_out(place) as listed:
@@ -958,9 +958,7 @@ def test_several_bad_things_are_all_left_out(place: Path) -> None:
     assert places == [f"{LABELS}:4", f"{LABELS}:5", ZIPPED, CLIP]
 
 
-def test_a_clip_that_is_bad_in_one_form_is_left_out_of_both(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_clip_that_is_bad_in_one_form_is_left_out_of_both(place, capsys):
     """Else what is validation in one form would be training in the other, and tests not paired."""
     for name in ("train/1001", f"../{GENRE_BEAT}/test/2003", f"../{MULTITASK_BEAT}/train/5003"):
         replaced(f"data/{GENRE}/{name}.fused.full.npy", "")(place)
