@@ -279,7 +279,7 @@ def compose_clips(folder: Path, n_clips: int = 2) -> None:
     """Write the audio of some clips of the demo set, of different genres."""
     of_genres = list({clip.genre: clip for clip in plan_clips()}.values())
     for clip in of_genres[:: len(of_genres) // n_clips][:n_clips]:
-        make_clip(replace(clip, with_audio=True), folder, seed=0)
+        make_clip(replace(clip, with_audio=True), folder)
 
 
 def librosa_features(audio: np.ndarray) -> Arrays:

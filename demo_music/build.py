@@ -43,6 +43,7 @@ from helpers.machinery.files import (
 )
 from helpers.machinery.process import headless, report_progress, usable_cores
 
+SEED = 0
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
 
 # Counts of the real set (data_facts: train as printed, test inferred), and the shares kept here.
@@ -89,15 +90,15 @@ class Clip:
         folder = GENRE_BEAT if self.dataset == "genre" else MULTITASK_BEAT
         return data / folder / self.split / f"{self.id}.fused.full.npy"
 
-    def rng(self, seed: int) -> np.random.Generator:
+    def rng(self) -> np.random.Generator:
         """The clip's own generator: what it sounds like depends on no other clip."""
-        return np.random.default_rng(np.random.SeedSequence([seed, self.id]))
+        return np.random.default_rng(np.random.SeedSequence([SEED, self.id]))
 
 
 # ---- the plan: which clips, with which labels --------------------------------------------------
 
 
-def plan_clips(size: float = 1.0, seed: int = 0) -> list[Clip]:
+def plan_clips(size: float = 1.0) -> list[Clip]:
     """All clips of a demo set; `size` scales the counts, down to a few clips of each kind.
 
     Ids are dealt at random, so that they tell nothing about the genre.
@@ -110,7 +111,7 @@ def plan_clips(size: float = 1.0, seed: int = 0) -> list[Clip]:
         for genre in GENRES:
             wanted = max(round(counts[genre] * share * size), SMALLEST[f"genre {split}"])
             clips += [(genre, "genre", split)] * wanted
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 0]))
+    rng = np.random.default_rng(np.random.SeedSequence([SEED, 0]))
     for split, count in MULTITASK_COUNTS.items():
         wanted = max(round(count * size), SMALLEST[f"multitask {split}"])
         clips += [(str(genre), "multitask", split) for genre in rng.choice(GENRES, wanted)]
@@ -140,13 +141,13 @@ def _kind(clip: Clip) -> str:
     return f"{clip.dataset} {clip.split}"
 
 
-def affect_of(clip: Clip, seed: int = 0) -> tuple[float, float, float]:
+def affect_of(clip: Clip) -> tuple[float, float, float]:
     """Valence, energy and danceability of a clip, each in 0..1, without playing it."""
-    rng = clip.rng(seed)
+    rng = clip.rng()
     return rate_affect(draw_factors(clip.genre, rng), rng)
 
 
-def _label_files(clips: Sequence[Clip], seed: int) -> dict[str, str]:
+def _label_files(clips: Sequence[Clip]) -> dict[str, str]:
     """The contents of all label files, by path inside the set's folder, quirks included."""
     files = {}
     for split, full_name in (("train", "fused.full"), ("test", "full.fused")):
@@ -164,7 +165,7 @@ def _label_files(clips: Sequence[Clip], seed: int) -> dict[str, str]:
         group = [clip for clip in clips if _kind(clip) == f"multitask {split}"]
         rows = []
         for clip in sorted(group, key=lambda clip: clip.id):
-            rows.append(",".join([str(clip.id), *(f"{v:.3f}" for v in affect_of(clip, seed))]))
+            rows.append(",".join([str(clip.id), *(f"{v:.3f}" for v in affect_of(clip))]))
         files |= dict.fromkeys(paths, _lines([AFFECT_HEADER, *rows]))
     return files
 
@@ -176,9 +177,9 @@ def _lines(rows: Sequence[str]) -> str:
 # ---- one clip ----------------------------------------------------------------------------------
 
 
-def make_clip(clip: Clip, folder: Path, seed: int) -> None:
+def make_clip(clip: Clip, folder: Path) -> None:
     """Compose one clip, compute its features, and write its files, each whole or not at all."""
-    rng = clip.rng(seed)
+    rng = clip.rng()
     factors = draw_factors(clip.genre, rng)
     rate_affect(factors, rng)  # as in `affect_of`: the raters come before the band
     audio = compose_clip(factors, rng)[: rng.choice(CLIP_SAMPLES)]
@@ -227,27 +228,21 @@ def _is_whole(path: Path) -> bool:
 
 
 def build_demo(
-    folder: Path | None = None,
-    *,
-    size: float = 1.0,
-    seed: int = 0,
-    processes: int | None = None,
+    folder: Path | None = None, *, size: float = 1.0, processes: int | None = None
 ) -> Path:
     """Make the demo set in `folder` (default: the cache) and return its data folder.
 
-    Returns at once when a finished set of this size, seed and version is there, and goes on where
+    Returns at once when a finished set of this size and version is there, and goes on where
     an interrupted build of it stopped. A progress bar and the runner are told how far it is. Raises
     LabError when the folder holds something else or cannot be written.
     """
     if not size > 0:
         raise LabError(f"size is {size}, must be above 0; 1.0 is the whole demo set")
-    if seed < 0:
-        raise LabError(f"seed is {seed}, must be 0 or more")
     from tqdm import tqdm
 
     folder = folder or demo_data().parent
-    identity = {"version": VERSION, "seed": seed, "size": size}
-    clips = plan_clips(size, seed)
+    identity = {"version": VERSION, "seed": SEED, "size": size}
+    clips = plan_clips(size)
     if _is_finished(folder, identity, clips):
         return folder / "data"
     _prepare(folder, identity)
@@ -265,8 +260,8 @@ def build_demo(
             report_progress(stage="demo set", done=before + made, total=total)
 
         if missing:
-            _make_clips(missing, folder, seed, processes, report)
-    for name, content in _label_files(clips, seed).items():
+            _make_clips(missing, folder, processes, report)
+    for name, content in _label_files(clips).items():
         write_atomically(folder / name, content)
     remove_leftovers(folder)
     counts = Counter(map(_kind, clips))
@@ -286,7 +281,7 @@ def _is_finished(folder: Path, identity: dict[str, object], clips: Sequence[Clip
 
 
 def _prepare(folder: Path, identity: dict[str, object]) -> None:
-    """Begin the folder; remove what another version, seed or size left, but nothing else."""
+    """Begin the folder; remove what another version or size left, but nothing else."""
     started = read_json(folder / STARTED)
     if started == identity:
         return
@@ -304,7 +299,7 @@ def _prepare(folder: Path, identity: dict[str, object]) -> None:
 
 
 def _make_clips(
-    clips: Sequence[Clip], folder: Path, seed: int, processes: int, report: Callable[[int], None]
+    clips: Sequence[Clip], folder: Path, processes: int, report: Callable[[int], None]
 ) -> None:
     """Make clips in several processes; `report` is called after each one with how many are made.
 
@@ -318,7 +313,7 @@ def _make_clips(
     pool = ProcessPoolExecutor(
         processes, env=ONE_THREAD, initializer=_belong_to, initargs=(os.getpid(),)
     )
-    make = partial(_make_or_say, folder=folder.resolve(), seed=seed)
+    make = partial(_make_or_say, folder=folder.resolve())
     waiting = iter(clips)
     try:
         # The first one alone: in a new environment it compiles librosa's loops, and two processes
@@ -354,10 +349,10 @@ def _belong_to(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _make_or_say(clip: Clip, folder: Path, seed: int) -> None:
+def _make_or_say(clip: Clip, folder: Path) -> None:
     """`make_clip` in a process of its own; any error is a LabError that names the clip."""
     try:
-        make_clip(clip, folder, seed)
+        make_clip(clip, folder)
     except Exception as error:
         known = isinstance(error, LabError)
         said = error if known else f"{error!r}; run the same again, it goes on from here"
@@ -368,9 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build the demo set from the command line."""
     parser = argparse.ArgumentParser(prog="python -m demo_music.build", description=__doc__)
     parser.add_argument("--size", type=float, default=1.0, help="1.0 is the whole set (default)")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="default: the cache folder")
-    parser.add_argument("--processes", type=int, help="default: one per core")
     options = parser.parse_args(arguments)
     print(build_demo(**vars(options)))
     return 0

@@ -110,13 +110,10 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_every_label_has_a_section_with_what_its_notebook_has_shown(run):
+def test_what_notebooks_have_shown_stands_in_the_report(run):
     main(MEMBERS)
     text = markdown_of(run)
     assert "\n## How this report was made\n" in text
-    for label in read_labels()[1:]:
-        section = text.partition(f"\n## {label.name.split()[0]} · ")[2].partition("\n## ")[0]
-        assert section and all(f"{label.notebook}_{f}.png)" in text for f in label.figures)
     for name in re.findall(r"\]\((figures/[^)]+)\)", text):
         assert (run / "report" / name).is_file()
     assert "energy: multitask is 0.020 above one CNN in accuracy (95\N{NO-BREAK SPACE}%" in text
@@ -135,9 +132,6 @@ def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run):
     section = text.partition("## 9α · ")[2].partition("\n## ")[0]
     assert "::: {.kit lang=en}\n\n#### Text of the kit, not of the members" in section
     assert "Yosinski" in section and section.rstrip().endswith(":::")
-    for label in ("2α", "4β", "6", "7γ", "9α", "10α"):
-        said = text.partition(f"\n## {label} · ")[2].partition("\n## ")[0].partition("{.kit")[2]
-        assert len(said.split()) > 40, label
 
 
 @pytest.mark.parametrize(
@@ -188,19 +182,8 @@ def test_a_missing_or_damaged_figure_is_named_and_the_report_stays(run, content)
     assert old.read_bytes() == b"%PDF- the one before" and len([*old.parent.iterdir()]) == 1
 
 
-def test_a_missing_package_is_named_and_the_report_stays(run, monkeypatch):
-    for package, name in (("typst", "typst"), ("pypandoc", "pypandoc_binary")):
-        monkeypatch.setitem(__import__("sys").modules, package, None)
-        with pytest.raises(LabError, match=f"{name} is missing; install it: pip install {name}"):
-            main(MEMBERS)
-    assert not (run / "report").exists()
-
-
 def test_what_cannot_be_set_is_one_line_and_the_report_stays(run, monkeypatch):
-    def broken(*words: object) -> str:
-        return "#import nothing"
-
-    monkeypatch.setattr(typeset, "_pandoc", broken)
+    monkeypatch.setattr(typeset, "_pandoc", lambda *words: "#import nothing")
     with pytest.raises(LabError, match="cannot be set as PDF") as caught:
         main(MEMBERS)
     assert "\n" not in str(caught.value) and not (run / "report").exists()

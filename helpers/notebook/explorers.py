@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets as widgets
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -30,11 +31,6 @@ from helpers.models import Classifier
 from helpers.notebook.records import Record
 from helpers.notebook.showing import replace_shown
 from helpers.training import predict
-
-try:
-    import ipywidgets as widgets
-except ImportError:  # then there are no controls
-    widgets = None
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -352,10 +348,5 @@ def _advice() -> str:
         return (
             "One fixed choice. To choose yourself, open this notebook in JupyterLab "
             "(./run_all.sh lab) and run it there."
-        )
-    if widgets is None:
-        return (
-            "One fixed choice, because ipywidgets is missing. To choose yourself: "
-            "python -m pip install ipywidgets, then restart the kernel and run the notebook again."
         )
     return ""

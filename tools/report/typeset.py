@@ -23,15 +23,13 @@ OPTIONS = [f"--lua-filter={FOLDER / 'filter.lua'}", "--columns=10000", "--wrap=p
 def to_pdf(markdown: str, pictures: Mapping[str, Path], meta: Mapping[str, Any]) -> bytes:
     """The PDF of a report; `pictures` are the files that it shows, by their path in the text.
 
-    `meta` is what the title page and the PDF's properties say. Raises LabError when a package is
-    missing or the text cannot be set.
+    `meta` is what the title page and the PDF's properties say. Raises LabError when the text cannot
+    be set.
     """
+    import typst
+
     template = f"--template={FOLDER / 'template.typ'}"
     source = _pandoc(markdown, "typst", [template])
-    try:
-        import typst
-    except ImportError as error:
-        raise _missing("typst") from error
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _copy(pictures, root)
@@ -66,21 +64,12 @@ def _copy(pictures: Mapping[str, Path], root: Path) -> None:
 
 def _pandoc(markdown: str, to: str, options: list[str], out: Path | None = None) -> str:
     """Convert; the text, or nothing when it goes to the file `out`."""
-    try:
-        import pypandoc
-    except ImportError as error:
-        raise _missing("pypandoc_binary") from error
-    file = None if out is None else str(out)
-    try:
-        return pypandoc.convert_text(
-            markdown, to, format=READER, extra_args=["--standalone", *OPTIONS, *options],
-            outputfile=file,
-        )  # fmt: skip
-    except OSError as error:  # the package without its program
-        raise _missing("pypandoc_binary") from error
-    except RuntimeError as error:
-        raise LabError(f"pandoc cannot read the report: {' '.join(str(error).split())}") from error
+    import pypandoc
 
-
-def _missing(package: str) -> LabError:
-    return LabError(f"the package {package} is missing; install it: pip install {package}")
+    return pypandoc.convert_text(
+        markdown,
+        to,
+        format=READER,
+        extra_args=["--standalone", *OPTIONS, *options],
+        outputfile=None if out is None else str(out),
+    )
