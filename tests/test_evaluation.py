@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from sklearn import metrics
 
-from helpers import evaluation, models, plots, training
+from helpers import evaluation, plots
 from helpers.evaluation import Score
 from helpers.folders import AXES
 from helpers.machinery.files import LabError
@@ -189,21 +188,6 @@ def test_every_clip_must_be_predicted_once(metric):
 # ---- paired comparisons ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("compare", "same"),
-    [
-        (evaluation.compare_accuracy, labels(n=2)),
-        (evaluation.compare_accuracy, labels()),
-        (evaluation.compare_spearman, values()),
-    ],
-)
-def test_identical_models_differ_by_nothing(compare, same):
-    true, predicted = same
-    result = compare(true, predicted, predicted)
-    assert (result.difference.value, result.difference.low, result.difference.high) == (0, 0, 0)
-    assert result.p_value == 1 and not result.clear
-
-
 def test_a_paired_difference_is_first_minus_second_on_the_same_resamples():
     true, first = labels()
     _, second = labels(5)
@@ -216,22 +200,12 @@ def test_a_paired_difference_is_first_minus_second_on_the_same_resamples():
     assert turned.p_value == pytest.approx(result.p_value, abs=0.05)
 
 
-def test_pairing_finds_what_two_intervals_do_not():
-    """The same clips are hard for both models; one of them gets a few more right."""
-    true = np.zeros(200, dtype=int)
-    second = (np.arange(200) < 100).astype(int)
-    first = (np.arange(200) < 88).astype(int)
-    scores = [evaluation.classification_scores(true, p, 2)["accuracy"] for p in (first, second)]
-    assert scores[0].low < scores[1].high  # they overlap
-    result = evaluation.compare_accuracy(true, first, second)
-    assert result.clear and result.p_value < 0.01 and result.difference.value == 0.06
-
-
 def test_a_difference_of_spearman_is_paired_too():
     true, good = values(n=150)
     bad = np.random.default_rng(1).uniform(size=(150, 3))
     result = evaluation.compare_spearman(true, good, bad)
     assert result.clear and result.p_value < 0.01
+    assert evaluation.compare_spearman(true, good, good).p_value == 1
     single = evaluation.compare_spearman(true[:, 0], good[:, 0], bad[:, 0])
     one, other = (evaluation.spearman(true[:, 0], p[:, 0]) for p in (good, bad))
     assert single.difference.value == pytest.approx(one.value - other.value)
@@ -351,23 +325,3 @@ def test_two_clips_leave_affect_undefined():
         plots.differences({("a", "b"): result}, "Spearman"),
         plots.predicted_against_true({"a": (true[:, 1], true[:, 1], scores["energy"])}, "Two"),
     )
-
-
-# ---- predictions -------------------------------------------------------------------------------
-
-
-def test_predictions_come_in_the_loader_s_order_without_dropout():
-    torch.manual_seed(0)
-    x, lengths = torch.randn(5, 9, 4), torch.tensor([9, 4, 7, 2, 9])
-    loader = [(x[:3], torch.zeros(3), lengths[:3]), (x[3:], torch.zeros(2), lengths[3:])]
-    backbone = models.LSTMBackbone(4, 3, dropout=0.9)
-    for model, shape in (
-        (models.Classifier(backbone, 6), (5, 6)),
-        (models.Regressor(backbone), (5,)),
-        (models.MultitaskRegressor(backbone), (5, 3)),
-    ):
-        model.train()
-        outputs = training.predict(model, loader)
-        assert outputs.shape == shape and outputs.dtype == np.float32
-        with torch.no_grad():
-            np.testing.assert_allclose(outputs, model.eval()(x, lengths), rtol=1e-5, atol=1e-6)
