@@ -158,9 +158,7 @@ def _with_classes(
     return tracks, classes
 
 
-def _classes_of(
-    genres: Sequence[str], mapping: dict[str, str | None]
-) -> list[str | None]:
+def _classes_of(genres: Sequence[str], mapping: dict[str, str | None]) -> list[str | None]:
     """Apply a class mapping (handout, step 4β); None marks the genres that are dropped."""
     missing = sorted(set(genres) - set(mapping))
     if missing:
