@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
@@ -10,14 +9,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
-from jupytext.async_contentsmanager import AsyncTextFileContentsManager
 from nbformat.v4 import new_output
 
-from helpers.machinery.files import LabError
 from tests.bare_python import bare_python
 from tools.checks import pairs
-from tools.common.notebooks import ROOT, Lab, Notebook
+from tools.common.notebooks import Lab, Notebook
 from tools.hand_in import command as hand_in
 from tools.report.members import Member
 
@@ -80,9 +78,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     return Small(tmp_path)
 
 
-def refused(small: Small, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def refused(small: Small, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
     """The broken rules that are told when nothing is packed."""
-    assert small.hand_in() == hand_in.EXIT_FAILED
+    assert small.hand_in(*options) == hand_in.EXIT_FAILED
     assert small.zips == []
     first, *problems = capsys.readouterr().err.splitlines()
     assert first == f"not packed; {len(problems)} to mend:"
@@ -112,24 +110,15 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     assert note.endswith("MIT License\n")
 
 
-def test_a_notebook_that_was_run_and_saved_in_jupyterlab_is_handed_in(small):
-    """Saved by the contents manager that JupyterLab uses; outputs and its metadata stay there."""
-    (small.root / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
-    manager = AsyncTextFileContentsManager()  # what JupyterLab takes where jupytext is installed
-    manager.root_dir = str(small.root)
-    model = asyncio.run(manager.get("notebooks/05_a.ipynb", content=True, type="notebook"))
-    notebook = model["content"]
-    notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
-    code = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    code.outputs = [new_output("stream", name="stdout", text="05_a")]
-    code.execution_count = 1
-    code.metadata["execution"] = {"iopub.status.idle": "2026-11-21"}
-    asyncio.run(manager.save({"type": "notebook", "content": notebook}, "notebooks/05_a.ipynb"))
-    saved = json.loads((small.root / "notebooks" / "05_a.ipynb").read_text(encoding="utf-8"))
-    assert any(cell.get("outputs") for cell in saved["cells"])
-    assert pairs.check(small.root) == {} and pairs.check(small.root, committed=True) != {}
+def test_a_notebook_that_was_run_and_saved_is_handed_in(small):
+    """Its outputs stay where they are."""
+    path = small.root / "notebooks" / "05_a.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].outputs = [new_output("stream", name="stdout", text="05_a")]
+    nbformat.write(notebook, path)
+    before = path.read_bytes()
     assert small.hand_in() == hand_in.EXIT_DONE
-    assert json.loads((small.root / "notebooks" / "05_a.ipynb").read_text()) == saved
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("end", [b"cells", "Γ".encode()[:1]])
@@ -144,15 +133,6 @@ def test_a_save_that_stopped_half_way_is_listed(small, capsys, monkeypatch, end)
     (said,) = refused(small, capsys)
     assert "py/05_a.py and notebooks/05_a.ipynb differ (no valid notebook" in said
     assert "--clean makes it from its .py" in said
-
-
-def test_the_same_files_give_the_same_zip(small):
-    assert small.hand_in() == hand_in.EXIT_DONE
-    first = (small.run / ZIP).read_bytes()
-    for path in (small.root / "py").iterdir():
-        os.utime(path, (0, 0))
-    assert small.hand_in() == hand_in.EXIT_DONE
-    assert (small.run / ZIP).read_bytes() == first
 
 
 def test_one_member_alone_and_a_report_of_one_s_own(small, tmp_path):
@@ -215,8 +195,9 @@ def test_all_broken_rules_are_told_at_once(small, capsys):
     ("name", "content", "problem"),
     [
         ("report.pdf", b"<!DOCTYPE html>", "report.pdf: no PDF, whatever its name says"),
+        ("report.HTML", b"<!DOCTYPE html>", "report.HTML: HTML is refused as a report; give a PDF"),
+        ("report.ipynb", b"{}", "report.ipynb: a notebook is refused as a report; give a PDF"),
         ("report.pdf", pdf("x")[:60], "report.pdf: the PDF is cut short; make it again"),
-        ("report.pdf", pdf("Name Two"), f"is by Name Two, not by {NAMES}; make it again"),
         ("report.pdf", pdf(f"{LISTED}, Three"), f"is by {LISTED}, Three, not by {NAMES};"),
         (
             "report.md",
@@ -228,18 +209,11 @@ def test_all_broken_rules_are_told_at_once(small, capsys):
 def test_what_is_no_report_of_these_members_in_pdf_is_refused(
     small, capsys, name, content, problem
 ):
-    small.report.with_name(name).write_bytes(content)
-    (said,) = refused(small, capsys)
+    path = small.report.with_name(name)
+    path.write_bytes(content)
+    own = () if path.suffix in (".pdf", ".md") else ("--report", str(path))
+    (said,) = refused(small, capsys, *own)
     assert problem in said
-
-
-@pytest.mark.parametrize(
-    ("name", "what"), [("report.ipynb", "a notebook"), ("report.HTML", "HTML")]
-)
-def test_a_notebook_or_page_is_refused_as_a_report(small, name, what):
-    path = small.write(name, "{}")
-    said = f"{path}: {what} is refused as a report; give a PDF"
-    assert hand_in.report_problems(path, TWO) == [said]
 
 
 def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, capsys):
@@ -250,11 +224,6 @@ def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, cap
     shutil.rmtree(small.root / "my_report")
     (said,) = refused(small, capsys)
     assert "my_report: your own text is missing; ./run_all.sh report makes the files" in said
-
-
-def test_the_members_may_be_named_in_any_order(small):
-    small.report.write_bytes(pdf("Name Two, Μαρία Παπαδοπούλου"))
-    assert small.hand_in() == hand_in.EXIT_DONE
 
 
 def test_unanswered_prompts_and_old_results_are_listed(small, capsys, monkeypatch):
@@ -276,13 +245,3 @@ def test_too_large_a_zip_is_refused_and_the_one_before_stays(small, capsys, monk
     assert small.hand_in() == hand_in.EXIT_FAILED
     assert "the zip would have 2.0 MiB, more than 1" in capsys.readouterr().err
     assert (small.run / ZIP).read_bytes() == before
-
-
-def test_a_run_that_is_not_there_is_one_line(small):
-    with pytest.raises(LabError, match=r"dem: no finished run \(did you mean 'demo'\?\)"):
-        small.hand_in("--run", "dem")
-    with pytest.raises(LabError, match="no finished run"):
-        small.hand_in("--run", "../demo")
-    (small.run / "summary.json").unlink()
-    with pytest.raises(LabError, match="no finished run; make one with ./run_all.sh"):
-        small.hand_in()

@@ -27,7 +27,6 @@ from tools.run.staleness import stale_results
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
 REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
-_SAME_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
 _AUTHORS = re.compile(r"<dc:creator>(.*?)</dc:creator>", re.DOTALL)
 
 
@@ -211,15 +210,11 @@ def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) ->
 
 
 def pack(contents: dict[str, bytes]) -> bytes:
-    """A zip of these files. The same files give the same bytes, whenever and wherever."""
+    """A zip of these files."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(contents):
-            info = zipfile.ZipInfo(name, _SAME_DATE)
-            info.create_system = 3  # Unix, where the rights below mean something
-            info.external_attr = 0o644 << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, contents[name], compresslevel=9)
+            archive.writestr(name, contents[name])
     return packed.getvalue()
 
 
