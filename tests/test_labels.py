@@ -18,7 +18,6 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from tools.checks.labels import LABELS, label_headings
 from tools.common.notebooks import ROOT, Lab
-from tools.hand_in.commented import uncommented
 from tools.run import pages
 
 NOTEBOOKS = tuple(Lab().names)
@@ -29,7 +28,6 @@ HANDOUT = (
 ).split(", ")
 MOST_LINES, MEDIAN_LINES = 40, 12
 WIDEST, WIDEST_COMMENT = 100, 120
-DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS)
 
@@ -49,19 +47,15 @@ def tagged(notebook: str, tag: str) -> list[int]:
 # ---- labels ------------------------------------------------------------------------------------
 
 
-def test_the_list_names_every_label_of_the_handout_once():
+def test_the_list_names_every_label_of_the_handout_once_and_each_has_a_heading():
     """Whether a run shows what the list says of it, tests/test_smoke.py asks."""
     with LABELS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["label"] for row in rows] == HANDOUT
+    assert [row["label"] for row in rows] == HANDOUT == [*label_headings(), "hand-in"]
     assert {row["notebook"] for row in rows} == {*NOTEBOOKS, "README.md"}
     for row in rows:
         for part in re.split(r"; (?=\w+:)", row["what"]):
             assert re.match(r"(figure|table|text): *\S", part), row["label"]
-
-
-def test_every_label_has_a_heading():
-    assert [*label_headings(), "hand-in"] == HANDOUT
 
 
 def test_the_readme_says_what_is_handed_in():
@@ -127,15 +121,6 @@ def test_solutions_are_marked(notebook):
 def test_no_notebook_has_a_branch_for_quick_runs(notebook):
     for cell in cells(notebook):
         assert not re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", cell.source)
-
-
-@each_notebook
-def test_the_code_is_commented(notebook):
-    script = ROOT / "py" / f"{notebook}.py"
-    assert uncommented(script, f"py/{notebook}.py") == []
-    for node in ast.parse(script.read_text(encoding="utf-8")).body:
-        if isinstance(node, DEFINITIONS):  # in a notebook, the private ones too
-            assert ast.get_docstring(node), f"no docstring: {node.name}"
 
 
 # ---- the glossary ------------------------------------------------------------------------------

@@ -195,10 +195,11 @@ def test_an_active_environment_that_satisfies_is_used(kit, tmp_path, variable):
 
 def test_an_active_environment_that_lacks_something_is_not(kit, tmp_path):
     kit.executable(tmp_path / "mine" / "bin" / "python", STAND_IN)
-    (kit.root / "pyproject.toml").write_text('[project]\ndependencies = ["numpy>=99"]\n')
+    (kit.root / "pyproject.toml").write_text('[project]\ndependencies = ["numpy>=99", "no-such"]\n')
     status, python, said = kit.run(CONDA_PREFIX=str(tmp_path / "mine"))
     assert (status, python) == (0, str(kit.python))
     assert f"Not taken, the active environment {tmp_path / 'mine'}: numpy is " in said
+    assert "needed >=99; no-such is missing" in said
 
 
 def test_an_environment_made_by_hand_is_kept(kit):
