@@ -26,7 +26,7 @@ import nbformat
 
 from helpers.machinery.files import LabError, cache_dir, write_atomically
 from tools.common.command_line import Parser, run_command
-from tools.common.notebooks import NOT_VALID, ROOT, contents_of, drift, read_notebook
+from tools.common.notebooks import NOT_VALID, ROOT, contents_of, drift
 
 KEPT = ("tags", "alt")  # cell metadata written by hand; pyproject.toml tells jupytext the same
 HELD = ("outputs", "execution_count", "attachments")  # of a cell, besides its text
@@ -56,18 +56,14 @@ def made_from(script: str) -> tuple[str, str]:
     return nbformat.writes(notebook) + "\n", jupytext.writes(notebook, fmt=form)
 
 
-def unclean(script: Path, notebook: Path) -> list[str]:
+def unclean(script: Path, notebook: Path) -> str:
     """Why a pair that says the same is not as it is committed; empty when it is."""
     made_notebook, made_script = made_from(script.read_text(encoding="utf-8"))
-    found = []
     if notebook.read_text(encoding="utf-8") != made_notebook:
-        cells = enumerate(read_notebook(notebook).cells, start=1)
-        stored = [n for n, c in cells if c.get("outputs") or c.get("execution_count") is not None]
-        what = f"cell {stored[0]} has outputs" if stored else "metadata or a form of its own"
-        found.append(f"the .ipynb is not as it is committed ({what})")
+        return "the .ipynb is not as it is committed (outputs, counts, or metadata of its own)"
     if script.read_text(encoding="utf-8") != made_script:
-        found.append("the .py is not as jupytext writes it (blank lines between cells, metadata)")
-    return found
+        return "the .py is not as jupytext writes it (blank lines between cells, metadata)"
+    return ""
 
 
 def with_outputs(notebook: str, before: bytes) -> str:
@@ -89,7 +85,7 @@ def with_outputs(notebook: str, before: bytes) -> str:
 # ---- the folders -------------------------------------------------------------------------------
 
 
-def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, list[str]]:
+def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, str]:
     """How each pair below `root` has drifted, by name; pairs that say the same are left out.
 
     `committed` further asks whether they are as they are committed.
@@ -98,13 +94,12 @@ def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, list[str]]
     names = {path.stem for path in (*root.glob("py/*.py"), *root.glob("notebooks/*.ipynb"))}
     for name in sorted(names):
         halves = root / "py" / f"{name}.py", root / "notebooks" / f"{name}.ipynb"
-        missing = [path for path in halves if not path.exists()]
-        found[name] = (
-            [f"{path.relative_to(root).as_posix()} is missing" for path in missing]
-            or drift(*halves)
-            or (unclean(*halves) if committed else [])
-        )
-    return {name: problems for name, problems in found.items() if problems}
+        missing = [path.relative_to(root).as_posix() for path in halves if not path.exists()]
+        if missing:
+            found[name] = f"{missing[0]} is missing"
+        else:
+            found[name] = drift(*halves) or (unclean(*halves) if committed else "")
+    return {name: problem for name, problem in found.items() if problem}
 
 
 def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
@@ -121,8 +116,8 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
         made, wanted[script] = made_from(script.read_text(encoding="utf-8"))
         if clean or not before:
             wanted[path] = made
-        elif problems := drift(script, path):
-            _require_older(path, script, problems[0])
+        elif problem := drift(script, path):
+            _require_older(path, script, problem)
             wanted[path] = with_outputs(made, before)
     changed = {
         path: text.encode()
@@ -159,9 +154,8 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         for path in sync(root, clean=options.clean):
             print(f"written: {path.relative_to(root)}")
     problems = check(root, committed=not options.sync)
-    for name, lines in problems.items():
-        for line in lines:
-            print(f"{name}: {line}")
+    for name, problem in problems.items():
+        print(f"{name}: {problem}")
     if problems:
         print(
             "The .py is the source: --sync writes the .ipynb that differ; --clean all of them, and "

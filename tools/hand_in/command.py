@@ -10,7 +10,7 @@ import re
 import sys
 import textwrap
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.machinery.files import LabError, write_atomically
@@ -160,28 +160,19 @@ def result_problems(run: Path, lab: Lab) -> list[str]:
 
 
 def code_problems(root: Path) -> list[str]:
-    """What in py/, helpers/ and notebooks/ breaks a rule, a line each."""
-    found = []
-    for path in _below(root, "py", "helpers", "demo_music"):
-        if path.suffix.lower() in REFUSED:
-            what = REFUSED[path.suffix.lower()]
-            found.append(f"{path.relative_to(root)}: {what} is refused in the zip; move it away")
-        elif path.suffix == ".py":
-            found += uncommented(path, path.relative_to(root).as_posix())
+    """What in the code that is handed in, or in the notebooks, breaks a rule, a line each."""
+    scripts = [path for path in code_files(root) if path.suffix == ".py"]
+    found = [line for p in scripts for line in uncommented(p, p.relative_to(root).as_posix())]
     return found + [
-        f"py/{name}.py and notebooks/{name}.ipynb differ ({differences[0]}); python -m "
+        f"py/{name}.py and notebooks/{name}.ipynb differ ({difference}); python -m "
         f"tools.checks.pairs --sync takes the .py, `jupytext --sync py/{name}.py` the newer one"
-        for name, differences in pairs.check(root).items()
+        for name, difference in pairs.check(root).items()
     ]
 
 
-def _below(root: Path, *folders: str) -> Iterator[Path]:
-    """All files below these folders but those that programs leave there by themselves."""
-    for folder in folders:
-        for path in sorted((root / folder).rglob("*")):
-            parts = path.relative_to(root).parts
-            if path.is_file() and not any(p[0] == "." or p == "__pycache__" for p in parts):
-                yield path
+def code_files(root: Path) -> list[Path]:
+    """The code that is handed in: the scripts, and what they need of the kit."""
+    return [*sorted(root.glob("py/*.py")), *shared_files(root)]
 
 
 # ---- the zip -----------------------------------------------------------------------------------
@@ -204,7 +195,7 @@ def _write_zip(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> 
 def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
     """Name in the zip -> content: the report, the code that the scripts need, and a note."""
     contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
-    for path in (*lab.root.glob("py/*.py"), *shared_files(lab.root)):
+    for path in code_files(lab.root):
         contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
     return contents
 
