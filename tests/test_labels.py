@@ -69,14 +69,9 @@ def test_the_readme_says_what_is_handed_in():
 
 
 @each_notebook
-def test_every_notebook_finds_helpers_with_the_same_lines(notebook):
-    first = cells(notebook)[0].source
-    assert "import helpers.machinery" in first and first == cells("05_lstm")[0].source
-
-
-@each_notebook
 def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(notebook):
     code = [cell.source for cell in cells(notebook)]
+    assert "import helpers.machinery" in code[0] and code[0] == cells("05_lstm")[0].source
     (number,) = tagged(notebook, "parameters")
     tree = ast.parse(code[number])
     assert all(isinstance(node, ast.Assign) for node in tree.body)
@@ -85,6 +80,8 @@ def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(
     assert {"data", "device", "seed"} <= set(literals)
     assert code[number + 1] == "apply_profile(globals())"
     assert f'notebook = "{notebook}"' in "\n".join(code[:number])
+    quick = re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", "\n".join(code))
+    assert not quick, "no notebook has a branch for quick runs"
 
 
 @each_notebook
@@ -115,12 +112,6 @@ def test_every_notebook_opens_and_closes_as_the_others(notebook):
 def test_solutions_are_marked(notebook):
     """The edition without solutions is derived from these tags."""
     assert tagged(notebook, "solution")
-
-
-@each_notebook
-def test_no_notebook_has_a_branch_for_quick_runs(notebook):
-    for cell in cells(notebook):
-        assert not re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", cell.source)
 
 
 # ---- the glossary ------------------------------------------------------------------------------

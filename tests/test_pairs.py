@@ -43,7 +43,7 @@ class Pair:
         self.notebook = root / "notebooks" / "05_lstm.ipynb"
         self.script.parent.mkdir()
         self.script.write_text(SCRIPT, encoding="utf-8")
-        pairs.sync(root)  # which also names the kernel in the script
+        pairs.sync(root)
 
     def cells(self) -> list[dict[str, Any]]:
         return json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]
@@ -119,7 +119,7 @@ def test_a_new_cell_is_found(pair):
 def test_what_a_run_leaves_is_no_drift_but_not_to_be_committed(pair, changes):
     pair.edit_notebook([1], **changes)
     assert pairs.check(pair.root) == {}
-    assert "the .ipynb is not as it is committed" in pair.problem(committed=True)
+    assert "is not to be committed" in pair.problem(committed=True)
 
 
 @pytest.mark.parametrize("missing", ["py/05_lstm.py", "notebooks/05_lstm.ipynb"])

@@ -31,19 +31,18 @@ from tools.common.notebooks import NOT_VALID, ROOT, contents_of, drift
 KEPT = ("tags", "alt")  # cell metadata written by hand; pyproject.toml tells jupytext the same
 HELD = ("outputs", "execution_count", "attachments")  # of a cell, besides its text
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-FORM = {"extension": ".py", "format_name": "percent"}
 
 
 # ---- one pair ----------------------------------------------------------------------------------
 
 
-def made_from(script: str) -> tuple[str, str]:
-    """The `.ipynb` and the `.py` that jupytext makes from the text of a `.py`: a clean pair.
+def made_from(script: Path) -> str:
+    """The `.ipynb` that a `.py` makes, as text: a clean pair.
 
     The same text gives the same bytes. A cell's id follows from its content, so an edited cell
     changes its own lines and no others.
     """
-    notebook = jupytext.reads(script, fmt=FORM)
+    notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     seen: Counter[str] = Counter()
     for cell in notebook.cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
@@ -52,18 +51,7 @@ def made_from(script: str) -> tuple[str, str]:
         cell.metadata = {name: cell.metadata[name] for name in KEPT if name in cell.metadata}
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", KERNEL)}
     nbformat.validate(notebook)
-    form = FORM | {"notebook_metadata_filter": "kernelspec,-all"}
-    return nbformat.writes(notebook) + "\n", jupytext.writes(notebook, fmt=form)
-
-
-def unclean(script: Path, notebook: Path) -> str:
-    """Why a pair that says the same is not as it is committed; empty when it is."""
-    made_notebook, made_script = made_from(script.read_text(encoding="utf-8"))
-    if notebook.read_text(encoding="utf-8") != made_notebook:
-        return "the .ipynb is not as it is committed (outputs, counts, or metadata of its own)"
-    if script.read_text(encoding="utf-8") != made_script:
-        return "the .py is not as jupytext writes it (blank lines between cells, metadata)"
-    return ""
+    return nbformat.writes(notebook) + "\n"
 
 
 def with_outputs(notebook: str, before: bytes) -> str:
@@ -98,7 +86,9 @@ def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, str]:
         if missing:
             found[name] = f"{missing[0]} is missing"
         else:
-            found[name] = drift(*halves) or (unclean(*halves) if committed else "")
+            found[name] = drift(*halves)
+        if committed and not found[name] and halves[1].read_text("utf-8") != made_from(halves[0]):
+            found[name] = "the .ipynb is not to be committed (outputs, or metadata of its own)"
     return {name: problem for name, problem in found.items() if problem}
 
 
@@ -113,7 +103,7 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
     for script in sorted(root.glob("py/*.py")):
         path = root / "notebooks" / f"{script.stem}.ipynb"
         before = path.read_bytes() if path.exists() else b""
-        made, wanted[script] = made_from(script.read_text(encoding="utf-8"))
+        made = made_from(script)
         if clean or not before:
             wanted[path] = made
         elif problem := drift(script, path):
@@ -125,7 +115,7 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
         if not path.exists() or path.read_bytes() != text.encode()
     }
     for path, text in changed.items():
-        if path.suffix == ".ipynb" and path.exists() and not clean:
+        if path.exists() and not clean:
             write_atomically(cache_dir() / "replaced" / path.name, path.read_bytes())
             print(f"as it was: {cache_dir() / 'replaced' / path.name}")
         write_atomically(path, text)

@@ -9,7 +9,8 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -87,7 +88,13 @@ class Source:
                 tree = _parsed(cell.source)
                 if tree is None:
                     raise LabError(f"{self.path}: the cell tagged 'parameters' is no valid Python")
-                return dict(_assigned(tree))
+                return {
+                    target.id: _literal(node.value)
+                    for node in tree.body
+                    if isinstance(node, ast.Assign)
+                    for target in node.targets
+                    if isinstance(target, ast.Name)
+                }
         raise LabError(f"{self.path}: no cell has the tag 'parameters'; add it to the first one")
 
 
@@ -246,28 +253,17 @@ def shared_files(root: Path) -> list[Path]:
 
 def _parsed(code: str) -> ast.Module | None:
     """The syntax tree of a cell or module, or None where it is no Python."""
-    if code.lstrip().startswith("%%"):
-        return None
-    try:
-        return ast.parse(_MAGIC_LINE.sub("pass", code))
-    except SyntaxError:
-        try:  # `%` may also begin a continued line of a formula
-            return ast.parse(code)
-        except SyntaxError:
-            return None
+    for text in (code, _MAGIC_LINE.sub("pass", code)):
+        with suppress(SyntaxError):
+            return ast.parse(text)
+    return None
 
 
-def _assigned(tree: ast.Module) -> Iterator[tuple[str, Any]]:
-    """The names that a cell assigns, each with its value; None for what is computed."""
-    for node in tree.body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            continue
-        try:
-            value = ast.literal_eval(node.value) if node.value else None
-        except (ValueError, TypeError):
-            value = None
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
+def _literal(node: ast.expr) -> Any:
+    """The value of an expression that says it; None for what is computed."""
+    with suppress(ValueError, TypeError):
+        return ast.literal_eval(node)
+    return None
 
 
 def imported_names(tree: ast.Module) -> Iterable[str]:

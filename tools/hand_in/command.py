@@ -26,7 +26,6 @@ from tools.run.staleness import stale_results
 
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
-REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
 _AUTHORS = re.compile(r"<dc:creator>(.*?)</dc:creator>", re.DOTALL)
 
 
@@ -86,8 +85,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
     """Why a file is no report of these members in PDF, a line each."""
-    if report.suffix.lower() in REFUSED:
-        return [f"{report}: {REFUSED[report.suffix.lower()]} is refused as a report; give a PDF"]
     if not report.is_file():
         return [
             f"{report}: there is no report; make it with ./run_all.sh report, or name your own "
@@ -95,7 +92,7 @@ def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
         ]
     content = report.read_bytes()
     if not content.startswith(b"%PDF-"):
-        return [f"{report}: no PDF, whatever its name says; give the report as PDF"]
+        return [f"{report}: no PDF; give the report as PDF, not as notebook or HTML"]
     if b"%%EOF" not in content[-1024:]:
         return [f"{report}: the PDF is cut short; make it again"]
     authors, names = _authors(content), [member.name for member in members]

@@ -6,14 +6,11 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING
+from typing import Any
 
 from requests.exceptions import RequestException
 
 from helpers.machinery.files import LabError
-
-if TYPE_CHECKING:
-    from kaggle.api.kaggle_api_extended import KaggleApi
 
 A_TOKEN = (
     "make a token at https://www.kaggle.com/settings/api, save it as ~/.kaggle/access_token, and "
@@ -21,7 +18,7 @@ A_TOKEN = (
 )
 
 
-def sign_in() -> KaggleApi:
+def sign_in() -> Any:
     """The official client; `config_values["username"]` says as whom it is signed in.
 
     Raises LabError without the package `kaggle`, without a valid token, and without network.
