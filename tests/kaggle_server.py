@@ -19,7 +19,6 @@ class KaggleServer:
 
     url: str
     answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)  # of every JSON answer
     files: dict[str, bytes] = field(default_factory=dict)  # path -> content, to be downloaded
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # method, request
     uploads: dict[str, bytes] = field(default_factory=dict)  # path -> content
@@ -50,11 +49,10 @@ class Handler(BaseHTTPRequestHandler):
         self.kaggle.asked.append((method, request))
         found = self.kaggle.answers.get(method, (404, {"code": 404, "message": "Not found"}))
         status, content = found(request) if callable(found) else found
-        headers = self.kaggle.headers | {"Content-Type": "application/json"}
         if "location" in content:
-            self._send(302, b"", headers | {"Location": self.kaggle.url + content["location"]})
+            self._send(302, b"", {"Location": self.kaggle.url + content["location"]})
         else:
-            self._send(status, json.dumps(content).encode(), headers)
+            self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def do_GET(self) -> None:
         self._send(200, self.kaggle.files[self.path], {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -118,12 +117,11 @@ def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set):
         (401, "make a token at https://www.kaggle.com/settings/api"),
         (403, "make a token at https://www.kaggle.com/settings/api"),
         (404, "see data_links.md for other ways to the data"),
-        (429, "too many requests: wait 40 seconds, then give the same command again"),
+        (429, "too many requests: wait some minutes, then give the same command again"),
         (500, "try again later"),
     ],
 )
 def test_each_refusal_is_one_line_that_says_what_to_do(data_set, status, advice):
-    data_set.headers["Retry-After"] = "40"
     data_set.refuse("DownloadDataset", status, "Kaggle's words.")
     said = failure(kaggle_data.fetch_data)
     assert said.startswith(f"{kaggle_data.PAGE}: Kaggle answers {status} (Kaggle's words); ")
@@ -143,13 +141,6 @@ def test_without_network_what_was_fetched_before_is_taken(data_set, monkeypatch,
 def test_data_that_cannot_be_stored_are_one_line(data_set, tmp_path):
     (tmp_path / "user" / "kagglehub").write_text("a file where a folder must be")
     assert "name another folder with KAGGLEHUB_CACHE" in failure(kaggle_data.fetch_data)
-
-
-def test_without_kaggle_s_packages_it_says_what_to_install(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "kagglehub", None)
-    assert failure(kaggle_data.fetch_data).endswith("pip install kagglehub")
-    monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
-    assert failure(submit.main, []).endswith("pip install kaggle")
 
 
 # ---- kaggle-push -------------------------------------------------------------------------------
@@ -270,7 +261,6 @@ def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(kernels):
     [
         ({"error": "Maximum batch GPU session count of 2 reached."}, "Maximum batch GPU session"),
         ({"invalidDatasetSources": ["student/musiclab-helpers"]}, "does not know student/musiclab"),
-        ({"invalidKernelSources": ["student/x"]}, "does not know student/x"),
     ],
 )
 def test_what_kaggle_does_not_take_is_one_line(kernels, answer, problem):
@@ -392,7 +382,6 @@ def test_what_must_not_be_sent_is_not_sent(run, competition, name, old, new, pro
         (403, "The competition deadline has passed", "; the competition is closed: the expected"),
         (403, "You must accept this competition's rules", "; join it and accept its rules at http"),
         (404, "Not found", "; check --competition"),
-        (429, "Slow down", "; too many requests: wait some minutes"),
     ],
 )
 def test_what_kaggle_refuses_is_one_line(run, competition, status, words, advice):

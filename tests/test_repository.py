@@ -129,21 +129,6 @@ def test_the_students_floor_is_small_and_says_who_uses_it():
             assert users == said, f"{path.name}: used by {', '.join(users)}"
 
 
-def test_every_public_name_of_the_students_floor_is_used_by_a_notebook():
-    """By name, or as the type of what such a name gives; figures also by an explorer."""
-    notebooks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "py").glob("*.py"))
-    explorers = (ROOT / "helpers" / "notebook" / "explorers.py").read_text(encoding="utf-8")
-    unused = []
-    for path in (ROOT / "helpers").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        users = notebooks + (explorers if path.stem == "plots" else "")
-        for name in re.findall(r"^(?:def|class) ([a-zA-Z]\w*)", text, re.MULTILINE):
-            as_type = rf"-> [^:]*\b{name}\b"
-            if not re.search(rf"\b{name}\b", users) and not re.search(as_type, text):
-                unused.append(f"{path.stem}.{name}")
-    assert unused == []
-
-
 def test_every_command_of_run_all_is_in_its_help(capsys):
     script = (ROOT / "run_all.sh").read_text(encoding="utf-8")
     assert tuple(re.findall(r"^  ([a-z-]+)\) command=", script, re.MULTILINE)) == COMMANDS

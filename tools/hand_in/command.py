@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import html
 import io
 import json
-import re
 import sys
 import textwrap
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 from helpers.machinery.files import LabError, write_atomically
 from tools.checks import pairs
@@ -26,7 +26,6 @@ from tools.run.staleness import stale_results
 
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
-_AUTHORS = re.compile(r"<dc:creator>(.*?)</dc:creator>", re.DOTALL)
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
@@ -49,9 +48,8 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         problems += age_problems(report, run, lab)
     problems += prompt_problems(my_report())
     problems += code_problems(lab.root)
-    # Results cannot be held against a notebook that is none.
-    if not any(pairs.NOT_VALID in problem for problem in problems):
-        problems += result_problems(run, lab)
+    if stale := stale_results(run, lab):
+        problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
     if not problems:
         problems = _write_zip(lab, run, report, members)
     if not problems:
@@ -95,34 +93,23 @@ def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
         return [f"{report}: no PDF; give the report as PDF, not as notebook or HTML"]
     if b"%%EOF" not in content[-1024:]:
         return [f"{report}: the PDF is cut short; make it again"]
-    authors, names = _authors(content), [member.name for member in members]
-    if names and authors and authors not in (", ".join(names), ", ".join(reversed(names))):
+    authors = _authors(report)
+    wanted = [f"{member.name} ({member.number})" for member in members]
+    if authors and wanted and sorted(authors) != sorted(wanted):
         return [
-            f"{report}: is by {authors}, not by {' and '.join(names)}; make it again with these "
-            "--members"
+            f"{report}: names {', '.join(authors)} on its first page, not {', '.join(wanted)}; "
+            "make it again with these --members"
         ]
+    return []
+
+
+def _authors(report: Path) -> list[str]:
+    """Who stands on the first page of a report of ./run_all.sh report; of others, nobody."""
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
-    if not (authors and beside.is_file()):
+    if not beside.is_file():
         return []
-    lines = beside.read_text(encoding="utf-8").replace("\\", "").splitlines()
-    return [
-        f"{report}: does not name {member.name} with the number {member.number} on its first page; "
-        "make it again with these --members"
-        for member in members
-        if not any(member.name in line and f"({member.number})" in line for line in lines)
-    ]
-
-
-def _authors(pdf: bytes) -> str:
-    """Whom a PDF that ./run_all.sh report made names as authors; empty when it does not say.
-
-    Other programs write the name of the account there, which need not be the member's.
-    """
-    text = pdf.decode("utf-8", errors="ignore")
-    found = _AUTHORS.search(text)
-    if not found or "<xmp:CreatorTool>Typst" not in text:
-        return ""
-    return html.unescape(re.sub("<[^>]*>", "", found[1])).strip()
+    front = beside.read_text(encoding="utf-8").partition("\n---")[0]
+    return [author.replace("\\", "") for author in yaml.safe_load(front)["author"]]
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
@@ -146,14 +133,6 @@ def prompt_problems(folder: Path) -> list[str]:
     if not folder.is_dir():
         return [f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"]
     return [f"{prompt}: not answered" for prompt in unanswered(folder)]
-
-
-def result_problems(run: Path, lab: Lab) -> list[str]:
-    """The results of a run that are not those of the present code, a line per notebook."""
-    stale = stale_results(run, lab)
-    if stale:
-        stale[-1] += f"; bring all up to date with {command_of(run)}"
-    return stale
 
 
 def code_problems(root: Path) -> list[str]:

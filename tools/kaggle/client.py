@@ -21,7 +21,7 @@ A_TOKEN = (
 def sign_in() -> Any:
     """The official client; `config_values["username"]` says as whom it is signed in.
 
-    Raises LabError without the package `kaggle`, without a valid token, and without network.
+    Raises LabError without a valid token, and without network.
     """
     # The client prints a page of help when it finds no token, and it tries when it is imported.
     unwanted = io.StringIO()
@@ -31,10 +31,6 @@ def sign_in() -> Any:
 
             client = KaggleApi()
             client.authenticate()
-    except ImportError as error:
-        raise LabError(
-            f"Kaggle's client cannot be imported ({error}); pip install kaggle"
-        ) from error
     except SystemExit:
         raise LabError(f"no valid token for Kaggle found; {A_TOKEN}") from None
     return client
@@ -64,13 +60,11 @@ def explained(
         network = "look after the network, then give the same command again"
         return f"{what}: no connection to Kaggle, or it broke off; {advice or network}"
     said, status = words_of(error), response.status_code
-    waiting = response.headers.get("Retry-After", "")
-    minutes = f"{waiting} seconds" if waiting.isdecimal() else "some minutes"
     known = {
         401: A_TOKEN,
         403: A_TOKEN,
         404: "check the name",
-        429: f"too many requests: wait {minutes}, then give the same command again",
+        429: "too many requests: wait some minutes, then give the same command again",
     } | dict(hints or {})
     answer = f"Kaggle answers {status}{f' ({said})' if said else ''}"
     return f"{what}: {answer}; {advice or known.get(status, 'try again later')}"

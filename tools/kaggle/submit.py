@@ -107,10 +107,7 @@ def checked_solution(run: Path) -> tuple[Path, int]:
             f"{root}: the data have changed since {run.name!r} was run; run it again: "
             f"{command_of(run)}"
         )
-    clips, problems = inspect_clips(root / MULTITASK, "test")
-    if problems and not summary.get("skip_bad"):
-        raise LabError(next(iter(problems.values())))
-    ids = clips["id"].tolist()
+    ids = inspect_clips(root / MULTITASK, "test")[0]["id"].tolist()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
