@@ -25,11 +25,9 @@ def said(tmp_path: Path, text: str) -> list[str]:
         "# %%\n" + LONG.replace("\na5 = 5", ""),
         f"# %%\n# What these are for.\n{LONG}",
         f'# %%\ndef f():\n    """Does it."""\n    return 1\n\n{LONG}',
-        f'# %% [markdown]\n"""\n{LONG}\n"""',
         "def _private():\n    return 1\n",
         "# Adds up.\ndef f(a, b):\n    return a + b\n",
         "class A:\n    '''A thing.'''\n    def _own(self):\n        return 1\n",
-        "",
     ],
 )
 def test_what_is_commented_passes(tmp_path, text):

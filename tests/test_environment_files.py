@@ -29,20 +29,6 @@ def project_requirements() -> dict[str, Requirement]:
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 
-def locked() -> list[Requirement]:
-    """The pins of requirements.lock."""
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
-
-
-def conda() -> tuple[list[str], list[str]]:
-    """The requirement lines of environment.yml: conda's, and those that pip installs."""
-    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    assert content["channels"] == ["conda-forge"]
-    *lines, from_pip = content["dependencies"]
-    return lines, from_pip["pip"]
-
-
 def pin(requirement: Requirement) -> Version:
     """The version of a pinned requirement, without the tag of a build for some machines only."""
     (specifier,) = requirement.specifier
@@ -54,7 +40,9 @@ def pin(requirement: Requirement) -> Version:
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda p: " ".join(list(p.values())[::2]))
 def test_the_lock_pins_every_requirement_once_and_inside_its_range(platform):
     pins: dict[str, Version] = {}
-    for requirement in locked():
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    for requirement in map(Requirement, lines):
         if requirement.marker is None or requirement.marker.evaluate(platform):
             name = canonicalize_name(requirement.name)
             assert name not in pins, f"{name} is pinned twice"
@@ -65,9 +53,12 @@ def test_the_lock_pins_every_requirement_once_and_inside_its_range(platform):
 
 
 def test_environment_yml_has_the_same_names_and_ranges_and_makes_the_kit_importable():
-    lines, from_pip = conda()
-    assert from_pip.pop() == "--editable ."
-    named = (re.fullmatch(r"([\w-]+)(.*)", line) for line in [*lines, *from_pip])
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert content["channels"] == ["conda-forge"]
+    *lines, from_pip = content["dependencies"]
+    *others, kit = from_pip["pip"]
+    assert kit == "--editable ."
+    named = (re.fullmatch(r"([\w-]+)(.*)", line) for line in [*lines, *others])
     theirs = {match[1]: set(match[2].split(",")) for match in named}
     (python,) = theirs.pop("python")
     theirs.pop("pip")

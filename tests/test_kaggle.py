@@ -114,7 +114,6 @@ def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set):
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (401, "make a token at https://www.kaggle.com/settings/api"),
         (403, "make a token at https://www.kaggle.com/settings/api"),
         (404, "see data_links.md for other ways to the data"),
         (429, "too many requests: wait some minutes, then give the same command again"),

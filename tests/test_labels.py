@@ -108,12 +108,6 @@ def test_every_notebook_opens_and_closes_as_the_others(notebook):
     assert "record.finish(" in cells(notebook)[-1].source
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS[1:])
-def test_solutions_are_marked(notebook):
-    """The edition without solutions is derived from these tags."""
-    assert tagged(notebook, "solution")
-
-
 # ---- the glossary ------------------------------------------------------------------------------
 
 GLOSSARY_LINK = re.compile(r"\]\(\.\./docs/glossary\.md#([^)]+)\)")

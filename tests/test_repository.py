@@ -16,8 +16,6 @@ from tools.run.command import COMMANDS
 from tools.run.command import main as run_main
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ("run_all.sh", "run_tests.sh", ".ci/run")
-CALLED_BY_BASH = ("tools/setup/setup.sh", "tools/setup/lock.sh")
 MEBIBYTE = 2**20
 
 
@@ -87,13 +85,9 @@ def test_links_inside_the_repository_lead_somewhere(project_files):
 # ---- scripts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, *CALLED_BY_BASH])
-def test_scripts_are_valid_bash_and_can_be_run(name):
-    done = run("bash", "-n", name)
-    assert (done.returncode, done.stderr) == (0, "")
-    if name in SCRIPTS:
-        assert os.access(ROOT / name, os.X_OK), f"chmod +x {name}"
-        assert (ROOT / name).read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
+@pytest.mark.parametrize("name", ["run_all.sh", "run_tests.sh", ".ci/run"])
+def test_scripts_can_be_run(name):
+    assert os.access(ROOT / name, os.X_OK), f"chmod +x {name}"
 
 
 def test_ruff_has_nothing_to_say():

@@ -57,7 +57,7 @@ def made_from(script: Path) -> str:
 def with_outputs(notebook: str, before: bytes) -> str:
     """A notebook with what its cells held before besides their text, where that is equal.
 
-    Outputs and counts, pictures pasted into text, and the states of widgets.
+    Outputs and counts, and pictures pasted into text.
     """
     new, old = json.loads(notebook), json.loads(before)
     texts = [[cell[:2] for cell in contents_of(n["cells"])] for n in (old, new)]
@@ -65,8 +65,6 @@ def with_outputs(notebook: str, before: bytes) -> str:
         for shift in range(block.size):
             target, source = new["cells"][block.b + shift], old["cells"][block.a + shift]
             target |= {key: source[key] for key in HELD if key in source}
-    if "widgets" in old["metadata"]:
-        new["metadata"]["widgets"] = old["metadata"]["widgets"]
     return nbformat.writes(nbformat.from_dict(new)) + "\n"
 
 

@@ -37,12 +37,12 @@ def sign_in() -> Any:
 
 
 @contextmanager
-def asking(what: str, hints: Mapping[int, str] | None = None) -> Iterator[None]:
+def asking(what: str) -> Iterator[None]:
     """Turn a request that fails into a LabError that says what `explained` says of it."""
     try:
         yield
     except RequestException as error:
-        raise LabError(explained(error, what, hints)) from error
+        raise LabError(explained(error, what)) from error
 
 
 def explained(

@@ -205,12 +205,11 @@ def _push(client: Any, folder: Path) -> str:
 def _wait_for(client: Any, kernel: str) -> None:
     """Wait until a kernel has run to its end. Raises LabError when it failed or is not there."""
     url = f"https://www.kaggle.com/code/{kernel}"
-    absent = "it is not on Kaggle yet, push it first"
     for times_asked in count(1):
         try:
-            with asking(kernel, {403: absent, 404: absent}):
+            with asking(kernel):
                 response = client.kernels_status(kernel)
-        except ValueError as error:  # how newer clients say that it is not there
+        except ValueError as error:  # how the client says that it is not there
             raise LabError(f"{kernel}: is not on Kaggle yet; push it first") from error
         state = response.status.name
         if state == "COMPLETE":
