@@ -76,13 +76,8 @@ class Handler(BaseHTTPRequestHandler):
 def serve() -> Iterator[KaggleServer]:
     """Run a server in a thread, on a port that is free."""
     handler = type("OwnHandler", (Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.kaggle = KaggleServer(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        handler.kaggle = KaggleServer(f"http://127.0.0.1:{server.server_address[1]}")
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield handler.kaggle
-    finally:
         server.shutdown()
-        server.server_close()
-        thread.join()

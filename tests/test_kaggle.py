@@ -406,8 +406,5 @@ def test_a_submission_that_cannot_be_scored_and_one_that_waits_too_long(
 def test_without_a_token_or_network_it_says_so(run, competition, monkeypatch):
     kaggle_is_at(NOWHERE, monkeypatch)
     assert "no connection to Kaggle, or it broke off" in refused(run)
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "token")
-    assert refused(run).startswith("signing in at Kaggle: no connection")
-    monkeypatch.delenv("KAGGLE_API_TOKEN")
     monkeypatch.delenv("KAGGLE_KEY")
     assert refused(run).startswith("no valid token for Kaggle found; make a token at")

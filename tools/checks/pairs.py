@@ -83,11 +83,11 @@ def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, str]:
         missing = [path.relative_to(root).as_posix() for path in halves if not path.exists()]
         if missing:
             found[name] = f"{missing[0]} is missing"
-        else:
-            found[name] = drift(*halves)
-        if committed and not found[name] and halves[1].read_text("utf-8") != made_from(halves[0]):
+        elif difference := drift(*halves):
+            found[name] = difference
+        elif committed and halves[1].read_text(encoding="utf-8") != made_from(halves[0]):
             found[name] = "the .ipynb is not to be committed (outputs, or metadata of its own)"
-    return {name: problem for name, problem in found.items() if problem}
+    return found
 
 
 def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
@@ -105,7 +105,13 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
         if clean or not before:
             wanted[path] = made
         elif problem := drift(script, path):
-            _require_older(path, script, problem)
+            if NOT_VALID in problem:
+                raise LabError(f"{path}: {problem}")
+            if path.stat().st_mtime > script.stat().st_mtime:
+                raise LabError(
+                    f"{path}: was changed after its .py ({problem}); `jupytext --sync {path}` "
+                    "takes that over into the .py, --clean throws it away"
+                )
             wanted[path] = with_outputs(made, before)
     changed = {
         path: text.encode()
@@ -118,17 +124,6 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
             print(f"as it was: {cache_dir() / 'replaced' / path.name}")
         write_atomically(path, text)
     return list(changed)
-
-
-def _require_older(path: Path, script: Path, difference: str) -> None:
-    """Raise LabError unless a notebook can be read and is older than its script."""
-    if NOT_VALID in difference:
-        raise LabError(f"{path}: {difference}")
-    if path.stat().st_mtime > script.stat().st_mtime:
-        raise LabError(
-            f"{path}: was changed after its .py ({difference}); `jupytext --sync {path}` takes "
-            "that over into the .py, --clean throws it away"
-        )
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
@@ -145,10 +140,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     for name, problem in problems.items():
         print(f"{name}: {problem}")
     if problems:
-        print(
-            "The .py is the source: --sync writes the .ipynb that differ; --clean all of them, and "
-            "throws their outputs away, as for a commit."
-        )
+        print("--sync writes the .ipynb that differ; --clean all, without outputs, for a commit")
     return 1 if problems else 0
 
 
