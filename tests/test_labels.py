@@ -39,11 +39,6 @@ def cells(notebook: str, kind: str = "code") -> list[NotebookNode]:
     return [cell for cell in found if cell.cell_type == kind]
 
 
-def tagged(notebook: str, tag: str) -> list[int]:
-    """The numbers of the code cells that have a tag."""
-    return [n for n, c in enumerate(cells(notebook)) if tag in c.metadata.get("tags", [])]
-
-
 # ---- labels ------------------------------------------------------------------------------------
 
 
@@ -72,7 +67,8 @@ def test_the_readme_says_what_is_handed_in():
 def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(notebook):
     code = [cell.source for cell in cells(notebook)]
     assert "import helpers.machinery" in code[0] and code[0] == cells("05_lstm")[0].source
-    (number,) = tagged(notebook, "parameters")
+    tags = [cell.metadata.get("tags", []) for cell in cells(notebook)]
+    (number,) = (n for n, names in enumerate(tags) if "parameters" in names)
     tree = ast.parse(code[number])
     assert all(isinstance(node, ast.Assign) for node in tree.body)
     literals = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}

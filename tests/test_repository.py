@@ -16,7 +16,6 @@ from tools.run.command import COMMANDS
 from tools.run.command import main as run_main
 
 ROOT = Path(__file__).resolve().parents[1]
-MEBIBYTE = 2**20
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +42,7 @@ def require_git() -> None:
 
 
 def test_no_file_is_large(project_files):
-    assert [str(path) for path in project_files if path.stat().st_size > MEBIBYTE] == []
+    assert [str(path) for path in project_files if path.stat().st_size > 2**20] == []
 
 
 @pytest.mark.parametrize(
