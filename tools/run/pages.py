@@ -1,4 +1,4 @@
-"""Executed notebooks as HTML pages that stand alone: no script, no request to any other host.
+"""Executed notebooks as HTML pages that stand alone: the browser runs no script, asks no other host.
 
 Formulas become MathML, which browsers draw by themselves; figures keep their alt text.
 """
@@ -25,11 +25,10 @@ TEMPLATE = HERE / "page_template"
 SOURCES = (Path(__file__).resolve(), *sorted(TEMPLATE.iterdir()))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 GLOSSARY_PAGE = "glossary.html"
-# The browser itself enforces that a page loads nothing and runs nothing.
+# The browser itself enforces that a page loads nothing and runs nothing, whatever a notebook holds.
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 NO_ALT = "figure without a description"
 CODE_STYLE = "friendly"
-_LOADS = ("src", "srcset", "poster", "data", "background")
 
 
 def is_old(notebook: Path, page: Path) -> bool:
@@ -144,7 +143,7 @@ def _exporter() -> HTMLExporter:
 
     def markdown(source: str) -> str:
         renderer = Renderer(escape=False)
-        page = nothing_remote(MarkdownWithMath(renderer=renderer).render(source))
+        page = MarkdownWithMath(renderer=renderer).render(source)
         return page.replace('href="../docs/glossary.md', f'href="{GLOSSARY_PAGE}')
 
     exporter = HTMLExporter(
@@ -153,7 +152,6 @@ def _exporter() -> HTMLExporter:
         exclude_output_prompt=True,
     )
     exporter.register_filter("markdown2html", markdown)
-    exporter.register_filter("nothing_remote", nothing_remote)
     exporter.environment.globals.update(alt_text=_alt_text)
     return exporter
 
@@ -167,35 +165,6 @@ def formula(latex: str, block: bool = False) -> str:
     except Exception:  # an unknown command, or the package is missing: still readable
         mark = "$$" if block else "$"
         return f"<code>{mark}{html.escape(latex.strip(), quote=False)}{mark}</code>"
-
-
-def nothing_remote(fragment: str) -> str:
-    """A piece of HTML without scripts, frames, and anything it would load from elsewhere.
-
-    An image or sound of another host becomes a link; ordinary links stay.
-    """
-    from bs4 import BeautifulSoup
-
-    soup = BeautifulSoup(fragment, "html.parser")
-    for tag in soup(["script", "link", "iframe", "object", "embed", "base", "meta"]):
-        tag.decompose()
-    for tag in soup.find_all(True):
-        for name in [name for name in tag.attrs if name.lower().startswith("on")]:
-            del tag[name]
-        for name in _LOADS:
-            address = str(tag.attrs.get(name, ""))
-            if address and not address.startswith("data:"):
-                del tag[name]
-                if tag.name == "img":
-                    tag.replace_with(_as_link(soup, address, str(tag.attrs.get("alt", ""))))
-                    break
-    return str(soup)
-
-
-def _as_link(soup: Any, address: str, text: str) -> Any:
-    link = soup.new_tag("a", href=address)
-    link.string = text or address
-    return link
 
 
 def _alt_text(output: Any, kind: str) -> str:
