@@ -1,4 +1,4 @@
-"""Executed notebooks as HTML pages that stand alone: the browser runs no script, asks no other host.
+"""Executed notebooks as HTML pages that stand alone: no script runs, no other host is asked.
 
 Formulas become MathML, which browsers draw by themselves; figures keep their alt text.
 """
