@@ -125,12 +125,14 @@ def test_a_failure_skips_what_depends_on_it(small, capfd):
     assert not (small.folder / "notebooks" / "05_train.failed.ipynb").exists()
 
 
-def test_a_lab_error_is_shown_as_its_one_line(small, capfd):
-    small.write("00_begin", "class LabError(Exception): ...\nraise LabError('a.txt:3: mend it')")
+def test_a_lab_error_is_shown_as_its_one_line_in_the_notebook_too(small, capfd):
+    raised = "raise LabError('a.txt:3: mend it')"
+    small.write("00_begin", f"from helpers.machinery.files import LabError\n{raised}")
     assert small.run("--only", "0") == 1
-    lines = capfd.readouterr().out.splitlines()
-    assert "LabError: a.txt:3: mend it" in [line.strip() for line in lines]
-    assert not any("Traceback" in line for line in lines)
+    out = capfd.readouterr().out
+    assert "LabError: a.txt:3: mend it" in [line.strip() for line in out.splitlines()]
+    executed = (small.folder / "notebooks" / "00_begin.failed.ipynb").read_text()
+    assert "Traceback" not in out + executed
 
 
 def test_a_time_limit_ends_the_kernel(small):
