@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,10 +76,6 @@ def kill_runner(process: subprocess.Popen) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
-def sending(number: signal.Signals) -> Callable[[subprocess.Popen], None]:
-    return lambda process: process.send_signal(number)
-
-
 def stop_at(
     small: SmallLab, moment: str, stop: Callable[[subprocess.Popen], None], *options: str
 ) -> int:
@@ -133,8 +130,8 @@ def test_an_interrupted_run_ends_what_it_started_and_goes_on(jobs, made, undistu
         (signal.SIGINT, "training: a checkpoint"),
         (signal.SIGTERM, "runner: all results"),
     ):
-        code = stop_at(small, moment, sending(number), *options)
-        assert code == 130, moment
+        send = partial(subprocess.Popen.send_signal, sig=number)
+        assert stop_at(small, moment, send, *options) == 130, moment
         assert leftovers(small.root) == [] and running_in(small.root) == [], moment
     assert small.executed() == ["05_train"]
     assert small.start(*options).wait(120) == 0

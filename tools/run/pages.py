@@ -21,20 +21,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE / "page_template"
-# A page depends on these besides its notebook.
-SOURCES = (Path(__file__).resolve(), *sorted(TEMPLATE.iterdir()))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 GLOSSARY_PAGE = "glossary.html"
 # The browser itself enforces that a page loads nothing and runs nothing, whatever a notebook holds.
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 NO_ALT = "figure without a description"
 CODE_STYLE = "friendly"
-
-
-def is_old(notebook: Path, page: Path) -> bool:
-    """True when a page is missing, or older than its executed notebook or than what makes it."""
-    times = [path.stat().st_mtime_ns for path in (notebook, *SOURCES)]
-    return not page.is_file() or page.stat().st_mtime_ns < max(times)
 
 
 def write_page(notebook: Path, page: Path) -> None:
@@ -79,7 +71,8 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
     messages = [
         (row.cells, "\n".join(row.message)) for row in rows if row.message and row.status != SKIPPED
     ]
-    columns, *results = _read_table(run / RESULTS) or [[]]
+    table = (run / RESULTS).read_text("utf-8") if (run / RESULTS).is_file() else ""
+    columns, *results = csv.reader(table.splitlines() or [""])
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True)
     content = environment.get_template("run.html.j2").render(
         run=summary,
@@ -98,13 +91,6 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
 
 def _link(run: Path, notebook: str) -> str:
     return f"{notebook}.html" if (run / "pages" / f"{notebook}.html").is_file() else ""
-
-
-def _read_table(path: Path) -> list[list[str]]:
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
 
 
 @cache
