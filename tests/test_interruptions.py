@@ -154,7 +154,7 @@ def test_what_cannot_be_written_whole_is_told_in_one_line(tmp_path):
             limit=lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)),
         )  # fmt: skip
         out, _ = process.communicate(timeout=120)
-        assert process.returncode == 1 and "Traceback" not in out, out
+        assert process.returncode in (1, 2) and "Traceback" not in out, out
         assert any(said in line for line in out.splitlines()), out
         assert leftovers(small.root) == []
         assert not list(small.folder.glob("notebooks/*.failed.ipynb"))
