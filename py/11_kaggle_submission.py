@@ -97,6 +97,7 @@ moved = record.load_value("09_transfer", "axis")
 svr_name = "SVR, for reference"
 
 
+# %% tags=["solution"]
 def by_candidate(lstms, cnns, svr, transfer, multitask):
     """Each candidate's predictions, from those of steps 8 to 10: tables, a row per clip."""
     replaced = cnns.assign(**{moved: transfer[moved]})
@@ -288,6 +289,7 @@ if expected.defined:
     )  # fmt: skip
 
 
+# %% tags=["solution"]
 def judge(score, where):
     """A sentence that compares a score with the expectation above."""
     if not (expected.defined and math.isfinite(score)):
