@@ -85,6 +85,7 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 # handout asks for the networks of steps 8 to 10.
 
 # %% tags=["solution"]
+# The labelled clips of the two parts, and their true values.
 axes = list(folders.AXES)
 tracks = folders.read_clips(root / folders.MULTITASK, "train").set_index("id")
 parts = record.load_table("08_regression", "affect_split")
@@ -98,6 +99,7 @@ svr_name = "SVR, for reference"
 
 
 # %% tags=["solution"]
+# Several candidates are made of the same networks' predictions.
 def by_candidate(lstms, cnns, svr, transfer, multitask):
     """Each candidate's predictions, from those of steps 8 to 10: tables, a row per clip."""
     replaced = cnns.assign(**{moved: transfer[moved]})
@@ -290,6 +292,7 @@ if expected.defined:
 
 
 # %% tags=["solution"]
+# For your score, and for the stand-in below.
 def judge(score, where):
     """A sentence that compares a score with the expectation above."""
     if not (expected.defined and math.isfinite(score)):
