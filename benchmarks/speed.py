@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -326,40 +325,13 @@ def extraction(folder: Path, kit: bool) -> Side:
 # ---- claims and how they are measured ----------------------------------------------------------
 
 
-def differing(
-    kit: Arrays, plain: Arrays, within: Callable[[str], float], in_norm: bool = False
-) -> str:
-    """Which array differs between the sides by more than is allowed to its name, or nothing.
-
-    Differences are the largest absolute ones, or, `in_norm`, relative to the plain array's norm.
-    """
-    if kit.keys() != plain.keys():
-        return f"only one side has {min(kit.keys() ^ plain.keys())}"
-    for name, expected in plain.items():
-        if kit[name].shape != expected.shape:
-            return f"{name}: shapes {kit[name].shape} and {expected.shape}"
-        gap = np.abs(kit[name].astype(np.float64) - expected)
-        size = np.linalg.norm(gap) / np.linalg.norm(expected) if in_norm else gap.max(initial=0)
-        if not size <= within(name):  # nan is not
-            return f"{name} differs by {size:.2g}"
-    return ""
-
-
-equal_steps = partial(differing, within=lambda name: 1e-4, in_norm=True)
-# The kit keeps float16, which is exact to 0.03 dB at -80 dB.
-equal_first_batches = partial(differing, within=lambda name: 0.05 if name == "x" else 0)
-equal_epochs = partial(differing, within=lambda name: 0)
-# Beats on the same frames of 23 ms; mel within 0.001 dB, chroma within 0.001 of 0..1.
-equal_features = partial(differing, within=lambda name: 1e-3)
-
-
 @dataclass(frozen=True)
 class Claim:
     """What is claimed, and how it is measured; `quick` and `full` are rounds, and runs in each."""
 
     title: str
     side: Callable[..., Side]  # given a folder of inputs, and whether it is the kit's
-    equal: Callable[[Arrays, Arrays], str]  # what differs
+    within: float  # how much the sides' results may differ; see `differing`
     at_least: float  # plain over kit, the median
     inputs: Callable[[Path], object] = lambda folder: None
     quick: tuple[int, int] = (3, 5)
@@ -368,27 +340,50 @@ class Claim:
     practice: int = 0  # rounds before those that count
     plain_settings: bool = True  # the plain side has PyTorch's own settings
     one_thread: bool = False
+    in_norm: bool = False
+
+    def differing(self, kit: Arrays, plain: Arrays) -> str:
+        """Which array differs between the sides by more than is allowed, or nothing.
+
+        Differences are the largest absolute ones, or, `in_norm`, relative to the plain array's
+        norm.
+        """
+        if kit.keys() != plain.keys():
+            return f"only one side has {min(kit.keys() ^ plain.keys())}"
+        for name, expected in plain.items():
+            if kit[name].shape != expected.shape:
+                return f"{name}: shapes {kit[name].shape} and {expected.shape}"
+            gap = np.abs(kit[name].astype(np.float64) - expected)
+            size = gap.max(initial=0)
+            if self.in_norm:
+                size = np.linalg.norm(gap) / np.linalg.norm(expected)
+            if not size <= self.within:  # nan is not
+                return f"{name} differs by {size:.2g}"
+        return ""
 
 
+_STEP = partial(Claim, within=1e-4, in_norm=True)
+# The kit keeps float16, which is exact to 0.03 dB at -80 dB; classes and lengths are whole numbers.
 _OPEN = Claim(
     "opening 2,000 clips, first batch, warm (plain: all files into a list)", first_batch,
-    equal_first_batches, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
+    0.05, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
     quick=(4, 1), full=(15, 1), practice=1,
 )  # fmt: skip
 CLAIMS = {
-    "lstm-full": Claim("LSTM step, 1291-1293 frames (plain: packed)", partial(lstm, kind="full"),
-                       equal_steps, 100, quick=(1, 5), full=(1, 15)),
-    "lstm-beats": Claim("LSTM step, 26-107 beats (plain: packed)", partial(lstm, kind="beats"),
-                        equal_steps, 1, quick=(4, 10), full=(9, 20)),
-    "cnn": Claim(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)", cnn,
-                 equal_steps, 1.7 if NATIVE_BFLOAT16 else 0.95),
+    "lstm-full": _STEP("LSTM step, 1291-1293 frames (plain: packed)", partial(lstm, kind="full"),
+                       at_least=100, quick=(1, 5), full=(1, 15)),
+    "lstm-beats": _STEP("LSTM step, 26-107 beats (plain: packed)", partial(lstm, kind="beats"),
+                        at_least=1, quick=(4, 10), full=(9, 20)),
+    "cnn": _STEP(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)", cnn,
+                 at_least=1.7 if NATIVE_BFLOAT16 else 0.95),
     "open": _OPEN,
     "memory": replace(_OPEN, title="memory of the same", at_least=10, unit="MiB"),
     "epoch": Claim("epoch of the LSTM on beats (plain: same batches, already in memory)", epoch,
-                   equal_epochs, 0.95, partial(make_folder, kind="beats"), (8, 20), (20, 30),
+                   0, 0.95, partial(make_folder, kind="beats"), (8, 20), (20, 30),
                    plain_settings=False),
+    # Beats on the same frames of 23 ms; mel within 0.001 dB, chroma within 0.001 of 0..1.
     "features": Claim("features of 30 s, one core (plain: librosa's functions)", extraction,
-                      equal_features, 4, compose_clips, one_thread=True),
+                      1e-3, 4, compose_clips, one_thread=True),
 }  # fmt: skip
 
 
@@ -403,6 +398,11 @@ class Row:
     plain: list[float] = field(default_factory=list)
     ratio: list[float] = field(default_factory=list)  # plain over kit, run by run
     problem: str = ""
+
+    @property
+    def quartiles(self) -> np.ndarray:
+        """Those of the ratio, with the median between them."""
+        return np.quantile(self.ratio, [0.25, 0.5, 0.75])
 
     @property
     def met(self) -> str:
@@ -495,7 +495,7 @@ def measure(name: str, quick: bool, folder: Path, kept: dict[Any, Any]) -> Row:
             claim.inputs(folder)
             answers = take_turns(name, quick, folder)
             stored = (np.load(folder / f"{name}-{side}.npz") for side in ("kit", "plain"))
-            kept[claim.side] = answers, claim.equal(*map(dict, stored))
+            kept[claim.side] = answers, claim.differing(*map(dict, stored))
     except LabError as error:
         say(f"  {error}")
         return replace(row, problem="not measured, the command says why")
@@ -574,35 +574,31 @@ is the growth of the process's peak.
 
 def draw(rows: Sequence[Row]) -> bytes:
     """A picture of the ratios with their quartiles, and a mark for what is required; PNG."""
-    from matplotlib.figure import Figure
+    from helpers import plots
+    from helpers.evaluation import Score
+    from helpers.notebook.showing import render_figure
 
-    from helpers.plots import COLOURS, use_style
-
-    use_style()
-    figure = Figure(figsize=(9, 1.2 + 0.32 * len(rows)))
-    ax = figure.subplots()
+    plots.use_style()
+    ratios = {}
+    for row in rows:
+        missed = ", NOT met" * (row.met != "yes")
+        ratios[row.title.partition(" (")[0] + missed] = Score(*row.quartiles[[1, 0, 2]])
+    label = "plain / kit (black line: required)"
+    figure = plots.score_plot(ratios, "The kit against the plain way", label, 1, "equal")
     for place, row in enumerate(rows):
-        low, middle, high = np.quantile(row.ratio, [0.25, 0.5, 0.75])
-        colour, marker = (COLOURS[0], "o") if row.met == "yes" else (COLOURS[3], "X")
-        ax.plot([low, high], [place, place], color=colour, linewidth=3)
-        ax.plot(middle, place, marker, color=colour)
-        ax.plot(row.at_least, place, "|", color="black", markersize=14)
-    ax.axvline(1, color="grey", linewidth=0.8)
-    ax.set(xscale="log", yticks=range(len(rows)), yticklabels=[row.title for row in rows],
-           xlabel="plain / kit (black line: required; cross: not met)")  # fmt: skip
-    ax.invert_yaxis()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()
+        figure.axes[0].plot(row.at_least, place, "|", color="black", markersize=14)
+    figure.axes[0].set_xscale("log")
+    return render_figure(figure, PAGE.stem)[0]
 
 
 def csv_text(rows: Sequence[Row]) -> str:
     """Medians, and the quartiles of the ratios; nothing where nothing was measured."""
     lines = []
     for row in rows:
-        medians = [np.median(v) if v else "" for v in (row.kit, row.plain, row.ratio)]
-        quartiles = np.quantile(row.ratio, [0.25, 0.75]) if row.ratio else ["", ""]
-        lines.append([row.title, row.unit, *medians, *quartiles, row.at_least, row.met])
+        kit, plain = (np.median(v) if v else "" for v in (row.kit, row.plain))
+        low, middle, high = row.quartiles if row.ratio else ("", "", "")
+        numbers = (kit, plain, middle, low, high)
+        lines.append([row.title, row.unit, *numbers, row.at_least, row.met])
     columns = "claim unit kit plain ratio low high required met".split()
     return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(index=False)
 
