@@ -46,6 +46,7 @@ from tools.run.processes import threads_available
 from tools.run.results import DONE, UP_TO_DATE, code_commit
 
 NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need
+N_REPEATS = 3
 
 
 # ---- the models --------------------------------------------------------------------------------
@@ -266,9 +267,7 @@ def main(arguments: Sequence[str]) -> int:
     data = find_data(options.data).resolve()
     demo = is_demo(data)
     songs = open_songs(data, data.parent / ANSWERS if demo else options.answers)
-    n_repeats = 1 if options.quick else options.repeats
-    if n_repeats < 1:
-        raise LabError(f"--repeats {n_repeats}: give 1 or more")
+    n_repeats = 1 if options.quick else N_REPEATS
     folds = [f for repeat in range(n_repeats) for f in make_folds(songs, options.folds, repeat + 1)]
     profile = load_profile(options.profile).name
     key = f"{data_name(data)}-{profile}-{options.folds}-{songs.digest}"
@@ -289,8 +288,8 @@ def main(arguments: Sequence[str]) -> int:
         "ablations not counted (what an earlier run had left was not done again). "
         f"{len(songs.strata)} songs, {options.folds} folds, {n_repeats} repeat(s)"
     )
-    name = "how_good_demo" if demo else "how_good"
-    about = page.About(name, _command(options, demo), how, bench.failures)
+    names = ("how_good_demo", "the demo set") if demo else ("how_good", "real music")
+    about = page.About(*names, _command(options, demo), how, bench.failures)
     return page.write(page.Results(songs, bench.pooled), bench.ablated, about, options.out)
 
 
@@ -299,27 +298,20 @@ def _command(options: argparse.Namespace, demo: bool) -> str:
     words = [f"python -m benchmarks.real_music --data {'demo' if demo else 'DIR'}"]
     words += ["--answers FILE"] if options.answers else []
     words += [f"--{name}" for name in ("quick", "ablations") if getattr(options, name)]
-    return " ".join([*words, f"--profile {Path(options.profile).name}"])
+    return " ".join(words)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m benchmarks.real_music",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = Parser("benchmarks.real_music", description=__doc__, formatter_class=as_written)
     add = parser.add_argument
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
-    answers = "values of the affect test clips (csv); those of the demo set are known"
-    add("--answers", type=Path, metavar="FILE", help=answers)
+    add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")
     add("--quick", action="store_true", help="repeat 1 only")
     add("--ablations", action="store_true", help="notebooks 05 and 07 with one thing changed")
     add("--profile", default="demo", metavar="NAME", help="sizes and epochs (default: demo)")
-    add("--repeats", type=int, default=3, metavar="N", help="default: 3")
     add("--folds", type=int, default=4, metavar="N", help="default: 4")
-    where = "for page, plot and tables (default: docs and benchmarks/results)"
-    add("--out", type=Path, metavar="DIR", help=where)
+    add("--out", type=Path, metavar="DIR", help="for page, plot, tables (default: their places)")
     return parser
 
 

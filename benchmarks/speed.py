@@ -1,19 +1,17 @@
 """How fast the kit is: eight claims, each against the straightforward way, in one run.
 
-    ./run_all.sh bench [--quick] [--only NAME ...] [--whole-lab]
+    ./run_all.sh bench [--quick] [--only NAME ...]
 
 The straightforward way is PyTorch and librosa as their manuals show them. Both sides of a claim do
 the same with the same inputs, which is looked at, and take turns, kit, plain, kit, plain, ..., each
 time in a new process, so that neither works with the other's memory, caches or settings. Without
---only this writes `docs/how_fast.md`, its plot, and `benchmarks/results/speed.csv`. Exit code 1:
-something required was not met.
+--only this writes `docs/how_fast.md` and its plot. Exit code 1: something required was not met.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib.metadata
 import json
 import os
 import platform
@@ -28,6 +26,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,9 +52,9 @@ from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.files import LabError
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import ROOT
-from tools.run.results import code_commit
+from tools.run.results import PACKAGES, code_commit
 
-PAGE, TABLE = ROOT / "docs" / "how_fast.md", ROOT / "benchmarks" / "results" / "speed.csv"
+PAGE = ROOT / "docs" / "how_fast.md"
 CPU = torch.device("cpu")
 NATIVE_BFLOAT16 = process.has_native_bfloat16(CPU)
 BATCH_SIZE, HIDDEN_SIZE, N_CLASSES, CHANNELS = 32, 128, 10, (16, 32, 64, 128)
@@ -525,15 +524,16 @@ def shown(values: Sequence[float], unit: str) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown, in columns that are as readable in a terminal."""
-    lines = [["claim", "kit", "plain", "ratio", "required", "met"]]
+    """The rows in Markdown."""
+    from benchmarks.page import markdown  # here: the plain side imports PyTorch before the kit
+
+    lines = []
     for row in rows:
         numbers = [shown(row.kit, row.unit), shown(row.plain, row.unit), shown(row.ratio, "x")]
         required = f"≥ {row.at_least:g} x" if row.at_least else ""
         lines.append([row.title, *numbers, required, row.met])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "".join(f"| {' | '.join(map(str.ljust, line, widths))} |\n" for line in lines)
+    columns = ["claim", "kit", "plain", "ratio", "required", "met"]
+    return markdown(pd.DataFrame(lines, columns=columns))
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -547,8 +547,7 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     with suppress(OSError, IndexError):
         name = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[0]
-    torch_, librosa = (importlib.metadata.version(name) for name in ("torch", "librosa"))
-    versions = f"PyTorch {torch_}, librosa {librosa}, Python {platform.python_version()}"
+    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return f"{name}, {os.cpu_count()} cores; {versions}"
 
 
@@ -566,6 +565,7 @@ is the growth of the process's peak.
 {machine()}, {torch.get_num_threads()} threads; commit {code_commit(ROOT)}; {date.today()}
 
 {table(rows)}
+
 {verdict(rows)}
 
 ![The ratios of the table, and what is required](how_fast.png)
@@ -591,18 +591,6 @@ def draw(rows: Sequence[Row]) -> bytes:
     return render_figure(figure, PAGE.stem)[0]
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """Medians, and the quartiles of the ratios; nothing where nothing was measured."""
-    lines = []
-    for row in rows:
-        kit, plain = (np.median(v) if v else "" for v in (row.kit, row.plain))
-        low, middle, high = row.quartiles if row.ratio else ("", "", "")
-        numbers = (kit, plain, middle, low, high)
-        lines.append([row.title, row.unit, *numbers, row.at_least, row.met])
-    columns = "claim unit kit plain ratio low high required met".split()
-    return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(index=False)
-
-
 # ---- the command line --------------------------------------------------------------------------
 
 
@@ -611,27 +599,25 @@ def main(arguments: Sequence[str]) -> int:
     as_written = argparse.RawDescriptionHelpFormatter
     parser = Parser("./run_all.sh bench", description=__doc__, formatter_class=as_written)
     add = parser.add_argument
-    add("--quick", action="store_true", help="fewer repeats: under 8 minutes on two cores")
+    quick = "fewer repeats, not the whole lab: under 8 minutes on two cores"
+    add("--quick", action="store_true", help=quick)
     add("--only", metavar="NAME", nargs="+", choices=[*CLAIMS, WHOLE_LAB],
         help="only these claims; the table is shown and nothing is written")  # fmt: skip
-    add("--whole-lab", action="store_true", help="time all notebooks, too: some ten minutes")
     add("--side", nargs=4, help=argparse.SUPPRESS)  # claim, side, runs, folder
     options = parser.parse_args(arguments)
     if options.side:
         name, side, runs, folder = options.side
         say(json.dumps(work(name, side, int(runs), Path(folder))))
         return EXIT_DONE
-    wanted = {*(options.only or CLAIMS), *[WHOLE_LAB] * options.whole_lab}
-    picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in wanted]
+    every = [*CLAIMS, *[WHOLE_LAB] * (not options.quick)]
+    picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in (options.only or every)]
     kept: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=files.cache_dir()) as scratch:
         rows = [measure(name, options.quick, Path(scratch), kept) for name in picked]
-    say(f"\n{table(rows)}\n{verdict(rows)}")
+    say(f"\n{table(rows)}\n\n{verdict(rows)}")
     if not options.only:
         command = "./run_all.sh bench" + " --quick" * options.quick
-        command += " --whole-lab" * options.whole_lab
         text = page(rows, command)  # names the commit as it was before anything was written
-        files.write_atomically(TABLE, csv_text(rows))
         files.write_atomically(PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio]))
         files.write_atomically(PAGE, text)
     return EXIT_FAILED if verdict(rows).startswith("Not met") else EXIT_DONE
