@@ -19,9 +19,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -233,18 +232,19 @@ def build_demo(
     size: float = 1.0,
     seed: int = 0,
     processes: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Make the demo set in `folder` (default: the cache) and return its data folder.
 
     Returns at once when a finished set of this size, seed and version is there, and goes on where
-    an interrupted build of it stopped. `progress` is called with clips made and clips in all.
-    Raises LabError when the folder holds something else or cannot be written.
+    an interrupted build of it stopped. A progress bar and the runner are told how far it is. Raises
+    LabError when the folder holds something else or cannot be written.
     """
     if not size > 0:
         raise LabError(f"size is {size}, must be above 0; 1.0 is the whole demo set")
     if seed < 0:
         raise LabError(f"seed is {seed}, must be 0 or more")
+    from tqdm import tqdm
+
     folder = folder or demo_data().parent
     identity = {"version": VERSION, "seed": seed, "size": size}
     clips = plan_clips(size, seed)
@@ -254,11 +254,18 @@ def build_demo(
     missing = [clip for clip in clips if not _is_made(clip, folder)]
     require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
     processes = max(1, min(processes or min(usable_cores(), MAX_PROCESSES), len(missing)))
-    with _shown(progress, len(clips)) as report:
-        n_before = len(clips) - len(missing)
-        report(n_before)
+    total, before = len(clips), len(clips) - len(missing)
+    with tqdm(
+        total=total, initial=before, desc="demo set", unit="clip", mininterval=0.5,
+        disable=headless(),
+    ) as bar:  # fmt: skip
+
+        def report(made: int) -> None:
+            bar.update()
+            report_progress(stage="demo set", done=before + made, total=total)
+
         if missing:
-            _make_clips(missing, folder, seed, processes, lambda n: report(n_before + n))
+            _make_clips(missing, folder, seed, processes, report)
     for name, content in _label_files(clips, seed).items():
         write_atomically(folder / name, content)
     remove_leftovers(folder)
@@ -283,39 +290,14 @@ def _prepare(folder: Path, identity: dict[str, object]) -> None:
     started = read_json(folder / STARTED)
     if started == identity:
         return
-    if not started:
-        _refuse_foreign_files(folder)
+    present = folder.iterdir() if folder.is_dir() and not started else ()
+    if any(path.suffix != ".part" for path in present):  # a .part is our own, never finished
+        raise LabError(f"{folder}: holds files that are no demo set; give an empty or a new folder")
     for name in (DEMO_RECORD, ANSWERS):
         (folder / name).unlink(missing_ok=True)
     for name in ("data", "beats", "audio"):
         shutil.rmtree(folder / name, ignore_errors=True)
     write_atomically(folder / STARTED, json.dumps(identity))
-
-
-def _refuse_foreign_files(folder: Path) -> None:
-    present = folder.iterdir() if folder.is_dir() else ()
-    if any(path.suffix != ".part" for path in present):  # a .part is our own, never finished
-        raise LabError(f"{folder}: holds files that are no demo set; give an empty or a new folder")
-
-
-@contextmanager
-def _shown(
-    progress: Callable[[int, int], None] | None, total: int
-) -> Iterator[Callable[[int], None]]:
-    """Tell the caller, the runner, and, unless headless, a progress bar on stderr."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=total, desc="demo set", unit="clip", mininterval=0.5, disable=headless()
-    ) as bar:
-
-        def report(made: int) -> None:
-            bar.update(made - bar.n)
-            report_progress(stage="demo set", done=made, total=total)
-            if progress is not None:
-                progress(made, total)
-
-        yield report
 
 
 # ---- processes ---------------------------------------------------------------------------------

@@ -58,15 +58,16 @@ DEMO = """
 import json
 from pathlib import Path
 from helpers.machinery.files import cache_dir, write_atomically
+from helpers.machinery.process import report_progress
 
-def build_demo(size, progress):
+def build_demo(size):
     folder, source = cache_dir() / "demo", Path(__file__).parents[1] / "source"
     files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     for number, path in enumerate(files):
         copy = folder / "data" / path.relative_to(source)
         if not copy.exists():
             write_atomically(copy, path.read_bytes())
-        progress(number + 1, len(files))
+        report_progress(done=number + 1, total=len(files))
     write_atomically(folder / "complete.json", json.dumps({"size": size}))
 """
 # Packs the demo set and "trains" on it: sums that take no time, stored after each epoch.

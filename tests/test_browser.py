@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import browser as browsers
 from tests.small_lab import ROOT, SmallLab, kill_all, wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -53,35 +53,15 @@ return ['img', 'select', '.noUi-handle', 'audio'].map(
     name => document.querySelectorAll('.jp-OutputArea ' + name).length
 )
 """
-FAULTY = """<!DOCTYPE html><title>x</title>
-<script>document.getElementById('y').click()</script>
-<img alt='x' src='http://127.0.0.1:9/x.png'>
-<img src='data:image/png;base64,AAAA'>
-<table></table>
-"""
-
-
-def test_the_faults_of_a_page_are_told(browser, tmp_path):
-    (tmp_path / "x.html").write_text(FAULTY)
-    told = "; ".join(browsers.faults_of_page(browser, tmp_path / "x.html"))
-    for fault in (
-        "TypeError",
-        "asks http://127.0.0.1:9/x.png",
-        "img 2 is not shown",
-        "img 2 has no alt text",
-        "table 1 is not shown",
-    ):
-        assert fault in told
-
-
-# ---- JupyterLab --------------------------------------------------------------------------------
-
 
 @pytest.fixture(scope="module")
-def address(
+def opened(
     browser: Any, mini_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """JupyterLab, started as `./run_all.sh lab` does, on a free port, with the three explorers."""
+) -> Iterator[Any]:
+    """The browser with JupyterLab, as `./run_all.sh lab` starts it, and the explorers' notebook.
+
+    All its cells were run, and all figures and controls are there.
+    """
     small = SmallLab.made(tmp_path_factory.mktemp("lab") / "small")
     small.write(NOTEBOOK, CODE.format(data=str(mini_data)))
     runtime = small.root / "jupyter"
@@ -101,7 +81,16 @@ def address(
     try:
         wait_until(lambda: server.poll() is not None or bool(told_by(runtime / "RUNTIME")), 90)
         assert server.poll() is None, (small.root / "jupyter.log").read_text()[-2000:]
-        yield told_by(runtime / "RUNTIME")["url"]
+        url = told_by(runtime / "RUNTIME")["url"]
+        browser.get(f"{url}doc/tree/notebooks/{NOTEBOOK}.ipynb?token={TOKEN}")
+        wait_until(lambda: browser.execute_script(RUN_ALL_CELLS), 240)
+        drawn = "return document.body.innerHTML.length"
+        wait_until(
+            lambda: browser.execute_script(SHOWN) == [3, 8, 1, 0],
+            180,
+            moving=lambda: browser.execute_script(drawn),
+        )
+        yield browser
     finally:
         kill_all(server)
         server.wait()
@@ -117,27 +106,10 @@ def told_by(runtime: Path) -> dict[str, Any]:
     return {}
 
 
-@pytest.fixture(scope="module")
-def opened(browser: Any, address: str) -> Any:
-    """The notebook in JupyterLab, all its cells run, with all figures and controls."""
-    browser.get(f"{address}doc/tree/notebooks/{NOTEBOOK}.ipynb?token={TOKEN}")
-    wait_until(lambda: browser.execute_script(RUN_ALL_CELLS), 240)
-    drawn = "return document.body.innerHTML.length"
-    wait_until(
-        lambda: browser.execute_script(SHOWN) == [3, 8, 1, 0],
-        180,
-        moving=lambda: browser.execute_script(drawn),
-    )
-    return browser
-
-
 def changes_only(browser: Any, number: int, act: Callable[[], None]) -> bool:
     """Whether doing something changes one of the figures, and no other."""
-
-    def pictures() -> list[str]:
-        script = "return [...document.querySelectorAll('.jp-OutputArea img')].map(x => x.src)"
-        return browser.execute_script(script)
-
+    script = "return [...document.querySelectorAll('.jp-OutputArea img')].map(x => x.src)"
+    pictures = partial(browser.execute_script, script)
     before = pictures()
     act()
     wait_until(lambda: pictures() != before, 60)
@@ -182,6 +154,8 @@ def test_an_error_is_shown_below_the_controls_until_the_next_choice(opened, mini
     def told() -> bool:
         return "LabError" in opened.find_element("css selector", "body").text
 
+    choose_another(opened, "picture")  # at once: they reach two threads of the kernel
+    choose_another(opened, "first genre")
     menu(opened, "picture").select_by_visible_text("mel")
     clip = menu(opened, "second clip").options[1].text
     (path,) = mini_data.glob(f"fma_genre_spectrograms/train/{clip}.*")

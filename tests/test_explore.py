@@ -71,6 +71,10 @@ class Screen:
         return [thing for thing in found if type(thing).__name__ in kinds]
 
     @property
+    def texts(self) -> str:
+        return " ".join(one.value for one in self.all("HTML"))
+
+    @property
     def pictures(self) -> list[Any]:
         return self.all("Image")
 
@@ -174,10 +178,7 @@ def test_a_choice_draws_another_picture_once(record, screen, name, control, valu
     assert stored(record, name) == fixed, "the run keeps the fixed choice"
 
 
-def test_an_error_is_shown_and_the_next_choice_works(record, screen, tmp_path, monkeypatch):
-    seen: list[object] = []
-    shell = SimpleNamespace(kernel=None, showtraceback=lambda error, **_: seen.append(error[1]))
-    monkeypatch.setattr("ipywidgets.widgets.widget_output.get_ipython", lambda: shell)
+def test_an_error_is_shown_until_the_next_choice(record, screen, tmp_path):
     data = shutil.copytree(record.data, tmp_path / "data")
     explorers.two_clips(records.open_record("01_visualization", data, 0))
     clip = screen.find("first clip")
@@ -185,19 +186,16 @@ def test_an_error_is_shown_and_the_next_choice_works(record, screen, tmp_path, m
     for path in data.glob(f"{GENRE}/train/{bad}.*"):
         path.write_bytes(b"no array")
     clip.value = bad
-    (error,) = seen
-    assert isinstance(error, LabError) and f"{bad}.fused" in str(error)
+    assert "LabError" in screen.texts and f"{bad}.fused" in screen.texts
     assert len(screen.pictures) == 1
     clip.value = good
-    assert len(screen.pictures) == 2 and len(seen) == 1
+    assert "LabError" not in screen.texts and len(screen.pictures) == 2
 
 
 # ---- hearing -----------------------------------------------------------------------------------
 
 
-def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(
-    record, screen, monkeypatch, tmp_path
-):
+def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(record, screen, monkeypatch):
     made: list[np.ndarray] = []
 
     def sound(mel: np.ndarray) -> np.ndarray:
@@ -206,14 +204,12 @@ def test_a_clip_without_audio_is_rebuilt_only_when_asked_and_says_so(
 
     monkeypatch.setattr(explorers, "approximate_audio", sound)
     explorers.two_clips(record)
-    assert all(text.data.endswith(explorers.APPROXIMATE) for text in screen.all("Markdown"))
+    assert screen.texts.count(explorers.APPROXIMATE) == 2
     screen.find("first genre").value = "Hip-Hop"
-    assert made == [] and screen.all("Audio") == []
+    assert made == [] and "<audio" not in screen.texts
     screen.find(f"hear clip {screen.find('first clip').value}").click()
-    (mel,), (player,) = made, screen.all("Audio")
-    assert mel.shape[0] == 128
-    (tmp_path / "x.wav").write_bytes(player.data)
-    assert soundfile.info(tmp_path / "x.wav").duration == 1.0
+    assert len(made) == 1 and made[0].shape[0] == 128
+    assert screen.texts.count("<audio") == 1
 
 
 def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(mini_data, home, screen):
@@ -228,8 +224,8 @@ def test_a_clip_with_audio_is_offered_first_and_played_as_it_is(mini_data, home,
     soundfile.write(folder / "audio" / f"{clip}.flac", np.zeros(2205), 22050)
     explorers.two_clips(record)
     assert screen.find("first clip").options[0] == (f"{clip} (with audio)", clip)
-    assert screen.all("Markdown")[0].data == f"Classical (clip {clip})"
-    assert len(screen.all("Audio")) == 1 and len(screen.all("Button")) == 1
+    assert screen.texts.startswith(f"Classical (clip {clip})") and "<audio" in screen.texts
+    assert screen.find(f"hear clip {clip}").layout.display == "none"
     assert explorers._TrainingClips(mini_data).audible == [], "its ids mean nothing in other data"
 
 

@@ -8,22 +8,17 @@ from helpers.machinery.files import LabError
 from tools.report.members import Member, parse_members
 
 
-def test_one_or_two_members_in_any_alphabet():
-    assert parse_members(["Name One, 03112345"]) == [Member("Name One", "03112345")]
-    greek = parse_members(["Μαρία Παπαδοπούλου,03112345", "  Jane  O'Neil-Δήμου , 03154321 "])
-    assert greek == [
-        Member("Μαρία Παπαδοπούλου", "03112345"),
-        Member("Jane O'Neil-Δήμου", "03154321"),
-    ]
-
-
-def test_an_accent_typed_apart_from_its_letter_is_the_same_name():
-    (composed,) = parse_members(["Μαρι\u0301α, 03112345"])
-    assert composed.name == "Μαρ\u03afα"
-
-
-def test_a_name_may_hold_a_comma():
-    assert parse_members(["Smith, Jane, 03112345"]) == [Member("Smith, Jane", "03112345")]
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("Μαρία Παπαδοπούλου,03112345", "Μαρία Παπαδοπούλου"),
+        ("  Jane  O'Neil-Δήμου , 03112345 ", "Jane O'Neil-Δήμου"),
+        ("Μαρι\u0301α, 03112345", "Μαρ\u03afα"),  # an accent typed apart from its letter
+        ("Smith, Jane, 03112345", "Smith, Jane"),
+    ],
+)
+def test_a_name_may_be_of_any_alphabet(word, name):
+    assert parse_members([word]) == [Member(name, "03112345")]
 
 
 @pytest.mark.parametrize(
@@ -32,10 +27,8 @@ def test_a_name_may_hold_a_comma():
         ([], "no members named"),
         (["A, 03112345", "B, 03112346", "C, 03112347"], "3 members named; a team has one or two"),
         (["Name One"], "'Name One': no number after a comma"),
-        (["Name One,"], "no number after a comma"),
         (["Name One 03112345"], "no number after a comma"),
         ([", 03112345"], "no name before the comma"),
-        (["03112345, 03112345"], "no name before the comma"),
         (["Name One, el12345"], "Name One: the number 'el12345' must be 4 to 12 digits"),
         (["Name One, 031 12345"], "the number '031 12345' must be 4 to 12 digits"),
         (["Name One, ٠٣١١٢٣٤٥"], "must be 4 to 12 digits"),

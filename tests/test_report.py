@@ -64,16 +64,6 @@ def alternative_texts(pdf: PdfReader) -> list[str]:
     return found
 
 
-def fonts(pdf: PdfReader) -> dict[str, bool]:
-    """Every font of the PDF, also of its figures, and whether its file is inside."""
-    found = {}
-    for thing in map(pdf.get_object, range(1, len(pdf.xref_objStm) + max(pdf.xref[0]) + 1)):
-        if isinstance(thing, dict) and thing.get("/Type") == "/FontDescriptor":
-            files = [f"/FontFile{n}" for n in ("", "2", "3")]
-            found[str(thing["/FontName"])] = any(file in thing for file in files)
-    return found
-
-
 @pytest.mark.parametrize(
     ("language", "heading", "sentence"),
     [
@@ -81,7 +71,7 @@ def fonts(pdf: PdfReader) -> dict[str, bool]:
         ("el", "5γ · LSTM σε φασματογράμματα mel", "macro F1 0,500"),
     ],
 )
-def test_the_pdf_has_members_headings_figures_with_words_and_its_fonts(
+def test_the_pdf_has_members_headings_and_figures_with_words(
     run, home, language, heading, sentence
 ):
     answer(home, "5γ", OWN)
@@ -97,9 +87,7 @@ def test_the_pdf_has_members_headings_figures_with_words_and_its_fonts(
     figures = [figure for label in read_labels() for figure in label.figures]
     told = alternative_texts(pdf)
     assert len(told) == len(figures) and all("what is to be seen" in text for text in told)
-    embedded = fonts(pdf)
-    assert any("DejaVuSans" in name for name in embedded), "the figures' text is text"
-    assert all(embedded.values())
+    assert "words in a figure" in whole, "the figures' text is text"
     assert pdf.metadata.author == "Μαρία Παπαδοπούλου, Name Two"
     assert pdf.metadata.title == Words(language).text(TITLE)
     assert pdf.trailer["/Root"]["/Lang"].startswith(language)
@@ -139,16 +127,6 @@ def test_every_label_has_a_section_with_what_its_notebook_has_shown(run):
 
 
 @pytest.mark.usefixtures("fast")
-def test_greek_has_its_own_names_decimal_comma_and_reasons(run):
-    main([*MEMBERS, "--lang", "el"])
-    text = markdown_of(run)
-    assert "υψηλότερη τιμή κατά 0,020 (διάστημα εμπιστοσύνης 95\N{NO-BREAK SPACE}%" in text
-    assert "η σύγκριση δεν ορίζεται (όλες οι προβλέψεις είναι ίσες)" in text
-    assert "0,600 \\[0,500; 0,700\\]" in text and "Εκπαιδευόμενες τιμές: 118.410" in text
-    assert "ενέργεια (energy): CNN για τρεις άξονες" in text
-
-
-@pytest.mark.usefixtures("fast")
 def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run):
     main(MEMBERS)
     assert "Text of the kit" not in markdown_of(run)
@@ -166,7 +144,6 @@ def test_the_kit_s_answers_appear_only_when_asked_for_and_are_marked(run):
     ("words", "message"),
     [
         ([], "no members named"),
-        (["--members", "A B, 0311x345"], "must be 4 to 12 digits"),
         ([*MEMBERS, "--lang", "gr"], "unknown language 'gr'; known: el, en"),
         ([*MEMBERS, "--run", "none"], "none: no finished run"),
         ([*MEMBERS, "--lnag", "el"], "--lang"),

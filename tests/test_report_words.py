@@ -35,17 +35,9 @@ LANGUAGES = [name for name in languages() if name != "en"]
 # ---- the catalogue ----
 
 
-def constants(node: ast.expr | None) -> set[str]:
-    """The texts that an expression may be, where they stand in it as they are."""
-    parts: list[ast.expr] = []
-    if isinstance(node, ast.IfExp):
-        parts = [node.body, node.orelse]
-    elif isinstance(node, ast.BoolOp):
-        parts = node.values
-    elif isinstance(node, ast.List):
-        parts = node.elts
-    found = set().union(*map(constants, parts))
-    return found | ({node.value} if isinstance(node, ast.Constant) else set())
+def constants(node: ast.expr) -> set[str]:
+    """The texts in an expression."""
+    return {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
 
 
 def said_in(path: Path) -> tuple[set[str], set[str]]:

@@ -81,20 +81,6 @@ def test_a_checkpoint_comes_back_as_it_was_stored(record, data):
     assert (loaded.axes, loaded.epoch, loaded.note) == ([], 7, "lowest validation loss")
 
 
-def test_a_cnn_with_its_batch_norm_statistics_comes_back(record):
-    spec = {
-        "backbone": "cnn", "backbone_options": {"channels": [2, 2, 2, 2]}, "head": "multitask",
-        "head_options": {"n_axes": 2},
-    }  # fmt: skip
-    model = models.build_model(spec)
-    model(torch.randn(3, 20, 128), torch.tensor([20, 20, 18]))  # moves the statistics
-    scaler = BandScaler(np.zeros(128, np.float32), np.ones(128, np.float32))
-    record.save_checkpoint("cnn", model, spec, feature="mel", scaler=scaler, axes=["a", "b"])
-    loaded = record.load_checkpoint("05_lstm", "cnn").model
-    for name, value in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[name], value), name
-
-
 def test_an_old_checkpoint_does_not_become_one_of_the_new_data(record, tmp_path):
     """The notebook was begun again with other data and stopped before it stored anything."""
     store_model(record)
@@ -169,18 +155,6 @@ def test_results_have_one_row_per_model_feature_test_set_and_metric(record):
     ]
 
 
-def test_affect_scores_are_stored_per_axis_and_as_their_mean(record):
-    true = np.random.default_rng(0).uniform(size=(9, 3))
-    scores = record.add_affect_scores("svr", "mel", true, true)
-    assert scores["mean"].value == pytest.approx(1)
-    stored = record.results().set_index("test_set")
-    assert stored["metric"].to_dict() == {
-        "affect held-out: valence": "Spearman", "affect held-out: energy": "Spearman",
-        "affect held-out: danceability": "Spearman", "affect held-out": "mean Spearman",
-    }  # fmt: skip
-    assert set(stored["n"]) == {9}
-
-
 def test_comparisons_are_told_and_stored_as_rows(record, capsys):
     undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
     clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
@@ -243,18 +217,12 @@ def test_predictions_come_back_for_the_clips_that_are_asked_for(record):
 # ---- figures and words -------------------------------------------------------------------------
 
 
-def test_a_figure_without_alt_text_is_refused(home, data):
-    record = records.open_record("05_lstm", data, 0)
-    figure = plt.figure()
-    with pytest.raises(LabError, match="figure 'curves' has no alt text"):
-        record.show(figure, "curves")
-    plt.close(figure)
-    assert not (record.folder / "figures").exists()
-
-
-def test_a_figure_is_stored_with_its_alt_text(record, capsys):
+def test_a_figure_is_stored_with_its_alt_text_and_refused_without(record, capsys):
     figure, ax = plt.subplots()
     ax.plot([1, 2])
+    with pytest.raises(LabError, match="figure 'curves' has no alt text"):
+        record.show(figure, "curves")
+    assert not (record.folder / "figures").exists()
     figure.set_label("A line that rises.")
     record.show(figure, "curves")
     with Image.open(record.folder / "figures" / "curves.png") as picture:
@@ -267,15 +235,6 @@ def test_a_figure_is_stored_with_its_alt_text(record, capsys):
     assert stored == {"curves": "A line that rises."}
     assert not plt.fignum_exists(figure.number)  # closed: many figures would fill the memory
     assert capsys.readouterr().out == "figure curves: A line that rises.\n"
-
-
-def test_scripts_print_what_notebooks_display(capsys):
-    showing.tell("The **CNN** wins.")
-    showing.show_table(pd.DataFrame({"value": [0.123456]}, index=["a"]))
-    showing.show_source(models.time_mask)
-    printed = capsys.readouterr().out
-    assert "The **CNN** wins." in printed and "0.123\n" in printed
-    assert "def time_mask(lengths" in printed
 
 
 def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch):
@@ -298,11 +257,3 @@ def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch):
     assert str(text.sentences[0]) == str(showing.Sentence(template, **values))
     assert (shown.columns, shown.rows[0][:2]) == (["", "accuracy", "loss"], ["CNN", score])
     assert math.isnan(shown.rows[0][2]) and str(shown.caption) == "A table."
-
-
-def test_what_a_killed_process_left_is_removed(record):
-    path, _ = store_model(record)
-    left = path.with_name(f".{path.name}.{2**22 + 1}.abcdefgh.part")  # above any process's number
-    left.write_text("half")
-    records.open_record("05_lstm", record.data, 0)
-    assert path.is_file() and not left.exists()

@@ -6,7 +6,9 @@ same call shows one fixed choice as an ordinary figure. The record always holds 
 
 from __future__ import annotations
 
+import html
 import math
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +28,7 @@ from helpers.machinery.files import LabError, did_you_mean
 from helpers.machinery.process import headless
 from helpers.models import Classifier
 from helpers.notebook.records import Record
-from helpers.notebook.showing import play, replace_shown, tell
+from helpers.notebook.showing import replace_shown
 from helpers.training import predict
 
 try:
@@ -46,6 +48,8 @@ APPROXIMATE = "approximate, reconstructed from the mel spectrogram"
 _WIDE: dict[str, Any] = {"style": {"description_width": "8em"}, "layout": {"width": "26em"}}
 
 Choices = list[tuple[str, Any]]  # what a menu shows, and what it stands for
+
+_one_at_a_time = threading.RLock()
 
 
 # ---- two clips ---------------------------------------------------------------------------------
@@ -69,8 +73,9 @@ def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
             names = (f"{which} genre", f"{which} clip")
             menus = _two_menus(names, clips.genres, clips.of, (genre, fixed[which]))
             inputs[which] = menus[1]
-            sound = widgets.interactive_output(clips.offer_sound, {"clip": menus[1]})
-            sides.append(widgets.VBox([*menus, sound], layout={"margin": "0 3em 0 0"}))
+            sides.append(
+                widgets.VBox([*menus, *clips.sound_of(menus[1])], layout={"margin": "0 3em 0 0"})
+            )
         return inputs, [widgets.HBox(sides), inputs["picture"]]
 
     _open(record, "explore_clips", clips.draw, fixed, controls)
@@ -112,24 +117,28 @@ class _TrainingClips:
             pictures, plots.FEATURE_KINDS[picture], picture.startswith("beat")
         )
 
-    def offer_sound(self, clip: str) -> None:
-        """Show a clip's player or, without audio, a button that makes an approximation."""
-        from IPython.display import Audio, display
+    def sound_of(self, menu: widgets.Dropdown) -> list[widgets.Widget]:
+        """A player of the clip that is chosen or, without audio, a button for an approximation."""
+        from IPython.display import Audio
 
-        path = audio_path(self.root, clip)
-        if path:
-            tell(self.title(clip))
-            play(path)
-            return
+        place, button = widgets.HTML(), widgets.Button(icon="play")
 
-        def make() -> None:
-            sound = approximate_audio(self.read(clip, "mel"))
-            display(Audio(sound, rate=SAMPLE_RATE, autoplay=True))
+        def offer() -> str:
+            path, title = audio_path(self.root, menu.value), html.escape(self.title(menu.value))
+            button.description = f"hear clip {menu.value}"
+            button.layout.display = "none" if path else None
+            if path:
+                return title + Audio(filename=str(path))._repr_html_()
+            return f"{title}: {APPROXIMATE}"
 
-        tell(f"{self.title(clip)}: {APPROXIMATE}")
-        player = widgets.interactive(make, {"manual": True, "manual_name": f"hear clip {clip}"})
-        player.manual_button.icon = "play"
-        display(player)
+        def make() -> str:
+            sound = approximate_audio(self.read(menu.value, "mel"))
+            return offer() + Audio(sound, rate=SAMPLE_RATE, autoplay=True)._repr_html_()
+
+        place.value = offer()
+        menu.observe(_answering(offer, place), "value")
+        button.on_click(_answering(make, place))
+        return [place, button]
 
 
 def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
@@ -285,6 +294,23 @@ def _two_menus(
     return [group, member]
 
 
+def _answering(act: Callable[[], str], place: widgets.HTML) -> Callable[[Any], None]:
+    """What a control calls when it changes: show in a place what `act` returns, or its error.
+
+    JupyterLab hands the changes to two threads of the kernel (from ipykernel 7.4 on). An `Output`
+    of ipywidgets loses count there, and its control never answers again: so none is used.
+    """
+
+    def answer(_: Any) -> None:
+        with _one_at_a_time:
+            try:
+                place.value = act()
+            except Exception as error:
+                place.value = f"<pre>{type(error).__name__}: {html.escape(str(error))}</pre>"
+
+    return answer
+
+
 def _open(
     record: Record,
     name: str,
@@ -297,19 +323,22 @@ def _open(
         record.show(draw(**fixed), name)
         print(advice)
         return
-    from IPython.display import clear_output, display
+    from IPython.display import display
 
     place, shown = f"{name}-{uuid.uuid4().hex}", fixed
 
-    def redraw(**choice: Any) -> None:
+    def redraw() -> str:
         nonlocal shown
-        clear_output()  # the error of the choice before
+        choice = {name: control.value for name, control in inputs.items()}
         if choice != shown:
             replace_shown(draw(**choice), place)
             shown = choice
+        return ""  # the error of the choice before goes
 
     inputs, rows = controls()
-    errors = widgets.interactive_output(redraw, inputs)
+    errors = widgets.HTML()
+    for control in inputs.values():
+        control.observe(_answering(redraw, errors), "value")
     display(widgets.VBox([*rows, errors]))
     # No output of a widget, which a notebook would not keep when it is saved.
     record.show(draw(**fixed), name, display_id=place)

@@ -15,14 +15,12 @@ import threading
 
 from demo_music.build import build_demo
 from helpers.folders import demo_size
-from helpers.machinery.process import report_progress
 
 
 def main() -> None:
     """Build the demo set, or return at once when it is there. Raises LabError as one line."""
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
-    size = max(float(sys.argv[1]), demo_size())
-    build_demo(size=size, progress=lambda done, total: report_progress(done=done, total=total))
+    build_demo(size=max(float(sys.argv[1]), demo_size()))
 
 
 def _end_with_the_runner() -> None:
