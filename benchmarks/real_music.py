@@ -35,7 +35,6 @@ from benchmarks import page, references
 from benchmarks.page import Pooled
 from benchmarks.songs import Fold, Songs, make_folds, open_songs, write_fold
 from demo_music.build import ANSWERS
-from helpers import baselines, datasets, training
 from helpers.folders import AXES, GENRE, MULTITASK, clip_id, data_name, find_data, is_demo
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from helpers.machinery.profiles import ALL, load_profile
@@ -47,7 +46,7 @@ from tools.run.processes import threads_available
 from tools.run.results import DONE, UP_TO_DATE, code_commit
 
 NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need
-BATCH_SIZE = 8  # of predictions: little memory, as notebooks follow
+N_REPEATS = 3
 
 
 # ---- the models --------------------------------------------------------------------------------
@@ -61,23 +60,20 @@ class FoldRun:
     data: Path
     record: Record
     finished: frozenset[str]
-    ids: dict[str, list[str]]  # the tested clips of GENRE and MULTITASK
 
 
-# A model's task (its folder), the notebooks it takes, and its predictions for the tested clips: a
-# table by clip id, with the column class or the three axes.
-Model = tuple[str, tuple[str, ...], Callable[[FoldRun], pd.DataFrame]]
+# A model's task (its folder), the notebook that leaves its predictions (none for a reference), and
+# those for the tested clips: a table by clip id, with the column class or the three axes.
+Model = tuple[str, str | None, Callable[[FoldRun], pd.DataFrame]]
 
 
 def _classifier(notebook: str, name: str) -> Model:
     """A classifier whose test predictions a notebook stored."""
-    return GENRE, (notebook,), partial(_stored_classes, notebook, name)
+    return GENRE, notebook, partial(_stored_classes, notebook, name)
 
 
 def _stored_classes(notebook: str, name: str, run: FoldRun) -> pd.DataFrame:
-    ids = run.ids[GENRE]
-    values = run.record.load_predictions(notebook, f"test_{name}", ids, ["class"])
-    return pd.DataFrame(values, index=ids, columns=["class"])
+    return run.record.load_table(notebook, f"test_{name}").set_index("id")[["class"]]
 
 
 def _chosen_lstm(run: FoldRun) -> pd.DataFrame:
@@ -86,55 +82,15 @@ def _chosen_lstm(run: FoldRun) -> pd.DataFrame:
     return _stored_classes("06_metrics", name, run)
 
 
-def from_checkpoint(run: FoldRun, notebook: str, name: str, folder: str) -> pd.DataFrame:
-    """A stored network's outputs for the tested clips: a column per class or axis."""
-    stored = run.record.load_checkpoint(notebook, name)
-    data = run.data / folder
-    clips = datasets.SpectrogramDataset(data, "test", stored.feature, scaler=stored.scaler)
-    outputs = training.predict(stored.model, datasets.make_loader(clips, BATCH_SIZE))
-    names = stored.axes or stored.classes
-    return pd.DataFrame(outputs.reshape(len(clips), -1), index=clips.ids, columns=names)
+def _candidate(part: str) -> Model:
+    """The candidate of notebook 11 whose name contains this."""
+    return MULTITASK, "11_kaggle_submission", partial(_stored_values, part)
 
 
-def _lstms(run: FoldRun) -> pd.DataFrame:
-    return _per_axis(run, "lstm", run.record.load_value("08_regression", "lstm_folder"))
-
-
-def _cnns(run: FoldRun) -> pd.DataFrame:
-    return _per_axis(run, "cnn", MULTITASK)
-
-
-def _per_axis(run: FoldRun, kind: str, folder: str) -> pd.DataFrame:
-    """The three networks of step 8."""
-    names = [f"{kind}_{axis}" for axis in AXES]
-    return pd.concat([from_checkpoint(run, "08_regression", n, folder) for n in names], axis=1)
-
-
-def _transfer(run: FoldRun) -> pd.DataFrame:
-    """The CNNs of step 8, the axis of step 9 replaced by the one that began from genre."""
-    axis = run.record.load_value("09_transfer", "axis")
-    moved = from_checkpoint(run, "09_transfer", f"transfer_{axis}", MULTITASK)
-    return _cnns(run).assign(**{axis: moved[axis]})
-
-
-def _multitask(run: FoldRun) -> pd.DataFrame:
-    return from_checkpoint(run, "10_multitask", "multitask", MULTITASK)[list(AXES)]
-
-
-def _lab_svr(run: FoldRun) -> pd.DataFrame:
-    """The SVR of step 8: fixed settings, on the train part of the lab's split."""
-    parts = run.record.load_table("08_regression", "affect_split")
-    train = datasets.affect_splits(run.data / MULTITASK, "mel", AXES, parts).train
-    test = datasets.SpectrogramDataset(run.data / MULTITASK, "test", "mel")
-    statistics = [baselines.band_statistics(clips) for clips in (train, test)]
-    labels = datasets.labels_of(train).numpy()
-    values = baselines.svr_predictions(statistics[0], labels, statistics[1])
-    return pd.DataFrame(values, index=test.ids, columns=list(AXES))
-
-
-def _ensemble(run: FoldRun) -> pd.DataFrame:
-    """A candidate of notebook 11: half of it the mean of the CNNs, half the SVR."""
-    return (_multitask(run) + _transfer(run) + _cnns(run)) / 6 + _lab_svr(run) / 2
+def _stored_values(part: str, run: FoldRun) -> pd.DataFrame:
+    table = run.record.load_table("11_kaggle_submission", "test_predictions")
+    own = table[table["model"].str.contains(part, regex=False)]
+    return own.set_index("id")[list(AXES)]
 
 
 def _submission(run: FoldRun) -> pd.DataFrame:
@@ -151,15 +107,15 @@ MODELS: dict[str, Model] = {
     "LSTM, beats, chroma": _classifier("06_metrics", "lstm_chroma_beat"),
     "LSTM, full clips, both": _classifier("06_metrics", "lstm_fused_full"),
     "LSTM, beats, both": _classifier("06_metrics", "lstm_fused_beat"),
-    "LSTM that validation chose": (GENRE, ("05_lstm", "06_metrics"), _chosen_lstm),
+    "LSTM that validation chose": (GENRE, "06_metrics", _chosen_lstm),
     "CNN, train part": _classifier("07_cnn", "cnn_mel_best"),
     "CNN": _classifier("07_cnn", "cnn_mel_refit"),
-    "LSTMs, one per axis": (MULTITASK, ("08_regression",), _lstms),
-    "CNNs, one per axis": (MULTITASK, ("08_regression",), _cnns),
-    "transfer CNN": (MULTITASK, ("08_regression", "09_transfer"), _transfer),
-    "multitask CNN": (MULTITASK, ("10_multitask",), _multitask),
-    "ensemble with SVR": (MULTITASK, ("08_regression", "09_transfer", "10_multitask"), _ensemble),
-    "what 11 submits": (MULTITASK, ("11_kaggle_submission",), _submission),
+    "LSTMs, one per axis": _candidate("LSTMs (step 8)"),
+    "CNNs, one per axis": _candidate("CNNs (step 8)"),
+    "transfer CNN": _candidate("from genre (step 9)"),
+    "multitask CNN": _candidate("multitask CNN (step 10)"),
+    "ensemble with SVR": _candidate("ensemble of CNNs and SVR"),
+    "what 11 submits": (MULTITASK, "11_kaggle_submission", _submission),
 }
 
 # Ablation -> the notebook it changes, and how; measured on repeat 1.
@@ -194,6 +150,7 @@ class Bench:
     home: Path
     pooled: Pooled = field(default_factory=dict)
     ablated: Pooled = field(default_factory=dict)
+    seconds: float = 0.0  # of computing, without the ablations
     failures: list[str] = field(default_factory=list)
 
     def run(self, fold: Fold, only: Sequence[str], name: str, changes: dict[str, Any]) -> FoldRun:
@@ -212,25 +169,18 @@ class Bench:
         failed = [notebook for notebook in states if notebook not in finished]
         self.failures += [f"{name}: notebook {notebook} {states[notebook]}" for notebook in failed]
         record = Record("benchmark", data, fold.repeat, run / "records" / "benchmark")
-        ids = {folder: self.songs.tested(folder, fold.songs) for folder in (GENRE, MULTITASK)}
-        return FoldRun(fold, data, record, frozenset(finished), ids)
-
-    def computing_time(self, fold: Fold, seconds: float) -> float:
-        """What a fold took in all, in seconds: its longest run, as later ones find it done."""
-        path = self.home / "folds" / f"{fold.name}.seconds"
-        longest = max(seconds, float(path.read_text()) if path.is_file() else 0.0)
-        write_atomically(path, f"{longest:.1f}\n")
-        return longest
+        return FoldRun(fold, data, record, frozenset(finished))
 
     def measure(self, fold: Fold) -> None:
         """The lab and the references on one fold."""
+        began = time.monotonic()
         run = self.run(fold, NOTEBOOKS, f"real-music-{fold.name}", {})
         try:  # a process of their own gives the references' memory back when it ends
             with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
                 for name, (folder, _) in references.REFERENCES.items():
                     if fold.repeat <= references.REPEATS.get(name, fold.repeat):
                         task = MULTITASK if folder == MULTITASK else GENRE
-                        model = (task, (), partial(self._reference, fresh, name))
+                        model = (task, None, partial(self._reference, fresh, name))
                         self._add(self.pooled, name, model, run)
         except BrokenProcessPool:
             raise LabError(
@@ -238,6 +188,14 @@ class Bench:
             ) from None
         for name, model in MODELS.items():
             self._add(self.pooled, name, model, run)
+        self.seconds += self._longest(fold, time.monotonic() - began)
+
+    def _longest(self, fold: Fold, seconds: float) -> float:
+        """What a fold took in all: its longest run, as later ones find it done."""
+        path = self.home / "folds" / f"{fold.name}.seconds"
+        longest = max(seconds, float(path.read_text()) if path.is_file() else 0.0)
+        write_atomically(path, f"{longest:.1f}\n")
+        return longest
 
     def ablate(self, fold: Fold) -> None:
         """All ablations on one fold."""
@@ -251,12 +209,12 @@ class Bench:
 
     def _add(self, pooled: Pooled, name: str, model: Model, run: FoldRun) -> None:
         """Put a model's predictions for a fold to the others; a mistake costs only this one."""
-        task, needs, predict = model
-        if not run.finished.issuperset(needs):
+        task, notebook, predict = model
+        if notebook and notebook not in run.finished:
             return
         repeats, number = pooled.get((task, name), {}), run.fold.repeat
         try:
-            table = predict(run).reindex(run.ids[task])
+            table = predict(run).reindex(self.songs.tested(task, run.fold.songs))
         except LabError as error:  # the page names no folder of this machine
             reason = str(error).replace(f"{self.home}/", "").replace(str(self.songs.data), "DIR")
             self.failures.append(f"{run.fold.name}: {name}: {reason}")
@@ -309,67 +267,51 @@ def main(arguments: Sequence[str]) -> int:
     data = find_data(options.data).resolve()
     demo = is_demo(data)
     songs = open_songs(data, data.parent / ANSWERS if demo else options.answers)
-    n_repeats = 1 if options.quick else options.repeats
-    if n_repeats < 1:
-        raise LabError(f"--repeats {n_repeats}: give 1 or more")
+    n_repeats = 1 if options.quick else N_REPEATS
     folds = [f for repeat in range(n_repeats) for f in make_folds(songs, options.folds, repeat + 1)]
     profile = load_profile(options.profile).name
     key = f"{data_name(data)}-{profile}-{options.folds}-{songs.digest}"
     bench = Bench(songs, options.profile, cache_dir() / "real_music" / key)
     # The lab's runs and packed clips lie there, too: `runs/latest` stays the user's own.
     os.environ["MUSICLAB_HOME"] = str(bench.home)
-    seconds = 0.0
     for number, fold in enumerate(folds, start=1):
         print(f"fold {fold.name}, {number} of {len(folds)}", flush=True)
-        begin = time.monotonic()
         bench.measure(fold)
-        seconds += bench.computing_time(fold, time.monotonic() - begin)
         if options.ablations and fold.repeat == 1:
             bench.ablate(fold)
         # Packed clips of a fold are made in seconds, and those of all folds take gigabytes.
         shutil.rmtree(cache_dir() / "packed", ignore_errors=True)
-    # Without this machine's folders.
-    words = [f"python -m benchmarks.real_music --data {'demo' if demo else 'DIR'}"]
-    words += ["--answers FILE"] if options.answers else []
-    words += [f"--{name}" for name in ("quick", "ablations") if getattr(options, name)]
-    command = " ".join([*words, f"--profile {Path(options.profile).name}"])
     how = (
         f"Profile {profile}; commit {code_commit(ROOT) or 'unknown'}; data {data_name(data)}; "
         f"begun {began:%Y-%m-%d %H:%M}, ended {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on "
-        f"{threads_available()} cores; {seconds / 60:.0f} minutes of computing, the ablations not "
-        "counted (what an earlier run had left was not done again). "
+        f"{threads_available()} cores; {bench.seconds / 60:.0f} minutes of computing, the "
+        "ablations not counted (what an earlier run had left was not done again). "
         f"{len(songs.strata)} songs, {options.folds} folds, {n_repeats} repeat(s)"
     )
-    results = page.Results(songs, bench.pooled)
-    return page.write(
-        results,
-        bench.ablated,
-        bench.failures,
-        command,
-        how,
-        "how_good_demo" if demo else "how_good",
-        options.out,
-    )
+    names = ("how_good_demo", "the demo set") if demo else ("how_good", "real music")
+    about = page.About(*names, _command(options, demo), how, bench.failures)
+    return page.write(page.Results(songs, bench.pooled), bench.ablated, about, options.out)
+
+
+def _command(options: argparse.Namespace, demo: bool) -> str:
+    """The command for the page, without this machine's folders."""
+    words = [f"python -m benchmarks.real_music --data {'demo' if demo else 'DIR'}"]
+    words += ["--answers FILE"] if options.answers else []
+    words += [f"--{name}" for name in ("quick", "ablations") if getattr(options, name)]
+    return " ".join(words)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m benchmarks.real_music",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = Parser("benchmarks.real_music", description=__doc__, formatter_class=as_written)
     add = parser.add_argument
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
-    answers = "values of the affect test clips (csv); those of the demo set are known"
-    add("--answers", type=Path, metavar="FILE", help=answers)
+    add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")
     add("--quick", action="store_true", help="repeat 1 only")
     add("--ablations", action="store_true", help="notebooks 05 and 07 with one thing changed")
     add("--profile", default="demo", metavar="NAME", help="sizes and epochs (default: demo)")
-    add("--repeats", type=int, default=3, metavar="N", help="default: 3")
     add("--folds", type=int, default=4, metavar="N", help="default: 4")
-    where = "for page, plot and tables (default: docs and benchmarks/results)"
-    add("--out", type=Path, metavar="DIR", help=where)
+    add("--out", type=Path, metavar="DIR", help="for page, plot, tables (default: their places)")
     return parser
 
 

@@ -4,8 +4,7 @@ All read the data folder of a fold, as the lab does, and tune on its training cl
 public networks are written here from their description, plainly and apart from the kit: no
 normalisation (raw dB, padded with 0), no augmentation, Adam at a constant rate, batches of 32, at
 most 40 epochs, of which the one with the lowest loss on a fifth of the training clips is kept
-(none better for 10 epochs ends it).
-Only their arithmetic is the kit's (`autocast`), so that all networks compute alike.
+(none better for 10 epochs ends it). Only their arithmetic is the kit's (`autocast`).
 """
 
 from __future__ import annotations

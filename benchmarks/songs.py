@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,13 +35,6 @@ from helpers.machinery.files import PARTIAL_SUFFIX, LabError, write_atomically
 FIRST_ID = {GENRE: 1000, MULTITASK: 5000}  # a song's number is its clip's id minus this
 TWIN = {GENRE: GENRE_BEAT, MULTITASK: MULTITASK_BEAT}  # the same clips, beat-synchronous
 NO_CLASS = "-"  # of songs without a genre clip, or of a genre that the class mapping drops
-# What stands behind the id in the real label files; on disk the names are others.
-SUFFIX = {
-    (GENRE, "train"): ".fused.full.npy.gz",
-    (GENRE, "test"): ".full.fused.npy.gz",
-    (GENRE_BEAT, "train"): ".beatsync.fused.npy.gz",
-    (GENRE_BEAT, "test"): ".beatsync.fused.npy.gz",
-}
 
 
 def song_of(folder: str, clip: str) -> str:
@@ -135,26 +127,20 @@ def _both_splits(folder: Path) -> pd.DataFrame:
 
 
 def _with_answers(clips: pd.DataFrame, answers: Path | None) -> pd.DataFrame:
-    """Fill in the withheld values of clips without labels."""
-    if answers is None:
-        return clips
-    unlabelled = clips["id"][clips[AXES[0]].isna()]
-    known = read_answers(answers, unlabelled.tolist())
-    return clips.set_index("id").fillna(known).reset_index()
-
-
-def read_answers(path: Path, ids: Sequence[str]) -> pd.DataFrame:
-    """The withheld values of these affect clips in their order, by id; a column for each axis.
+    """Fill in the withheld values of clips without labels.
 
     Raises LabError where the file is missing, or says nothing of one of them.
     """
-    if not path.is_file():
-        raise LabError(f"{path}: no such file; give the affect test clips' values with --answers")
-    known = read_labels(path, AXES).set_index("id")
-    absent = [name for name in ids if name not in known.index]
-    if absent:
-        raise LabError(f"{path}: no answer for clip {absent[0]}; give those of these data")
-    return known.loc[list(ids)]
+    if answers is None:
+        return clips
+    if not answers.is_file():
+        problem = f"{answers}: no such file; give the affect test clips' values with --answers"
+        raise LabError(problem)
+    known = read_labels(answers, AXES).set_index("id")
+    absent = clips.loc[clips[AXES[0]].isna() & ~clips["id"].isin(known.index), "id"]
+    if len(absent):
+        raise LabError(f"{answers}: no answer for clip {absent.iloc[0]}; give those of these data")
+    return clips.set_index("id").fillna(known).reset_index()
 
 
 # ---- folds -------------------------------------------------------------------------------------
@@ -219,9 +205,8 @@ def _write_split(folder: Path, split: str, clips: pd.DataFrame) -> None:
     for path in clips["path"]:
         # Not a hard link: it would change the time that tells a clip's packed form from another's.
         (folder / split / Path(path).name).symlink_to(Path(path).resolve())
-    if (folder.name, split) in SUFFIX:
-        names = clips["id"] + SUFFIX[folder.name, split]
-        table = pd.DataFrame({"Id": names, "Genre": clips["genre"]})
+    if "genre" in clips:
+        table = clips.rename(columns={"id": "Id", "genre": "Genre"})[["Id", "Genre"]]
         text = table.sort_values("Genre", kind="stable").to_csv(sep="\t", index=False)
     elif split == "train":
         table = clips.rename(columns={"id": "Id"})[["Id", *AXES]]

@@ -1,20 +1,17 @@
 """How fast the kit is: eight claims, each against the straightforward way, in one run.
 
-    ./run_all.sh bench [--quick] [--only NAME ...] [--whole-lab]
+    ./run_all.sh bench [--quick] [--only NAME ...]
 
 The straightforward way is PyTorch and librosa as their manuals show them. Both sides of a claim do
 the same with the same inputs, which is looked at, and take turns, kit, plain, kit, plain, ..., each
 time in a new process, so that neither works with the other's memory, caches or settings. Without
---only this writes `docs/how_fast.md`, its plot, and `benchmarks/results/speed.csv`. Exit code 1:
-something required was not met.
+--only this writes `docs/how_fast.md` and its plot. Exit code 1: something required was not met.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -29,6 +26,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,9 +52,9 @@ from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.files import LabError
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import ROOT
-from tools.run.results import code_commit
+from tools.run.results import PACKAGES, code_commit
 
-PAGE, TABLE = ROOT / "docs" / "how_fast.md", ROOT / "benchmarks" / "results" / "speed.csv"
+PAGE = ROOT / "docs" / "how_fast.md"
 CPU = torch.device("cpu")
 NATIVE_BFLOAT16 = process.has_native_bfloat16(CPU)
 BATCH_SIZE, HIDDEN_SIZE, N_CLASSES, CHANNELS = 32, 128, 10, (16, 32, 64, 128)
@@ -326,40 +324,13 @@ def extraction(folder: Path, kit: bool) -> Side:
 # ---- claims and how they are measured ----------------------------------------------------------
 
 
-def differing(
-    kit: Arrays, plain: Arrays, within: Callable[[str], float], in_norm: bool = False
-) -> str:
-    """Which array differs between the sides by more than is allowed to its name, or nothing.
-
-    Differences are the largest absolute ones, or, `in_norm`, relative to the plain array's norm.
-    """
-    if kit.keys() != plain.keys():
-        return f"only one side has {min(kit.keys() ^ plain.keys())}"
-    for name, expected in plain.items():
-        if kit[name].shape != expected.shape:
-            return f"{name}: shapes {kit[name].shape} and {expected.shape}"
-        gap = np.abs(kit[name].astype(np.float64) - expected)
-        size = np.linalg.norm(gap) / np.linalg.norm(expected) if in_norm else gap.max(initial=0)
-        if not size <= within(name):  # nan is not
-            return f"{name} differs by {size:.2g}"
-    return ""
-
-
-equal_steps = partial(differing, within=lambda name: 1e-4, in_norm=True)
-# The kit keeps float16, which is exact to 0.03 dB at -80 dB.
-equal_first_batches = partial(differing, within=lambda name: 0.05 if name == "x" else 0)
-equal_epochs = partial(differing, within=lambda name: 0)
-# Beats on the same frames of 23 ms; mel within 0.001 dB, chroma within 0.001 of 0..1.
-equal_features = partial(differing, within=lambda name: 1e-3)
-
-
 @dataclass(frozen=True)
 class Claim:
     """What is claimed, and how it is measured; `quick` and `full` are rounds, and runs in each."""
 
     title: str
     side: Callable[..., Side]  # given a folder of inputs, and whether it is the kit's
-    equal: Callable[[Arrays, Arrays], str]  # what differs
+    within: float  # how much the sides' results may differ; see `differing`
     at_least: float  # plain over kit, the median
     inputs: Callable[[Path], object] = lambda folder: None
     quick: tuple[int, int] = (3, 5)
@@ -368,27 +339,50 @@ class Claim:
     practice: int = 0  # rounds before those that count
     plain_settings: bool = True  # the plain side has PyTorch's own settings
     one_thread: bool = False
+    in_norm: bool = False
+
+    def differing(self, kit: Arrays, plain: Arrays) -> str:
+        """Which array differs between the sides by more than is allowed, or nothing.
+
+        Differences are the largest absolute ones, or, `in_norm`, relative to the plain array's
+        norm.
+        """
+        if kit.keys() != plain.keys():
+            return f"only one side has {min(kit.keys() ^ plain.keys())}"
+        for name, expected in plain.items():
+            if kit[name].shape != expected.shape:
+                return f"{name}: shapes {kit[name].shape} and {expected.shape}"
+            gap = np.abs(kit[name].astype(np.float64) - expected)
+            size = gap.max(initial=0)
+            if self.in_norm:
+                size = np.linalg.norm(gap) / np.linalg.norm(expected)
+            if not size <= self.within:  # nan is not
+                return f"{name} differs by {size:.2g}"
+        return ""
 
 
+_STEP = partial(Claim, within=1e-4, in_norm=True)
+# The kit keeps float16, which is exact to 0.03 dB at -80 dB; classes and lengths are whole numbers.
 _OPEN = Claim(
     "opening 2,000 clips, first batch, warm (plain: all files into a list)", first_batch,
-    equal_first_batches, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
+    0.05, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
     quick=(4, 1), full=(15, 1), practice=1,
 )  # fmt: skip
 CLAIMS = {
-    "lstm-full": Claim("LSTM step, 1291-1293 frames (plain: packed)", partial(lstm, kind="full"),
-                       equal_steps, 100, quick=(1, 5), full=(1, 15)),
-    "lstm-beats": Claim("LSTM step, 26-107 beats (plain: packed)", partial(lstm, kind="beats"),
-                        equal_steps, 1, quick=(4, 10), full=(9, 20)),
-    "cnn": Claim(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)", cnn,
-                 equal_steps, 1.7 if NATIVE_BFLOAT16 else 0.95),
+    "lstm-full": _STEP("LSTM step, 1291-1293 frames (plain: packed)", partial(lstm, kind="full"),
+                       at_least=100, quick=(1, 5), full=(1, 15)),
+    "lstm-beats": _STEP("LSTM step, 26-107 beats (plain: packed)", partial(lstm, kind="beats"),
+                        at_least=1, quick=(4, 10), full=(9, 20)),
+    "cnn": _STEP(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)", cnn,
+                 at_least=1.7 if NATIVE_BFLOAT16 else 0.95),
     "open": _OPEN,
     "memory": replace(_OPEN, title="memory of the same", at_least=10, unit="MiB"),
     "epoch": Claim("epoch of the LSTM on beats (plain: same batches, already in memory)", epoch,
-                   equal_epochs, 0.95, partial(make_folder, kind="beats"), (8, 20), (20, 30),
+                   0, 0.95, partial(make_folder, kind="beats"), (8, 20), (20, 30),
                    plain_settings=False),
+    # Beats on the same frames of 23 ms; mel within 0.001 dB, chroma within 0.001 of 0..1.
     "features": Claim("features of 30 s, one core (plain: librosa's functions)", extraction,
-                      equal_features, 4, compose_clips, one_thread=True),
+                      1e-3, 4, compose_clips, one_thread=True),
 }  # fmt: skip
 
 
@@ -403,6 +397,11 @@ class Row:
     plain: list[float] = field(default_factory=list)
     ratio: list[float] = field(default_factory=list)  # plain over kit, run by run
     problem: str = ""
+
+    @property
+    def quartiles(self) -> np.ndarray:
+        """Those of the ratio, with the median between them."""
+        return np.quantile(self.ratio, [0.25, 0.5, 0.75])
 
     @property
     def met(self) -> str:
@@ -495,7 +494,7 @@ def measure(name: str, quick: bool, folder: Path, kept: dict[Any, Any]) -> Row:
             claim.inputs(folder)
             answers = take_turns(name, quick, folder)
             stored = (np.load(folder / f"{name}-{side}.npz") for side in ("kit", "plain"))
-            kept[claim.side] = answers, claim.equal(*map(dict, stored))
+            kept[claim.side] = answers, claim.differing(*map(dict, stored))
     except LabError as error:
         say(f"  {error}")
         return replace(row, problem="not measured, the command says why")
@@ -525,15 +524,16 @@ def shown(values: Sequence[float], unit: str) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown, in columns that are as readable in a terminal."""
-    lines = [["claim", "kit", "plain", "ratio", "required", "met"]]
+    """The rows in Markdown."""
+    from benchmarks.page import markdown  # here: the plain side imports PyTorch before the kit
+
+    lines = []
     for row in rows:
         numbers = [shown(row.kit, row.unit), shown(row.plain, row.unit), shown(row.ratio, "x")]
         required = f"≥ {row.at_least:g} x" if row.at_least else ""
         lines.append([row.title, *numbers, required, row.met])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "".join(f"| {' | '.join(map(str.ljust, line, widths))} |\n" for line in lines)
+    columns = ["claim", "kit", "plain", "ratio", "required", "met"]
+    return markdown(pd.DataFrame(lines, columns=columns))
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -547,8 +547,7 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     with suppress(OSError, IndexError):
         name = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[0]
-    torch_, librosa = (importlib.metadata.version(name) for name in ("torch", "librosa"))
-    versions = f"PyTorch {torch_}, librosa {librosa}, Python {platform.python_version()}"
+    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return f"{name}, {os.cpu_count()} cores; {versions}"
 
 
@@ -566,6 +565,7 @@ is the growth of the process's peak.
 {machine()}, {torch.get_num_threads()} threads; commit {code_commit(ROOT)}; {date.today()}
 
 {table(rows)}
+
 {verdict(rows)}
 
 ![The ratios of the table, and what is required](how_fast.png)
@@ -574,37 +574,21 @@ is the growth of the process's peak.
 
 def draw(rows: Sequence[Row]) -> bytes:
     """A picture of the ratios with their quartiles, and a mark for what is required; PNG."""
-    from matplotlib.figure import Figure
+    from helpers import plots
+    from helpers.evaluation import Score
+    from helpers.notebook.showing import render_figure
 
-    from helpers.plots import COLOURS, use_style
-
-    use_style()
-    figure = Figure(figsize=(9, 1.2 + 0.32 * len(rows)))
-    ax = figure.subplots()
-    for place, row in enumerate(rows):
-        low, middle, high = np.quantile(row.ratio, [0.25, 0.5, 0.75])
-        colour, marker = (COLOURS[0], "o") if row.met == "yes" else (COLOURS[3], "X")
-        ax.plot([low, high], [place, place], color=colour, linewidth=3)
-        ax.plot(middle, place, marker, color=colour)
-        ax.plot(row.at_least, place, "|", color="black", markersize=14)
-    ax.axvline(1, color="grey", linewidth=0.8)
-    ax.set(xscale="log", yticks=range(len(rows)), yticklabels=[row.title for row in rows],
-           xlabel="plain / kit (black line: required; cross: not met)")  # fmt: skip
-    ax.invert_yaxis()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()
-
-
-def csv_text(rows: Sequence[Row]) -> str:
-    """Medians, and the quartiles of the ratios; nothing where nothing was measured."""
-    lines = []
+    plots.use_style()
+    ratios = {}
     for row in rows:
-        medians = [np.median(v) if v else "" for v in (row.kit, row.plain, row.ratio)]
-        quartiles = np.quantile(row.ratio, [0.25, 0.75]) if row.ratio else ["", ""]
-        lines.append([row.title, row.unit, *medians, *quartiles, row.at_least, row.met])
-    columns = "claim unit kit plain ratio low high required met".split()
-    return pd.DataFrame(lines, columns=columns, dtype=object).to_csv(index=False)
+        missed = ", NOT met" * (row.met != "yes")
+        ratios[row.title.partition(" (")[0] + missed] = Score(*row.quartiles[[1, 0, 2]])
+    label = "plain / kit (black line: required)"
+    figure = plots.score_plot(ratios, "The kit against the plain way", label, 1, "equal")
+    for place, row in enumerate(rows):
+        figure.axes[0].plot(row.at_least, place, "|", color="black", markersize=14)
+    figure.axes[0].set_xscale("log")
+    return render_figure(figure, PAGE.stem)[0]
 
 
 # ---- the command line --------------------------------------------------------------------------
@@ -615,27 +599,25 @@ def main(arguments: Sequence[str]) -> int:
     as_written = argparse.RawDescriptionHelpFormatter
     parser = Parser("./run_all.sh bench", description=__doc__, formatter_class=as_written)
     add = parser.add_argument
-    add("--quick", action="store_true", help="fewer repeats: under 8 minutes on two cores")
+    quick = "fewer repeats, not the whole lab: under 8 minutes on two cores"
+    add("--quick", action="store_true", help=quick)
     add("--only", metavar="NAME", nargs="+", choices=[*CLAIMS, WHOLE_LAB],
         help="only these claims; the table is shown and nothing is written")  # fmt: skip
-    add("--whole-lab", action="store_true", help="time all notebooks, too: some ten minutes")
     add("--side", nargs=4, help=argparse.SUPPRESS)  # claim, side, runs, folder
     options = parser.parse_args(arguments)
     if options.side:
         name, side, runs, folder = options.side
         say(json.dumps(work(name, side, int(runs), Path(folder))))
         return EXIT_DONE
-    wanted = {*(options.only or CLAIMS), *[WHOLE_LAB] * options.whole_lab}
-    picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in wanted]
+    every = [*CLAIMS, *[WHOLE_LAB] * (not options.quick)]
+    picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in (options.only or every)]
     kept: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=files.cache_dir()) as scratch:
         rows = [measure(name, options.quick, Path(scratch), kept) for name in picked]
-    say(f"\n{table(rows)}\n{verdict(rows)}")
+    say(f"\n{table(rows)}\n\n{verdict(rows)}")
     if not options.only:
         command = "./run_all.sh bench" + " --quick" * options.quick
-        command += " --whole-lab" * options.whole_lab
         text = page(rows, command)  # names the commit as it was before anything was written
-        files.write_atomically(TABLE, csv_text(rows))
         files.write_atomically(PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio]))
         files.write_atomically(PAGE, text)
     return EXIT_FAILED if verdict(rows).startswith("Not met") else EXIT_DONE

@@ -47,16 +47,10 @@ def svr_predictions(
     """
     from sklearn.svm import SVR
 
-    values = np.asarray(train_values)
-    columns = values[:, None] if values.ndim == 1 else values
-    predicted = np.stack(
-        [
-            _fitted(SVR(epsilon=0.05), train_statistics, column).predict(statistics)
-            for column in columns.T
-        ],
-        axis=1,
-    )
-    return predicted[:, 0] if values.ndim == 1 else predicted
+    def predictions_of(axis: np.ndarray) -> np.ndarray:
+        return _fitted(SVR(epsilon=0.05), train_statistics, axis).predict(statistics)
+
+    return np.apply_along_axis(predictions_of, 0, train_values)
 
 
 def _fitted(estimator: Any, features: np.ndarray, targets: np.ndarray) -> Any:

@@ -227,12 +227,8 @@ class Comparison:
         """True when the interval leaves out 0 and the (adjusted) p-value is below 0.05."""
         low, high = self.difference.low, self.difference.high
         away = self.difference.defined and (low > 0 or high < 0)
-        return away and self.decisive_p_value < SIGNIFICANCE
-
-    @property
-    def decisive_p_value(self) -> float:
-        """The adjusted p-value where there is one, else that of this comparison alone."""
-        return self.p_value if self.adjusted is None else self.adjusted
+        p_value = self.p_value if self.adjusted is None else self.adjusted
+        return away and p_value < SIGNIFICANCE
 
 
 def holm(comparisons: Mapping[Key, Comparison]) -> dict[Key, Comparison]:

@@ -39,11 +39,6 @@ class ClipFeatures:
     beat_times: np.ndarray
 
 
-def _frame_times(n_frames: int) -> np.ndarray:
-    """Time of each frame's centre in seconds, float64 [n_frames]."""
-    return np.arange(n_frames) * HOP_LENGTH / SAMPLE_RATE
-
-
 def mel_frequencies() -> np.ndarray:
     """Centre frequency of each of the 128 mel bands in Hz, float64 [128], low to high."""
     import librosa
@@ -72,7 +67,7 @@ def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     return ClipFeatures(
         full=_stack(mel, chroma),
         beat=_stack(_between_beats(mel, beats), _between_beats(chroma, beats)),
-        beat_times=_frame_times(n_frames)[beats],
+        beat_times=librosa.frames_to_time(beats, sr=SAMPLE_RATE, hop_length=HOP_LENGTH),
     )
 
 
@@ -90,7 +85,7 @@ def estimate_beats(mel_db: np.ndarray) -> np.ndarray:
         aggregate=np.median,
     )  # fmt: skip
     frames = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH)
-    return _frame_times(mel_db.shape[1])[frames[1]]
+    return librosa.frames_to_time(frames[1], sr=SAMPLE_RATE, hop_length=HOP_LENGTH)
 
 
 def _percussive_mask(magnitude: np.ndarray) -> np.ndarray:

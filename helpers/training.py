@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from helpers.machinery.batches import Batch, require_frames, take_batches
+from helpers.machinery.batches import Batch, require_frames
 from helpers.machinery.files import LabError
 from helpers.machinery.process import autocast, headless, report_progress, threads_for
 from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor
@@ -125,7 +126,7 @@ def train(
     loss = (loss or default_loss(model)).to(device)
     batches: DataLoader | list[Batch] = train_loader
     if overfit_batch:
-        batches, val_loader = list(take_batches(train_loader, OVERFIT_BATCHES)), None
+        batches, val_loader = list(islice(train_loader, OVERFIT_BATCHES)), None
         weight_decay = 0.0
     n_steps = max(1, len(batches))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -14,7 +14,8 @@
 # - how to write `solution.txt`, and how to be sure that it is whole before you upload it
 # - how far a leaderboard score may lie from what you expected, and still be no surprise
 #
-# **Needs** the results of notebooks 08, 09 and 10. **Leaves** `solution.txt` in the run's folder. Step 11 is optional.
+# **Needs** the results of notebooks 08, 09 and 10. **Leaves** `solution.txt` in the run's folder, and what every
+# candidate predicts for the test clips. Step 11 is optional.
 #
 # **Takes** about ten seconds on the demo set with two CPU cores. With the lab's data: four times as many clips to predict.
 #
@@ -84,6 +85,7 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 # handout asks for the networks of steps 8 to 10.
 
 # %% tags=["solution"]
+# The labelled clips of the two parts, and their true values.
 axes = list(folders.AXES)
 tracks = folders.read_clips(root / folders.MULTITASK, "train").set_index("id")
 parts = record.load_table("08_regression", "affect_split")
@@ -93,45 +95,45 @@ ids = {
 }
 true = {part: tracks.loc[names, axes].to_numpy() for part, names in ids.items()}
 moved = record.load_value("09_transfer", "axis")
-combined = f"CNNs, {moved} from genre (step 9)"
-cnn_models = ["multitask CNN (step 10)", combined, "CNNs (step 8)"]
-svr, ensemble = "SVR, for reference", "ensemble of CNNs and SVR"
+svr_name = "SVR, for reference"
 
 
-def stored_predictions(part):
-    """What each candidate predicted for a part of the labelled clips: [n, 3] each."""
-    step8 = {
-        name: record.load_predictions("08_regression", f"{name}_{part}", ids[part], axes)
-        for name in ("lstm", "cnn", "svr")
-    }
-    replaced = step8["cnn"].copy()
-    transfer = record.load_predictions("09_transfer", f"transfer_{part}", ids[part], [moved])
-    replaced[:, axes.index(moved)] = transfer[:, 0]
-    shared = record.load_predictions("10_multitask", f"multitask_{part}", ids[part], axes)
-    return with_ensemble({
-        "multitask CNN (step 10)": shared, combined: replaced, "CNNs (step 8)": step8["cnn"],
-        "LSTMs (step 8)": step8["lstm"], svr: step8["svr"],
-    })  # fmt: skip
+# %% tags=["solution"]
+# Several candidates are made of the same networks' predictions.
+def by_candidate(lstms, cnns, svr, transfer, multitask):
+    """Each candidate's predictions, from those of steps 8 to 10: tables, a row per clip."""
+    replaced = cnns.assign(**{moved: transfer[moved]})
+    return {
+        "ensemble of CNNs and SVR": ((multitask + replaced + cnns) / 3 + svr) / 2,
+        "multitask CNN (step 10)": multitask, f"CNNs, {moved} from genre (step 9)": replaced,
+        "CNNs (step 8)": cnns, "LSTMs (step 8)": lstms, svr_name: svr,
+    }  # fmt: skip
 
 
-def with_ensemble(values):
-    """The same predictions by model, and those of the ensemble."""
-    networks = sum(values[name] for name in cnn_models) / len(cnn_models)
-    return {ensemble: (networks + values[svr]) / 2, **values}
+def stored(part, notebook, name, columns=axes):
+    """What a notebook has predicted for a part of the labelled clips."""
+    values = record.load_predictions(notebook, f"{name}_{part}", ids[part], columns)
+    return pd.DataFrame(values, index=ids[part], columns=columns)
+
+
+def stored_by_candidate(part):
+    """The same for each candidate."""
+    step8 = [stored(part, "08_regression", name) for name in ("lstm", "cnn", "svr")]
+    transfer = stored(part, "09_transfer", "transfer", [moved])
+    return by_candidate(*step8, transfer, stored(part, "10_multitask", "multitask"))
 
 
 # %% tags=["solution", "report"]
 # The lab's metric on the validation clips chooses; the SVR is no candidate.
 validation = {
-    name: evaluation.mean_spearman(true["validation"], values, seed)
-    for name, values in stored_predictions("validation").items()
+    name: evaluation.mean_spearman(true["validation"], values.to_numpy(), seed)
+    for name, values in stored_by_candidate("validation").items()
 }
-candidates = {name: score for name, score in validation.items() if "reference" not in name}
+candidates = {name: score for name, score in validation.items() if name != svr_name}
 chosen = evaluation.highest(candidates)
 title = f"Mean Spearman on {len(ids['validation'])} validation clips: what chooses"
-references = validation.keys() - candidates.keys()
 record.show(
-    plots.score_plot(validation, title, "mean Spearman", baselines=references), "choice",
+    plots.score_plot(validation, title, "mean Spearman", baselines=[svr_name]), "choice",
     caption="Mean Spearman of the candidates on the validation clips: what chooses.",
 )  # fmt: skip
 record.save_values(on_validation={name: score.value for name, score in validation.items()})
@@ -140,28 +142,19 @@ tell(
     "and no proof. The SVR has {svr:.3f} on these clips.",
     chosen=chosen,
     score=validation[chosen],
-    svr=validation[svr].value,
+    svr=validation[svr_name].value,
 )
+
 
 # %% [markdown]
 # Now the clips without labels. Every checkpoint brings its feature and its scaling; the beat-synchronous folder holds the
-# same test clips under the same ids.
+# same test clips under the same ids. What each candidate predicts is stored in `test_predictions.csv`, for whoever wants to
+# look at single clips; only the chosen one's predictions are submitted.
 
 # %% tags=["solution"]
-lstm_folder = record.load_value("08_regression", "lstm_folder")
-cnns = {axis: ("08_regression", f"cnn_{axis}", folders.MULTITASK) for axis in axes}
-replaced = {**cnns, moved: ("09_transfer", f"transfer_{moved}", folders.MULTITASK)}
-models_of = {
-    "multitask CNN (step 10)": [("10_multitask", "multitask", folders.MULTITASK)],
-    combined: list(replaced.values()),
-    "CNNs (step 8)": list(cnns.values()),
-    "LSTMs (step 8)": [("08_regression", f"lstm_{axis}", lstm_folder) for axis in axes],
-}
-
-
-def predict_test(stored_in, name, folder):
+def predict_test(notebook, name, folder=folders.MULTITASK):
     """One checkpoint's predictions for the test clips: a row per clip, a column per axis."""
-    checkpoint = record.load_checkpoint(stored_in, name)
+    checkpoint = record.load_checkpoint(notebook, name)
     clips = datasets.SpectrogramDataset(
         root / folder, "test", checkpoint.feature, scaler=checkpoint.scaler
     )
@@ -172,9 +165,10 @@ def predict_test(stored_in, name, folder):
     return pd.DataFrame(values, index=clips.ids, columns=checkpoint.axes)
 
 
-def of_networks(name):
-    """A candidate's predictions for the test clips, all three axes."""
-    return pd.concat([predict_test(*model) for model in models_of[name]], axis=1)[axes]
+def of_step8(kind, folder):
+    """Those of three networks, one per axis."""
+    names = [f"{kind}_{axis}" for axis in axes]
+    return pd.concat([predict_test("08_regression", name, folder) for name in names], axis=1)
 
 
 def of_svr():
@@ -189,17 +183,21 @@ def of_svr():
 
 
 # %% tags=["solution"]
-# An ensemble asks all its members.
-if chosen == ensemble:
-    members = {name: of_networks(name) for name in cnn_models}
-    predicted = with_ensemble({**members, svr: of_svr()})[ensemble]
-else:
-    predicted = of_networks(chosen)
+# As for the labelled clips above, now from the checkpoints.
+on_test = by_candidate(
+    of_step8("lstm", record.load_value("08_regression", "lstm_folder")),
+    of_step8("cnn", folders.MULTITASK),
+    of_svr(),
+    predict_test("09_transfer", f"transfer_{moved}"),
+    predict_test("10_multitask", "multitask"),
+)
+record.save_table("test_predictions", pd.concat(on_test, names=["model", "id"]).reset_index())
+predicted = on_test[chosen]
 show_table(predicted.describe().loc[["count", "mean", "std", "min", "max"]])
 
 # %% tags=["report"]
 # Are they centred where those for labelled clips are? Far away hints at a wrong scaling or column.
-heldout = stored_predictions("heldout")[chosen]
+heldout = stored_by_candidate("heldout")[chosen].to_numpy()
 panels = {f"{axis}, test": predicted[axis].to_numpy() for axis in axes}
 title = f"Predictions of {chosen} for {len(predicted)} test clips"
 means = ", ".join(
@@ -271,8 +269,8 @@ tell(
 # be drawn alike, and all test clips to be scored.)
 
 # %% tags=["solution", "report"]
-first = models_of.get(chosen, models_of[cnn_models[0]])[0]  # all of an ensemble's read the same
-feature = record.load_checkpoint(*first[:2]).feature
+kind = "lstm" if chosen == "LSTMs (step 8)" else "cnn"  # all CNNs read the same feature
+feature = record.load_checkpoint("08_regression", f"{kind}_{axes[0]}").feature
 expected = record.add_affect_scores(chosen, feature, true["heldout"], heldout)["mean"]
 n_heldout, n_test = len(ids["heldout"]), len(test_ids)
 wider = math.sqrt(1 + n_heldout / n_test)
@@ -293,6 +291,8 @@ if expected.defined:
     )  # fmt: skip
 
 
+# %% tags=["solution"]
+# For your score, and for the stand-in below.
 def judge(score, where):
     """A sentence that compares a score with the expectation above."""
     if not (expected.defined and math.isfinite(score)):
@@ -383,8 +383,8 @@ def mixture(predictions):
     return np.mean(ranks, axis=0) / max(1, len(ranks[0]) - 1)
 
 
-values_of = stored_predictions("validation")
-own = [values_of[name] for name in candidates if name != ensemble]
+values_of = stored_by_candidate("validation")
+own = [values_of[name].to_numpy() for name in candidates if "ensemble" not in name]
 score = evaluation.mean_spearman(true["validation"], mixture(own), seed)
 print(f"mean Spearman on validation: mixture of ranks {score}, {chosen} {validation[chosen]}")
 

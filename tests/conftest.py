@@ -37,13 +37,6 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(SHARED_HOME, ignore_errors=True)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    import torch
-
-    torch.set_num_threads(2)
-
-
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Tiny networks are faster without threads that wait for each other."""
@@ -75,7 +68,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mini_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def mini_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in the lab's layout with all its quirks, 58 small clips. Do not write to it.
 
     Genre: Classical, Hip-Hop, International (which the class mapping drops) and Psych-Rock (which
@@ -85,7 +78,7 @@ def mini_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """
     folder = tmp_path_factory.mktemp("mini") / "data"
     write_mini_data(folder)
-    yield folder
+    return folder
 
 
 @pytest.fixture(scope="session")

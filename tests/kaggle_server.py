@@ -19,13 +19,9 @@ class KaggleServer:
 
     url: str
     answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)  # of every JSON answer
     files: dict[str, bytes] = field(default_factory=dict)  # path -> content, to be downloaded
-    break_off_after: int | None = None  # bytes of a file
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # method, request
-    ranges: list[str | None] = field(default_factory=list)  # asked for, one per download
     uploads: dict[str, bytes] = field(default_factory=dict)  # path -> content
-    signed_in: list[bool] = field(default_factory=list)  # whether a request had credentials
 
     def answer(self, method: str, content: dict[str, Any], status: int = 200) -> None:
         """From now on a call of this method gets this JSON."""
@@ -51,22 +47,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         method, request = self.path.rpartition("/")[2], json.loads(self._body() or b"{}")
         self.kaggle.asked.append((method, request))
-        self.kaggle.signed_in.append("Authorization" in self.headers)
         found = self.kaggle.answers.get(method, (404, {"code": 404, "message": "Not found"}))
         status, content = found(request) if callable(found) else found
-        headers = self.kaggle.headers | {"Content-Type": "application/json"}
         if "location" in content:
-            self._send(302, b"", headers | {"Location": self.kaggle.url + content["location"]})
+            self._send(302, b"", {"Location": self.kaggle.url + content["location"]})
         else:
-            self._send(status, json.dumps(content).encode(), headers)
+            self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def do_GET(self) -> None:
-        content, asked = self.kaggle.files[self.path], self.headers.get("Range")
-        self.kaggle.ranges.append(asked)
-        first = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        length = {"Content-Length": str(len(content) - first), "Accept-Ranges": "bytes"}
-        self._send(206 if asked else 200, content[first : self.kaggle.break_off_after], length)
-        self.close_connection = True
+        self._send(200, self.kaggle.files[self.path], {})
 
     def do_PUT(self) -> None:
         self.kaggle.uploads[self.path] = self._body()
@@ -87,13 +76,8 @@ class Handler(BaseHTTPRequestHandler):
 def serve() -> Iterator[KaggleServer]:
     """Run a server in a thread, on a port that is free."""
     handler = type("OwnHandler", (Handler,), {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.kaggle = KaggleServer(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        handler.kaggle = KaggleServer(f"http://127.0.0.1:{server.server_address[1]}")
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield handler.kaggle
-    finally:
         server.shutdown()
-        server.server_close()
-        thread.join()

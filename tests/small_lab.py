@@ -15,11 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.machinery.profiles import Profile, load_profile
 from tools.common.command_line import run_command
@@ -86,12 +88,6 @@ for epoch in range(3):
     write_atomically(record("05_train") / "checkpoints" / "m.npy", weights.tobytes())
 leave("05_train", float(weights.sum()))
 """
-JUDGE = """
-import numpy as np
-from helpers.small import record
-weights = np.frombuffer((record("05_train") / "checkpoints" / "m.npy").read_bytes())
-leave("06_judge", float(weights.max()))
-"""
 STOP = """
 import fnmatch, os, time
 _replace = os.replace
@@ -128,19 +124,16 @@ class SmallLab:
         return small
 
     def add_demo_set(self, source: Path) -> None:
-        """From now on `--data demo` is a copy of `source`; 05 packs it and trains, 06 judges."""
+        """From now on `--data demo` is a copy of `source`; 05 packs it and trains on it."""
         (self.root / "source").symlink_to(source)
         (self.root / "demo_music").mkdir()
         (self.root / "demo_music" / "__init__.py").touch()
         (self.root / "demo_music" / "build.py").write_text(DEMO)
         (self.root / "sitecustomize.py").write_text(STOP)
         self.write("05_train", TRAIN)
-        self.write("06_judge", JUDGE)
 
     def write(self, name: str, code: str, prose: str = "# A title") -> None:
-        import nbformat
-        from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
+        """Write a notebook with this code in its last cell."""
         parameters = new_code_cell(
             'data = "auto"\ndevice = "auto"\nseed = 0\nsteps = 1',
             metadata={"tags": ["parameters"]},
@@ -178,11 +171,12 @@ class SmallLab:
         *options: str,
         stop_at: str = "",
         limit: Callable[[], object] = lambda: None,
+        program: Sequence[str] = ("-m", "tests.small_lab"),
         **popen: Any,
     ) -> subprocess.Popen:
         """Start a run as a leader of its own process group; it stops where `stop_at` says.
 
-        `limit` is called in the new process before anything else.
+        `limit` is called in the new process before anything else; another `program` may run it.
         """
         env = dict(os.environ) | {
             "PYTHONPATH": os.pathsep.join([str(self.root), str(ROOT)]),
@@ -195,7 +189,7 @@ class SmallLab:
         self.temporary.mkdir(exist_ok=True)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.small_lab", str(self.root), *options],
+            [sys.executable, *program, str(self.root), *options],
             cwd=ROOT,
             env=env,
             start_new_session=True,

@@ -14,7 +14,6 @@ import pytest
 
 from helpers.folders import GENRE, MULTITASK, MULTITASK_BEAT
 from helpers.machinery.arrays import N_ROWS
-from helpers.models import CNNBackbone
 from tools.checks import check_data
 from tools.common.command_line import run_command
 
@@ -62,10 +61,6 @@ def test_a_label_file_without_one_good_line_is_listed_line_by_line_and_its_clips
     next((data / GENRE / "train").iterdir()).write_bytes(b"")
     _, lines, _ = checked(data, capsys)
     assert "expected the header" in lines[0] and "no whole .npy array" in lines[1]
-
-
-def test_the_check_asks_for_what_the_cnn_needs():
-    assert check_data.SHORTEST_CLIP == CNNBackbone().min_frames
 
 
 def test_older_uploads_may_lack_one_folder_and_no_other(data, capsys):

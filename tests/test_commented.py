@@ -25,39 +25,29 @@ def said(tmp_path: Path, text: str) -> list[str]:
         "# %%\n" + LONG.replace("\na5 = 5", ""),
         f"# %%\n# What these are for.\n{LONG}",
         f'# %%\ndef f():\n    """Does it."""\n    return 1\n\n{LONG}',
-        f'# %% [markdown]\n"""\n{LONG}\n"""',
         "def _private():\n    return 1\n",
         "# Adds up.\ndef f(a, b):\n    return a + b\n",
         "class A:\n    '''A thing.'''\n    def _own(self):\n        return 1\n",
-        "",
     ],
 )
 def test_what_is_commented_passes(tmp_path, text):
     assert said(tmp_path, text) == []
 
 
-@pytest.mark.parametrize(
-    "comment", ["", "# %load_ext autoreload\n", "# noqa\n", "# fmt: skip\n", "# ----\n"]
-)
+@pytest.mark.parametrize("comment", ["# %load_ext autoreload", "# noqa", "# ----"])
 def test_a_long_cell_without_words_is_named_with_its_line(tmp_path, comment):
-    text = f"# %%\n# Said here.\nx = 1\n\n# %%\n{comment}{LONG}\n\n\n# %% [markdown]\n# Prose\n"
-    n_lines = 7 if comment else 6
+    text = f"# %%\n# Said here.\nx = 1\n\n# %%\n{comment}\n{LONG}\n\n# %% [markdown]\n# Prose\n"
     assert said(tmp_path, text) == [
-        f"py/some.py:6: a code cell of {n_lines} lines without a comment; say what it is for"
+        "py/some.py:6: a code cell of 7 lines without a comment; say what it is for"
     ]
 
 
 def test_what_is_public_and_says_nothing_is_named(tmp_path):
-    text = (
-        "def f():\n    return 1\n\n\nclass A:\n    'A thing.'\n\n    def g(self):\n        pass\n"
-    )
+    text = "def f():\n    return 1\n\nclass A:\n    'A thing.'\n    def g(self): pass\n"
     assert said(tmp_path, text) == [
         "py/some.py:1: f has no docstring or comment; add a line",
-        "py/some.py:8: g has no docstring or comment; add a line",
+        "py/some.py:6: g has no docstring or comment; add a line",
     ]
-
-
-def test_what_is_no_python_is_one_line(tmp_path):
     (line,) = said(tmp_path, "# %%\nx = (\n")
     assert line.startswith("py/some.py:2: no valid Python")
 

@@ -6,15 +6,12 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
-from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from sklearn import metrics
 
-from helpers import evaluation, models, plots, training
+from helpers import evaluation
 from helpers.evaluation import Score
 from helpers.folders import AXES
 from helpers.machinery.files import LabError
@@ -54,14 +51,6 @@ def check_interval(score: Score, metric: Callable[[np.ndarray], float], n: int) 
     """The 95 % interval equals that of a metric of clip numbers, one resample after the other."""
     looped = np.nanpercentile([metric(picks) for picks in resamples(n)], [2.5, 97.5])
     np.testing.assert_allclose([score.low, score.high], looped)
-
-
-def check_figures(*figures: Figure) -> None:
-    """Each can be drawn, and no reader of its alternative text meets a NaN."""
-    for figure in figures:
-        figure.draw_without_rendering()
-        assert "nan" not in figure.get_label().lower(), figure.get_label()
-        plt.close(figure)
 
 
 # ---- classification against scikit-learn -------------------------------------------------------
@@ -146,6 +135,7 @@ def test_spearman_equals_scipy_s_and_its_interval_a_loop():
     [
         ([0.1, 0.2, 0.4], [0.5, 0.5, 0.5], "all predictions are equal"),
         ([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], "all true values are equal"),
+        ([0.1, 0.2], [0.1, 0.2], "2 clips are too few for a rank correlation"),
     ],
 )
 def test_what_cannot_be_computed_is_undefined_with_its_reason(true, predicted, reason):
@@ -189,21 +179,6 @@ def test_every_clip_must_be_predicted_once(metric):
 # ---- paired comparisons ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("compare", "same"),
-    [
-        (evaluation.compare_accuracy, labels(n=2)),
-        (evaluation.compare_accuracy, labels()),
-        (evaluation.compare_spearman, values()),
-    ],
-)
-def test_identical_models_differ_by_nothing(compare, same):
-    true, predicted = same
-    result = compare(true, predicted, predicted)
-    assert (result.difference.value, result.difference.low, result.difference.high) == (0, 0, 0)
-    assert result.p_value == 1 and not result.clear
-
-
 def test_a_paired_difference_is_first_minus_second_on_the_same_resamples():
     true, first = labels()
     _, second = labels(5)
@@ -216,22 +191,12 @@ def test_a_paired_difference_is_first_minus_second_on_the_same_resamples():
     assert turned.p_value == pytest.approx(result.p_value, abs=0.05)
 
 
-def test_pairing_finds_what_two_intervals_do_not():
-    """The same clips are hard for both models; one of them gets a few more right."""
-    true = np.zeros(200, dtype=int)
-    second = (np.arange(200) < 100).astype(int)
-    first = (np.arange(200) < 88).astype(int)
-    scores = [evaluation.classification_scores(true, p, 2)["accuracy"] for p in (first, second)]
-    assert scores[0].low < scores[1].high  # they overlap
-    result = evaluation.compare_accuracy(true, first, second)
-    assert result.clear and result.p_value < 0.01 and result.difference.value == 0.06
-
-
 def test_a_difference_of_spearman_is_paired_too():
     true, good = values(n=150)
     bad = np.random.default_rng(1).uniform(size=(150, 3))
     result = evaluation.compare_spearman(true, good, bad)
     assert result.clear and result.p_value < 0.01
+    assert evaluation.compare_spearman(true, good, good).p_value == 1
     single = evaluation.compare_spearman(true[:, 0], good[:, 0], bad[:, 0])
     one, other = (evaluation.spearman(true[:, 0], p[:, 0]) for p in (good, bad))
     assert single.difference.value == pytest.approx(one.value - other.value)
@@ -333,41 +298,3 @@ def test_hardly_any_clips_give_a_value_or_a_reason(true, predicted, undefined):
         assert str(per_class[name]) == f"undefined (no test clip of {name})"
     assert not any("nan" in str(s).lower() for s in (*scores.values(), *per_class.values()))
     assert not evaluation.report_table(*arrays, classes).isna().any(axis=None)
-    check_figures(
-        plots.confusion_matrix(evaluation.confusion_counts(*arrays, 3), classes, "Confusions"),
-        plots.score_plot(per_class, "F1", "F1"),
-    )
-
-
-def test_two_clips_leave_affect_undefined():
-    true, _ = values(n=2)
-    scores = evaluation.affect_scores(true, true)
-    assert {str(score) for score in scores.values()} == {
-        "undefined (2 clips are too few for a rank correlation)"
-    }
-    result = evaluation.compare_spearman(true, true, 1 - true)
-    check_figures(
-        plots.score_plot(scores, "Spearman", "Spearman", 0.0),
-        plots.differences({("a", "b"): result}, "Spearman"),
-        plots.predicted_against_true({"a": (true[:, 1], true[:, 1], scores["energy"])}, "Two"),
-    )
-
-
-# ---- predictions -------------------------------------------------------------------------------
-
-
-def test_predictions_come_in_the_loader_s_order_without_dropout():
-    torch.manual_seed(0)
-    x, lengths = torch.randn(5, 9, 4), torch.tensor([9, 4, 7, 2, 9])
-    loader = [(x[:3], torch.zeros(3), lengths[:3]), (x[3:], torch.zeros(2), lengths[3:])]
-    backbone = models.LSTMBackbone(4, 3, dropout=0.9)
-    for model, shape in (
-        (models.Classifier(backbone, 6), (5, 6)),
-        (models.Regressor(backbone), (5,)),
-        (models.MultitaskRegressor(backbone), (5, 3)),
-    ):
-        model.train()
-        outputs = training.predict(model, loader)
-        assert outputs.shape == shape and outputs.dtype == np.float32
-        with torch.no_grad():
-            np.testing.assert_allclose(outputs, model.eval()(x, lengths), rtol=1e-5, atol=1e-6)

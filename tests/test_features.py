@@ -53,6 +53,7 @@ def reference(audio: np.ndarray) -> features.ClipFeatures:
 
 
 def test_mel_and_chroma_equal_librosa(extracted, reference):
+    assert extracted.full.dtype == extracted.beat.dtype == np.float32
     np.testing.assert_allclose(extracted.full, reference.full, atol=1e-3)
 
 
@@ -60,23 +61,6 @@ def test_beats_and_what_lies_between_them_equal_librosa(extracted, reference):
     np.testing.assert_array_equal(extracted.beat_times, reference.beat_times)
     assert len(extracted.beat_times) >= 10
     np.testing.assert_allclose(extracted.beat, reference.beat, atol=1e-3)
-
-
-@pytest.mark.parametrize("n_frames", [130, 20])  # the filter is 31 frames wide
-def test_percussive_mask_equals_librosa_to_the_last_bit(audio, n_frames):
-    magnitude = np.abs(librosa.stft(audio))[:, :n_frames]
-    _, expected = librosa.decompose.hpss(magnitude, mask=True)
-    np.testing.assert_array_equal(features._percussive_mask(magnitude), expected)
-
-
-def test_shapes_and_ranges(extracted):
-    n_frames = 1 + SECONDS * features.SAMPLE_RATE // features.HOP_LENGTH
-    assert extracted.full.shape == (arrays.N_ROWS, n_frames)
-    assert extracted.beat.shape == (arrays.N_ROWS, len(extracted.beat_times) + 1)
-    for rows in (extracted.full, extracted.beat):
-        assert rows.dtype == np.float32
-        assert rows[:128].max() == 0 and rows[:128].min() >= -80
-        assert rows[128:].max() <= 1 and rows[128:].min() >= 0
 
 
 def test_a_steady_tone_without_beats_is_one_column():
@@ -92,9 +76,7 @@ def test_other_sampling_rates_are_resampled(audio, extracted):
     assert np.median(np.abs(other[:100] - extracted.full[:100])) < 0.5
 
 
-def test_frame_times_and_mel_frequencies():
-    times = features._frame_times(1292)
-    assert times[0] == 0 and times[-1] == pytest.approx(1291 * 512 / 22050)
+def test_a_tone_is_loudest_in_the_band_of_its_frequency():
     hertz = features.mel_frequencies()
     assert hertz.shape == (128,)
     loudest = features.extract(_sine(float(hertz[60]))).full[:128].mean(axis=1).argmax()

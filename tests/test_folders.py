@@ -14,24 +14,6 @@ from helpers.machinery import arrays
 from helpers.machinery.files import LabError
 from helpers.notebook import records
 
-# ---- the course's tables -----------------------------------------------------------------------
-
-
-def test_the_class_mapping_is_the_course_s():
-    merged: dict[str | None, set[str]] = {}
-    for genre, name in folders.CLASS_MAPPING.items():
-        merged.setdefault(name, set()).add(genre)
-    assert len(folders.GENRES) == 20
-    assert merged == {
-        "Rock": {"Rock", "Psych-Rock", "Post-Rock"},
-        "Folk": {"Psych-Folk", "Folk"},
-        "Metal": {"Metal", "Punk"},
-        "Electronic": {"Electronic", "Chiptune"},
-        None: {"Indie-Rock", "Post-Punk", "Soundtrack", "International", "Old-Time"},
-        **{name: {name} for name in ("Trip-Hop", "Pop", "Hip-Hop", "Classical", "Blues", "Jazz")},
-    }
-
-
 # ---- finding the data --------------------------------------------------------------------------
 
 
@@ -109,24 +91,6 @@ def test_a_data_folder_has_a_name_that_says_something(home, tmp_path):
 # ---- label files -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", folders.FOLDERS)
-@pytest.mark.parametrize("split", folders.SPLITS)
-def test_every_named_clip_is_found_on_disk(mini_data, name, split):
-    tracks = folders.read_clips(mini_data / name, split)
-    on_disk = {path.name.split(".")[0] for path in (mini_data / name / split).iterdir()}
-    assert set(tracks["id"]) == on_disk and tracks["id"].is_unique
-    assert all(Path(path).is_file() for path in tracks["path"])
-    assert set(tracks["split"]) == {split}
-
-
-def test_test_clips_of_the_affect_set_have_no_labels(mini_data):
-    train = folders.read_clips(mini_data / folders.MULTITASK, "train")
-    test = folders.read_clips(mini_data / folders.MULTITASK, "test")
-    axes = list(folders.AXES)
-    assert train[axes].notna().all(axis=None) and test[axes].isna().all(axis=None)
-    assert len(train) == 16 and test["id"].tolist() == [str(123212738 + i) for i in range(6)]
-
-
 def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path):
     files = tmp_path / folders.GENRE / "train"
     files.mkdir(parents=True)
@@ -161,16 +125,6 @@ def test_any_float_type_is_read_plain_or_gzipped_whatever_its_name(
     assert array.dtype == np.float32 and array.flags.c_contiguous
     np.testing.assert_array_equal(array, clip_array())
     assert arrays.read_n_frames(tmp_path / name) == 5
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_clip_that_is_cut_anywhere_is_refused(tmp_path, pack):
-    np.save(tmp_path / "7.npy", clip_array(1))
-    whole = pack((tmp_path / "7.npy").read_bytes())
-    for n_bytes in range(0, len(whole), 13):
-        (tmp_path / "8.npy").write_bytes(whole[:n_bytes])
-        with pytest.raises(LabError, match="8.npy: no whole .npy array"):
-            arrays.read_array(tmp_path / "8.npy")
 
 
 # ---- the fingerprint ---------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -20,15 +20,12 @@ from helpers.machinery.profiles import load_profile
 from helpers.notebook.records import data_fingerprint
 from helpers.submission import write_solution
 from tests.kaggle_server import Answer, KaggleServer, serve
-from tools.common.command_line import EXIT_USAGE, run_command
 from tools.common.notebooks import Lab
 from tools.common.run_folder import Paths
-from tools.hand_in import command as hand_in
 from tools.kaggle import data as kaggle_data
 from tools.kaggle import push, submit
 from tools.run.plan import make_plan
 
-MEBIBYTE = 2**20
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 
 
@@ -58,8 +55,7 @@ def kaggle_is_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Kaggle's packages ask."""
     from kagglesdk import kaggle_env
 
-    # Not KAGGLE_API_ENVIRONMENT=TEST and its fixed port: there kagglesdk prints every answer,
-    # for which it reads a whole download into memory before kagglehub gets its first byte.
+    # Not KAGGLE_API_ENVIRONMENT=TEST and its fixed port: there kagglesdk prints every answer.
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, url)
 
 
@@ -79,36 +75,19 @@ def failure(command: Callable[..., object], *arguments: object) -> str:
     return line
 
 
-@pytest.mark.parametrize(
-    ("command", "main"),
-    [("hand-in", hand_in.main), ("kaggle-push", push.main), ("submit", submit.main)],
-)
-def test_a_mistyped_option_of_a_command_is_one_line(command, main, capsys):
-    assert run_command(main, ["--halp"]) == EXIT_USAGE
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "did you mean '--help'?" in line and f"./run_all.sh {command} --help shows" in line
-
-
 # ---- --data kaggle -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def archive(mini_data: Path) -> bytes:
-    """The data as Kaggle sends them: one zip, large enough to break off in its midst."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as zipped:
-        for path in sorted(mini_data.rglob("*")):
-            if path.is_file():
-                zipped.write(path, Path("data") / path.relative_to(mini_data))
-        zipped.writestr("data/padding.bin", os.urandom(3 * MEBIBYTE))
-    return content.getvalue()
-
-
 @pytest.fixture
-def data_set(kaggle: KaggleServer, archive: bytes) -> KaggleServer:
+def data_set(kaggle: KaggleServer, mini_data: Path) -> KaggleServer:
+    """The data as Kaggle sends them: one zip."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in sorted(mini_data.rglob("*")):
+            archive.write(path, Path("data") / path.relative_to(mini_data))
     kaggle.answer("GetDataset", {"currentVersionNumber": 3})
     kaggle.answer("DownloadDataset", {"location": "/archive.zip"})
-    kaggle.files["/archive.zip"] = archive
+    kaggle.files["/archive.zip"] = content.getvalue()
     return kaggle
 
 
@@ -118,51 +97,30 @@ def test_the_runner_fetches_the_data_once_and_without_a_token(data_set, capsys):
     assert not plan.is_demo
     assert plan.name == "patreco3-multitask-affective-music-smoke"
     assert data_name(plan.data) == "patreco3-multitask-affective-music"
-    assert data_set.requests("GetDataset")[0] == {
-        "ownerSlug": "geoparslp", "datasetSlug": "patreco3-multitask-affective-music",
-    }  # fmt: skip
-    assert data_set.signed_in == [False, False]
     assert "100%" in capsys.readouterr().err, "a progress bar"
     assert kaggle_data.fetch_data() == plan.data
     assert len(data_set.requests("DownloadDataset")) == 1
 
 
-def test_a_token_is_used_when_there_is_one(data_set, token):
-    kaggle_data.fetch_data()
-    assert data_set.signed_in == [True, True]
-
-
-def test_a_download_that_broke_off_goes_on_where_it_stopped(data_set, archive):
-    data_set.break_off_after = 2 * MEBIBYTE + 1000
-    said = failure(kaggle_data.fetch_data)
-    assert "broke off" in said and "give the same command again" in said
-    data_set.break_off_after = None
-    folder = kaggle_data.fetch_data()
-    first, _, resumed = data_set.ranges  # the second tells that the file can be had in parts
-    assert first is None and resumed == f"bytes={2 * MEBIBYTE}-"
-    assert (folder / "padding.bin").read_bytes() in archive
-
-
-def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set, archive):
-    data_set.files["/archive.zip"] = b"no zip at all"
+def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set):
+    whole = data_set.files["/archive.zip"]
+    data_set.files["/archive.zip"] = whole[:-1000]
     said = failure(kaggle_data.fetch_data)
     assert "is damaged" in said and "was deleted; give the same command again" in said
-    data_set.files["/archive.zip"] = archive
+    data_set.files["/archive.zip"] = whole
     assert (kaggle_data.fetch_data() / MARKER).is_dir()
 
 
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (401, "make a token at https://www.kaggle.com/settings/api"),
         (403, "make a token at https://www.kaggle.com/settings/api"),
         (404, "see data_links.md for other ways to the data"),
-        (429, "too many requests: wait 40 seconds, then give the same command again"),
+        (429, "too many requests: wait some minutes, then give the same command again"),
         (500, "try again later"),
     ],
 )
 def test_each_refusal_is_one_line_that_says_what_to_do(data_set, status, advice):
-    data_set.headers["Retry-After"] = "40"
     data_set.refuse("DownloadDataset", status, "Kaggle's words.")
     said = failure(kaggle_data.fetch_data)
     assert said.startswith(f"{kaggle_data.PAGE}: Kaggle answers {status} (Kaggle's words); ")
@@ -179,23 +137,9 @@ def test_without_network_what_was_fetched_before_is_taken(data_set, monkeypatch,
     assert "no connection to Kaggle; taking what was fetched before" in capsys.readouterr().out
 
 
-def test_data_of_another_kind_and_a_full_disk_are_one_line(data_set, tmp_path):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as zipped:
-        zipped.writestr("data/readme.txt", "nothing here")
-    data_set.files["/archive.zip"] = content.getvalue()
-    assert f"no folder {MARKER} in it" in failure(kaggle_data.fetch_data)
-    cache = tmp_path / "user" / "kagglehub"
-    cache.rename(tmp_path / "aside")
-    cache.write_text("a file where a folder must be")
+def test_data_that_cannot_be_stored_are_one_line(data_set, tmp_path):
+    (tmp_path / "user" / "kagglehub").write_text("a file where a folder must be")
     assert "name another folder with KAGGLEHUB_CACHE" in failure(kaggle_data.fetch_data)
-
-
-def test_without_kaggle_s_packages_it_says_what_to_install(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "kagglehub", None)
-    assert failure(kaggle_data.fetch_data).endswith("pip install kagglehub")
-    monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)
-    assert failure(submit.main, []).endswith("pip install kaggle")
 
 
 # ---- kaggle-push -------------------------------------------------------------------------------
@@ -237,20 +181,18 @@ def test_a_dry_run_prepares_everything_and_needs_neither_token_nor_network(kaggl
     assert kaggle.asked == []
 
 
-@pytest.mark.parametrize("name", Lab().names)
-def test_a_pushed_notebook_has_the_full_profile_s_parameters(home, name):
+def test_a_pushed_notebook_has_the_full_profile_s_parameters(home):
     """Without environment variables, in a cell after the notebook's own, before they are used."""
-    folder = push.prepare(Lab(), [name], "student")
-    text = (folder / push.slug(name) / f"{name}.ipynb").read_text(encoding="utf-8")
-    code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-    tags = [cell["metadata"].get("tags", []) for cell in code]
-    number = tags.index(["injected-parameters"])
-    assert tags[number - 1] == ["parameters"]
-    assert "apply_profile" in "".join(code[number + 1]["source"])
+    folder = push.prepare(Lab(), ["05_lstm"], "student") / push.slug("05_lstm")
+    notebook = nbformat.read(folder / "05_lstm.ipynb", as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    (number,) = (n for n, cell in enumerate(code) if "injected-parameters" in cell.metadata.tags)
+    assert code[number - 1].metadata.tags == ["parameters"]
+    assert "apply_profile" in code[number + 1].source
     set_to: dict[str, object] = {}
-    exec("".join(code[number]["source"]), set_to)
+    exec(code[number].source, set_to)
     del set_to["__builtins__"]
-    assert set_to == load_profile("full").overrides(name)
+    assert set_to == load_profile("full").overrides("05_lstm")
 
 
 def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, capsys):
@@ -260,11 +202,8 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
     assert made["isPrivate"] is True and made["slug"] == "musiclab-helpers"
     assert 6 <= len(made["title"]) <= 50
     with zipfile.ZipFile(io.BytesIO(kernels.uploads["/put/kit.zip"])) as archive:
-        files = set(archive.namelist())
-    needed = {"folders.py", "machinery/store.py", "notebook/records.py", "profiles/full.yaml"}
-    assert {f"helpers/{name}" for name in needed} | {"demo_music/build.py"} < files
-    others = {name for name in files if not name.startswith(("helpers/", "demo_music/"))}
-    assert others == {"pyproject.toml", "LICENSE"}
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert tops == {"helpers", "demo_music", "pyproject.toml", "LICENSE"}
 
     assert pushed(kernels) == [
         "student/musiclab-00-setup", "student/musiclab-05-lstm",
@@ -284,6 +223,7 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
     said = capsys.readouterr().out
     assert "05_lstm: pushed, https://www.kaggle.com/code/student/musiclab-05-lstm" in said
     assert "does not resolve" not in said, "the client's warning about title and address"
+
     assert push.main(["00"]) == 0
     assert len(kernels.requests("CreateDataset")) == 1, "the second time it gets a version"
     assert len(kernels.requests("CreateDatasetVersion")) == 1
@@ -320,7 +260,6 @@ def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(kernels):
     [
         ({"error": "Maximum batch GPU session count of 2 reached."}, "Maximum batch GPU session"),
         ({"invalidDatasetSources": ["student/musiclab-helpers"]}, "does not know student/musiclab"),
-        ({"invalidKernelSources": ["student/x"]}, "does not know student/x"),
     ],
 )
 def test_what_kaggle_does_not_take_is_one_line(kernels, answer, problem):
@@ -413,10 +352,6 @@ def test_another_competition_may_be_named_and_a_hidden_score_is_not_zero(run, co
         ("solution.txt", "", None, "solution.txt: cannot be read"),
         ("solution.txt", "0.500", "nan", "solution.txt:2: expected 3 values in 0..1"),
         (
-            "solution.txt", "123212743.fused.full.npy.gz,0.500,0.500,0.500\n", "",
-            "1 test clips are missing",
-        ),
-        (
             "records/11_kaggle_submission/results.csv", "", None,
             "nothing to submit yet; give ./run_all.sh --name mine",
         ),
@@ -446,7 +381,6 @@ def test_what_must_not_be_sent_is_not_sent(run, competition, name, old, new, pro
         (403, "The competition deadline has passed", "; the competition is closed: the expected"),
         (403, "You must accept this competition's rules", "; join it and accept its rules at http"),
         (404, "Not found", "; check --competition"),
-        (429, "Slow down", "; too many requests: wait some minutes"),
     ],
 )
 def test_what_kaggle_refuses_is_one_line(run, competition, status, words, advice):
@@ -472,8 +406,5 @@ def test_a_submission_that_cannot_be_scored_and_one_that_waits_too_long(
 def test_without_a_token_or_network_it_says_so(run, competition, monkeypatch):
     kaggle_is_at(NOWHERE, monkeypatch)
     assert "no connection to Kaggle, or it broke off" in refused(run)
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "token")
-    assert refused(run).startswith("signing in at Kaggle: no connection")
-    monkeypatch.delenv("KAGGLE_API_TOKEN")
     monkeypatch.delenv("KAGGLE_KEY")
     assert refused(run).startswith("no valid token for Kaggle found; make a token at")

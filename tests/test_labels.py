@@ -18,7 +18,6 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from tools.checks.labels import LABELS, label_headings
 from tools.common.notebooks import ROOT, Lab
-from tools.hand_in.commented import uncommented
 from tools.run import pages
 
 NOTEBOOKS = tuple(Lab().names)
@@ -29,7 +28,6 @@ HANDOUT = (
 ).split(", ")
 MOST_LINES, MEDIAN_LINES = 40, 12
 WIDEST, WIDEST_COMMENT = 100, 120
-DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS)
 
@@ -41,27 +39,18 @@ def cells(notebook: str, kind: str = "code") -> list[NotebookNode]:
     return [cell for cell in found if cell.cell_type == kind]
 
 
-def tagged(notebook: str, tag: str) -> list[int]:
-    """The numbers of the code cells that have a tag."""
-    return [n for n, c in enumerate(cells(notebook)) if tag in c.metadata.get("tags", [])]
-
-
 # ---- labels ------------------------------------------------------------------------------------
 
 
-def test_the_list_names_every_label_of_the_handout_once():
+def test_the_list_names_every_label_of_the_handout_once_and_each_has_a_heading():
     """Whether a run shows what the list says of it, tests/test_smoke.py asks."""
     with LABELS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["label"] for row in rows] == HANDOUT
+    assert [row["label"] for row in rows] == HANDOUT == [*label_headings(), "hand-in"]
     assert {row["notebook"] for row in rows} == {*NOTEBOOKS, "README.md"}
     for row in rows:
         for part in re.split(r"; (?=\w+:)", row["what"]):
             assert re.match(r"(figure|table|text): *\S", part), row["label"]
-
-
-def test_every_label_has_a_heading():
-    assert [*label_headings(), "hand-in"] == HANDOUT
 
 
 def test_the_readme_says_what_is_handed_in():
@@ -75,15 +64,11 @@ def test_the_readme_says_what_is_handed_in():
 
 
 @each_notebook
-def test_every_notebook_finds_helpers_with_the_same_lines(notebook):
-    first = cells(notebook)[0].source
-    assert "import helpers.machinery" in first and first == cells("05_lstm")[0].source
-
-
-@each_notebook
 def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(notebook):
     code = [cell.source for cell in cells(notebook)]
-    (number,) = tagged(notebook, "parameters")
+    assert "import helpers.machinery" in code[0] and code[0] == cells("05_lstm")[0].source
+    tags = [cell.metadata.get("tags", []) for cell in cells(notebook)]
+    (number,) = (n for n, names in enumerate(tags) if "parameters" in names)
     tree = ast.parse(code[number])
     assert all(isinstance(node, ast.Assign) for node in tree.body)
     literals = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body}
@@ -91,6 +76,8 @@ def test_parameters_are_plain_assignments_and_the_profile_is_applied_after_them(
     assert {"data", "device", "seed"} <= set(literals)
     assert code[number + 1] == "apply_profile(globals())"
     assert f'notebook = "{notebook}"' in "\n".join(code[:number])
+    quick = re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", "\n".join(code))
+    assert not quick, "no notebook has a branch for quick runs"
 
 
 @each_notebook
@@ -115,27 +102,6 @@ def test_every_notebook_opens_and_closes_as_the_others(notebook):
     assert "What we learned" in text and "<details>" in text
     assert "Change this and run again" in text
     assert "record.finish(" in cells(notebook)[-1].source
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS[1:])
-def test_solutions_are_marked(notebook):
-    """The edition without solutions is derived from these tags."""
-    assert tagged(notebook, "solution")
-
-
-@each_notebook
-def test_no_notebook_has_a_branch_for_quick_runs(notebook):
-    for cell in cells(notebook):
-        assert not re.search(r"MUSICLAB_PROFILE|\bQUICK\b|profile ==", cell.source)
-
-
-@each_notebook
-def test_the_code_is_commented(notebook):
-    script = ROOT / "py" / f"{notebook}.py"
-    assert uncommented(script, f"py/{notebook}.py") == []
-    for node in ast.parse(script.read_text(encoding="utf-8")).body:
-        if isinstance(node, DEFINITIONS):  # in a notebook, the private ones too
-            assert ast.get_docstring(node), f"no docstring: {node.name}"
 
 
 # ---- the glossary ------------------------------------------------------------------------------

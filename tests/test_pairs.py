@@ -43,7 +43,7 @@ class Pair:
         self.notebook = root / "notebooks" / "05_lstm.ipynb"
         self.script.parent.mkdir()
         self.script.write_text(SCRIPT, encoding="utf-8")
-        pairs.sync(root)  # which also names the kernel in the script
+        pairs.sync(root)
 
     def cells(self) -> list[dict[str, Any]]:
         return json.loads(self.notebook.read_text(encoding="utf-8"))["cells"]
@@ -63,7 +63,7 @@ class Pair:
 
     def problem(self, *, committed: bool = False) -> str:
         """The one thing that is wrong."""
-        ((problem,),) = pairs.check(self.root, committed=committed).values()
+        (problem,) = pairs.check(self.root, committed=committed).values()
         return problem
 
 
@@ -79,24 +79,16 @@ def test_the_pairs_of_this_repository_are_clean():
 
 def test_a_notebook_made_from_its_script_is_a_clean_pair(pair):
     assert pairs.check(pair.root, committed=True) == {}
+    assert pairs.sync(pair.root) == []
     cells = pair.cells()
     assert [cell["cell_type"] for cell in cells] == ["markdown"] + 4 * ["code"]
     assert cells[1]["metadata"] == {"tags": ["parameters"]}
     assert cells[2]["source"][0] == "%load_ext autoreload\n"  # magics work again
 
 
-def test_making_it_again_changes_nothing(pair):
-    before = pair.notebook.read_bytes()
-    assert pairs.sync(pair.root) == []
-    pair.notebook.unlink()
-    assert pairs.sync(pair.root) == [pair.notebook]
-    assert pair.notebook.read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source": "epochs = 13  # passes over the data"}, "cell 2: line 1: 'epochs = 12"),
         ({"source": ["epochs = 12  # passes over the data\n", "x = 1"]}, "line 2: '' in the .py"),
         ({"metadata": {}}, "cell 2: tags"),
         ({"metadata": {"tags": ["parameters"], "alt": "a plot"}}, "cell 2: alt"),
@@ -108,30 +100,26 @@ def test_a_change_to_the_notebook_is_found(pair, changes, message):
     assert message in pair.problem()
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("# %% tags", "# %%\nnew()\n\n# %% tags", "cell 2 of the .py is not in the .ipynb: code"),
-        ("# %%\nprint(epochs)\n\n", "", "cell 4 of the .ipynb is not in the .py: code 'print("),
-    ],
-)
-def test_a_cell_too_many_is_one_difference(pair, old, new, message):
-    pair.edit_script(old, new)
-    assert pair.problem().startswith(message)
+def test_a_new_cell_is_found(pair):
+    pair.edit_script("# %% tags", "# %%\nnew()\n\n# %% tags")
+    assert pair.problem() == "cell 2: tags: () in the .py, ('parameters',) in the .ipynb"
+    last = '\n# %% tags=["solution"]\nprint(epochs)\n'
+    pair.script.write_text(SCRIPT.replace(last, ""))
+    assert pair.problem() == "cell 5: kind: 'no cell' in the .py, 'code' in the .ipynb"
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "changes",
     [
-        ({"outputs": [STREAM]}, "cell 2 has outputs"),
-        ({"execution_count": 3}, "cell 2 has outputs"),
-        ({"metadata": {"tags": ["parameters"], "papermill": {}}}, "metadata or a form of its own"),
+        {"outputs": [STREAM]},
+        {"execution_count": 3},
+        {"metadata": {"tags": ["parameters"], "papermill": {}}},
     ],
 )
-def test_what_a_run_leaves_is_no_drift_but_not_to_be_committed(pair, changes, message):
+def test_what_a_run_leaves_is_no_drift_but_not_to_be_committed(pair, changes):
     pair.edit_notebook([1], **changes)
     assert pairs.check(pair.root) == {}
-    assert message in pair.problem(committed=True)
+    assert "is not to be committed" in pair.problem(committed=True)
 
 
 @pytest.mark.parametrize("missing", ["py/05_lstm.py", "notebooks/05_lstm.ipynb"])

@@ -209,6 +209,8 @@ def test_the_cnn_has_four_blocks_with_the_activation_after_batch_norm():
     blocks = models.CNNBackbone().blocks
     order = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
     assert [[type(layer).__name__ for layer in block] for block in blocks] == [order] * 4
+    for convolution, *_, pooling in blocks:
+        assert convolution.kernel_size == (3, 3) and pooling.kernel_size == 2
 
 
 # ---- training and evaluation -------------------------------------------------------------------

@@ -1,16 +1,13 @@
-"""Seeds, the device, where things are written, and how a mistake of the user is shown."""
+"""The device, what the runner is told, how files are written, and what a process keeps."""
 
 from __future__ import annotations
 
-import errno
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
 
@@ -20,15 +17,7 @@ from helpers.machinery.files import LabError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# ---- seeds, device, progress -------------------------------------------------------------------
-
-
-def test_a_seed_fixes_all_random_numbers():
-    def draw() -> tuple[float, float, float]:
-        process.seed_everything(5)
-        return random.random(), float(np.random.rand()), float(torch.rand(1))
-
-    assert draw() == draw()
+# ---- device, progress --------------------------------------------------------------------------
 
 
 def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch):
@@ -54,17 +43,6 @@ def test_progress_is_reported_only_when_somebody_listens(tmp_path, monkeypatch):
 # ---- folders and files -------------------------------------------------------------------------
 
 
-def test_caches_and_runs_lie_below_the_home(home):
-    assert files.cache_dir() == home / ".cache"
-    assert files.runs_dir() == home / "runs"
-    assert (home / ".cache").is_dir() and (home / "runs").is_dir()
-
-
-def test_without_a_home_the_checkout_is_used(monkeypatch):
-    monkeypatch.delenv("MUSICLAB_HOME")
-    assert files.project_root() == ROOT
-
-
 def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(tmp_path, monkeypatch):
     checkout, working = tmp_path / "input" / "kit", tmp_path / "working"
     for folder in (checkout / "helpers", checkout / "notebooks", working):
@@ -78,26 +56,11 @@ def test_on_kaggle_a_mounted_checkout_writes_to_the_working_folder(tmp_path, mon
     assert files.project_root() == working
 
 
-def test_a_file_is_written_whole_with_its_folders(tmp_path):
-    path = tmp_path / "a" / "b" / "text.txt"
-    files.write_atomically(path, "grün\n")
-    assert path.read_bytes() == "grün\n".encode()
-    files.write_atomically(path, b"\x00\x01")
-    assert path.read_bytes() == b"\x00\x01"
-    assert [entry.name for entry in path.parent.iterdir()] == ["text.txt"]
-
-
-@pytest.mark.parametrize(
-    ("error", "raised"),
-    [(OSError(errno.ENOSPC, "No space left"), LabError), (KeyboardInterrupt(), KeyboardInterrupt)],
-)
-def test_what_ends_a_write_leaves_the_old_file_and_nothing_half_written(
-    tmp_path, monkeypatch, error, raised
-):
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_half_written(tmp_path, monkeypatch):
     path = tmp_path / "results.csv"
     files.write_atomically(path, "old")
-    monkeypatch.setattr(os, "replace", Mock(side_effect=error))
-    with pytest.raises(raised):
+    monkeypatch.setattr(os, "replace", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
         files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.csv"]
@@ -115,7 +78,7 @@ def test_only_leftovers_of_dead_processes_are_removed(tmp_path):
     files.remove_leftovers(tmp_path / "absent")
 
 
-# ---- how mistakes are shown --------------------------------------------------------------------
+# ---- what `import helpers` does to a process ---------------------------------------------------
 
 
 def test_a_bug_still_shows_where_it_is():
@@ -125,17 +88,6 @@ def test_a_bug_still_shows_where_it_is():
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
-
-
-def test_a_notebook_shows_a_mistake_as_one_line():
-    from IPython.core.interactiveshell import InteractiveShell
-    from IPython.utils.capture import capture_output
-
-    shell = InteractiveShell()
-    with capture_output() as shown:
-        shell.run_cell("import helpers\nraise helpers.files.LabError('file:3: mend it')")
-    assert "LabError: file:3: mend it" in shown.stdout
-    assert "Traceback" not in shown.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="about glibc's malloc")

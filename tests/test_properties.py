@@ -6,7 +6,7 @@ The examples are drawn anew from a fixed seed, so every run tries the same ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from helpers.folders import (
 from helpers.machinery.files import LabError
 from helpers.training import predict
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -44,15 +45,6 @@ def examples(count: int) -> settings:
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models as tiny as these only lose time by sharing their work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # ---- models: neither padding nor company changes a prediction ----------------------------------
@@ -83,6 +75,8 @@ def models_of(draw: st.DrawFn, kind: str) -> Tried:
             "n_layers": draw(st.integers(1, 2)),
             "bidirectional": draw(st.booleans()),
             "pooling": kind,
+            "stack": draw(st.integers(1, 3)),
+            "cepstral_bands": draw(st.sampled_from([0, 3, 4])),
         }
         return Tried(_built(draw, "lstm", options), 4)
     channels, pool = draw(st.sampled_from([((2, 3, 2, 3), 2), ((3, 2, 3), 2), ((2, 3), 3)]))
@@ -224,9 +218,9 @@ def test_predictions_of_a_folder_do_not_depend_on_its_batches(mini_data, batch_s
     ):
         dataset = SpectrogramDataset(mini_data / MULTITASK_BEAT, "train", feature, axes=AXES)
         dataset.scaler = BandScaler.fit(dataset)
-        model = models.Classifier(backbone, 3).eval()
-        alone = one_at_a_time(model, [dataset[clip][0] for clip in range(len(dataset))])
+        model = models.Classifier(backbone, 3)  # its dropout is on, until `predict` asks it
         predicted = predict(model, make_loader(dataset, batch_size))
+        alone = one_at_a_time(model, [dataset[clip][0] for clip in range(len(dataset))])
         np.testing.assert_allclose(predicted, alone.numpy(), **CLOSE)
         assert predicted.dtype == np.float32
 

@@ -16,39 +16,6 @@ from tools.run.command import COMMANDS
 from tools.run.command import main as run_main
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ("run_all.sh", "run_tests.sh", ".ci/run")
-CALLED_BY_BASH = ("tools/setup/setup.sh", "tools/setup/lock.sh")
-MEBIBYTE = 2**20
-
-# Every link of the two handouts.
-LINKS = """
-https://www.kaggle.com/c/multitask-affective-music-lab-2022/overview
-https://www.kaggle.com/c/multitask-affective-music-lab-2022/data
-https://www.kaggle.com/c/multitask-affective-music-lab-2022/kernels
-https://www.kaggle.com/c/multitask-music-classification-2020/overview
-https://www.kaggle.com/c/multitask-music-classification-2020/data
-https://www.kaggle.com/c/multitask-music-classification-2020/kernels
-geoparslp/patreco3-multitask-affective-music
-https://github.com/slp-ntua/patrec-labs/tree/main/lab3
-https://gist.github.com/efthymisgeo/42f1936d417c5a85209069339333bca8
-https://www.coursera.org/lecture/machine-learning-projects/transfer-learning-WNPap
-https://towardsdatascience.com/a-comprehensive-hands-on-guide-to-transfer-learning-with-real-world-applications-in-deep-learning-212bf3b2f27a
-http://papers.nips.cc/paper/5347-how-transferable-are-features-in-deep-neural-networks.pdf
-http://ruder.io/multi-task/
-https://arxiv.org/pdf/1706.05137.pdf
-https://towardsdatascience.com/multi-class-metrics-made-simple-part-ii-the-f1-score-ebe8b2c2ca1
-https://becominghuman.ai/how-to-evaluate-the-machine-learning-models-part-3-ff0dd3b76f9
-https://medium.com/@george.drakos62/how-to-select-the-right-evaluation-metric-for-machine-learning-models-part-3-classification-3eac420ec991
-https://towardsdatascience.com/metrics-for-imbalanced-classification-41c71549bbb5
-https://twitter.com/karpathy/status/1013244313327681536
-http://karpathy.github.io/2019/04/25/recipe/
-https://www.reddit.com/r/MachineLearning/comments/5pidk2/d_is_overfitting_on_a_very_small_data_set_a/
-https://colah.github.io/posts/2015-08-Understanding-LSTMs/
-https://colah.github.io/posts/2014-07-Understanding-Convolutions/
-https://ujjwalkarn.me/2016/08/11/intuitive-explanation-convnets/
-https://blog.xrds.acm.org/2016/06/convolutional-neural-networks-cnns-illustrated-explanation/
-https://cs.stanford.edu/people/karpathy/convnetjs/
-""".split()
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +42,7 @@ def require_git() -> None:
 
 
 def test_no_file_is_large(project_files):
-    assert [str(path) for path in project_files if path.stat().st_size > MEBIBYTE] == []
+    assert [str(path) for path in project_files if path.stat().st_size > 2**20] == []
 
 
 @pytest.mark.parametrize(
@@ -87,11 +54,6 @@ def test_no_file_is_large(project_files):
             "(^|[^])}>A-Za-z0-9_.-])/(home|Users|root|work|opt)/[A-Za-z0-9_]",
         ),
         ("a package index", ".", "pypi[.]org|python[h]osted|anaconda[.](org|com)"),
-        (
-            "something unfinished",
-            "helpers tools py notebooks *.sh",
-            "TODO|FIXME|XXX|NotImplementedError",
-        ),
         (
             "an import by name, which import-linter does not see",
             "helpers demo_music tools benchmarks py :!py/00_setup.py",
@@ -110,23 +72,6 @@ def test_nowhere_stands(what, below, pattern):
     assert found.returncode == 1, f"{what}:\n{found.stdout}{found.stderr}"
 
 
-def test_what_is_written_at_run_time_is_ignored():
-    require_git()
-    names = [".venv/x", ".cache/x", "runs/x", "data/x", "my_report/x", "helpers/__pycache__/x.pyc"]
-    assert run("git", "check-ignore", *names).stdout.split() == names
-
-
-def test_the_licence_is_mit():
-    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert text.startswith("MIT License\n\nCopyright (c) 20")
-    assert 'THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND' in text
-
-
-def test_every_link_of_the_handouts_is_in_data_links():
-    text = (ROOT / "data_links.md").read_text(encoding="utf-8")
-    assert [link for link in LINKS if not re.search(re.escape(link) + r"(?![\w/-])", text)] == []
-
-
 def test_links_inside_the_repository_lead_somewhere(project_files):
     broken = []
     for page in (path for path in project_files if path.suffix == ".md"):
@@ -139,13 +84,9 @@ def test_links_inside_the_repository_lead_somewhere(project_files):
 # ---- scripts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, *CALLED_BY_BASH])
-def test_scripts_are_valid_bash_and_can_be_run(name):
-    done = run("bash", "-n", name)
-    assert (done.returncode, done.stderr) == (0, "")
-    if name in SCRIPTS:
-        assert os.access(ROOT / name, os.X_OK), f"chmod +x {name}"
-        assert (ROOT / name).read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
+@pytest.mark.parametrize("name", ["run_all.sh", "run_tests.sh", ".ci/run"])
+def test_scripts_can_be_run(name):
+    assert os.access(ROOT / name, os.X_OK), f"chmod +x {name}"
 
 
 def test_ruff_has_nothing_to_say():
@@ -179,21 +120,6 @@ def test_the_students_floor_is_small_and_says_who_uses_it():
             ]
             said = re.findall(r"\d\d", named[1]) or list(imported)
             assert users == said, f"{path.name}: used by {', '.join(users)}"
-
-
-def test_every_public_name_of_the_students_floor_is_used_by_a_notebook():
-    """By name, or as the type of what such a name gives; figures also by an explorer."""
-    notebooks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "py").glob("*.py"))
-    explorers = (ROOT / "helpers" / "notebook" / "explorers.py").read_text(encoding="utf-8")
-    unused = []
-    for path in (ROOT / "helpers").glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        users = notebooks + (explorers if path.stem == "plots" else "")
-        for name in re.findall(r"^(?:def|class) ([a-zA-Z]\w*)", text, re.MULTILINE):
-            as_type = rf"-> [^:]*\b{name}\b"
-            if not re.search(rf"\b{name}\b", users) and not re.search(as_type, text):
-                unused.append(f"{path.stem}.{name}")
-    assert unused == []
 
 
 def test_every_command_of_run_all_is_in_its_help(capsys):

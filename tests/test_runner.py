@@ -7,59 +7,47 @@ import fcntl
 import json
 import os
 import re
-import signal
+import shutil
 import sys
 import time
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import jupytext
 import nbformat
 import pytest
 from rich.console import Console
 
-from helpers.machinery.files import LabError
 from tests.small_lab import HELPER, NAMES, SmallLab, running_in, wait_until
 from tools.checks import check_data
 from tools.checks.check_data import Split
-from tools.common import run_folder
-from tools.common.notebooks import Lab
 from tools.common.run_folder import remove_old_runs
 from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
-from tools.run.display import LiveDisplay, print_left_out
+from tools.run.display import LiveDisplay
 from tools.run.plan import make_plan
 from tools.run.results import WAITING, Row
-from tools.run.schedule import in_order, why_to_run
+from tools.run.schedule import why_to_run
 from tools.run.staleness import stale_results
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallLab]:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLab:
     monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    monkeypatch.delenv("MUSICLAB_DATA", raising=False)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield SmallLab.made(tmp_path)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return SmallLab.made(tmp_path)
 
 
 # ---- what runs, and what does not --------------------------------------------------------------
 
 
 def test_a_run_then_edits(small, capfd):
-    """One lab through a first run, a rerun, an edit of prose, of code, of a helper, and a loss."""
+    """One lab through a first run, a rerun, an edit of prose, and one of code."""
     assert small.run() == 0
     assert small.executed() == ["05_train", "06_judge"]
     assert small.statuses() == dict.fromkeys(NAMES, "done")
     out = capfd.readouterr().out
     assert "value 0.25" in out and "demo" in out.splitlines()[1]
-    for name in NAMES:
-        assert (small.folder / "notebooks" / f"{name}.ipynb").is_file()
-        assert (small.folder / "pages" / f"{name}.html").is_file()
-    assert (small.folder / "pages" / "index.html").is_file()
-    assert (small.root / "runs" / "latest").resolve() == small.folder
     with open(small.folder / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["notebook"], row["value"]) for row in rows] == [
@@ -82,12 +70,8 @@ def test_a_run_then_edits(small, capfd):
     assert small.statuses()["00_begin"] == "up to date"
     assert "0.75" in (small.folder / "results.csv").read_text()
 
-    (small.folder / "records" / "05_train" / "values.json").unlink()
-    assert small.run("--only", "06") == 0
-    assert small.executed() == ["05_train", "06_judge"]
 
-
-def test_helpers_parameters_and_force_decide_what_runs_again(small):
+def test_helpers_and_parameters_decide_what_runs_again(small):
     lab = small.lab
     before = {name: lab.code_digest(name) for name in NAMES}
     small.write("00_begin", "import json")
@@ -103,9 +87,6 @@ def test_helpers_parameters_and_force_decide_what_runs_again(small):
     small.parameters["steps"] = 2
     assert small.run("--only", "train") == 0
     assert "0.5" in (small.folder / "results.csv").read_text()
-    small.executed()
-    assert small.run("--only", "train", "--force") == 0
-    assert small.executed() == ["05_train"]
     small.parameters["steps"] = 3
     assert why_to_run(make_plan(small.lab, **small.options))["05_train"] == "other steps"
 
@@ -121,6 +102,10 @@ def test_a_failure_skips_what_depends_on_it(small, capfd):
     assert (small.folder / "notebooks" / "05_train.failed.ipynb").is_file()
     assert "IndexError" in (small.folder / "pages" / "05_train.html").read_text()
     assert "05_train" not in (small.folder / "results.csv").read_text()
+    index = (small.folder / "pages" / "index.html").read_text()
+    links = ["00_begin.html", "05_train.html", "../summary.json", "glossary.html"]
+    assert re.findall('href="(.*?)"', index) == links
+    assert "IndexError" in index and "needs 05_train" in index
 
     small.write("05_train", "leave('05_train', 0.25)")
     assert small.run("--only", "0", "5") == 0
@@ -128,12 +113,14 @@ def test_a_failure_skips_what_depends_on_it(small, capfd):
     assert not (small.folder / "notebooks" / "05_train.failed.ipynb").exists()
 
 
-def test_a_lab_error_is_shown_as_its_one_line(small, capfd):
-    small.write("00_begin", "class LabError(Exception): ...\nraise LabError('a.txt:3: mend it')")
+def test_a_lab_error_is_shown_as_its_one_line_in_the_notebook_too(small, capfd):
+    raised = "raise LabError('a.txt:3: mend it')"
+    small.write("00_begin", f"from helpers.machinery.files import LabError\n{raised}")
     assert small.run("--only", "0") == 1
-    lines = capfd.readouterr().out.splitlines()
-    assert "LabError: a.txt:3: mend it" in [line.strip() for line in lines]
-    assert not any("Traceback" in line for line in lines)
+    out = capfd.readouterr().out
+    assert "LabError: a.txt:3: mend it" in [line.strip() for line in out.splitlines()]
+    executed = (small.folder / "notebooks" / "00_begin.failed.ipynb").read_text()
+    assert "Traceback" not in out + executed
 
 
 def test_a_time_limit_ends_the_kernel(small):
@@ -170,19 +157,8 @@ def test_independent_notebooks_run_side_by_side(small):
     assert summary["jobs"] == 2
     assert small.run("--jobs", "1") == 0  # the number of jobs is no reason to run again
     assert small.executed() == []
-
-
-def test_results_are_the_same_side_by_side_and_in_turn(small):
-    """Nothing that a notebook could compute otherwise with depends on --jobs."""
-    for name in NAMES:
-        small.write(name, f"import os\nleave({name!r}, os.environ.get('OMP_NUM_THREADS'))")
-    tables = []
-    for jobs in ("1", "2"):
-        assert small.run("--jobs", jobs, "--force") == 0
-        tables.append((small.folder / "results.csv").read_bytes())
-    assert tables[0] == tables[1]
-    environments = [make_plan(small.lab, **small.options, jobs=n).environment() for n in "12"]
-    assert environments[0] == environments[1]
+    one, two = (make_plan(small.lab, **small.options, jobs=jobs) for jobs in ("1", "2"))
+    assert one.environment() == two.environment()  # nor anything to compute otherwise with
 
 
 def test_a_kernel_that_does_not_start_is_started_again(monkeypatch):
@@ -199,20 +175,6 @@ def test_a_kernel_that_does_not_start_is_started_again(monkeypatch):
     assert len(outcomes) == 9 - execute.STARTS
     del outcomes[2:]
     assert execute.execute(spec) == {"status": "done"} and not outcomes
-    outcomes.append(RuntimeError("DeadKernelError: Kernel died"))  # in the midst of its work
-    assert execute.execute(spec)["status"] == "failed" and not outcomes
-
-
-def test_what_most_others_wait_for_begins_first(home):
-    """Side by side: the longest chain first, pages last. One at a time: in the lab's order."""
-    lab = Lab()
-    options = {"data": "demo", "profile": "smoke"}
-    side_by_side = in_order(make_plan(lab, **options, jobs="2"))
-    pages = [f"page of {name}" for name in lab.names]
-    assert side_by_side[:2] == ["demo_set", "05_lstm"] and side_by_side[-len(pages) :] == pages
-    in_turn = in_order(make_plan(lab, **options, jobs="1"))
-    both = zip(lab.names, pages, strict=True)
-    assert in_turn == ["demo_set", *(task for tasks in both for task in tasks)]
 
 
 @pytest.mark.parametrize(
@@ -274,11 +236,8 @@ def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(small, ca
     small.write("00_begin", "import os\nleave('00_begin', bool(os.environ['MUSICLAB_LEFT_OUT']))")
     assert small.run("--only", "0") == 0
     assert "skip-bad" not in capfd.readouterr().out and not asked
-    summary = json.loads((small.folder / "summary.json").read_text())
-    assert summary["skip_bad"] is False and summary["left_out"] == []
 
     assert small.run("--only", "0", "--skip-bad") == 0
-    assert small.executed() == ["00_begin", "00_begin"]
     out = capfd.readouterr().out
     assert "value True" in out and re.search("skip-bad +bad clips and label rows are left", out)
     assert "left out (12):" in out and "clip 9: cut short" in out
@@ -287,6 +246,7 @@ def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(small, ca
     assert summary["skip_bad"] is True and summary["left_out"] == list(problems.values())
     assert asked == [small.root / "data"]
 
+    small.executed()
     assert small.run("--only", "0", "--skip-bad") == 0
     assert small.executed() == []
     problems["12"] = "clip 12: broke since"
@@ -295,22 +255,14 @@ def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(small, ca
     assert small.executed() == ["00_begin"]
 
 
-def test_few_clips_left_out_are_all_listed():
-    console = Console(file=StringIO(), width=100)
-    print_left_out(console, [])
-    assert console.file.getvalue() == ""
-    print_left_out(console, ["a [b]: cut short"])
-    assert console.file.getvalue() == "left out (1):\n  a [b]: cut short\n"
-
-
 # ---- old runs ----------------------------------------------------------------------------------
 
 
-def old_run(runs: Path, name: str, age: float, mark: str = "summary.json") -> Path:
+def old_run(runs: Path, name: str, age: float) -> Path:
     """A folder as a run of `age` seconds ago left it."""
     (runs / name / "records").mkdir(parents=True)
-    (runs / name / mark).write_text("{}")
-    os.utime(runs / name / mark, (time.time() - age,) * 2)
+    (runs / name / "summary.json").write_text("{}")
+    os.utime(runs / name / "summary.json", (time.time() - age,) * 2)
     return runs / name
 
 
@@ -321,19 +273,17 @@ def names_in(runs: Path) -> set[str]:
 def test_keep_deletes_the_oldest_runs_after_a_success(small, capfd):
     runs = small.root / "runs"
     for age, name in enumerate(("new", "middle", "old"), start=1):
-        old_run(runs, name, 100 * age, ".lock")
-    assert small.run("--only", "0") == 0
-    assert names_in(runs) == {"t", "latest", "new", "middle", "old"}  # nothing without the option
+        old_run(runs, name, 100 * age)
+    small.write("00_begin", "1 / 0")
+    assert small.run("--only", "0", "--keep", "2") == 1
+    assert names_in(runs) == {"t", "latest", "new", "middle", "old"}  # nothing after a failure
+    small.write("00_begin", "1")
     assert small.run("--only", "0", "--keep", "2") == 0
     assert names_in(runs) == {"t", "latest", "new"}
-    out = capfd.readouterr().out
-    assert f"deleted the old run {runs / 'old'}" in out and "deleted the old run" in out
-    small.write("05_train", "1 / 0")
-    assert small.run("--keep", "1") == 1
-    assert names_in(runs) == {"t", "latest", "new"}  # nothing after a failure
+    assert f"deleted the old run {runs / 'old'}" in capfd.readouterr().out
 
 
-def test_keep_spares_what_is_no_old_run(tmp_path):
+def test_keep_spares_what_is_no_old_run(tmp_path, monkeypatch):
     """The present one, `interactive`, `latest`, a run under way, folders of the user's own."""
     runs = tmp_path / "runs"
     current = old_run(runs, "current", 5000)
@@ -344,25 +294,17 @@ def test_keep_spares_what_is_no_old_run(tmp_path):
     old_run(tmp_path, "elsewhere", 9000)
     (runs / "link").symlink_to(tmp_path / "elsewhere")
     (runs / "latest").symlink_to("pointed")
-    (runs / ".deleted-older").mkdir()  # a deletion that was interrupted
     everything = names_in(runs)
     with open(runs / "busy" / ".lock", "w") as lock:
         os.utime(runs / "busy" / ".lock", (time.time() - 3000,) * 2)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        said = remove_old_runs(current, 1)
-    assert everything - names_in(runs) == {"old", ".deleted-older"}
-    assert said == [f"deleted the old run {runs / 'old'}"]
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", Mock(side_effect=PermissionError(13, "not allowed")))
+            said = remove_old_runs(current, 1)
+        assert said == [f"could not delete the old run {runs / 'old'} (not allowed)"]
+        assert remove_old_runs(current, 1) == []  # and what was begun is done
+    assert everything - names_in(runs) == {"old"} and names_in(runs) < everything
     assert (tmp_path / "elsewhere" / "summary.json").is_file()
-
-
-def test_a_run_that_cannot_be_deleted_is_told(tmp_path, monkeypatch):
-    def refused(folder: Path) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    old = old_run(tmp_path, "old", 100)
-    monkeypatch.setattr(run_folder.shutil, "rmtree", refused)
-    (said,) = remove_old_runs(tmp_path / "current", 0)
-    assert said == f"could not delete the old run {old} (Permission denied)"
 
 
 # ---- pairs ---------------------------------------------------------------------------------------
@@ -430,11 +372,10 @@ def test_why_a_notebook_is_not_up_to_date(small, monkeypatch):
     assert why() == "its stored results were changed after it had run"
     values.write_text(text)
     note = small.folder / "notebooks" / "06_judge.done.json"
-    for damaged in ("", "{", "[1]", '{"inputs": 3, "needs": [], "record": {}}'):
-        noted = note.read_text()
-        note.write_text(damaged)
-        assert why() in ("nothing is noted of how it ran", "its results are older than its code")
-        note.write_text(noted)
+    text = note.read_text()
+    note.unlink()
+    assert why() == "nothing is noted of how it ran"
+    note.write_text(text)
     assert why() == ""
     assert small.run("--only", "05", "--force") == 0
     assert why() == "its results are older than those of 05_train"
@@ -454,11 +395,3 @@ def test_the_kernel_is_this_interpreter(small, monkeypatch):
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     small.write("00_begin", f"import sys\nassert sys.executable == {sys.executable!r}")
     assert small.run("--only", "0") == 0
-
-
-def test_find_knows_numbers_and_names():
-    lab = Lab()
-    assert [lab.find(word) for word in ("6", "06", "metrics", "06_metrics")] == ["06_metrics"] * 4
-    assert lab.with_needs(["08_regression"]) == ["05_lstm", "07_cnn", "08_regression"]
-    with pytest.raises(LabError, match="unknown notebook '12'"):
-        lab.find("12")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from helpers.datasets import SpectrogramDataset
 from helpers.folders import MULTITASK
 from helpers.machinery import store as stores
 from helpers.machinery.arrays import N_ROWS, read_array
-from helpers.machinery.files import LabError
 
 ALL_ROWS = slice(0, N_ROWS)
 
@@ -134,15 +132,6 @@ def test_a_file_system_without_locks_is_no_reason_to_stop(clips, monkeypatch):
     assert_equals_files(stores.open_store(clips), clips)
 
 
-def test_a_store_of_another_version_is_made_anew(clips, packed, monkeypatch):
-    with monkeypatch.context() as other:
-        other.setattr(stores, "STORE_VERSION", "1")
-        stores.open_store(clips)
-    before = states(packed)
-    assert_equals_files(stores.open_store(clips), clips)
-    assert states(packed) != before
-
-
 def test_stores_of_folders_that_are_gone_are_removed(clips, packed):
     stores.open_store(clips)
     moved = Path(clips[0]).parents[2].rename(Path(clips[0]).parents[3] / "moved")
@@ -190,18 +179,3 @@ def test_several_processes_share_a_store_and_one_packs_it(clips, home, packed):
     assert len({total for total, _ in found}) == 1
     assert sum(n_packed for _, n_packed in found) == 1
     assert len(list(packed.iterdir())) == 1
-
-
-@pytest.mark.parametrize(
-    ("error", "raised"),
-    [(OSError(28, "No space left"), LabError), (KeyboardInterrupt(), KeyboardInterrupt)],
-)
-def test_what_ends_the_packing_leaves_nothing_behind(clips, packed, monkeypatch, error, raised):
-    def ends(*given: object) -> Iterator[np.ndarray]:
-        yield np.zeros((20, N_ROWS), "<f2")  # the first clip
-        raise error
-
-    monkeypatch.setattr(stores, "_read_all", ends)
-    with pytest.raises(raised):
-        stores.open_store(clips)
-    assert list(packed.iterdir()) == []

@@ -216,11 +216,3 @@ def require_frames(loader: DataLoader, n_frames: int) -> None:
             f"this CNN, which needs {n_frames}; remove the clip, or leave such clips out with "
             "./run_all.sh --skip-bad"
         )
-
-
-def take_batches(loader: DataLoader, n_batches: int) -> Iterator[Batch]:
-    """The first `n_batches` batches of a loader."""
-    for number, batch in enumerate(loader):
-        if number == n_batches:
-            return
-        yield batch

@@ -59,7 +59,6 @@ class Shown:
     prose: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)  # computed by the run
     n_tables: int = 0
-    n_figures: int = 0
     reported: list[Piece] = field(default_factory=list)  # what is marked for the report
     answers: list[str] = field(default_factory=list)  # the kit's own text
 
@@ -135,9 +134,7 @@ def _add_output(shown: Shown, output: Any) -> Piece | None:
     """Count an output; returns what it carries as data."""
     data, said = output.get("data", {}), output.get("metadata", {}).get(KEY)
     piece: Piece | None = from_stored(said) if said else None
-    if "image/png" in data:
-        shown.n_figures += 1
-    elif "text/html" in data:
+    if "text/html" in data:
         shown.n_tables += 1
     elif "text/markdown" in data:
         shown.sentences += data["text/markdown"].splitlines()

@@ -26,24 +26,23 @@ import nbformat
 
 from helpers.machinery.files import LabError, cache_dir, write_atomically
 from tools.common.command_line import Parser, run_command
-from tools.common.notebooks import NOT_VALID, ROOT, contents_of, drift, read_notebook
+from tools.common.notebooks import NOT_VALID, ROOT, contents_of, drift
 
 KEPT = ("tags", "alt")  # cell metadata written by hand; pyproject.toml tells jupytext the same
 HELD = ("outputs", "execution_count", "attachments")  # of a cell, besides its text
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-FORM = {"extension": ".py", "format_name": "percent"}
 
 
 # ---- one pair ----------------------------------------------------------------------------------
 
 
-def made_from(script: str) -> tuple[str, str]:
-    """The `.ipynb` and the `.py` that jupytext makes from the text of a `.py`: a clean pair.
+def made_from(script: Path) -> str:
+    """The `.ipynb` that a `.py` makes, as text: a clean pair.
 
     The same text gives the same bytes. A cell's id follows from its content, so an edited cell
     changes its own lines and no others.
     """
-    notebook = jupytext.reads(script, fmt=FORM)
+    notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     seen: Counter[str] = Counter()
     for cell in notebook.cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
@@ -52,28 +51,13 @@ def made_from(script: str) -> tuple[str, str]:
         cell.metadata = {name: cell.metadata[name] for name in KEPT if name in cell.metadata}
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", KERNEL)}
     nbformat.validate(notebook)
-    form = FORM | {"notebook_metadata_filter": "kernelspec,-all"}
-    return nbformat.writes(notebook) + "\n", jupytext.writes(notebook, fmt=form)
-
-
-def unclean(script: Path, notebook: Path) -> list[str]:
-    """Why a pair that says the same is not as it is committed; empty when it is."""
-    made_notebook, made_script = made_from(script.read_text(encoding="utf-8"))
-    found = []
-    if notebook.read_text(encoding="utf-8") != made_notebook:
-        cells = enumerate(read_notebook(notebook).cells, start=1)
-        stored = [n for n, c in cells if c.get("outputs") or c.get("execution_count") is not None]
-        what = f"cell {stored[0]} has outputs" if stored else "metadata or a form of its own"
-        found.append(f"the .ipynb is not as it is committed ({what})")
-    if script.read_text(encoding="utf-8") != made_script:
-        found.append("the .py is not as jupytext writes it (blank lines between cells, metadata)")
-    return found
+    return nbformat.writes(notebook) + "\n"
 
 
 def with_outputs(notebook: str, before: bytes) -> str:
     """A notebook with what its cells held before besides their text, where that is equal.
 
-    Outputs and counts, pictures pasted into text, and the states of widgets.
+    Outputs and counts, and pictures pasted into text.
     """
     new, old = json.loads(notebook), json.loads(before)
     texts = [[cell[:2] for cell in contents_of(n["cells"])] for n in (old, new)]
@@ -81,15 +65,13 @@ def with_outputs(notebook: str, before: bytes) -> str:
         for shift in range(block.size):
             target, source = new["cells"][block.b + shift], old["cells"][block.a + shift]
             target |= {key: source[key] for key in HELD if key in source}
-    if "widgets" in old["metadata"]:
-        new["metadata"]["widgets"] = old["metadata"]["widgets"]
     return nbformat.writes(nbformat.from_dict(new)) + "\n"
 
 
 # ---- the folders -------------------------------------------------------------------------------
 
 
-def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, list[str]]:
+def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, str]:
     """How each pair below `root` has drifted, by name; pairs that say the same are left out.
 
     `committed` further asks whether they are as they are committed.
@@ -98,13 +80,14 @@ def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, list[str]]
     names = {path.stem for path in (*root.glob("py/*.py"), *root.glob("notebooks/*.ipynb"))}
     for name in sorted(names):
         halves = root / "py" / f"{name}.py", root / "notebooks" / f"{name}.ipynb"
-        missing = [path for path in halves if not path.exists()]
-        found[name] = (
-            [f"{path.relative_to(root).as_posix()} is missing" for path in missing]
-            or drift(*halves)
-            or (unclean(*halves) if committed else [])
-        )
-    return {name: problems for name, problems in found.items() if problems}
+        missing = [path.relative_to(root).as_posix() for path in halves if not path.exists()]
+        if missing:
+            found[name] = f"{missing[0]} is missing"
+        elif difference := drift(*halves):
+            found[name] = difference
+        elif committed and halves[1].read_text(encoding="utf-8") != made_from(halves[0]):
+            found[name] = "the .ipynb is not to be committed (outputs, or metadata of its own)"
+    return found
 
 
 def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
@@ -118,11 +101,17 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
     for script in sorted(root.glob("py/*.py")):
         path = root / "notebooks" / f"{script.stem}.ipynb"
         before = path.read_bytes() if path.exists() else b""
-        made, wanted[script] = made_from(script.read_text(encoding="utf-8"))
+        made = made_from(script)
         if clean or not before:
             wanted[path] = made
-        elif problems := drift(script, path):
-            _require_older(path, script, problems[0])
+        elif problem := drift(script, path):
+            if NOT_VALID in problem:
+                raise LabError(f"{path}: {problem}")
+            if path.stat().st_mtime > script.stat().st_mtime:
+                raise LabError(
+                    f"{path}: was changed after its .py ({problem}); `jupytext --sync {path}` "
+                    "takes that over into the .py, --clean throws it away"
+                )
             wanted[path] = with_outputs(made, before)
     changed = {
         path: text.encode()
@@ -130,22 +119,11 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
         if not path.exists() or path.read_bytes() != text.encode()
     }
     for path, text in changed.items():
-        if path.suffix == ".ipynb" and path.exists() and not clean:
+        if path.exists() and not clean:
             write_atomically(cache_dir() / "replaced" / path.name, path.read_bytes())
             print(f"as it was: {cache_dir() / 'replaced' / path.name}")
         write_atomically(path, text)
     return list(changed)
-
-
-def _require_older(path: Path, script: Path, difference: str) -> None:
-    """Raise LabError unless a notebook can be read and is older than its script."""
-    if NOT_VALID in difference:
-        raise LabError(f"{path}: {difference}")
-    if path.stat().st_mtime > script.stat().st_mtime:
-        raise LabError(
-            f"{path}: was changed after its .py ({difference}); `jupytext --sync {path}` takes "
-            "that over into the .py, --clean throws it away"
-        )
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
@@ -159,14 +137,10 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         for path in sync(root, clean=options.clean):
             print(f"written: {path.relative_to(root)}")
     problems = check(root, committed=not options.sync)
-    for name, lines in problems.items():
-        for line in lines:
-            print(f"{name}: {line}")
+    for name, problem in problems.items():
+        print(f"{name}: {problem}")
     if problems:
-        print(
-            "The .py is the source: --sync writes the .ipynb that differ; --clean all of them, and "
-            "throws their outputs away, as for a commit."
-        )
+        print("--sync writes the .ipynb that differ; --clean all, without outputs, for a commit")
     return 1 if problems else 0
 
 

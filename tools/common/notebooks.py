@@ -9,9 +9,9 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from helpers.machinery.files import LabError, did_you_mean
 from helpers.machinery.profiles import Profile, load_profile
 
-PARAMETERS_TAG = "parameters"
 NOT_VALID = "no valid notebook"
 PACKAGES = ("helpers", "demo_music")  # what notebooks import of the kit
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,18 +63,17 @@ class Source:
     """What one `.ipynb` file holds, as far as the kit is concerned."""
 
     path: Path
-    cells: tuple[dict[str, Any], ...] = field(repr=False)  # as they are stored
-    contents: list[Cell] = field(repr=False)
+    cells: list[Cell] = field(repr=False)
 
     @cached_property
     def code(self) -> list[str]:
         """The sources of the code cells, in order."""
-        return [cell.source for cell in self.contents if cell.kind == "code"]
+        return [cell.source for cell in self.cells if cell.kind == "code"]
 
     @cached_property
     def title(self) -> str:
         """The first heading, or the file's name where there is none."""
-        prose = "\n".join(cell.source for cell in self.contents if cell.kind == "markdown")
+        prose = "\n".join(cell.source for cell in self.cells if cell.kind == "markdown")
         heading = re.search(r"^#\s+(.+)$", prose, re.MULTILINE)
         return heading[1].strip() if heading else self.path.stem
 
@@ -85,12 +83,18 @@ class Source:
 
         Raises LabError without such a cell.
         """
-        for cell in self.contents:
-            if PARAMETERS_TAG in cell.tags:
+        for cell in self.cells:
+            if "parameters" in cell.tags:
                 tree = _parsed(cell.source)
                 if tree is None:
                     raise LabError(f"{self.path}: the cell tagged 'parameters' is no valid Python")
-                return dict(_assigned(tree))
+                return {
+                    target.id: _literal(node.value)
+                    for node in tree.body
+                    if isinstance(node, ast.Assign)
+                    for target in node.targets
+                    if isinstance(target, ast.Name)
+                }
         raise LabError(f"{self.path}: no cell has the tag 'parameters'; add it to the first one")
 
 
@@ -111,7 +115,7 @@ def read_notebook(path: Path) -> Source:
     """Read one `.ipynb`. Raises LabError when the file is missing or no notebook."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return Source(path, tuple(cells), contents_of(cells))
+        return Source(path, contents_of(cells))
     except FileNotFoundError:
         raise LabError(f"{path}: the notebook is missing; get it back from git") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -121,8 +125,8 @@ def read_notebook(path: Path) -> Source:
         ) from error
 
 
-def drift(script: Path, notebook: Path) -> list[str]:
-    """How the two halves of a pair differ in what their cells say, a line for each cell.
+def drift(script: Path, notebook: Path) -> str:
+    """Where the two halves of a pair first differ in what their cells say; empty when nowhere.
 
     Outputs, counts and other metadata, which a save in JupyterLab leaves, do not count. By content,
     because `jupytext --test` and `--diff` also pass on a pair that drifted apart.
@@ -132,32 +136,17 @@ def drift(script: Path, notebook: Path) -> list[str]:
     text = script.read_text(encoding="utf-8", errors="replace")
     ours = contents_of(jupytext.reads(text, fmt="py:percent").cells)
     try:
-        theirs = read_notebook(notebook).contents
+        theirs = read_notebook(notebook).cells
     except LabError as error:
-        return [str(error).removeprefix(f"{notebook}: ")]
-    return list(_differences(ours, theirs))
+        return str(error).removeprefix(f"{notebook}: ")
+    nothing = Cell("no cell", "", (), "")
+    for number, (a, b) in enumerate(zip_longest(ours, theirs, fillvalue=nothing), start=1):
+        if a != b:
+            return f"cell {number}: {_difference(a, b)}"
+    return ""
 
 
-def _differences(ours: list[Cell], theirs: list[Cell]) -> Iterator[str]:
-    """The cells that differ, numbered from 1; aligned, so that one new cell is one difference."""
-    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
-    for operation, i, i_end, j, j_end in matcher.get_opcodes():
-        if operation == "equal":
-            continue
-        for n, (a, b) in enumerate(zip_longest(ours[i:i_end], theirs[j:j_end]), start=1):
-            if b is None:
-                yield f"cell {i + n} of the .py is not in the .ipynb: {_headline(a)}"
-            elif a is None:
-                yield f"cell {j + n} of the .ipynb is not in the .py: {_headline(b)}"
-            else:
-                yield f"cell {j + n}: {_first_difference(a, b)}"
-
-
-def _headline(cell: Cell) -> str:
-    return f"{cell.kind} {cell.source.split(chr(10))[0]!r}"
-
-
-def _first_difference(ours: Cell, theirs: Cell) -> str:
+def _difference(ours: Cell, theirs: Cell) -> str:
     lines = zip_longest(ours.source.split("\n"), theirs.source.split("\n"), fillvalue="")
     compared = [
         *((name, getattr(ours, name), getattr(theirs, name)) for name in ("kind", "tags", "alt")),
@@ -212,10 +201,7 @@ class Lab:
         return [name for name in self.names if name in wanted]
 
     def code_digest(self, name: str) -> str:
-        """A digest of a notebook's code cells and of the helper modules they import.
-
-        Prose is left out, so that an edit of it retrains nothing.
-        """
+        """The digest of a notebook's code. Prose is left out: an edit of it retrains nothing."""
         return self.digest(self.read(name).code)
 
     def digest(self, code: Sequence[str]) -> str:
@@ -267,28 +253,17 @@ def shared_files(root: Path) -> list[Path]:
 
 def _parsed(code: str) -> ast.Module | None:
     """The syntax tree of a cell or module, or None where it is no Python."""
-    if code.lstrip().startswith("%%"):
-        return None
-    try:
-        return ast.parse(_MAGIC_LINE.sub("pass", code))
-    except SyntaxError:
-        try:  # `%` may also begin a continued line of a formula
-            return ast.parse(code)
-        except SyntaxError:
-            return None
+    for text in (code, _MAGIC_LINE.sub("pass", code)):
+        with suppress(SyntaxError):
+            return ast.parse(text)
+    return None
 
 
-def _assigned(tree: ast.Module) -> Iterator[tuple[str, Any]]:
-    """The names that a cell assigns, each with its value; None for what is computed."""
-    for node in tree.body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            continue
-        try:
-            value = ast.literal_eval(node.value) if node.value else None
-        except (ValueError, TypeError):
-            value = None
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
+def _literal(node: ast.expr) -> Any:
+    """The value of an expression that says it; None for what is computed."""
+    with suppress(ValueError, TypeError):
+        return ast.literal_eval(node)
+    return None
 
 
 def imported_names(tree: ast.Module) -> Iterable[str]:

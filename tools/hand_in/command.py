@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import html
 import io
 import json
-import re
 import sys
 import textwrap
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 from helpers.machinery.files import LabError, write_atomically
 from tools.checks import pairs
@@ -26,9 +26,6 @@ from tools.run.staleness import stale_results
 
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
-REFUSED = {".ipynb": "a notebook", ".html": "HTML", ".htm": "HTML"}
-_SAME_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold
-_AUTHORS = re.compile(r"<dc:creator>(.*?)</dc:creator>", re.DOTALL)
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
@@ -51,9 +48,8 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         problems += age_problems(report, run, lab)
     problems += prompt_problems(my_report())
     problems += code_problems(lab.root)
-    # Results cannot be held against a notebook that is none.
-    if not any(pairs.NOT_VALID in problem for problem in problems):
-        problems += result_problems(run, lab)
+    if stale := stale_results(run, lab):
+        problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
     if not problems:
         problems = _write_zip(lab, run, report, members)
     if not problems:
@@ -87,8 +83,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
     """Why a file is no report of these members in PDF, a line each."""
-    if report.suffix.lower() in REFUSED:
-        return [f"{report}: {REFUSED[report.suffix.lower()]} is refused as a report; give a PDF"]
     if not report.is_file():
         return [
             f"{report}: there is no report; make it with ./run_all.sh report, or name your own "
@@ -96,37 +90,26 @@ def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
         ]
     content = report.read_bytes()
     if not content.startswith(b"%PDF-"):
-        return [f"{report}: no PDF, whatever its name says; give the report as PDF"]
+        return [f"{report}: no PDF; give the report as PDF, not as notebook or HTML"]
     if b"%%EOF" not in content[-1024:]:
         return [f"{report}: the PDF is cut short; make it again"]
-    authors, names = _authors(content), [member.name for member in members]
-    if names and authors and authors not in (", ".join(names), ", ".join(reversed(names))):
+    authors = _authors(report)
+    wanted = [f"{member.name} ({member.number})" for member in members]
+    if authors and wanted and sorted(authors) != sorted(wanted):
         return [
-            f"{report}: is by {authors}, not by {' and '.join(names)}; make it again with these "
-            "--members"
+            f"{report}: names {', '.join(authors)} on its first page, not {', '.join(wanted)}; "
+            "make it again with these --members"
         ]
+    return []
+
+
+def _authors(report: Path) -> list[str]:
+    """Who stands on the first page of a report of ./run_all.sh report; of others, nobody."""
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
-    if not (authors and beside.is_file()):
+    if not beside.is_file():
         return []
-    lines = beside.read_text(encoding="utf-8").replace("\\", "").splitlines()
-    return [
-        f"{report}: does not name {member.name} with the number {member.number} on its first page; "
-        "make it again with these --members"
-        for member in members
-        if not any(member.name in line and f"({member.number})" in line for line in lines)
-    ]
-
-
-def _authors(pdf: bytes) -> str:
-    """Whom a PDF that ./run_all.sh report made names as authors; empty when it does not say.
-
-    Other programs write the name of the account there, which need not be the member's.
-    """
-    text = pdf.decode("utf-8", errors="ignore")
-    found = _AUTHORS.search(text)
-    if not found or "<xmp:CreatorTool>Typst" not in text:
-        return ""
-    return html.unescape(re.sub("<[^>]*>", "", found[1])).strip()
+    front = beside.read_text(encoding="utf-8").partition("\n---")[0]
+    return [author.replace("\\", "") for author in yaml.safe_load(front)["author"]]
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
@@ -152,37 +135,20 @@ def prompt_problems(folder: Path) -> list[str]:
     return [f"{prompt}: not answered" for prompt in unanswered(folder)]
 
 
-def result_problems(run: Path, lab: Lab) -> list[str]:
-    """The results of a run that are not those of the present code, a line per notebook."""
-    stale = stale_results(run, lab)
-    if stale:
-        stale[-1] += f"; bring all up to date with {command_of(run)}"
-    return stale
-
-
 def code_problems(root: Path) -> list[str]:
-    """What in py/, helpers/ and notebooks/ breaks a rule, a line each."""
-    found = []
-    for path in _below(root, "py", "helpers", "demo_music"):
-        if path.suffix.lower() in REFUSED:
-            what = REFUSED[path.suffix.lower()]
-            found.append(f"{path.relative_to(root)}: {what} is refused in the zip; move it away")
-        elif path.suffix == ".py":
-            found += uncommented(path, path.relative_to(root).as_posix())
+    """What in the code that is handed in, or in the notebooks, breaks a rule, a line each."""
+    scripts = [path for path in code_files(root) if path.suffix == ".py"]
+    found = [line for p in scripts for line in uncommented(p, p.relative_to(root).as_posix())]
     return found + [
-        f"py/{name}.py and notebooks/{name}.ipynb differ ({differences[0]}); python -m "
+        f"py/{name}.py and notebooks/{name}.ipynb differ ({difference}); python -m "
         f"tools.checks.pairs --sync takes the .py, `jupytext --sync py/{name}.py` the newer one"
-        for name, differences in pairs.check(root).items()
+        for name, difference in pairs.check(root).items()
     ]
 
 
-def _below(root: Path, *folders: str) -> Iterator[Path]:
-    """All files below these folders but those that programs leave there by themselves."""
-    for folder in folders:
-        for path in sorted((root / folder).rglob("*")):
-            parts = path.relative_to(root).parts
-            if path.is_file() and not any(p[0] == "." or p == "__pycache__" for p in parts):
-                yield path
+def code_files(root: Path) -> list[Path]:
+    """The code that is handed in: the scripts, and what they need of the kit."""
+    return [*sorted(root.glob("py/*.py")), *shared_files(root)]
 
 
 # ---- the zip -----------------------------------------------------------------------------------
@@ -205,21 +171,17 @@ def _write_zip(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> 
 def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
     """Name in the zip -> content: the report, the code that the scripts need, and a note."""
     contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
-    for path in (*lab.root.glob("py/*.py"), *shared_files(lab.root)):
+    for path in code_files(lab.root):
         contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
     return contents
 
 
 def pack(contents: dict[str, bytes]) -> bytes:
-    """A zip of these files. The same files give the same bytes, whenever and wherever."""
+    """A zip of these files."""
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(contents):
-            info = zipfile.ZipInfo(name, _SAME_DATE)
-            info.create_system = 3  # Unix, where the rights below mean something
-            info.external_attr = 0o644 << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, contents[name], compresslevel=9)
+            archive.writestr(name, contents[name])
     return packed.getvalue()
 
 

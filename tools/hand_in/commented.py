@@ -17,8 +17,7 @@ from tokenize import COMMENT, generate_tokens
 LINES_WITHOUT_COMMENT = 5
 _CELL = re.compile(r"# %%")
 _PROSE = re.compile(r"# %%.*\[(markdown|raw)\]")
-_MAGIC = re.compile(r"\s*# ?[%!]")  # as jupytext writes it in a .py
-_NO_WORDS = re.compile(r"#\s*(fmt|noqa|type|ruff|mypy|pragma|solution (begin|end))\b|#[\s#=*-]*$")
+_NO_WORDS = re.compile(r"# ?[%!]|# (fmt|noqa)\b|#[\s#=*-]*$")  # magics, notes to checkers, rules
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITIONS = (*_FUNCTIONS, ast.ClassDef)
 
@@ -65,14 +64,10 @@ def _says_what_it_is_for(cell: range, tree: ast.Module, comments: set[int]) -> b
 
 
 def _comments(text: str) -> set[int]:
-    """The lines that hold a comment with words: no magic, no cell mark, no note to a checker."""
-    return {
-        token.start[0]
-        for token in generate_tokens(StringIO(text).readline)
-        if token.type == COMMENT
-        and not (_CELL.match(token.string) or _MAGIC.match(token.string))
-        and not _NO_WORDS.match(token.string)
-    }
+    """The lines that hold a comment with words."""
+    tokens = generate_tokens(StringIO(text).readline)
+    comments = (token for token in tokens if token.type == COMMENT)
+    return {token.start[0] for token in comments if not _NO_WORDS.match(token.string)}
 
 
 def _public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:

@@ -6,14 +6,11 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING
+from typing import Any
 
 from requests.exceptions import RequestException
 
 from helpers.machinery.files import LabError
-
-if TYPE_CHECKING:
-    from kaggle.api.kaggle_api_extended import KaggleApi
 
 A_TOKEN = (
     "make a token at https://www.kaggle.com/settings/api, save it as ~/.kaggle/access_token, and "
@@ -21,10 +18,10 @@ A_TOKEN = (
 )
 
 
-def sign_in() -> KaggleApi:
+def sign_in() -> Any:
     """The official client; `config_values["username"]` says as whom it is signed in.
 
-    Raises LabError without the package `kaggle`, without a valid token, and without network.
+    Raises LabError without a valid token, and without network.
     """
     # The client prints a page of help when it finds no token, and it tries when it is imported.
     unwanted = io.StringIO()
@@ -34,22 +31,18 @@ def sign_in() -> KaggleApi:
 
             client = KaggleApi()
             client.authenticate()
-    except ImportError as error:
-        raise LabError(
-            f"Kaggle's client cannot be imported ({error}); pip install kaggle"
-        ) from error
     except SystemExit:
         raise LabError(f"no valid token for Kaggle found; {A_TOKEN}") from None
     return client
 
 
 @contextmanager
-def asking(what: str, hints: Mapping[int, str] | None = None) -> Iterator[None]:
+def asking(what: str) -> Iterator[None]:
     """Turn a request that fails into a LabError that says what `explained` says of it."""
     try:
         yield
     except RequestException as error:
-        raise LabError(explained(error, what, hints)) from error
+        raise LabError(explained(error, what)) from error
 
 
 def explained(
@@ -67,13 +60,11 @@ def explained(
         network = "look after the network, then give the same command again"
         return f"{what}: no connection to Kaggle, or it broke off; {advice or network}"
     said, status = words_of(error), response.status_code
-    waiting = response.headers.get("Retry-After", "")
-    minutes = f"{waiting} seconds" if waiting.isdecimal() else "some minutes"
     known = {
         401: A_TOKEN,
         403: A_TOKEN,
         404: "check the name",
-        429: f"too many requests: wait {minutes}, then give the same command again",
+        429: "too many requests: wait some minutes, then give the same command again",
     } | dict(hints or {})
     answer = f"Kaggle answers {status}{f' ({said})' if said else ''}"
     return f"{what}: {answer}; {advice or known.get(status, 'try again later')}"

@@ -24,14 +24,8 @@ def fetch_data() -> Path:
     there is one, and asked for only when Kaggle wants it. Without network, what was fetched before
     is taken. Raises LabError when the data cannot be had.
     """
-    try:
-        import kagglehub
-        from kagglehub.exceptions import DataCorruptionError
-    except ImportError as error:
-        raise LabError(
-            f"--data kaggle needs a package that cannot be imported ({error}); "
-            "pip install kagglehub"
-        ) from error
+    import kagglehub  # takes a second, and is seldom needed
+    from kagglehub.exceptions import DataCorruptionError
 
     try:
         return find_data(kagglehub.dataset_download(DATA_SET))

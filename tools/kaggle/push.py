@@ -12,11 +12,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from requests.exceptions import HTTPError
 
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from tools.common.command_line import Parser, run_command
-from tools.common.notebooks import PARAMETERS_TAG, Lab, shared_files
+from tools.common.notebooks import Lab, shared_files
 from tools.kaggle.client import asking, sign_in
 from tools.kaggle.data import DATA_SET
 
@@ -30,13 +33,19 @@ POLL_SECONDS = 30.0
 ABOUT_THE_KIT = ("pyproject.toml", "LICENSE")
 
 
-def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code. Raises LabError for all that goes wrong."""
-    lab = lab or Lab()
-    options = _parser().parse_args(list(arguments))
+    lab, options = Lab(), _parser().parse_args(list(arguments))
     chosen = {lab.find(word) for word in options.notebooks} or set(lab.names)
     names = [name for name in lab.names if name in chosen]
-    client, user = _client(options.dry_run)
+    client, user = None, NOBODY
+    try:
+        client = sign_in()
+        user = client.config_values["username"]
+    except LabError as error:
+        if not options.dry_run:
+            raise
+        print(f"note: {error}")
     folder = prepare(lab, names, user)
     _show(folder, names)
     if options.dry_run:
@@ -60,18 +69,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _client(dry_run: bool) -> tuple[Any, str]:
-    """Kaggle's client and the name of its user; a dry run does without."""
-    try:
-        client = sign_in()
-        return client, client.config_values["username"]
-    except LabError as error:
-        if not dry_run:
-            raise
-        print(f"note: {error}")
-        return None, NOBODY
-
-
 # ---- preparing ---------------------------------------------------------------------------------
 
 
@@ -92,11 +89,13 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
     }
     write_atomically(folder / HELPERS / "dataset-metadata.json", json.dumps(about, indent=1))
     chosen = lab.load_profile(profile)
-    needs = {notebook.name: notebook.needs for notebook in lab.notebooks}
     for name in names:
-        notebook = with_parameters(lab.read(name).path, chosen.overrides(name), profile)
-        write_atomically(folder / slug(name) / f"{name}.ipynb", notebook)
-        metadata = kernel_metadata(name, needs[name], user)
+        # As the runner does it, since a kernel on Kaggle has no environment variables.
+        notebook = load_notebook_node(str(lab.read(name).path))
+        comment = f"The profile {profile!r}."
+        notebook = parameterize_notebook(notebook, chosen.overrides(name), comment=comment)
+        write_atomically(folder / slug(name) / f"{name}.ipynb", nbformat.writes(notebook))
+        metadata = kernel_metadata(name, lab.needs(name), user)
         write_atomically(folder / slug(name) / METADATA, json.dumps(metadata, indent=1))
     return folder
 
@@ -104,21 +103,6 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
 def slug(name: str) -> str:
     """How a notebook's kernel is called on Kaggle, in its address."""
     return f"musiclab-{name}".replace("_", "-")
-
-
-def with_parameters(notebook: Path, parameters: dict[str, Any], profile: str) -> str:
-    """A notebook, as text, with a cell that sets these parameters below the parameter cell.
-
-    As the runner does it; a kernel on Kaggle has no environment variables.
-    """
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    tags = [cell["metadata"].get("tags", []) for cell in content["cells"]]
-    number = next(n for n, names in enumerate(tags) if PARAMETERS_TAG in names)
-    lines = [f"# The profile {profile!r}.", *(f"{k} = {v!r}" for k, v in parameters.items())]
-    cell = content["cells"][number] | {"id": "profile", "source": "\n".join(lines)}
-    cell["metadata"] = {"tags": ["injected-parameters"]}
-    content["cells"].insert(number + 1, cell)
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def kernel_metadata(name: str, needs: Sequence[str], user: str) -> dict[str, Any]:
@@ -221,12 +205,11 @@ def _push(client: Any, folder: Path) -> str:
 def _wait_for(client: Any, kernel: str) -> None:
     """Wait until a kernel has run to its end. Raises LabError when it failed or is not there."""
     url = f"https://www.kaggle.com/code/{kernel}"
-    absent = "it is not on Kaggle yet, push it first"
     for times_asked in count(1):
         try:
-            with asking(kernel, {403: absent, 404: absent}):
+            with asking(kernel):
                 response = client.kernels_status(kernel)
-        except ValueError as error:  # how newer clients say that it is not there
+        except ValueError as error:  # how the client says that it is not there
             raise LabError(f"{kernel}: is not on Kaggle yet; push it first") from error
         state = response.status.name
         if state == "COMPLETE":

@@ -114,7 +114,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
     """
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
-    from tools.run.results import UP_TO_DATE, Row, note_left_out, write_results
+    from tools.run.results import BAD, UP_TO_DATE, Row, note_left_out, write_results
     from tools.run.schedule import run_tasks
     from tools.run.tasks import DEMO_TASK
 
@@ -137,7 +137,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
         f"{display.clock(summary['total_seconds'])} in all. Pages: {index}", soft_wrap=True
     )
     display.print_left_out(console, summary["left_out"])
-    if display.any_bad(rows.values()):
+    if any(row.status in BAD for row in rows.values()):
         return EXIT_FAILED
     for line in remove_old_runs(plan.folder, keep) if keep else ():
         console.print(line, markup=False, highlight=False, soft_wrap=True)

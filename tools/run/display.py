@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.run.results import (
-    BAD,
     DONE,
     FAILED,
     HEADINGS,
@@ -222,8 +221,3 @@ def _table(headings: Iterable[str], right: tuple[int, ...] = ()) -> Table:
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index in right else "left")
     return table
-
-
-def any_bad(rows: Iterable[Row]) -> bool:
-    """True when a notebook failed, was stopped at its time limit, or was skipped."""
-    return any(row.status in BAD for row in rows)

@@ -1,4 +1,4 @@
-"""Executed notebooks as HTML pages that stand alone: no script, no request to any other host.
+"""Executed notebooks as HTML pages that stand alone: no script runs, no other host is asked.
 
 Formulas become MathML, which browsers draw by themselves; figures keep their alt text.
 """
@@ -21,21 +21,12 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE / "page_template"
-# A page depends on these besides its notebook.
-SOURCES = (Path(__file__).resolve(), *sorted(TEMPLATE.iterdir()))
 GLOSSARY = ROOT / "docs" / "glossary.md"
 GLOSSARY_PAGE = "glossary.html"
-# The browser itself enforces that a page loads nothing and runs nothing.
+# The browser itself enforces that a page loads nothing and runs nothing, whatever a notebook holds.
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 NO_ALT = "figure without a description"
 CODE_STYLE = "friendly"
-_LOADS = ("src", "srcset", "poster", "data", "background")
-
-
-def is_old(notebook: Path, page: Path) -> bool:
-    """True when a page is missing, or older than its executed notebook or than what makes it."""
-    times = [path.stat().st_mtime_ns for path in (notebook, *SOURCES)]
-    return not page.is_file() or page.stat().st_mtime_ns < max(times)
 
 
 def write_page(notebook: Path, page: Path) -> None:
@@ -80,7 +71,8 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
     messages = [
         (row.cells, "\n".join(row.message)) for row in rows if row.message and row.status != SKIPPED
     ]
-    columns, *results = _read_table(run / RESULTS) or [[]]
+    table = (run / RESULTS).read_text("utf-8") if (run / RESULTS).is_file() else ""
+    columns, *results = csv.reader(table.splitlines() or [""])
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True)
     content = environment.get_template("run.html.j2").render(
         run=summary,
@@ -99,13 +91,6 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
 
 def _link(run: Path, notebook: str) -> str:
     return f"{notebook}.html" if (run / "pages" / f"{notebook}.html").is_file() else ""
-
-
-def _read_table(path: Path) -> list[list[str]]:
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
 
 
 @cache
@@ -144,7 +129,7 @@ def _exporter() -> HTMLExporter:
 
     def markdown(source: str) -> str:
         renderer = Renderer(escape=False)
-        page = nothing_remote(MarkdownWithMath(renderer=renderer).render(source))
+        page = MarkdownWithMath(renderer=renderer).render(source)
         return page.replace('href="../docs/glossary.md', f'href="{GLOSSARY_PAGE}')
 
     exporter = HTMLExporter(
@@ -153,7 +138,6 @@ def _exporter() -> HTMLExporter:
         exclude_output_prompt=True,
     )
     exporter.register_filter("markdown2html", markdown)
-    exporter.register_filter("nothing_remote", nothing_remote)
     exporter.environment.globals.update(alt_text=_alt_text)
     return exporter
 
@@ -167,35 +151,6 @@ def formula(latex: str, block: bool = False) -> str:
     except Exception:  # an unknown command, or the package is missing: still readable
         mark = "$$" if block else "$"
         return f"<code>{mark}{html.escape(latex.strip(), quote=False)}{mark}</code>"
-
-
-def nothing_remote(fragment: str) -> str:
-    """A piece of HTML without scripts, frames, and anything it would load from elsewhere.
-
-    An image or sound of another host becomes a link; ordinary links stay.
-    """
-    from bs4 import BeautifulSoup
-
-    soup = BeautifulSoup(fragment, "html.parser")
-    for tag in soup(["script", "link", "iframe", "object", "embed", "base", "meta"]):
-        tag.decompose()
-    for tag in soup.find_all(True):
-        for name in [name for name in tag.attrs if name.lower().startswith("on")]:
-            del tag[name]
-        for name in _LOADS:
-            address = str(tag.attrs.get(name, ""))
-            if address and not address.startswith("data:"):
-                del tag[name]
-                if tag.name == "img":
-                    tag.replace_with(_as_link(soup, address, str(tag.attrs.get("alt", ""))))
-                    break
-    return str(soup)
-
-
-def _as_link(soup: Any, address: str, text: str) -> Any:
-    link = soup.new_tag("a", href=address)
-    link.string = text or address
-    return link
 
 
 def _alt_text(output: Any, kind: str) -> str:

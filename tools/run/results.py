@@ -24,7 +24,7 @@ WAITING, RUNNING = "waiting", "running"
 DONE, UP_TO_DATE, FAILED, SKIPPED, TIMEOUT = "done", "up to date", "failed", "skipped", "timeout"
 BAD = (FAILED, SKIPPED, TIMEOUT)
 
-_PACKAGES = "torch numpy scipy scikit-learn librosa pandas matplotlib papermill nbconvert".split()
+PACKAGES = "torch numpy scipy scikit-learn librosa pandas matplotlib papermill nbconvert".split()
 
 
 @dataclass
@@ -93,7 +93,7 @@ def summary(plan: Plan, rows: Iterable[Row], seconds: float) -> dict[str, Any]:
         "commit": code_commit(plan.lab.root),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": package_versions(),
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         "notebooks": [asdict(row) for row in rows],
     }
 
@@ -124,17 +124,6 @@ def code_commit(root: Path) -> str:
     except OSError:  # git is not installed
         return ""
     return commit + "+" * changed
-
-
-def package_versions() -> dict[str, str]:
-    """The versions of the packages that shape the results, without importing them."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def write_results(plan: Plan, rows: Mapping[str, Row], seconds: float) -> dict[str, Any]:

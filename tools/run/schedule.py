@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from graphlib import TopologicalSorter
 
 from helpers.folders import demo_size
@@ -25,7 +26,8 @@ def run_tasks(plan: Plan, rows: dict[str, Row], display: Display) -> None:
     waiting: list[str] = []
     running: dict[Future[Row | None], str] = {}
     try:
-        with ThreadPoolExecutor(plan.jobs) as threads, tasks.stopped_by_exceptions():
+        with ThreadPoolExecutor(plan.jobs) as threads, ExitStack() as at_the_end:
+            at_the_end.callback(tasks.stop.set)  # by then all is done, or something was raised
             while graph.is_active():
                 waiting += graph.get_ready()
                 if waiting and len(running) < plan.jobs:

@@ -40,21 +40,21 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
     """
     paths = Paths(run, name)
     note = read_json(paths.note)
-    older = [need for need in needs if _part(note, "needs").get(need) != _execution(run, need)]
     if not paths.executed.is_file():
         return "it failed" if paths.failed.is_file() else "it has not run"
     if not note:
         return "nothing is noted of how it ran"
-    if changed := _changed(_part(note, "inputs"), inputs):
+    if changed := _changed(note["inputs"], inputs):
         return changed
-    if note.get("record") != record_digest(paths.record):
+    if note["record"] != record_digest(paths.record):
         return "its stored results were changed after it had run"
+    older = [need for need in needs if note["needs"].get(need) != _execution(run, need)]
     return f"its results are older than those of {', '.join(older)}" if older else ""
 
 
 def noted_inputs(run: Path, name: str) -> dict[str, Any]:
     """What a task last ran to its end with; empty where nothing is noted."""
-    return _part(read_json(Paths(run, name).note), "inputs")
+    return read_json(Paths(run, name).note).get("inputs", {})
 
 
 def stale_results(run: Path, lab: Lab) -> list[str]:
@@ -72,7 +72,7 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What is not as it was when a notebook ran; nothing when all is."""
     if "code" in now and then.get("code") != now["code"]:
         return "its results are older than its code"
-    before, after = _part(then, "parameters"), _part(now, "parameters")
+    before, after = then.get("parameters", {}), now.get("parameters", {})
     if "parameters" in now and before != after:
         others = sorted(key for key in before | after if before.get(key) != after.get(key))
         return "it ran on other data" if others == ["data"] else f"other {', '.join(others)}"
@@ -84,9 +84,3 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _execution(run: Path, name: str) -> object:
     """A number of the execution that a notebook's results are of; None without one."""
     return read_json(Paths(run, name).note).get("execution")
-
-
-def _part(note: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A mapping within a note; empty where a damaged one holds something else."""
-    part = note.get(key)
-    return part if isinstance(part, dict) else {}

@@ -6,8 +6,8 @@ import json
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -61,7 +61,8 @@ def _demo_inputs(plan: Plan) -> dict[str, Any]:
 class Tasks:
     """The tasks of a run: what each does, and in `rows` and on the display how it fared.
 
-    `begin` and `end` are for the main thread; what `begin` returns is for a thread of its own.
+    `begin` and `end` are for the main thread; what `begin` returns is for a thread of its own, and
+    is ended soon once `stop` is set.
     """
 
     plan: Plan
@@ -70,22 +71,13 @@ class Tasks:
     stop: threading.Event = field(default_factory=threading.Event)
     writing: threading.Lock = field(default_factory=threading.Lock)
 
-    @contextmanager
-    def stopped_by_exceptions(self) -> Iterator[None]:
-        """Whatever is raised in here is told to the tasks, each of which ends what it is at."""
-        try:
-            yield
-        except BaseException:
-            self.stop.set()
-            raise
-
     def begin(self, task: str, needs: Sequence[str]) -> Callable[[], Row | None] | None:
         """What there is to do for a task whose needs have all ended; None for nothing."""
         failed = [need for need in needs if self.rows[need].status in BAD]
         if task.startswith(PAGE):
             paths = self.plan.paths(task.removeprefix(PAGE))
-            old = not failed and pages.is_old(paths.executed, paths.page)
-            return partial(self._do, task, partial(self._write_page, paths)) if old else None
+            needed = not failed and not paths.page.is_file()
+            return partial(self._do, task, partial(self._write_page, paths)) if needed else None
         if failed:
             self.end(Row(task, SKIPPED, message=[f"needs {', '.join(failed)}"]))
             return None

@@ -27,7 +27,8 @@ def warm_up(code: str = EXTRACT) -> int:
     command = [sys.executable, "-c", code]
     status = subprocess.run(command, check=False).returncode
     if status < 0:  # ended by a signal
-        clear_cache(librosa_folder())
+        for path in librosa_folder().rglob("*.nb[ic]"):  # numba's compiled files
+            path.unlink()
         status = subprocess.run(command, check=False).returncode
     return abs(status)
 
@@ -35,13 +36,6 @@ def warm_up(code: str = EXTRACT) -> int:
 def librosa_folder() -> Path:
     """Where librosa lies; found without importing it."""
     return Path(find_spec("librosa").origin).parent
-
-
-def clear_cache(folder: Path) -> None:
-    """Deletes numba's compiled files below a folder."""
-    for pattern in ("*.nbi", "*.nbc"):
-        for path in folder.rglob(pattern):
-            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
