@@ -19,6 +19,7 @@ from helpers.datasets import BandScaler
 from helpers.evaluation import Comparison, Score
 from helpers.machinery.files import LabError
 from helpers.notebook import checkpoints, records, showing
+from helpers.notebook.shown import KEY, from_stored
 
 SPEC = {
     "backbone": "lstm",
@@ -190,12 +191,16 @@ def test_the_results_of_the_finished_notebooks_of_a_run_are_joined(home, data, c
     assert {row.split(",")[0] for row in rows} == {"06_metrics"}
 
 
-def test_values_add_up_and_tables_keep_clip_ids_as_text(record):
+def test_values_add_up(record):
     record.save_values(best_lstm={"name": "a"})
     record.save_values(count=3)
     assert record.load_value("05_lstm", "best_lstm") == {"name": "a"}
+    assert record.load_value("05_lstm", "count") == 3
     with pytest.raises(LabError, match="values.json: has no 'n_seeds'; run notebook 05_lstm again"):
         record.load_value("05_lstm", "n_seeds")
+
+
+def test_tables_keep_clip_ids_as_text(record):
     record.save_table("affect_split", pd.DataFrame({"id": ["007", "12"], "part": ["train", "val"]}))
     assert record.load_table("05_lstm", "affect_split")["id"].tolist() == ["007", "12"]
 
@@ -230,3 +235,25 @@ def test_a_figure_is_stored_with_its_alt_text_and_refused_without(record, capsys
     assert stored == {"curves": "A line that rises."}
     assert not plt.fignum_exists(figure.number)  # closed: many figures would fill the memory
     assert capsys.readouterr().out == "figure curves: A line that rises.\n"
+
+
+def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch):
+    outputs: list[dict] = []
+    monkeypatch.setattr(showing, "_in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda *_, **kept: outputs.append(kept))
+    score = Score(0.5, 0.4, 0.6)
+    gap = showing.Sentence("{gap:+.1f} dB", gap=np.float32(0.25))
+    template = "{names: and } by {gap}: {score}, {rest}, {n:d}"
+    values = {"names": ["A", "B"], "gap": gap, "score": score, "rest": [], "n": torch.tensor(3)}
+    assert str(showing.Sentence(template, **values)) == (
+        "A and B by +0.2 dB: 0.500 [0.400, 0.600], none, 3"
+    )
+    showing.tell(template, **values)
+    table = pd.DataFrame({"accuracy": [score], "loss": [math.nan]}, index=["CNN"])
+    showing.show_table(table, digits=1, caption="A table.")
+    text, shown = (
+        from_stored(json.loads(json.dumps(output["metadata"][KEY]))) for output in outputs
+    )
+    assert str(text.sentences[0]) == str(showing.Sentence(template, **values))
+    assert (shown.columns, shown.rows[0][:2]) == (["", "accuracy", "loss"], ["CNN", score])
+    assert math.isnan(shown.rows[0][2]) and str(shown.caption) == "A table."

@@ -50,6 +50,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["about"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise LabError(f"{path}: no such checkpoint; run its notebook first") from None
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise LabError(
             f"{path}: no whole checkpoint ({one_line(error)}); delete it and run its notebook again"
