@@ -1,4 +1,4 @@
-"""One name for each model in tables, figures and sentences; results and files have the short one."""
+"""One name for each model, wherever a reader meets it; results and files have the short one."""
 
 from __future__ import annotations
 
