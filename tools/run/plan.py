@@ -98,7 +98,7 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """A short name for the content of the data folder, which must exist by now."""
-        from helpers.notebook.records import data_fingerprint
+        from helpers.notebook.soundness import data_fingerprint
 
         return data_fingerprint(self.data)
 
