@@ -665,7 +665,8 @@ CHECKPOINT_ROWS = [
     Row("a checkpoint is missing", missing(CHECKPOINT), checkpoint(), "; ".join(NOT_THERE)),
     Row("the notebook that stores it was never run", missing(RECORD), checkpoint(),
         "; ".join(NOT_THERE)),
-    Row("a checkpoint was made with other data", line(3, "1001.fused.full.npy.gz\tJazz"),
+    Row("a checkpoint was made with other data", lambda place: [
+        line(3, "1001.npy\tJazz", name)(place) for name in (LABELS, BEAT_LABELS)],
         checkpoint(), OTHER_DATA),
     Row("a record without its description", missing(f"{RECORD}/record.json"), checkpoint(),
         OTHER_DATA),
@@ -769,6 +770,17 @@ PROFILE_ROWS = [
            f"1: 07_cnn.channels is 16 (int) but must be list; {CHANNELS}"),
           ("a word in a list of numbers", "07_cnn: {channels: [16, many]}",
            f"1: an entry of 07_cnn.channels is 'many' (str) {CHANNEL}"),
+          *((f"{name}: {value}", f"05_lstm: {{{name}: {value}}}",
+             f"1: 05_lstm.{name} is {value}; give {ends}") for name, value, ends in (
+              ("epochs", "0", "1 to 10000"), ("batch_size", "-4", "1 to 100000"),
+              ("hidden_size", "1000000000", "1 to 10000"), ("mixup", "-1", "0 to 1e+06"),
+              ("seed", "-1", "0 to 4.29497e+09"))),
+          ("a learning rate that is none", "05_lstm: {learning_rate: .nan}",
+           "1: 05_lstm.learning_rate is nan; give 1e-12 to 10000"),
+          ("no channels", "07_cnn: {channels: []}",
+           "1: 07_cnn.channels is empty; give at least one entry"),
+          ("a device of one notebook", "05_lstm: {device: cpu}", "1: device is one for all "
+           "notebooks; write it in section 'all', or give --device"),
           ("a profile with a wrong time limit", "runner: {timeout_minutes: soon}",
            f"1: timeout_minutes is 'soon' {LIMIT}"),
           ("a time limit of 0", "runner: {timeout_minutes: {default: 0}}",
@@ -818,8 +830,16 @@ USE_ROWS = [
             "more", "--keep=-1"),
     bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
             "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
-    bad_run("a run name that is no file name", "run name '../x': use letters, digits, '.', '_' and "
-            "'-' (and not 'latest'); it becomes a folder below runs/", "--name", "../x"),
+    *(bad_run(what, f"run name {name!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
+              "'latest' or 'interactive'); it becomes a folder below runs/", "--name", name)
+      for what, name in (("a run name that is no file name", "../x"),
+                         ("the name of what a student runs by hand", "interactive"))),
+    *(bad_run(f"--{name} of an empty variable", f"--{name} is empty; leave it out or give a value; "
+              "./run_all.sh --help shows what there is", f"--{name}", "")
+      for name in ("data", "profile", "name")),
+    Row("$MUSICLAB_RUN leads out of runs/", nothing, library(lambda place: records.open_record(
+        "05_lstm", place / "data", 0), MUSICLAB_RUN="../../x"),
+        "$MUSICLAB_RUN is '../../x', no name of a folder below runs/; correct it"),
     Row("a second run of the same name at the same time", nothing,
         while_another_runs(command(*USUAL)), "a run named 't' is under way (*); wait for it, or "
         "choose another name with --name", code=2),
@@ -833,7 +853,8 @@ DISK_ROWS = [
             f"{OTHER_HOME}", spoil=instead("home", Path.touch)),
     bad_run("a file lies where the runs go", "home/runs/t: cannot be written (Not a directory); "
             f"free some space, or {OTHER_HOME}", spoil=instead("home/runs", Path.touch)),
-    Row("the home is read-only", rights("home", 0o555),
+    Row("the home is read-only",
+        lambda place: [missing("home/.cache")(place), rights("home", 0o555)(place)],
         without_rights("-c", "from helpers.machinery.files import cache_dir; cache_dir()"),
         f"home/.cache: cannot make this folder (Permission denied); {OTHER_HOME}"),
     Row("the folder of results is read-only", rights(RUN, 0o555),

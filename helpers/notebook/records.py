@@ -300,6 +300,8 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
     """
     require_agreement(data)
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
+    if run != Path(run).name or run.startswith("."):
+        raise LabError(f"$MUSICLAB_RUN is {run!r}, no name of a folder below runs/; correct it")
     folder = runs_dir() / run / "records" / notebook
     if (folder / "record.json").is_file() and _made_with(folder) != data_fingerprint(data):
         _move_aside(folder)
@@ -386,7 +388,7 @@ def _read_table(path: Path, notebook: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, dtype={"id": str})
+        return pd.read_csv(path, converters={"id": str})  # an id may be NA
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
             f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"

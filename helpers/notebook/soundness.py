@@ -59,13 +59,6 @@ def disagreements(data: Path) -> Iterator[str]:
     clip, by id or by content, may be in train and in test. `--skip-bad` leaves its clips out here.
     """
     rows = {(name, s): _rows(data / name, s) for name in FOLDERS for s in SPLITS}
-    for name in (GENRE, MULTITASK):
-        for split in SPLITS:
-            full, beat = rows[name, split], rows[f"{name}_beat", split]
-            if full and beat:
-                yield from _between_forms(
-                    f"{data / name}_beat/{split}_labels.txt", data / name, full, beat
-                )
     for name in FOLDERS:
         train, test = (rows[name, split] for split in SPLITS)
         for clip in sorted(set(train) & set(test))[:1]:
@@ -79,6 +72,13 @@ def disagreements(data: Path) -> Iterator[str]:
                 f"the same file ({len(same)} such pairs); what is tested must not be learned, "
                 "remove one of them"
             )
+    for name in (GENRE, MULTITASK):
+        for split in SPLITS:
+            full, beat = rows[name, split], rows[f"{name}_beat", split]
+            if full and beat:
+                yield from _between_forms(
+                    f"{data / name}_beat/{split}_labels.txt", data / name, full, beat
+                )
 
 
 def _between_forms(
