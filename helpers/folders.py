@@ -213,8 +213,8 @@ def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a label file whose columns after the id are `("genre",)`, or AXES.
 
     Genre files are tab separated with the header `Id<TAB>Genre`; affect files are comma separated
-    with one header line and three values in 0..1. Returns a table with column id and these.
-    Raises LabError with file and line.
+    with three values in 0..1, and their header says which axis stands where. Returns a table with
+    column id and these. Raises LabError with file and line.
     """
     import pandas as pd
 
@@ -230,6 +230,7 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
     header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
     try:
         lines = _lines(path, separator, header.replace("\t", "<TAB>"))
+        places_of = _places_of(columns, path, lines[0], separator)
     except LabError as error:
         return {"id": [], **{column: [] for column in columns}}, {WHOLE: str(error)}
     rows: dict[str, list[str] | list[float]] = {}
@@ -242,18 +243,35 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
             if len(fields) != len(columns) + 1 or not all(fields):
                 if not line.strip():
                     continue
-                shown = header.replace("\t", "<TAB>")
-                raise LabError(f"expected {shown}, got {line!r}; correct the line")
+                shown = lines[0].replace("\t", "<TAB>")
+                raise LabError(f"expected {shown}, got {_cut(line)}; correct the line")
             if not _SAFE_ID.fullmatch(name):
-                raise LabError(f"{fields[0]!r} is no clip name inside its folder; correct it")
+                raise LabError(f"{_cut(fields[0])} is no clip name inside its folder; correct it")
             if name in rows:
                 raise LabError(f"clip {name} was already named in line {places[name]}; remove one")
-            rows[name] = check(fields[1:])
+            rows[name] = check([fields[place] for place in places_of])
             places[name] = number
         except LabError as error:
             problems[f"line {number}"] = f"{path}:{number}: {error}"
     values = map(list, zip(*rows.values(), strict=True)) if rows else [[] for _ in columns]
     return {"id": list(rows), **dict(zip(columns, values, strict=True))}, problems
+
+
+def _places_of(columns: Sequence[str], path: Path, header: str, separator: str) -> list[int]:
+    """Where each column stands in a row: names decide, not order. Raises LabError for others."""
+    names = [name.strip().lower() for name in header.split(separator)]
+    if sorted(names[1:]) != sorted(columns):
+        wanted = separator.join(("Id", *columns)).replace("\t", "<TAB>")
+        raise LabError(
+            f"{path}:1: expected the columns {wanted} in any order, got {_cut(header)}; correct "
+            "the header"
+        )
+    return [names.index(column, 1) for column in columns]
+
+
+def _cut(text: str) -> str:
+    """What a file says, for a message: quoted, and not longer than a line."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 def _genre_of(fields: Sequence[str]) -> list[str]:
@@ -284,6 +302,8 @@ def _lines(path: Path, separator: str, header: str) -> list[str]:
     """The lines of a label file. Raises LabError where it says nothing, or lacks its header."""
     raw = b""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
+            raise OSError(0, "no regular file")
         raw = path.read_bytes()
         lines = raw.decode("utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -301,7 +321,8 @@ def _lines(path: Path, separator: str, header: str) -> list[str]:
         state = "is empty" if not lines else "has a header and no rows"
         raise LabError(f"{path}: the label file {state}; download or unpack the data again")
     if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
-        raise LabError(f"{path}:1: expected the header {header}, got {lines[0]!r}; add the header")
+        problem = f"expected the header {header}, got {_cut(lines[0])}; add the header"
+        raise LabError(f"{path}:1: {problem}")
     return lines
 
 
@@ -317,7 +338,7 @@ def read_clips(folder: Path, split: str) -> pd.DataFrame:
     wrong: a bad label row, a clip that is named but absent.
     """
     clips, problems = inspect_clips(folder, split)
-    listed = _left_out(folder, split)
+    listed = left_out(folder, split)
     unlisted = {where: text for where, text in problems.items() if where not in listed}
     _stop_at(unlisted, folder.parent)
     if listed:
@@ -342,13 +363,19 @@ def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
     import pandas as pd
 
     labels_path = folder / f"{split}_labels.txt"
-    files = _clip_files(folder / split)
+    files = clip_files(folder / split)
     if folder.name.startswith("fma_genre"):
         labels, problems = _inspect_labels(labels_path, ("genre",))
     elif split == "test" and not labels_path.exists():
         labels, problems = _unlabelled(files)
     else:
         labels, problems = _inspect_labels(labels_path, AXES)
+        left = sorted(set(files) - set(labels["id"]))
+        if split == "test" and left and not problems:  # Kaggle wants a row for each clip
+            problems[WHOLE] = (
+                f"{labels_path}: {len(left)} of {len(files)} test clips have no line, the first is "
+                f"{left[0]}; add them, or remove this file"
+            )
     if WHOLE in problems:
         labels = {"id": sorted(files)}
     ids = labels.pop("id")
@@ -379,8 +406,11 @@ def _unlabelled(files: Mapping[str, str]) -> tuple[dict[str, list], Problems]:
     return {"id": ids, **{axis: [np.nan] * len(ids) for axis in AXES}}, problems
 
 
-def _clip_files(folder: Path) -> dict[str, str]:
-    """Map id -> file for the arrays in a folder; `.npy` wins over `.npy.gz` of the same clip."""
+def clip_files(folder: Path) -> dict[str, str]:
+    """Map id -> file for the arrays in a folder; `.npy` wins over `.npy.gz` of the same name.
+
+    Raises LabError where there are none, and for two files that both say to be one clip.
+    """
     if not folder.is_dir():
         raise LabError(f"{folder}: this folder is missing; download or unpack the data again")
     files: dict[str, str] = {}
@@ -389,9 +419,12 @@ def _clip_files(folder: Path) -> dict[str, str]:
             for entry in entries:
                 name = entry.name
                 if name.endswith((".npy", ".npy.gz")) and not name.startswith("."):
-                    clip = name.split(".", 1)[0]
-                    if clip not in files or name.endswith(".npy"):
-                        files[clip] = entry.path
+                    clip, path = clip_id(name), entry.path
+                    other = files.setdefault(clip, path)
+                    if other.removesuffix(".gz") != path.removesuffix(".gz"):
+                        names = " and ".join(sorted((Path(other).name, name)))
+                        raise LabError(f"{folder}: {names} are both clip {clip}; remove one")
+                    files[clip] = min(path, other, key=len)
     except OSError as error:
         raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
     if not files:
@@ -410,7 +443,7 @@ def _stop_at(problems: Problems, data: Path | None = None) -> None:
         raise LabError(first + (f" ({len(rest)} more{hint if data else ''})" if rest else ""))
 
 
-def _left_out(folder: Path, split: str) -> Problems:
+def left_out(folder: Path, split: str) -> Problems:
     """What `--skip-bad` has found in a split; `$MUSICLAB_LEFT_OUT` names its list."""
     path = os.environ.get("MUSICLAB_LEFT_OUT")
     return _read_left_out(path).get(f"{folder.name}/{split}", {}) if path else {}
