@@ -30,7 +30,7 @@ from helpers.machinery.files import (
     write_atomically,
 )
 from helpers.notebook.showing import render_figure, show_picture
-from helpers.notebook.soundness import data_fingerprint, require_agreement
+from helpers.notebook.soundness import data_fingerprint, require_soundness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -298,7 +298,7 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
     What a killed process left half written there is removed. Raises LabError where the folders of
     the data contradict each other.
     """
-    require_agreement(data)
+    require_soundness(data)
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
     if run != Path(run).name or run.startswith("."):
         raise LabError(f"$MUSICLAB_RUN is {run!r}, no name of a folder below runs/; correct it")

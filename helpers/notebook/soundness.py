@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from helpers.folders import (
     AXES,
+    CLASS_MAPPING,
     FOLDERS,
     GENRE,
     MULTITASK,
@@ -46,39 +50,91 @@ def _digests(folder: Path) -> dict[str, str]:
     return dict(zip(files, file_digests(str(folder), names), strict=True))
 
 
-def require_agreement(data: Path) -> None:
-    """Raise LabError for the first thing that two folders or splits say differently."""
-    for problem in disagreements(data):
-        raise LabError(problem)
+def require_soundness(data: Path) -> None:
+    """Raise LabError for the first thing that two folders or splits say differently.
 
-
-def disagreements(data: Path) -> Iterator[str]:
-    """What is wrong between folders and splits, each a line; what is wrong inside one is not asked.
-
-    The full and the beat-synchronous folder must have the same clips with the same labels, and no
-    clip, by id or by content, may be in train and in test. `--skip-bad` leaves its clips out here.
+    What only weakens the results is printed.
     """
-    rows = {(name, s): _rows(data / name, s) for name in FOLDERS for s in SPLITS}
-    for name in FOLDERS:
-        train, test = (rows[name, split] for split in SPLITS)
-        for clip in sorted(set(train) & set(test))[:1]:
-            yield f"{data / name}: clip {clip} is in train and in test; remove one of them"
-        contents = ({d: c for c, d in _digests(data / name / s).items()} for s in SPLITS)
-        learned, tested = contents
-        same = sorted((set(learned) & set(tested)) - {UNREADABLE})
-        for content in same[:1]:
-            yield (
-                f"{data / name}: train clip {learned[content]} and test clip {tested[content]} are "
-                f"the same file ({len(same)} such pairs); what is tested must not be learned, "
-                "remove one of them"
-            )
-    for name in (GENRE, MULTITASK):
-        for split in SPLITS:
-            full, beat = rows[name, split], rows[f"{name}_beat", split]
-            if full and beat:
-                yield from _between_forms(
-                    f"{data / name}_beat/{split}_labels.txt", data / name, full, beat
+    contents = Contents.of(data)
+    for problem in contents.disagreements():
+        raise LabError(problem)
+    for weakness in contents.weaknesses():
+        print(f"note: {weakness}")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The clips of a data folder by folder and split: each one's label, and its file's digest.
+
+    Where loaders will name what is wrong inside a split, it is empty here. What `--skip-bad` leaves
+    out is left out.
+    """
+
+    data: Path
+    labels: dict[tuple[str, str], dict[str, tuple[str, ...]]]
+    digests: dict[tuple[str, str], dict[str, str]]
+
+    @classmethod
+    def of(cls, data: Path) -> Contents:
+        """Read the label files, and the clips as far as they have changed."""
+        places = list(product(FOLDERS, SPLITS))
+        labels = {(name, split): _labels(data / name, split) for name, split in places}
+        found = {(name, split): _digests(data / name / split) for name, split in places}
+        return cls(data, labels, found)
+
+    def disagreements(self) -> Iterator[str]:
+        """What is wrong between folders and splits, each a line.
+
+        The full and the beat-synchronous folder must have the same clips with the same labels, and
+        no clip, by id or by content, may be in train and in test.
+        """
+        for name in FOLDERS:
+            train, test = (self.labels[name, split] for split in SPLITS)
+            for clip in sorted(set(train) & set(test))[:1]:
+                yield f"{self.data / name}: clip {clip} is in train and in test; remove one of them"
+            learned, tested = ({d: c for c, d in self.digests[name, s].items()} for s in SPLITS)
+            same = sorted((set(learned) & set(tested)) - {UNREADABLE})
+            for content in same[:1]:
+                yield (
+                    f"{self.data / name}: train clip {learned[content]} and test clip "
+                    f"{tested[content]} are the same file ({len(same)} such pairs); what is tested "
+                    "must not be learned, remove one of them"
                 )
+        for name, split in product((GENRE, MULTITASK), SPLITS):
+            forms = (
+                {d: c for c, d in self.digests[f, split].items()} for f in (name, f"{name}_beat")
+            )
+            full_files, beat_files = forms
+            for content in sorted((set(full_files) & set(beat_files)) - {UNREADABLE})[:1]:
+                yield (
+                    f"{self.data / name}_beat/{split}: clip {beat_files[content]} is the same file "
+                    f"as clip {full_files[content]} of {self.data / name}; unpack the data again"
+                )
+            full, beat = self.labels[name, split], self.labels[f"{name}_beat", split]
+            if full and beat:
+                labels = f"{self.data / name}_beat/{split}_labels.txt"
+                yield from _between_forms(labels, self.data / name, full, beat)
+
+    def weaknesses(self) -> Iterator[str]:
+        """What makes results weaker than they look, each a line."""
+        for (name, split), digests in self.digests.items():
+            by_content: dict[str, list[str]] = {}
+            for clip, digest in digests.items():
+                by_content.setdefault(digest, []).append(clip)
+            twins = [clips for d, clips in by_content.items() if len(clips) > 1 and d != UNREADABLE]
+            if twins:
+                yield (
+                    f"{self.data / name / split}: clips {' and '.join(sorted(twins[0])[:2])} are "
+                    f"the same file ({len(twins)} such groups); each counts several times"
+                )
+        genres = [label[0] for label in self.labels[GENRE, "train"].values()]
+        counts = Counter(CLASS_MAPPING.get(genre) for genre in genres)
+        for single in sorted(c for c, n in counts.items() if c and n == 1):
+            yield f"{self.data / GENRE}: class {single} has one training clip, so none to validate"
+        values = list(zip(*self.labels[MULTITASK, "train"].values(), strict=True))
+        for axis, column in zip(AXES, values, strict=False):
+            if len(set(column)) == 1:
+                yield f"{self.data / MULTITASK}: {axis} is {column[0]} everywhere; nothing to learn"
 
 
 def _between_forms(
@@ -100,7 +156,7 @@ def _between_forms(
             return
 
 
-def _rows(folder: Path, split: str) -> dict[str, tuple[Any, ...]]:
+def _labels(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
     """Each clip's label, by id; none where loaders will name what is wrong inside this split."""
     listed = left_out(folder, split)
     try:

@@ -28,7 +28,7 @@ from helpers.machinery.arrays import MachineError, read_n_frames
 from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.process import headless
 from helpers.machinery.store import as_stored
-from helpers.notebook.soundness import data_fingerprint, disagreements
+from helpers.notebook.soundness import Contents, data_fingerprint
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 
 SHORTEST_CLIP = 16  # frames: what the four poolings of the CNN need, which reads full clips
@@ -62,8 +62,9 @@ def main(arguments: Sequence[str]) -> int:
     data = find_data(options.data)
     found = check(data)
     lines = [line for split in found.values() for line in split.problems.values()]
-    lines += disagreements(data)
-    for line in lines:
+    contents = Contents.of(data)
+    lines += contents.disagreements()
+    for line in (*lines, *(f"note: {weakness}" for weakness in contents.weaknesses())):
         print(line)
     n_clips = sum(len(split.good) for split in found.values())
     print(f"{data}: {len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good files")
