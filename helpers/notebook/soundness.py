@@ -100,16 +100,18 @@ class Contents:
                     f"{tested[content]} are the same file ({len(same)} such pairs); what is tested "
                     "must not be learned, remove one of them"
                 )
-        for name, split in product((GENRE, MULTITASK), SPLITS):
+        for name in (GENRE, MULTITASK):
             forms = (
-                {d: c for c, d in self.digests[f, split].items()} for f in (name, f"{name}_beat")
+                {d: c for split in SPLITS for c, d in self.digests[form, split].items()}
+                for form in (name, f"{name}_beat")
             )
             full_files, beat_files = forms
             for content in sorted((set(full_files) & set(beat_files)) - {UNREADABLE})[:1]:
                 yield (
-                    f"{self.data / name}_beat/{split}: clip {beat_files[content]} is the same file "
-                    f"as clip {full_files[content]} of {self.data / name}; unpack the data again"
+                    f"{self.data / name}_beat: clip {beat_files[content]} is the same file as clip "
+                    f"{full_files[content]} of {self.data / name}; unpack the data again"
                 )
+        for name, split in product((GENRE, MULTITASK), SPLITS):
             full, beat = self.labels[name, split], self.labels[f"{name}_beat", split]
             if full and beat:
                 labels = f"{self.data / name}_beat/{split}_labels.txt"
