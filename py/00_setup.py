@@ -177,7 +177,6 @@ apply_profile(globals())
 #
 # Results depend on them: note them in your report. `pyproject.toml` says what the kit works with.
 
-
 # %%
 def wanted_versions():
     """What pyproject.toml asks for, {package: range}; empty where the kit came without it."""
@@ -209,7 +208,6 @@ tell(
 # `device = "auto"` takes the GPU when one answers; `device = "cpu"` switches it off for a notebook, without touching
 # Kaggle's menu. The last lines compute something on the device, because a GPU can be seen and still be too old for the
 # installed PyTorch.
-
 
 # %%
 def size_text(n_bytes):
@@ -254,7 +252,6 @@ tell("The notebooks will compute on **{device}**.", device=machine.get("GPU", "t
 # notebook runs before you have downloaded anything. It is built once; an interrupted build goes on where it stopped. **Its
 # scores say nothing about real music.**
 
-
 # %%
 def find_or_build():
     """The data folder; the demo set is built when asked for, or when nothing else is found."""
@@ -290,7 +287,6 @@ tell(
 # The genre set (20 genres) and the multitask set (valence, energy, danceability) each come twice: full, with a
 # [frame](../docs/glossary.md#frame) every 23 ms, and [beat-synchronous](../docs/glossary.md#beat-synchronous), with a frame per beat. The multitask test clips have **no labels**: they are what step 11 predicts.
 
-
 # %% tags=["solution"]
 def overview(name, split):
     """One row about a split of a folder: clips, labels, kinds of file, frames per clip."""
@@ -320,8 +316,7 @@ by_folder = pd.DataFrame([overview(name, split) for name in present for split in
 record.save_table("folders", by_folder)
 show_table(
     by_folder.set_index(["folder", "split"]).drop(columns="all frames"),
-    digits=1,
-    caption="The data folders; T is the number of time steps.",
+    digits=1, caption="The data folders; T is the number of time steps.",
 )
 
 # %%
@@ -387,7 +382,6 @@ show_table(examples)
 # An array has 140 rows and T columns, a column per frame. Rows 0-127 are the mel [spectrogram](../docs/glossary.md#spectrogram) in dB below the clip's loudest
 # value, so between -80 and **0, the loudest**; rows 128-139 are the chroma, between 0 and 1. Remember the 0 dB when it comes to padding
 # (step 4).
-
 
 # %% tags=["solution"]
 def first_array(name):

@@ -189,7 +189,6 @@ record.show(
 # The eye is easily persuaded, so we put numbers beside it. Shares of *power* do not depend on how loud a clip was recorded.
 # Onsets are found where many bands grow at once.
 
-
 # %% tags=["solution", "report"]
 def describe(clip):
     """What a full mel spectrogram [128, T] in dB shows, as four numbers."""
@@ -242,7 +241,6 @@ tell(
 #
 # Two clips differ whatever their genres are. So we describe up to 20 clips of each of the two genres and ask: in how many of
 # all pairs (one clip of each genre) does the comparison come out as above? 50 % is a coin toss.
-
 
 # %%
 def describe_genre(genre, n_clips=20):
@@ -344,7 +342,6 @@ tell(
 # The second reason can be seen. An untrained LSTM reads the first of our clips; we ask how strongly its output depends
 # on each frame: the length of the gradient with respect to that frame. Once the output is taken at the last step, once it is
 # the mean over all steps, as the model of notebook 05 has it.
-
 
 # %% tags=["report"]
 def gradient_per_frame(clip, pooling):

@@ -324,7 +324,6 @@ tell(
 # This is the other reason, "do not work very well", and it can be measured. An [SVM](../docs/glossary.md#svm-and-svr) on three numbers per band (its mean, deviation, and mean step from
 # frame to frame) is trained on all 20 genres and asked about the validation part. No test clip is touched: this is a decision about the task.
 
-
 # %% tags=["solution", "report"]
 def svm_on(class_mapping):
     """Classes, then true and predicted class numbers of the validation clips, of an SVM."""
@@ -518,7 +517,6 @@ tell(
 #
 # Make your own Dataset: change what an item is, and keep the rest. Here the frames are replaced by their *changes* from one frame to the
 # next, and the SVM says on validation whether that helps. Then try a class mapping of yours in `svm_on`.
-
 
 # %%
 class ChangesDataset(datasets.SpectrogramDataset):

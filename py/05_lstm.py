@@ -133,7 +133,6 @@ for thing in (models.stack_frames, models.reverse_inside_lengths, models.LSTMBac
 # matters on a CPU: there, packed clips of about 1,290 unequal frames need many times longer per step. Does it really give
 # the same? We copy its weights into PyTorch's own bidirectional LSTM and compare on a batch of unequal lengths.
 
-
 # %% tags=["report"]
 def packed_outputs(backbone, x, lengths):
     """The same LSTM through PyTorch's packing: [B, T, 2 * hidden]."""
@@ -423,7 +422,6 @@ tell(
 #
 # Subclass the backbone and change one thing. Here the pooling keeps each unit's largest value instead of its mean.
 # Replace it by an idea of yours; the beat-synchronous clips train in seconds.
-
 
 # %%
 class MyLSTM(models.LSTMBackbone):

@@ -281,7 +281,6 @@ tell("Most frequent confusion of {model}: {most:; }.", model=best, most=most)
 # The plain mean over the classes: every class counts the same, however few clips it has. Macro F1 is the mean of the classes'
 # F1, not the F1 of the two averages beside it.
 
-
 # %% tags=["solution", "report"]
 def averages(kind):
     """One row per model: precision, recall and F1 averaged, F1 with its 95 % interval."""

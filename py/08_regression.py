@@ -450,7 +450,6 @@ tell_comparisons(compared, "mean Spearman on held-out clips")
 # The score is a correlation, so why not train on one? Spearman itself has no gradient (ranks jump), Pearson's correlation
 # inside a batch does. Replace this loss by an idea of yours: absolute error, Huber, a mixture.
 
-
 # %%
 class MyLoss(nn.MSELoss):
     """1 minus Pearson's correlation inside the batch, plus a little squared error for the scale."""

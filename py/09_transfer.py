@@ -438,7 +438,6 @@ record.save_predictions("transfer_validation", datasets.ids_of(splits.val), vali
 # Yosinski et al. froze the first n layers and let the rest learn. Subclass the regressor and choose n: with the genre
 # weights, how many of the four blocks can stay as they are before the axis suffers?
 
-
 # %%
 class MyTransfer(models.Regressor):
     """A regressor whose first blocks stay as the genre CNN left them."""

@@ -315,7 +315,6 @@ tell(
 # Subclass the loss. Here the absolute error takes the place of the squared one: a few clips with odd labels then pull less.
 # Or try plain weights, or a weight of 3 for the hardest axis.
 
-
 # %%
 class MyLoss(models.MultitaskLoss):
     """A multitask loss whose error per axis you can change."""

@@ -151,7 +151,6 @@ tell(
 # same test clips under the same ids. What each candidate predicts is stored in `test_predictions.csv`, for whoever wants to
 # look at single clips; only the chosen one's predictions are submitted.
 
-
 # %% tags=["solution"]
 def predict_test(notebook, name, folder=folders.MULTITASK):
     """One checkpoint's predictions for the test clips: a row per clip, a column per axis."""
@@ -376,7 +375,6 @@ record.show(drawn, "expected", caption=caption)
 # Spearman looks at ranks only, so models can be averaged by rank, whatever their scales. Does a mixture of all networks do
 # better on validation than the chosen model? Then it is one more candidate, no proof: each mixture you try makes the best
 # validation score a little more too high.
-
 
 # %%
 def mixture(predictions):

@@ -54,7 +54,6 @@ return ['img', 'select', '.noUi-handle', 'audio'].map(
 )
 """
 
-
 @pytest.fixture(scope="module")
 def opened(
     browser: Any, mini_data: Path, tmp_path_factory: pytest.TempPathFactory
