@@ -74,12 +74,18 @@ def _rendered(node: Any, title: str) -> str:
     resources = {"page": {"title": title, "policy": POLICY, "style": _style()}}
     content, _ = _exporter().from_notebook_node(node, resources)
     lines = [
-        f'<li class="level{level}"><a href="#{anchor}">{html.escape(_text(text))}</a></li>'
+        f'<li class="level{level}"><a href="#{anchor}">{_with_label(text)}</a></li>'
         for level, anchor, text in HEADING.findall(content)
         if level == "2" or " · " in text
     ]
     # Twice, beside the text and folded above it: the style shows the one that there is room for.
     return content.replace("<!-- contents -->", f"<ul>{''.join(lines)}</ul>", 2)
+
+
+def _with_label(heading: str) -> str:
+    """The text of a heading as HTML; what stands before the dot, as a label does, is bold."""
+    label, mark, text = html.escape(_text(heading)).rpartition(" · ")
+    return f"<b>{label}</b> {text}" if mark else text
 
 
 def write_index(run: Path, summary: dict[str, Any]) -> Path:
@@ -121,7 +127,8 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
 def _about(page: Path) -> dict[str, Any]:
     """What the index says of a page: title, insight, and the headings of the handout's labels."""
     content = page.read_text(encoding="utf-8")
-    title, insight = (re.search(pattern, content, re.DOTALL) for pattern in (TITLE, INSIGHT))
+    found = (re.search(pattern, content, re.DOTALL) for pattern in (TITLE, INSIGHT))
+    title, insight = (_text(match[1]) if match else "" for match in found)
     headings = {}
     for _, anchor, markup in reversed(HEADING.findall(content)):  # the first of a label counts
         label, mark, text = _text(markup).partition(" · ")
@@ -130,8 +137,8 @@ def _about(page: Path) -> dict[str, Any]:
     names = ["6" if name == QUESTIONS else name for name in names]
     return {
         "file": page,
-        "title": _text(title[1]) if title else page.stem,
-        "insight": _text(insight[1]) if insight else "",
+        "title": title or page.stem,
+        "insight": insight[:1].upper() + insight[1:],
         "labels": [headings[name] for name in names if name in headings],
     }
 
