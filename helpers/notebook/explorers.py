@@ -30,6 +30,7 @@ from helpers.machinery.batches import unwrap
 from helpers.machinery.files import LabError, did_you_mean
 from helpers.models import Classifier
 from helpers.notebook.records import Record
+from helpers.notebook.showing import show_html
 from helpers.training import predict
 
 if TYPE_CHECKING:
@@ -44,16 +45,11 @@ SCRIPT = Path(__file__).with_suffix(".js")
 
 def _offer(kind: str, **data: Any) -> None:
     """Controls of this kind for these data, in a notebook."""
-    from IPython import get_ipython
-    from IPython.display import display
-
-    if get_ipython() is None:
-        return
     said = html.escape(json.dumps({"kind": kind, **data}))
     note = "Controls stand here where the browser may run the kit's script: run this cell."
     place = f'<div class="explorer" data-explorer="{said}"><p>{note}</p></div>'
     script = f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
-    display({"text/html": place + script, "text/plain": note}, raw=True)
+    show_html(place + script, note)
 
 
 # ---- two clips ---------------------------------------------------------------------------------

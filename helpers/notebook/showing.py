@@ -180,6 +180,14 @@ def show_lines(text: str, file: str) -> None:
     display({"text/plain": text}, raw=True, metadata=_about(Lines(text, file)))
 
 
+def show_html(markup: str, plain: str) -> None:
+    """Show HTML in a notebook, or `plain` where it shows none; nothing elsewhere."""
+    if _in_notebook():
+        from IPython.display import display
+
+        display({"text/html": markup, "text/plain": plain}, raw=True)
+
+
 def play(path: Path) -> None:
     """Offer an audio file to listen to: a player in a notebook, the file's name elsewhere."""
     if not _in_notebook():
