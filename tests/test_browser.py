@@ -49,7 +49,7 @@ def page(browser: Any, mini_data: Path, home: Path, tmp_path: Path, outputs: lis
     for explorer in EXPLORERS.values():
         explorer(record)
     explorers.confusion(COUNTS, CLASSES)
-    texts = [output["text/html"] for output in outputs if isinstance(output, dict)]
+    texts = [output["text/html"] for output in outputs]
     assert faults_of_page(browser, written(tmp_path, *texts)) == []
     return browser
 
@@ -98,8 +98,11 @@ def test_the_threshold_counts_as_it_is_moved(page):
         told = f"{n[0] / (n[0] + n[2]):.2f}" if n[0] + n[2] else "0/0, undefined"
         assert f"Precision TP/(TP+FP) = {n[0]}/{n[0] + n[2]}"[:40] in threshold.text
         assert told in threshold.text
-        dots = threshold.find_elements("css selector", "circle")
+        strip, curve = threshold.find_elements("css selector", "svg")
+        dots = strip.find_elements("css selector", "circle")
         assert sum(dot.get_attribute("fill") != "none" for dot in dots) == called.sum()
+        marked = curve.find_elements("css selector", "circle")
+        assert len(marked) == bool(called.sum() and belongs.sum()), "undefined is not drawn"
 
 
 def test_the_confusion_matrix_says_what_scikit_learn_says(page):

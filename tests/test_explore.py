@@ -1,7 +1,4 @@
-"""The explorers: a figure of one fixed choice, and below it controls with all that they need.
-
-What the controls do, test_browser tries in a browser.
-"""
+"""The explorers: controls with all that they need. test_browser tries in a browser what they do."""
 
 from __future__ import annotations
 
@@ -41,9 +38,9 @@ def small_cnn() -> Classifier:
 
 
 EXPLORERS: dict[str, Callable[[Record], None]] = {
-    "explore_clips": explorers.two_clips,
-    "explore_threshold": lambda record: explorers.threshold(record, TRUE, PROBABILITIES, CLASSES),
-    "explore_neighbours": lambda record: explorers.neighbours(
+    "clips": explorers.two_clips,
+    "threshold": lambda record: explorers.threshold(record, TRUE, PROBABILITIES, CLASSES),
+    "neighbours": lambda record: explorers.neighbours(
         record, small_cnn(), genre_splits(record.data / GENRE, "mel", 0).train
     ),
 }
@@ -61,18 +58,17 @@ def offered(outputs: list[Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
-def test_a_figure_is_stored_and_controls_are_offered_where_there_is_a_browser(
-    record, outputs, name, monkeypatch
+def test_controls_are_shown_with_the_script_and_a_plain_script_says_where(
+    record, outputs, name, monkeypatch, capsys
 ):
     EXPLORERS[name](record)
-    picture, controls = outputs
-    assert picture.data == (record.folder / "figures" / f"{name}.png").read_bytes()
+    (controls,) = outputs
     script = explorers.SCRIPT.read_text(encoding="utf-8")
     assert controls["text/html"].endswith(f"<script>{script}</script>")
     assert "</script" not in script and "<!--" not in script
     monkeypatch.setattr("helpers.notebook.showing._in_notebook", lambda: False)
     EXPLORERS[name](record)
-    assert len(outputs) == 2, "a plain script names the figure, no more"
+    assert len(outputs) == 1 and "on the page of 01_visualization" in capsys.readouterr().out
 
 
 def test_data_cannot_leave_the_place_they_stand_in(outputs):
@@ -101,7 +97,7 @@ def test_two_clips_begin_as_asked_and_have_four_pictures_and_an_approximate_soun
         sizes = [picture_of(one).size for one in clip["pictures"]]
         assert [high for _, high in sizes] == [128, 128, 12, 12] and sizes[0][0] > sizes[1][0]
         begins = number in data["begin"]
-        assert clip["note"] == (explorers.APPROXIMATE if begins else "no audio")
+        assert clip["note"] == (explorers.APPROXIMATE if begins else "none")
         assert bool(clip["sound"]) == begins
 
 

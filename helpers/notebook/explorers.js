@@ -48,10 +48,11 @@
       const shown = make("div");
       const draw = () => {
         const clip = data.clips[at];
-        const unit = data.kinds[kind].startsWith("beat") ? "beats" : "30 seconds";
+        const unit = data.kinds[kind].startsWith("beat") ? "beats" : "time";
+        const up = data.kinds[kind].includes("chroma") ? "pitch class up, C to B" : "frequency up";
         shown.replaceChildren(
           picture(clip.pictures[kind], `${data.kinds[kind]} of ${clip.title}`, "11em"),
-          make("small", {}, `frequency up, ${unit} across; ${clip.note}`));
+          make("small", {}, `${up}, ${unit} across. Sound: ${clip.note}.`));
         if (clip.sound)
           shown.append(make("audio", { controls: true, src: "data:audio/mpeg;base64," + clip.sound, style: "width: 100%" }));
       };
@@ -70,26 +71,52 @@
     let number = data.begin;
     const slider = make("input", { type: "range", min: 0, max: 100, value: 50, style: "width: 14em; vertical-align: middle", oninput: draw });
     const said = make("output"), told = make("div", { "aria-live": "polite" });
-    const strip = make("svg", { viewBox: "0 0 640 150", role: "img", style: "width: 100%; max-width: 40em; display: block" });
+    const strip = make("svg", { viewBox: "0 0 460 210", role: "img", style: "flex: 3 1 20em; min-width: 0; max-width: 34em" });
+    const curve = make("svg", { viewBox: "0 0 260 210", role: "img", style: "flex: 2 1 13em; min-width: 0; max-width: 20em" });
+
+    const word = (words, x, y, more = {}) => make("text", { x, y, "font-size": 13, fill: GREY, ...more }, words);
+    const stroke = (x1, y1, x2, y2, more = {}) => make("line", { x1, y1, x2, y2, stroke: GREY, ...more });
+
+    // At a threshold in hundredths: which clips are called, and the four counts.
+    function count(at) {
+      const counts = { TP: 0, FN: 0, FP: 0, TN: 0 };
+      data.scores.forEach((row, i) => {
+        const called = row[number] >= 100 * at;
+        counts[data.true[i] === number ? (called ? "TP" : "FN") : (called ? "FP" : "TN")] += 1;
+      });
+      return counts;
+    }
 
     function draw() {
-      const at = Number(slider.value), name = data.classes[number], x = score => 20 + 0.06 * score;
-      const counts = { TP: 0, FN: 0, FP: 0, TN: 0 };
-      const dots = data.scores.map((row, i) => {
-        const belongs = data.true[i] === number, called = row[number] >= 100 * at;
-        counts[belongs ? (called ? "TP" : "FN") : (called ? "FP" : "TN")] += 1;
-        const y = (belongs ? 28 : 84) + 7 * (i * 7 % 5);
-        return make("circle", { cx: x(row[number]), cy: y, r: 4, fill: called ? (belongs ? BLUE : ORANGE) : "none", stroke: belongs ? BLUE : ORANGE });
-      });
-      const text = (words, y) => make("text", { x: 20, y, "font-size": 12, fill: GREY }, words);
-      strip.setAttribute("aria-label", `Probabilities of ${name}, of its clips above and of all others below, with the threshold at ${at / 100}`);
-      strip.replaceChildren(
-        text(`clips that are ${name}`, 14), text("clips of other classes", 76), ...dots,
-        make("line", { x1: x(100 * at), x2: x(100 * at), y1: 4, y2: 122, stroke: "#000", "stroke-width": 2 }),
-        make("line", { x1: 20, x2: 620, y1: 124, y2: 124, stroke: GREY }),
-        ...[0, 0.5, 1].map(share => make("text", { x: x(10000 * share), y: 140, "font-size": 12, fill: GREY, "text-anchor": "middle" }, String(share))));
+      const at = Number(slider.value), name = data.classes[number], { TP, FN, FP, TN } = count(at);
       said.textContent = ` ${(at / 100).toFixed(2)}`;
-      const { TP, FN, FP, TN } = counts;
+
+      const x = score => 15 + 0.043 * score;
+      strip.setAttribute("aria-label", `Probabilities of ${name}: of its clips above, of all others below, with the threshold at ${at / 100}`);
+      strip.replaceChildren(
+        word(`clips that are ${name}`, 10, 16), word("clips of other classes", 10, 96),
+        ...data.scores.map((row, i) => {
+          const belongs = data.true[i] === number, colour = belongs ? BLUE : ORANGE;
+          return make("circle", { cx: x(row[number]), cy: (belongs ? 28 : 108) + 11 * (i * 7 % 5), r: 4.5,
+            fill: row[number] >= 100 * at ? colour : "none", stroke: colour });
+        }),
+        stroke(x(100 * at), 20, x(100 * at), 168, { stroke: "#000", "stroke-width": 2 }), stroke(15, 168, 445, 168),
+        ...[0, 0.5, 1].map(share => word(String(share), x(10000 * share), 184, { "text-anchor": "middle" })),
+        word(`probability of ${name} (filled: called so)`, 230, 203, { "text-anchor": "middle" }));
+
+      const px = recall => 40 + 200 * recall, py = precision => 168 - 150 * precision;
+      const points = Array.from({ length: 101 }, (_, i) => count(i)).filter(one => one.TP + one.FP && TP + FN)
+        .map(one => [px(one.TP / (TP + FN)), py(one.TP / (one.TP + one.FP))]);
+      const guess = (TP + FN) / data.true.length;
+      curve.setAttribute("aria-label", `Precision against recall of ${name} for every threshold; guessing has precision ${guess.toFixed(2)}`);
+      curve.replaceChildren(
+        stroke(40, 168, 240, 168), stroke(40, 18, 40, 168), stroke(40, py(guess), 240, py(guess), { "stroke-dasharray": "3 3" }),
+        ...points.slice(1).map((end, i) => stroke(...points[i], ...end, { stroke: BLUE, "stroke-width": 2 })),
+        ...[0, 1].flatMap(share => [word(String(share), px(share), 184, { "text-anchor": "middle" }), word(String(share), 32, py(share) + 4, { "text-anchor": "end" })]),
+        word("recall", 140, 203, { "text-anchor": "middle" }), word("precision", 10, 12), word("guessing", 240, py(guess) - 4, { "text-anchor": "end" }));
+      if (TP + FP && TP + FN)
+        curve.append(make("circle", { cx: px(TP / (TP + FN)), cy: py(TP / (TP + FP)), r: 6, fill: ORANGE, stroke: "#000" }));
+
       told.replaceChildren(
         table(["", `called ${name}`, "not called so"], [[`are ${name}`, `TP ${TP}`, `FN ${FN}`], ["are others", `FP ${FP}`, `TN ${TN}`]]),
         make("p", {}, `Precision TP/(TP+FP) = ${ratio(TP, TP + FP)}. Recall TP/(TP+FN) = ${ratio(TP, TP + FN)}. ` +
@@ -97,7 +124,9 @@
     }
 
     const names = data.classes.map((name, i) => `${name} (${data.true.filter(one => one === i).length})`);
-    place.append(labelled("class (clips)", menu(names, number, i => { number = i; draw(); })), labelled("threshold", make("span", {}, slider, said)), strip, told);
+    place.append(
+      labelled("class (clips)", menu(names, number, i => { number = i; draw(); })), labelled("threshold", make("span", {}, slider, said)),
+      make("div", { style: "display: flex; flex-wrap: wrap; gap: 1em" }, strip, curve), told);
     draw();
   }
 

@@ -1,8 +1,7 @@
 """Explorers: choose something by hand, and see (or hear) what changes.
 
-Each shows one fixed choice as a figure, which the record keeps, and below it controls: data for
-`explorers.js`, which the browser runs in JupyterLab, on Kaggle and on a run's page, without network
-and without a kernel. A plain script shows the figure alone.
+Each shows controls with all that they need: data for `explorers.js`, which the browser runs in
+JupyterLab, on Kaggle and on a run's page, without network and without a kernel.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -33,9 +32,6 @@ from helpers.notebook.records import Record
 from helpers.notebook.showing import show_html
 from helpers.training import predict
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 N_NEIGHBOURS = 4
 MOST_CLIPS = 60  # among which the page of a large data set lets one choose
 SECONDS = 10  # that are heard of a clip
@@ -43,13 +39,14 @@ APPROXIMATE = "approximate, reconstructed from the mel spectrogram"
 SCRIPT = Path(__file__).with_suffix(".js")
 
 
-def _offer(kind: str, **data: Any) -> None:
-    """Controls of this kind for these data, in a notebook."""
+def _offer(notebook: str, kind: str, **data: Any) -> None:
+    """Show controls of this kind for these data; a plain script says where there are some."""
     said = html.escape(json.dumps({"kind": kind, **data}))
     note = "Controls stand here where the browser may run the kit's script: run this cell."
     place = f'<div class="explorer" data-explorer="{said}"><p>{note}</p></div>'
     script = f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
-    show_html(place + script, note)
+    plain = f"controls to try ({kind}): in JupyterLab, and on the page of {notebook}"
+    show_html(place + script, plain)
 
 
 # ---- two clips ---------------------------------------------------------------------------------
@@ -65,10 +62,10 @@ def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
     clips = _TrainingClips(record.data)
     chosen = [clips.of(genre) for genre in genres or (clips.genres[0], clips.genres[-1])]
     fixed = [ids[0] for ids in chosen]
-    record.show(clips.draw(*fixed, "mel"), "explore_clips")
     others = [clips.of(genre)[0] for genre in clips.genres]
     offered = sorted({*chosen[0][:3], *chosen[1][:3], *others}, key=clips.title)
     _offer(
+        record.notebook,
         "clips",
         kinds=list(plots.FEATURE_KINDS),
         begin=[offered.index(clip) for clip in fixed],
@@ -105,12 +102,6 @@ class _TrainingClips:
         folder = self.beat if name.startswith("beat") else self.full
         return read_array(folder.loc[clip, "path"])[FEATURE_ROWS[plots.FEATURE_KINDS[name]]]
 
-    def draw(self, first: str, second: str, picture: str) -> Figure:
-        pictures = {self.title(clip): self.read(clip, picture) for clip in (first, second)}
-        return plots.spectrograms(
-            pictures, plots.FEATURE_KINDS[picture], picture.startswith("beat")
-        )
-
     def offered(self, clip: str, approximate: bool) -> dict[str, Any]:
         """What the controls show of a clip: its four pictures, and its sound where it has one."""
         arrays = {name: self.read(clip, name) for name in plots.FEATURE_KINDS}
@@ -124,7 +115,7 @@ def _sound(path: Path | None, mel: np.ndarray | None) -> dict[str, str]:
     import soundfile
 
     if path is None and mel is None:
-        return {"sound": "", "note": "no audio"}
+        return {"sound": "", "note": "none"}
     samples = (
         soundfile.read(path, stop=SECONDS * SAMPLE_RATE)[0] if path else approximate_audio(mel)
     )
@@ -183,13 +174,10 @@ def threshold(
             f"{len(classes)} classes; give one row per clip and one column per class"
         )
     number = int(np.bincount(true, minlength=len(classes)).argmax())
-    belongs, scores = true == number, probabilities[:, number]
-    drawn = plots.threshold_choice(belongs, scores, classes[number], 0.5)
-    record.show(drawn, "explore_threshold")
     # In ten-thousandths, rounded down: whether a score reaches a threshold of two digits stays.
     scores = np.floor(1e4 * probabilities + 1e-6).astype(int)
-    names = [str(name) for name in classes]
-    _offer("threshold", classes=names, begin=number, true=true.tolist(), scores=scores.tolist())
+    data = {"begin": number, "true": true.tolist(), "scores": scores.tolist()}
+    _offer(record.notebook, "threshold", classes=[str(name) for name in classes], **data)
 
 
 def confusion(examples: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> None:
@@ -198,7 +186,7 @@ def confusion(examples: Mapping[str, Sequence[Sequence[int]]], classes: Sequence
     `examples` maps a name to counts to begin with: a row per true class, a column per answer.
     """
     known = {name: np.asarray(counts).tolist() for name, counts in examples.items()}
-    _offer("confusion", classes=[str(name) for name in classes], examples=known)
+    _offer("notebook 06", "confusion", classes=[str(name) for name in classes], examples=known)
 
 
 # ---- neighbours --------------------------------------------------------------------------------
@@ -218,10 +206,10 @@ def neighbours(
     """
     seen = _SeenByModel(model, dataset, batch_size, device)
     begin = seen.most_confident_error()
-    record.show(seen.draw(begin), "explore_neighbours")
     offered = {begin, *range(0, len(seen.ids), math.ceil(len(seen.ids) / MOST_CLIPS))}
     shown = sorted(offered.union(*map(seen.nearest, offered)))
     _offer(
+        record.notebook,
         "neighbours",
         classes=list(seen.base.classes),
         begin=shown.index(begin),
@@ -257,24 +245,6 @@ class _SeenByModel:
         """The clips that are most like this one, itself left out, the nearest first."""
         order = np.argsort(-self.likeness[clip], kind="stable")
         return [int(i) for i in order if i != clip][:N_NEIGHBOURS]
-
-    def draw(self, clip: int) -> Figure:
-        label, near = self.labels[clip], self.nearest(clip)
-        same = sum(self.labels[i] == label for i in near)
-        pairs = self.likeness[~np.eye(len(self.likeness), dtype=bool)]
-        title = (
-            f"{self.names[clip]} is taken for {self.answers[clip]}; "
-            f"{same} of its {len(near)} nearest clips are {label} "
-            f"(mean cosine of all pairs: {pairs.mean() if near else math.nan:.2f})"
-        )
-        scores = {
-            f"{name} (true)" if name == label else name: float(probability)
-            for name, probability in zip(self.base.classes, self.probabilities[clip], strict=True)
-        }
-        pictures = {
-            f"{self.names[i]}\ncosine {self.likeness[clip, i]:.3f}": self._mel(i) for i in near
-        }
-        return plots.clip_and_neighbours(self._mel(clip), scores, pictures, title)
 
     def offered(self, clip: int, shown: list[int]) -> dict[str, Any]:
         """What the controls show of a clip; its neighbours by their places in `shown`, if given."""

@@ -181,11 +181,13 @@ def show_lines(text: str, file: str) -> None:
 
 
 def show_html(markup: str, plain: str) -> None:
-    """Show HTML in a notebook, or `plain` where it shows none; nothing elsewhere."""
-    if _in_notebook():
-        from IPython.display import display
+    """Show HTML in a notebook; print `plain` elsewhere."""
+    if not _in_notebook():
+        print(plain)
+        return
+    from IPython.display import display
 
-        display({"text/html": markup, "text/plain": plain}, raw=True)
+    display({"text/html": markup, "text/plain": plain}, raw=True)
 
 
 def play(path: Path) -> None:

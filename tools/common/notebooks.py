@@ -217,14 +217,15 @@ class Lab:
     def helper_files(self, code: Iterable[str]) -> list[Path]:
         """The files of the kit's modules that these pieces of code import, transitively.
 
-        Code that cannot be parsed is taken to import every module.
+        A module's script for browsers counts with it. Code that cannot be parsed is taken to import
+        every module.
         """
         files: set[Path] = set()
         waiting = list(code)
         while waiting:
             for path in self._imported_files(waiting.pop()):
                 if path not in files:
-                    files.add(path)
+                    files |= {path, *path.parent.glob(f"{path.stem}.js")}
                     waiting.append(path.read_text(encoding="utf-8"))
         return sorted(files)
 
