@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from sklearn import metrics
 
 from helpers import plots
 from helpers.evaluation import Comparison, Score
@@ -83,16 +82,6 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "class_f1": lambda: plots.class_f1(
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
     ),
-    "threshold_choice": lambda: plots.threshold_choice(UNIT[:, 0] < 0.3, UNIT[:, 1], "Rock", 0.5),
-    "threshold_choice of what is undefined": lambda: plots.threshold_choice(
-        np.zeros(20, bool), UNIT[:, 1], "Rock", 1.0
-    ),
-    "clip_and_neighbours": lambda: plots.clip_and_neighbours(
-        MEL, {"Blues": 0.2, "Rock (true)": 0.8}, {"Rock (clip 7)\ncosine 0.9": MEL}, "A clip"
-    ),
-    "clip_and_neighbours of a clip alone": lambda: plots.clip_and_neighbours(
-        MEL, {"Rock": 1.0}, {}, "A clip alone"
-    ),
     "predicted_against_true": lambda: plots.predicted_against_true(
         {"valence": (UNIT[:, 0], UNIT[:, 1], SCORES["LSTM"]), "energy": (*UNIT.T, SCORES["none"])},
         "Held-out clips",
@@ -146,10 +135,6 @@ def test_alt_texts_tell_the_numbers():
     assert "kept epoch 2 of 3" in DRAWN["learning_curves"]().get_label()
     assert "LSTM 0.400 [0.300, 0.500]; none undefined (equal)" in DRAWN["score_plot"]().get_label()
     assert "Blues 83%, Hip-Hop 0%, Rock 50%" in DRAWN["confusion_matrix"]().get_label()
-    undefined = DRAWN["threshold_choice of what is undefined"]().get_label()
-    assert "precision undefined (no clip is called so), recall undefined (no clip b" in undefined
-    alone = DRAWN["clip_and_neighbours of a clip alone"]().get_label()
-    assert alone.endswith("Nearest clips: none.")
 
 
 def test_frequency_runs_up_and_time_across():
@@ -165,15 +150,3 @@ def test_frequency_runs_up_and_time_across():
 def test_the_confusion_matrix_has_numbers_in_its_cells():
     texts = [text.get_text() for text in DRAWN["confusion_matrix"]().axes[0].texts]
     assert sorted(filter(None, texts)) == ["0.17", "0.25", "0.25", "0.50", "0.83"]
-
-
-@pytest.mark.parametrize("belongs", [UNIT[:, 0] < 0.3, np.zeros(20, bool)], ids=["some", "none"])
-def test_precision_and_recall_over_the_threshold_equal_scikit_learn_s(belongs):
-    figure = plots.threshold_choice(belongs, UNIT[:, 1], "Rock", 0.5)
-    drawn = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
-    for number, threshold in enumerate(np.linspace(0, 1, 101)):
-        truth = (belongs, UNIT[:, 1] >= threshold)
-        precision = metrics.precision_score(*truth, zero_division=np.nan)
-        recall = metrics.recall_score(*truth, zero_division=np.nan)
-        np.testing.assert_allclose(drawn["precision"][number], precision)
-        np.testing.assert_allclose(drawn["recall"][number], recall)
