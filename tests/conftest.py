@@ -102,6 +102,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """As in a notebook: what is displayed, in order."""
+    shown: list[Any] = []
+    monkeypatch.setattr("helpers.notebook.showing._in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda thing, **_: shown.append(thing))
+    return shown
+
+
 # ---- the mini data -----------------------------------------------------------------------------
 
 N_MELS, N_CHROMA = 128, 12

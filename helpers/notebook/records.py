@@ -163,20 +163,18 @@ class Record:
         self,
         figure: Figure,
         name: str,
-        display_id: str | None = None,
         caption: str | Sentence = "",
     ) -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
-        `replace_shown` can put another figure in the place of one with a `display_id`; the caption
-        is the report's. Raises LabError for a figure without alt text.
+        The caption is the report's. Raises LabError for a figure without alt text.
         """
         png, pdf, alt = render_figure(figure, name)
         write_atomically(self.folder / "figures" / f"{name}.pdf", pdf)
         write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
-        show_picture(png, alt, name, display_id, caption)
+        show_picture(png, alt, name, caption)
 
     def finish(self, key_metric: str) -> None:
         """Close the record: one line for the runner's table, and a list of what was stored."""

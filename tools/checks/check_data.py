@@ -47,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="./run_all.sh check-data", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add(
-        "--data", metavar="DIR|demo", default="auto",
+        "--data",
+        metavar="DIR|demo",
+        default="auto",
         help="the data folder (default: what a run would find; nothing is fetched or built)",
     )
     add(
