@@ -598,7 +598,7 @@ tell(
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
-# Unequal class sizes are called *class imbalance*. It changes three things. A network that is trained on it sees Rock several times as often as Trip-Hop, and
+# Unequal class sizes are called [class imbalance](../docs/glossary.md#class-imbalance). It changes three things. A network that is trained on it sees Rock several times as often as Trip-Hop, and
 # learns to say it more readily. Accuracy, which counts clips, listens to the large classes. And the scores of small classes hang on few test clips, so
 # they are uncertain. Step 6 returns to all three.
 

@@ -149,7 +149,7 @@ predictions = {name: trainings[0] for name, trainings in of_all_seeds.items()}
 #
 # $$ \text{accuracy} = \frac{1}{N} \sum_{i=1}^{N} [\, \hat y_i = y_i \,] $$
 #
-# On other test clips it would be another number. How far off? The *bootstrap* asks this of the clips themselves: draw as many clips again, with
+# On other test clips it would be another number. How far off? The [bootstrap](../docs/glossary.md#bootstrap) asks this of the clips themselves: draw as many clips again, with
 # replacement, a thousand times, and look at the middle 95 % of the accuracies. That is the 95 % [interval](../docs/glossary.md#interval). It covers the choice of the test
 # clips only; training again from another seed changes a score, too.
 #
@@ -212,7 +212,7 @@ tell(
 # > **Handout.** *Για κάθε κλάση: ακρίβεια (precision), ανάκληση (recall) και F1, με τη `classification_report`.*
 # > For each class: precision, recall and F1, with `classification_report`.
 #
-# Take one class, say Blues. Each clip then falls into one of four boxes:
+# Take one class, say Blues. Each clip then falls into one of four boxes, [true and false positives and negatives](../docs/glossary.md#true-and-false-positives):
 #
 # ```text
 #                          called Blues           called something else
@@ -546,6 +546,19 @@ show_table(
 )
 
 # %% [markdown]
+# ### Try it: make a confusion matrix
+#
+# Begin with *imbalanced*. Put the wrong answers of the small classes on the diagonal, one by one: how far does accuracy rise, and how far macro F1? Then try to get a macro F1
+# *above* the accuracy. Which class has to make the errors?
+
+# %%
+examples = {
+    "balanced": [[40, 6, 4], [6, 40, 4], [4, 6, 40]],
+    "imbalanced": [[96, 3, 1], [6, 4, 0], [7, 1, 2]],
+}
+explorers.confusion(examples, ["Rock", "Blues", "Trip-Hop"])
+
+# %% [markdown]
 # ### Are small classes recognised worse?
 #
 # The answers above say: accuracy and macro F1 differ because small classes are recognised worse. Here is F1 against class size, from the largest class to the smallest.
@@ -580,7 +593,7 @@ if len(mean_f1) == 2:
 # %% [markdown]
 # ### Try it: move the threshold
 #
-# So far a clip was given the class of its largest logit. Softmax turns a clip's logits into probabilities that add up to 1; now
+# So far a clip was given the class of its largest logit. [Softmax](../docs/glossary.md#softmax) turns a clip's logits into probabilities that add up to 1; now
 # take one class alone, and call a clip by its name whenever its probability reaches a threshold. Choose the class and move the threshold.
 # The clips are those of *validation*: a threshold is a choice too, and nothing is chosen on test.
 #
@@ -878,7 +891,7 @@ if top != best:
 
 # %% [markdown] tags=["solution"]
 # How to read it: a choice among models whose validation scores lie closer together than one clip or two (1 / 57 = 0.018) is a draw by lot. It is no fault to make it, something must be
-# used in step 8. It is a fault to call it *best*. Two rules help. Say *tied* where the paired difference on validation leaves the order open. And among tied models take the
+# used in step 8. It is a fault to call it *best*. Two rules help. Say [tied](../docs/glossary.md#tie) where the paired difference on validation leaves the order open. And among tied models take the
 # simplest, the one with the fewest weights (the *one-standard-error rule*: any model within one standard error of the lowest loss will do). Taking the winner on *test* instead
 # would only repeat the mistake on another set, and use it up.
 #
