@@ -398,7 +398,7 @@ def score_plot(
 
 
 def _draw_score(ax: Axes, row: int, score: Score, form: str, **style: Any) -> None:
-    """A score in its row: a dot with its number above it, and its interval as a line.
+    """A score in its row: a dot with its number on white above it, and its interval as a line.
 
     Where it is undefined, the reason, in the middle of whatever the other rows span.
     """
@@ -414,7 +414,7 @@ def _draw_score(ax: Axes, row: int, score: Score, form: str, **style: Any) -> No
     ax.plot(score.value, row, markersize=7, **style)
     ax.annotate(
         f"{score.value:{form}}", (score.value, row), xytext=(0, 6), textcoords="offset points",
-        ha="center", fontsize=8,
+        ha="center", fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )  # fmt: skip
 
 
@@ -445,8 +445,6 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
     for row, result in enumerate(results):
         style = {"color": COLOURS[0]} if result.clear else {"color": "0.5", "mfc": "white"}
         _draw_score(ax, row, result.difference, "+.3f", marker="o", **style)
-    for label in ax.texts:  # the dotted line does not run through a number
-        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     _name_rows(ax, names)
     ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
     return figure

@@ -217,7 +217,7 @@ print(f"a batch: x {tuple(x.shape)}, y {tuple(y.shape)}, {lengths.min()} to {len
 # of clips that are alike in tempo would teach the network one tempo at a time.
 # </details>
 
-# %% tags=["solution", "report"]
+# %% tags=["solution"]
 splits = datasets.genre_splits(root / folders.GENRE_BEAT, "mel", seed)  # scaled per band
 
 

@@ -297,8 +297,11 @@ tell(
     f1=f1.loc[where, one], other_f1=f1.loc[where, other], where=where,
 )  # fmt: skip
 
+# %% [markdown]
+# The picture shows the LSTM that validation chose, the SVM, and the two other LSTMs with the best test scores. These two are chosen *by test*, for a picture only; no
+# later step uses the choice.
+
 # %% tags=["solution", "report"]
-# The LSTM that validation chose, the two others that are best on test (for the picture), the SVM.
 shown = [best, *[name for name in lstms if name != best][:2], "svm_mel_full"]
 table = f1[shown].rename(columns=name_of)
 title = f"Easiest for {name_of(best)}: {f1[best].idxmax()}; hardest: {f1[best].idxmin()}"
@@ -389,7 +392,7 @@ def show_report(name):
 for name, report in reports.items():
     record.save_table(f"report_{name}", report.reset_index(names="class"))
 for name in [*lstms, "svm_mel_full", "svm_mel_beat"]:
-    tell("**{model}**", model=name_of(name))
+    tell("#### {model}", model=name_of(name))
     show_report(name)
 
 # %% [markdown]
@@ -531,7 +534,7 @@ tell(
 # the class <em>ill</em>. With ten equal classes this cannot happen so badly; with 1 % it does.
 # </details>
 
-# %% tags=["solution", "report"]
+# %% tags=["solution"]
 tests = {
     "A: nobody is called ill": np.array([[990, 0], [10, 0]]),  # rows: healthy, ill; columns: called
     "B: 8 found, 40 false alarms": np.array([[950, 40], [2, 8]]),
@@ -541,9 +544,7 @@ for name, people in tests.items():
     precision, recall, f1_of_both = precision_recall_f1(people)
     of_ill = {"precision": precision[1], "recall": recall[1], "F1": f1_of_both[1]}
     rows[name] = {"accuracy": np.trace(people) / people.sum(), **of_ill}
-show_table(
-    pd.DataFrame(rows).T, caption="Two tests on 1,000 people of whom 10 are ill; the class ill."
-)
+show_table(pd.DataFrame(rows).T)
 
 # %% [markdown]
 # ### Try it: make a confusion matrix
@@ -782,7 +783,7 @@ tell(
 # mel bands hold the notes already, if less neatly: what chroma knows is in them. Nothing here says that chroma is useless; it says that an
 # LSTM with some hundred clips gets little from it that mel has not given.
 
-# %% tags=["solution", "report"]
+# %% tags=["solution"]
 # The networks are not equally large: count their weights, and the frames that they read per step.
 rows = {}
 for name in dict.fromkeys(name for pair in questions for name in pair):
@@ -791,7 +792,7 @@ for name in dict.fromkeys(name for pair in questions for name in pair):
     frames_per_step = checkpoint.spec["backbone_options"]["stack"]
     rows[name_of(name)] = {"weights": n_weights, "frames per step": frames_per_step}
 n_weights = [row["weights"] for row in rows.values()]
-show_table(pd.DataFrame(rows).T, caption="How large the compared LSTMs are.")
+show_table(pd.DataFrame(rows).T)
 tell(
     "**What else differs.** The largest of these LSTMs has {times:.0f} times as many weights as "
     "the smallest.", times=max(n_weights) / min(n_weights),
@@ -858,14 +859,11 @@ check_paired_interval(my_paired_interval)
 # average, been lucky in it. It is why a validation score flatters, and why a test set exists.
 # </details>
 
-# %% tags=["solution", "report"]
+# %% tags=["solution"]
 n_val = len(splits.val)
 lucky = np.random.default_rng(seed).binomial(n_val, 0.65, size=(1000, 6)) / n_val  # six models
-tell(
-    "Six models with a true accuracy of 0.65, judged on {n} clips, a thousand times: the best of "
-    "the six scores {best:.2f} on average, the worst {worst:.2f}.",
-    n=n_val, best=lucky.max(axis=1).mean(), worst=lucky.min(axis=1).mean(),
-)  # fmt: skip
+print(f"judged on {n_val} clips, a thousand times: on average the best of the six scores "
+      f"{lucky.max(axis=1).mean():.2f}, the worst {lucky.min(axis=1).mean():.2f}")  # fmt: skip
 
 # %% tags=["solution", "report"]
 table = pd.DataFrame({
