@@ -97,7 +97,7 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 # DataLoader       -->  (x [B, longest T, 128], y [B], lengths [B])     one batch, padded
 # ```
 #
-# Here is a Dataset without any comfort: it reads the label file, maps each genre to its class (step 4β), loads a clip when it is asked
+# Here is the plainest Dataset that works: it reads the label file, maps each genre to its class (step 4β), loads a clip when it is asked
 # for it, and returns three things. The third one, the **length**, is there because a batch is padded, and somebody has to know
 # where the padding begins.
 
@@ -164,10 +164,10 @@ agree("frames of the last clip", lambda: plain[places[-1]][0], clips[len(clips) 
 # From here on the kit's is used.
 
 # %% tags=["solution"]
-for feature, rows in datasets.FEATURE_ROWS.items():
+for feature, stored in datasets.FEATURE_ROWS.items():
     other = datasets.SpectrogramDataset(root / folders.GENRE_BEAT, "train", feature)
     shape = tuple(other[0][0].shape)
-    print(f"feature {feature:6}: rows {rows.start} to {rows.stop - 1}, frames {shape}")
+    print(f"feature {feature:6}: rows {stored.start} to {stored.stop - 1}, frames {shape}")
 try:
     datasets.SpectrogramDataset(root / folders.GENRE, "train", axes="valense")
 except LabError as error:
@@ -320,7 +320,7 @@ print(f"{len(few)} of {len(clips)} clips, labels {datasets.labels_of(few).tolist
 # | validation part | drawn at random, whatever the class | stratified: the same mixture in each part |
 # | memory | every array of the folder, once per feature, as it is in the file (float64) | one file on disk for all features, as float16 |
 #
-# Two of these lie in wait. The axis is chosen by `if self.regression_label_index:`, and in Python the number 0 is false. Columns count from 1 there, so
+# Two of these go wrong silently. The axis is chosen by `if self.regression_label_index:`, and in Python the number 0 is false. Columns count from 1 there, so
 # it works, until somebody counts from 0: then *valence* silently becomes *genre*, and index 1 is valence although energy was meant. And
 # without `max_length`, train and test have different shapes: a CNN with a flattening layer, built for the training shape, breaks on test.
 
@@ -385,7 +385,7 @@ record.save_values(level_and_length={"own frames": before.value, "padded": after
 # %% [markdown]
 # What sees it? A CNN on padded pictures, an LSTM that takes the last step *of the array*, and every mean over all frames, those of batch
 # normalisation included. What does not: packed sequences read up to their last real step (the course's LSTM), and masked means (ours). A
-# length is not worthless, it tells the tempo. But a model should learn it because you gave it, not because it leaked out of the padding.
+# length is useful, it tells the tempo. But a model should get it because you give it, not by way of the padding.
 
 # %% [markdown]
 # ## 4β · Merging and dropping genres
@@ -698,7 +698,7 @@ full = datasets.genre_splits(root / folders.GENRE, "chroma", seed)
 assert not ids["train"] & ids["validation"], "a clip is in train and validation"
 assert not (ids["train"] | ids["validation"]) & ids["test"], "a test clip is in train or validation"
 assert ids["validation"] == set(datasets.ids_of(full.val)), "full and beat folders differ"
-print({name: len(part) for name, part in parts.items()}, "clips; none is in two parts")
+print(", ".join(f"{len(part)} {name}" for name, part in parts.items()), "clips, none in two parts")
 
 # %% [markdown]
 # ### Exercise 4.3 · A stratified validation part

@@ -157,7 +157,7 @@ predictions = {name: trainings[0] for name, trainings in of_all_seeds.items()}
 # **Predict.** A model recognises 94 of 144 clips, 65 %. How wide is its interval?
 #
 # <details><summary>What to expect, and why</summary>
-# The standard deviation of a share $p$ of N clips is $\sqrt{p (1 - p) / N}$, here 0.04. The interval reaches about two of them to each
+# The standard deviation of a share p of N clips is the root of p (1 - p) / N, here 0.04. The interval reaches about two of them to each
 # side: 0.57 to 0.73. So two models that differ by a few points, each with such an interval, are not told apart by looking at both.
 # </details>
 
@@ -363,7 +363,7 @@ tell_list(told)
 # - *Hip-Hop for Electronic*, *Pop for Hip-Hop*: the same drum machines and bass synthesisers. What differs is the voice.
 # - *Folk for Classical*, and back: mostly no drums, one plucked or bowed instrument.
 #
-# These are *near misses*, between neighbours that listeners confuse, too. Classical for Metal would be a fault to look into. Every metric here counts both alike.
+# These are *near misses*, between neighbours that listeners confuse, too. Classical for Metal would be an error to look into. Every metric here counts both alike.
 
 # %% tags=["solution"]
 # The most confident mistakes of the chosen LSTM; what can be listened to has a player (demo set).
@@ -908,10 +908,10 @@ if top != best:
     tell(comparison_sentence(result, name_of(top), name_of(best), "macro F1"))
 
 # %% [markdown] tags=["solution"]
-# How to read it: a choice among models whose validation scores lie closer together than one clip or two (1 / 57 = 0.018) is a draw by lot. It is no fault to make it, something must be
-# used in step 8. It is a fault to call it *best*. Two rules help. Say [tied](../docs/glossary.md#tie) where the paired difference on validation leaves the order open. And among tied models take the
+# How to read it: a choice among models whose validation scores lie closer together than one clip or two (1 / 57 = 0.018) is a matter of chance. It is no mistake to make it, something must be
+# used in step 8. It is a mistake to call it *best*. Two rules help. Say [tied](../docs/glossary.md#tie) where the paired difference on validation leaves the order open. And among tied models take the
 # simplest, the one with the fewest weights (the *one-standard-error rule*: any model within one standard error of the lowest loss will do). Taking the winner on *test* instead
-# would only repeat the mistake on another set, and use it up.
+# would repeat the mistake on another set, and use that set up.
 
 # %% [markdown]
 # ## Is the network better than the baseline?
