@@ -150,18 +150,34 @@ def histogram(values: Mapping[str, np.ndarray], title: str, xlabel: str, alt: st
     return figure
 
 
-def class_counts(panels: Mapping[str, Mapping[str, int]], title: str) -> Figure:
-    """Samples per class as horizontal bars with their counts, one panel per mapping (step 4γ)."""
-    alt = f"{title}. {_listed(panels, 'd')}."
-    height = 0.8 + 0.24 * max(map(len, panels.values()))
-    figure, axes = _figure(1, len(panels), 5 * len(panels), height, alt, title, sharex=True)
-    for number, (name, counts) in enumerate(panels.items()):
-        ax = axes[0, number]
-        bars = ax.barh(list(counts), list(counts.values()), color=COLOURS[number])
-        ax.bar_label(bars, padding=2, fontsize=8)
+def class_counts(
+    counts: Mapping[str, int], class_of: Mapping[str, str | None], title: str
+) -> Figure:
+    """Clips per genre, and per class as a bar of its genres' pieces (step 4γ).
+
+    A genre has one colour in both panels; those without a class are hatched, on the left alone.
+    """
+    order = sorted(counts, key=lambda genre: (class_of[genre] or "~", genre))  # dropped ones last
+    figure, axes = _figure(1, 2, 11, 0.8 + 0.24 * len(order), "", title, sharex=True)
+    before, after = axes[0]
+    totals: dict[str, int] = {}
+    for genre in order:
+        name, n = class_of[genre], counts[genre]
+        others = [other for other in order[: order.index(genre)] if class_of[other] == name]
+        colour = (COLOURS[5], COLOURS[1], "0.75")[len(others) % 3] if name else "white"
+        style = {"color": colour, "edgecolor": "0.3", "hatch": "" if name else "////"}
+        before.bar_label(before.barh(genre, n, **style), padding=2, fontsize=8)
+        if name:
+            piece = after.barh(name, n, left=totals.get(name, 0), **style)
+            text = genre if list(map(class_of.get, order)).count(name) > 1 else ""
+            after.bar_label(piece, [text], label_type="center", fontsize=7)
+            totals[name] = totals.get(name, 0) + n
+    for name, n in totals.items():
+        after.annotate(str(n), (n, name), (3, -3), textcoords="offset points", fontsize=8)
+    for ax, panel, what in ((before, counts, "genres"), (after, totals, "classes")):
         ax.invert_yaxis()
-        ax.set(title=f"{name}: {sum(counts.values())} clips, {len(counts)} classes",
-               xlabel="clips")  # fmt: skip
+        ax.set(title=f"{sum(panel.values())} clips, {len(panel)} {what}", xlabel="clips")
+    figure.set_label(f"{title}. {_listed({'before': counts, 'after': totals}, 'd')}.")
     return figure
 
 
@@ -382,7 +398,7 @@ def score_plot(
 
 
 def _draw_score(ax: Axes, row: int, score: Score, form: str, **style: Any) -> None:
-    """A score in its row: a dot with its number above it, and its interval as a line.
+    """A score in its row: a dot with its number on white above it, and its interval as a line.
 
     Where it is undefined, the reason, in the middle of whatever the other rows span.
     """
@@ -398,7 +414,7 @@ def _draw_score(ax: Axes, row: int, score: Score, form: str, **style: Any) -> No
     ax.plot(score.value, row, markersize=7, **style)
     ax.annotate(
         f"{score.value:{form}}", (score.value, row), xytext=(0, 6), textcoords="offset points",
-        ha="center", fontsize=8,
+        ha="center", fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )  # fmt: skip
 
 
@@ -429,8 +445,6 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
     for row, result in enumerate(results):
         style = {"color": COLOURS[0]} if result.clear else {"color": "0.5", "mfc": "white"}
         _draw_score(ax, row, result.difference, "+.3f", marker="o", **style)
-    for label in ax.texts:  # the dotted line does not run through a number
-        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     _name_rows(ax, names)
     ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
     return figure

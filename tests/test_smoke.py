@@ -234,7 +234,7 @@ def test_several_seeds_are_trained_stored_and_compared(lab):
         assert first != second, f"{name}: two seeds, the same weights"
     # On the mini data the affect comparisons are undefined: two held-out clips.
     for notebook, told in (
-        ("06_metrics", "mean over 2 and 1"),
+        ("06_metrics", "the mean over 2 trainings"),
         ("07_cnn", "mean over 2 and 2"),
         ("09_transfer", "2 fine-tuning(s), seeds 0 to 1"),
         ("10_multitask", "2 training(s), seeds 0 to 1"),
