@@ -238,7 +238,7 @@ def gradient_reach(gradients: Mapping[str, np.ndarray], title: str, n_frames: in
         f"{name}: at least 1 % of its largest value at {int((g >= 0.01).sum())} frames"
         for name, g in gradients.items()
     )
-    figure, ax = _one_panel(7, 3.6, f"{title}. {told}.")
+    figure, ax = _one_panel(9, 3.4, f"{title}. {told}.")
     for number, (name, values) in enumerate(gradients.items()):
         ax.plot(values[:n_frames], label=name, color=COLOURS[number % len(COLOURS)],
                 linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
@@ -247,7 +247,7 @@ def gradient_reach(gradients: Mapping[str, np.ndarray], title: str, n_frames: in
                 xytext=(0, 2), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
     ax.set(yscale="log", ylim=(1e-4, 2), title=title, xlabel="frames before the output",
            ylabel="gradient, relative")  # fmt: skip
-    ax.legend(fontsize=8)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
