@@ -16,11 +16,14 @@
 #
 # **Needs** the data only (notebook 00). **Leaves** the figures of steps 1 to 3, for the report.
 #
-# **Takes** less than half a minute on the demo set with two CPU cores. With the lab's data: as long, for it looks at few clips.
+# **Takes** less than half a minute on the demo set with two CPU cores. With the lab's data: as long, for it looks at
+# few clips.
 #
-# **The one insight:** two clips are an anecdote. What you see in them is a guess about two genres, to be checked on more clips.
+# **The one insight:** two clips are an anecdote. What you see in them is a guess about two genres, to be checked on
+# more clips.
 #
-# **How to read:** the core path takes about 40 minutes. Answer each **Predict** in your head before you open it; extras are folded.
+# **How to read:** the core path takes about 40 minutes. Answer each **Predict** in your head before you open it;
+# extras are folded.
 
 # %% [markdown] tags=["setup"]
 # ## Set-up
@@ -46,6 +49,7 @@ except ImportError:
 # %autoreload 2
 import textwrap
 import time
+from itertools import pairwise
 
 import librosa
 import matplotlib.pyplot as plt
@@ -65,7 +69,7 @@ from helpers.machinery.profiles import apply_profile
 from helpers.notebook import explorers
 from helpers.notebook.checking import agree
 from helpers.notebook.records import open_record
-from helpers.notebook.showing import Sentence, play, show_lines, show_table, tell
+from helpers.notebook.showing import play, show_lines, show_table, tell
 
 notebook = "01_visualization"
 plots.use_style()
@@ -119,16 +123,18 @@ toys = {
 # wave [66150] --STFT--> [1025, T] --| |²--> power [1025, T] --filters--> mel [128, T] --dB--> picture
 # ```
 #
-# 1. The **short-time Fourier transform** cuts the wave into overlapping windows of $N = 2048$ samples (93 ms), one every
-#    $H = 512$ samples (23 ms), and asks how much of each frequency is in each window:
+# 1. The **short-time Fourier transform** cuts the wave into overlapping windows of $N = 2048$ samples (93 ms), one
+#    every $H = 512$ samples (23 ms), and asks how much of each frequency is in each window:
 #    $$X(k, m) = \sum_{n=0}^{N-1} w(n)\, x(n + mH)\, e^{-2\pi i k n / N}$$
-# 2. A **filter bank** of 128 triangles sums the power $|X|^2$ of neighbouring frequencies into mel bands:
-#    $M(b, m) = \sum_k B(b, k)\, |X(k, m)|^2$. The mel scale spaces them as our hearing does: evenly up to 1 kHz, then by equal
+# 2. A **filter bank** of 128 triangles sums the power $|X|^2$ of neighbouring frequencies into mel bands: $M(b, m) =
+#    \sum_k B(b, k)\, |X(k, m)|^2$. The mel scale spaces them as our hearing does: evenly up to 1 kHz, then by equal
 #    *ratios*. So bands are narrow in the bass and wide in the treble.
-# 3. **Decibels** are a logarithm of power. 10 dB less is a tenth; here 0 dB is the loudest value, and -80 dB the floor:
+# 3. **Decibels** are a logarithm of power. 10 dB less is a tenth; here 0 dB is the loudest value, and -80 dB the
+#    floor:
 #    $$L = \max\!\left(-80,\; 10 \log_{10} \frac{M}{\max M}\right)$$
 #
 # In code, each step is a line:
+
 
 # %% tags=["solution"]
 def plain_mel(wave):
@@ -161,22 +167,27 @@ agree("chroma", lambda: plain_chroma(note), extracted[features.N_MELS :], tolera
 #
 # The demo set was made with it; the lab's own files were made by somebody else in the same way.
 #
-# **Predict.** Which of the six is a single horizontal line? Which are vertical lines? Which fills the picture evenly? And how will
-# the *chord* C-E-G differ from *one note* C with overtones?
+# **Predict.** Which of the six is a single horizontal line? Which are vertical lines? Which fills the picture evenly?
+# And how will the *chord* C-E-G differ from *one note* C with overtones?
 #
 # <details><summary>What to expect, and why</summary>
 #
-# - **Sine:** one line, a little blurred: a window of 93 ms cannot tell frequencies apart that differ by less than about 20 Hz.
-# - **Sweep:** a line that rises by equal ratios: it bends where the mel axis is even (below 1 kHz), and is straight above. In the chroma it runs
-#   through all classes, octave after octave, up to 4 kHz: there the chroma's seven octaves end, and what it shows means nothing.
+# - **Sine:** one line, a little blurred: a window of 93 ms cannot tell frequencies apart that differ by less than
+#   about 20 Hz.
+# - **Sweep:** a line that rises by equal ratios: it bends where the mel axis is even (below 1 kHz), and is straight
+#   above. In the chroma it runs through all classes, octave after octave, up to 4 kHz: there the chroma's seven
+#   octaves end, and what it shows means nothing.
 # - **Clicks:** vertical lines. A click is shorter than a window and holds all frequencies.
-# - **Noise:** everything, evenly. It has the same power in each Hz, and each band is divided by its width in Hz (more of that in 1γ).
-# - **Chord and note:** three lines against eight. The overtones of a note lie at 2, 3, 4 ... times its frequency: at equal distances in
-#   Hz, so evenly spaced below 1 kHz and crowded above, where the axis is logarithmic.
-# - **In the chroma, one note is not one line.** Its partials 1, 2, 4 and 8 are C's, but 3 and 6 are G's, 5 is an E, 7 nearly an A sharp:
-#   overtones leak into other pitch classes. A chromagram does not hear notes, it counts frequencies.
+# - **Noise:** everything, evenly. It has the same power in each Hz, and each band is divided by its width in Hz (more
+#   of that in 1γ).
+# - **Chord and note:** three lines against eight. The overtones of a note lie at 2, 3, 4 ... times its frequency: at
+#   equal distances in Hz, so evenly spaced below 1 kHz and crowded above, where the axis is logarithmic.
+# - **In the chroma, one note is not one line.** Its partials 1, 2, 4 and 8 are C's, but 3 and 6 are G's, 5 is an E, 7
+#   nearly an A sharp: overtones leak into other pitch classes. A chromagram does not hear notes, it counts
+#   frequencies.
 #
 # </details>
+
 
 # %%
 def hear_and_see(*names):
@@ -202,14 +213,16 @@ hear_and_see("chord", "one note")
 hear_and_see("clicks", "noise")
 
 # %% [markdown]
-# Two things to remember. A tone is *horizontal* and a hit is *vertical*; music is made of both. And where there is no pitch (clicks,
-# noise), the chroma shows something all the same: each frame is divided by its own strongest class, however weak that is.
+# Two things to remember. A tone is *horizontal* and a hit is *vertical*; music is made of both. And where there is no
+# pitch (clicks, noise), the chroma shows something all the same: each frame is divided by its own strongest class,
+# however weak that is.
 
 # %% [markdown]
 # ### Exercise 1.1 · pitch classes
 #
-# To which of the 12 classes does a frequency belong? C is 0, C sharp 1, ... B is 11. Middle C has 261.63 Hz; an octave up doubles the
-# frequency, a semitone multiplies it by $2^{1/12}$.
+# To which of the 12 classes does a frequency belong? C is 0, C sharp 1, ... B is 11. Middle C has 261.63 Hz; an
+# octave up doubles the frequency, a semitone multiplies it by $2^{1/12}$.
+
 
 # %% tags=["exercise"]
 def check_pitch_class(function):
@@ -230,6 +243,7 @@ def my_pitch_class(hertz):
 
 check_pitch_class(my_pitch_class)
 
+
 # %% tags=["solution", "folded"]
 def pitch_class(hertz):
     """The pitch class, 0 to 11, of a frequency in Hz."""
@@ -241,12 +255,12 @@ check_pitch_class(pitch_class)
 # %% [markdown]
 # ## 1α · Two random lines of the training labels
 #
-# > **Handout.** *Επιλέξτε από το `train_labels.txt` δύο τυχαίες γραμμές με διαφορετικά είδη μουσικής.* Pick two random lines of the
-# > training labels with different genres.
+# > **Handout.** *Επιλέξτε από το `train_labels.txt` δύο τυχαίες γραμμές με διαφορετικά είδη μουσικής.* Pick two
+# > random lines of the training labels with different genres.
 #
-# Each line names a file and its genre. We draw one line at random, and a second one among the lines of all other genres. The seed
-# makes it the same draw each time. On the demo set only some clips kept their sound; the draw is among these, so that you hear
-# what you see.
+# Each line names a file and its genre. We draw one line at random, and a second one among the lines of all other
+# genres. The seed makes it the same draw each time. On the demo set only some clips kept their sound; the draw is
+# among these, so that you hear what you see.
 
 # %% tags=["solution", "report"]
 # All lines below the header, as (name, genre).
@@ -266,12 +280,13 @@ show_lines(drawn, f"{folders.GENRE}/train_labels.txt")
 # %% [markdown]
 # ## 1β · Reading the two files
 #
-# > **Handout.** *Διαβάστε τα δύο αρχεία και πάρτε από το καθένα το φασματόγραμμα σε κλίμακα mel.* Read the two files and take the
-# > mel-scale spectrogram out of each.
+# > **Handout.** *Διαβάστε τα δύο αρχεία και πάρτε από το καθένα το φασματόγραμμα σε κλίμακα mel.* Read the two files
+# > and take the mel-scale spectrogram out of each.
 #
-# The name in the label file is not always the name on disk, so we look the clip up by its id: what stands before the first
-# dot (`read_clips` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel spectrogram**: a
-# row per [mel band](../docs/glossary.md#mel-band) from low to high, a column per frame of 23 ms, values in [decibels](../docs/glossary.md#decibel) below the clip's loudest value.
+# The name in the label file is not always the name on disk, so we look the clip up by its id: what stands before the
+# first dot (`read_clips` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel
+# spectrogram**: a row per [mel band](../docs/glossary.md#mel-band) from low to high, a column per frame of 23 ms,
+# values in [decibels](../docs/glossary.md#decibel) below the clip's loudest value.
 
 # %% tags=["solution", "report"]
 tracks = folders.read_clips(root / folders.GENRE, "train").set_index("id")
@@ -303,18 +318,18 @@ if not audible:
 # %% [markdown]
 # ## 1γ · What the spectrograms show
 #
-# > **Handout.** *Απεικονίστε τα με τη `librosa.display.specshow`. Τι δείχνουν, και πώς διαφέρουν τα δύο είδη;* Draw them with
-# > `librosa.display.specshow`; say what they show and how the genres differ.
+# > **Handout.** *Απεικονίστε τα με τη `librosa.display.specshow`. Τι δείχνουν, και πώς διαφέρουν τα δύο είδη;* Draw
+# > them with `librosa.display.specshow`; say what they show and how the genres differ.
 #
-# **Predict.** You have heard both. In which picture are the vertical lines closer together? Where will you see a bass drum, a
-# cymbal, a voice that slides from note to note?
+# **Predict.** You have heard both. In which picture are the vertical lines closer together? Where will you see a bass
+# drum, a cymbal, a voice that slides from note to note?
 #
 # <details><summary>What to expect, and why</summary>
 #
 # - **horizontal lines:** tones that are held, with their overtones above them
 # - **curved lines**, several one above the other: a voice or a bent string; overtones bend together
-# - **vertical lines:** drum hits and plucked onsets. The faster the music, the closer they stand. A bass drum shows at the bottom
-#   only, a cymbal at the top, a snare nearly everywhere
+# - **vertical lines:** drum hits and plucked onsets. The faster the music, the closer they stand. A bass drum shows
+#   at the bottom only, a cymbal at the top, a snare nearly everywhere
 # - **a bright floor:** the bass; **a bright ceiling:** cymbals, hiss, distortion
 # - **dark columns:** pauses; where none appear, the music is dense or compressed
 #
@@ -334,8 +349,8 @@ figure.set_label(f"Mel spectrogram of {titles[one]}, frequency up, time across."
 record.show(figure, "specshow")
 
 # %% [markdown]
-# The kit's `plots.spectrograms` calls the same function for several clips, on one colour scale and one frequency axis, so that
-# equal colours mean equal levels:
+# The kit's `plots.spectrograms` calls the same function for several clips, on one colour scale and one frequency
+# axis, so that equal colours mean equal levels:
 
 # %% tags=["solution", "report"]
 drawn = plots.spectrograms({titles[genre]: array for genre, array in mel.items()})
@@ -345,8 +360,9 @@ record.show(drawn, "mel_full", caption=caption)
 # %% [markdown]
 # ### The same in four numbers
 #
-# The eye is easily persuaded, so we put numbers beside it. Averaged over time, each clip becomes a curve: its level in every band.
-# Single tones make it ragged; we smooth it over a third of an octave before we ask where the clips differ most.
+# The eye is easily persuaded, so we put numbers beside it. Averaged over time, each clip becomes a curve: its level
+# in every band. Single tones make it ragged; we smooth it over a third of an octave before we ask where the clips
+# differ most.
 
 # %% tags=["solution", "report"]
 # The mean of the bands within a sixth of an octave to each side.
@@ -363,9 +379,9 @@ caption = "Mean level of the two clips over frequency, smoothed over a third of 
 record.show(drawn, "average_spectra", caption=caption)
 
 # %% [markdown]
-# Shares of *power* do not depend on how loud a clip was recorded. But here is a trap: librosa divides each band by its width in Hz,
-# so that a band's value is power *per Hz*. A sum over bands would count the narrow bass bands too much, and the wide treble bands
-# too little. Times its width, a band's value is power again:
+# Shares of *power* do not depend on how loud a clip was recorded. But here is a trap: librosa divides each band by
+# its width in Hz, so that a band's value is power *per Hz*. A sum over bands would count the narrow bass bands too
+# much, and the wide treble bands too little. Times its width, a band's value is power again:
 
 # %% tags=["solution"]
 edges = librosa.mel_frequencies(130, fmin=0, fmax=rate / 2)  # where the triangles begin and end
@@ -405,6 +421,7 @@ show_table(numbers, digits=1, caption="Four numbers of the two clips.")
 #
 # The demo set is composed by a program, so we can look into its score: a luxury that real music does not offer.
 
+
 # %% tags=["told"]
 def score_of(clip, genre):
     """What the demo set's composer wrote for a clip of the genre set."""
@@ -433,30 +450,35 @@ else:
 # %% [markdown] tags=["solution"]
 # **On the demo set** (seed 0): *Rock*, clip 1441, against *Post-Punk*, clip 1016.
 #
-# - **Voice.** Rock has curved lines, five or six above each other, that slide up to each note: the shouting voice, from 0 to 13 s and from 17 to 22 s.
-#   Between, only the band plays. Post-Punk has no curved line at all, hence no voice.
-# - **Harmony.** In Post-Punk the bright horizontal lines lie at the same heights from beginning to end: one chord, held through the whole clip (*drone*).
-#   In Rock the lines step up and down every few seconds: the chords change.
-# - **Rhythm.** Post-Punk's vertical lines stand closer together and never pause; Rock's hits are fewer, and single ones stand out. The numbers agree: more onsets a second,
-#   and less distance between loud and quiet frames.
-# - **Bass and treble.** Rock's bass drum and bass make a bright floor with falling "commas" (the drum's pitch drops). Bass is the largest difference in the table. The average curves say the same:
-#   Rock lies above in the bass, Post-Punk above nearly everywhere else.
-# - **Pauses of the treble.** Rock's ceiling is dark between the cymbals when the voice is silent; Post-Punk's hi-hat never leaves it dark.
+# - **Voice.** Rock has curved lines, five or six above each other, that slide up to each note: the shouting voice,
+#   from 0 to 13 s and from 17 to 22 s. Between, only the band plays. Post-Punk has no curved line at all, hence no
+#   voice.
+# - **Harmony.** In Post-Punk the bright horizontal lines lie at the same heights from beginning to end: one chord,
+#   held through the whole clip (*drone*). In Rock the lines step up and down every few seconds: the chords change.
+# - **Rhythm.** Post-Punk's vertical lines stand closer together and never pause; Rock's hits are fewer, and single
+#   ones stand out. The numbers agree: more onsets a second, and less distance between loud and quiet frames.
+# - **Bass and treble.** Rock's bass drum and bass make a bright floor with falling "commas" (the drum's pitch drops).
+#   Bass is the largest difference in the table. The average curves say the same: Rock lies above in the bass,
+#   Post-Punk above nearly everywhere else.
+# - **Pauses of the treble.** Rock's ceiling is dark between the cymbals when the voice is silent; Post-Punk's hi-hat
+#   never leaves it dark.
 
 # %% [markdown]
 # ### Are these two clips typical?
 #
-# Two clips differ whatever their genres are. So we describe up to 20 clips of each of the two genres and ask: in how many of
-# all pairs (one clip of each genre) does the comparison come out as above? 50 % is a coin toss.
+# Two clips differ whatever their genres are. So we describe up to 20 clips of each of the two genres and ask: in how
+# many of all pairs (one clip of each genre) does the comparison come out as above? 50 % is a coin toss.
 #
 # **Predict.** Which of the four numbers will still tell the two genres apart?
 #
 # <details><summary>What to expect, and why</summary>
 #
-# Whatever belongs to the *song* (how much bass this recording has, whether there is a voice) may turn round with the next pair of clips. What the genre
-# fixes (its typical tempo and drum pattern) stays. With neighbouring genres, expect few of the four, or none.
+# Whatever belongs to the *song* (how much bass this recording has, whether there is a voice) may turn round with the
+# next pair of clips. What the genre fixes (its typical tempo and drum pattern) stays. With neighbouring genres,
+# expect few of the four, or none.
 #
 # </details>
+
 
 # %%
 def describe_genre(genre, n_clips=20):
@@ -485,21 +507,23 @@ tell(
     "**Verdict.** Over {n} and {m} clips, none of the four numbers tells {one} from {other} as the "
     "two clips do (in three pairs of four): what they show belongs to these two songs." if
     not len(reliable) else
-    "**Verdict.** Over {n} and {m} clips, these numbers tell {one} from {other} as the two clips do "
-    "(in three pairs of four): {numbers:; }. The others may turn round with another pair.",
+    "**Verdict.** Over {n} and {m} clips, these numbers tell {one} from {other} as the two clips "
+    "do (in three pairs of four): {numbers:; }. The others may turn round with another pair.",
     n=len(several[one]), m=len(several[other]), one=one, other=other,
     numbers=[what.partition(":")[0] for what in reliable],
 )  # fmt: skip
 
 # %% [markdown]
-# **On the demo set** the largest difference of the two clips, the bass, even turns round: over 20 clips each, it is *Post-Punk* that has more of it.
-# "Rock has more bass" would have been the natural conclusion from the pictures, and a wrong one. Keep this in mind whenever a figure shows two examples.
+# **On the demo set** the largest difference of the two clips, the bass, even turns round: over 20 clips each, it is
+# *Post-Punk* that has more of it. "Rock has more bass" would have been the natural conclusion from the pictures, and
+# a wrong one. Keep this in mind whenever a figure shows two examples.
 
 # %% [markdown]
 # ## 2α · How many time steps, and is an LSTM efficient on them?
 #
-# > **Handout.** *Τυπώστε τις διαστάσεις των φασματογραμμάτων. Πόσα χρονικά βήματα έχουν; Είναι αποδοτικό να εκπαιδευτεί ένα LSTM σε αυτά; Γιατί;*
-# > Print the shapes. How many time steps are there? Is an LSTM efficient on them? Why?
+# > **Handout.** *Τυπώστε τις διαστάσεις των φασματογραμμάτων. Πόσα χρονικά βήματα έχουν; Είναι αποδοτικό να
+# > εκπαιδευτεί ένα LSTM σε αυτά; Γιατί;* Print the shapes. How many time steps are there? Is an LSTM efficient on
+# > them? Why?
 #
 # To a recurrent network the spectrogram is a sequence of T steps with 128 numbers each.
 
@@ -524,23 +548,27 @@ print(f"one column per beat: {n_beat} time steps at most")
 # [ LSTM ] -c,h> [ LSTM ] -c,h> [ LSTM ] -c,h>  ...  [ LSTM ] --> output at the last step
 # ```
 #
-# Step t needs the state (c, h) of step t - 1: a thousand steps are a thousand small operations one after the other, however many
-# cores or GPU units wait. (A convolution does all frames at once.) We time one training step, forward and backward, for
-# three ways to run a bidirectional LSTM on the same four clips:
+# Step t needs the state (c, h) of step t - 1: a thousand steps are a thousand small operations one after the other,
+# however many cores or GPU units wait. (A convolution does all frames at once.) We time one training step, forward
+# and backward, for three ways to run a bidirectional LSTM on the same four clips:
 #
 # - `equal`: `nn.LSTM`, as if all clips were equally long;
 # - `packed`: `nn.LSTM` on a *packed* batch, PyTorch's form for clips of different lengths, which skips their padding;
-# - `kit`: the kit's `LSTMBackbone` for different lengths (notebook 05 shows how, and that it gives what `packed` gives).
+# - `kit`: the kit's `LSTMBackbone` for different lengths (notebook 05 shows how, and that it gives what `packed`
+#   gives).
 #
-# **Predict.** A full clip has some 15 to 25 times as many steps as one per beat. How many times as long will a training step take, for each of the three?
+# **Predict.** A full clip has some 15 to 25 times as many steps as one per beat. How many times as long will a
+# training step take, for each of the three?
 #
 # <details><summary>What to expect, and why</summary>
 #
-# Somewhat less than the ratio of the steps for `equal` and `kit`: each call has a fixed cost that does not depend on T (starting, summing up,
-# gathering gradients), which weighs more on a short clip. And much *more* than it for `packed` on a CPU: PyTorch's backward
-# pass through a packed batch makes room for the whole sequence again at every step, so its work grows with T times T.
+# Somewhat less than the ratio of the steps for `equal` and `kit`: each call has a fixed cost that does not depend on
+# T (starting, summing up, gathering gradients), which weighs more on a short clip. And much *more* than it for
+# `packed` on a CPU: PyTorch's backward pass through a packed batch makes room for the whole sequence again at every
+# step, so its work grows with T times T.
 #
 # </details>
+
 
 # %% tags=["solution"]
 def make_forward(kind, n_features):
@@ -559,6 +587,7 @@ def make_forward(kind, n_features):
     return packed
 
 
+# %% tags=["solution"]
 def seconds_per_step(kind, n_frames, n_features=128, repeats=5):
     """Median time of forward and backward on four clips of slightly different lengths."""
     forward = make_forward(kind, n_features)
@@ -597,8 +626,10 @@ tell(
 # %% [markdown]
 # ### Second reason: memory
 #
-# Training goes back through all steps (*back-propagation through time*), so everything that a step computed must be kept until
-# then: four gates, the cell and the output, at least $6H$ numbers per step, clip and direction. PyTorch tells what it keeps:
+# Training goes back through all steps (*back-propagation through time*), so everything that a step computed must be
+# kept until then: four gates, the cell and the output, at least $6H$ numbers per step, clip and direction. PyTorch
+# tells what it keeps:
+
 
 # %%
 def kept_mib(n_frames, n_clips=4):
@@ -618,25 +649,28 @@ def kept_mib(n_frames, n_clips=4):
 
 
 for n_frames in (n_beat, n_full):
-    least = 4 * n_frames * 2 * 6 * lstm_hidden_size * 4 / 2**20  # clips, steps, directions, 6H, bytes
+    n_values = 4 * n_frames * 2 * 6 * lstm_hidden_size  # clips, steps, directions, 6H
+    least = 4 * n_values / 2**20  # a float32 has 4 bytes
     print(f"T = {n_frames}: {kept_mib(n_frames):.1f} MiB kept for four clips "
           f"(gates, cells and outputs alone: {least:.1f} MiB)")  # fmt: skip
 
 # %% [markdown]
 # ### Third reason: vanishing gradients
 #
-# What can the network learn about the beginning of a clip from its output at the end? The cell state $c_t$ carries what is remembered.
-# The **forget gate** $f_t$, between 0 and 1, says how much of it is kept:
+# What can the network learn about the beginning of a clip from its output at the end? The cell state $c_t$ carries
+# what is remembered. The **forget gate** $f_t$, between 0 and 1, says how much of it is kept:
 #
 # $$c_t = f_t \odot c_{t-1} + i_t \odot g_t, \qquad\text{so along the cell}\qquad
 #   \frac{\partial c_T}{\partial c_t} \approx f_{t+1} \odot f_{t+2} \odot \dots \odot f_T$$
 #
-# A product of many numbers below 1: the gradient of early frames [vanishes](../docs/glossary.md#vanishing-gradient). How fast depends on the gates.
+# A product of many numbers below 1: the gradient of early frames [vanishes](../docs/glossary.md#vanishing-gradient).
+# How fast depends on the gates.
 
 # %% [markdown]
 # ### Exercise 2.1 · how long does a gate remember?
 #
 # A forget gate is open by `gate` at every step. After how many steps is less than 1 % left?
+
 
 # %% tags=["exercise"]
 def check_steps_until_forgotten(function):
@@ -660,6 +694,7 @@ def my_steps_until_forgotten(gate):
 
 check_steps_until_forgotten(my_steps_until_forgotten)
 
+
 # %% tags=["solution", "folded"]
 def steps_until_forgotten(gate):
     """The smallest n with gate ** n < 0.01."""
@@ -671,21 +706,24 @@ check_steps_until_forgotten(steps_until_forgotten)
 # %% [markdown]
 # ### 2α · The influence of a frame
 #
-# Now the real thing: an untrained LSTM reads the first of our clips, and we ask how strongly a summary of its outputs depends on each
-# frame (the length of the gradient with respect to that frame). Four times the summary is the last output, with different forget
-# biases: the bias is added before the sigmoid, so 0 opens the gate to 0.50, 1 to 0.73, 2 to 0.88, 3 to 0.95. Once it is the
-# mean over all outputs, as in notebook 05.
+# Now the real thing: an untrained LSTM reads the first of our clips, and we ask how strongly a summary of its outputs
+# depends on each frame (the length of the gradient with respect to that frame). Four times the summary is the last
+# output, with different forget biases: the bias is added before the sigmoid, so 0 opens the gate to 0.50, 1 to 0.73,
+# 2 to 0.88, 3 to 0.95. Once it is the mean over all outputs, as in notebook 05.
 #
-# **Predict.** PyTorch begins with biases near 0. How many frames will the last output hear? Does the mean over all outputs cure it?
+# **Predict.** PyTorch begins with biases near 0. How many frames will the last output hear? Does the mean over all
+# outputs cure it?
 #
 # <details><summary>What to expect, and why</summary>
 #
-# By exercise 2.1: 7 for a gate of 0.50, then 15, 37 and 90. In truth some more, for the gates vary around these values, the slowest unit lasts
-# longest, and outputs are fed back. With the mean, *every* frame counts:
-# but look closely why. Each frame reaches the mean through its *own* output. The influence of a frame on an output ten frames later
-# is as small as before. So the model collects short impressions and averages them; it does not connect distant frames.
+# By exercise 2.1: 7 for a gate of 0.50, then 15, 37 and 90. In truth some more, for the gates vary around these
+# values, the slowest unit lasts longest, and outputs are fed back. With the mean, *every* frame counts: but look
+# closely why. Each frame reaches the mean through its *own* output. The influence of a frame on an output ten frames
+# later is as small as before. So the model collects short impressions and averages them; it does not connect distant
+# frames.
 #
 # </details>
+
 
 # %% tags=["solution"]
 def influence(frames, summary, forget_bias=None):
@@ -722,7 +760,7 @@ for bias in (1, 2, 3):
     found[f"last output, forget bias {bias}"] = influence(frames, last, bias)
 found["mean of all outputs"] = influence(frames, mean)
 reach = {name: lengths[::-1] / lengths.max() for name, lengths in found.items()}
-drawn = plots.gradient_reach(reach, "How far back an untrained LSTM listens: the forget gates decide")
+drawn = plots.gradient_reach(reach, "How far back an untrained LSTM listens: the gates decide")
 caption = "How strongly the output of an untrained LSTM depends on each frame."
 record.show(drawn, "gradient_reach", caption=caption)
 
@@ -746,31 +784,34 @@ tell(
 #
 # 1. *Time.* The steps are sequential. Only the clips of a batch, and the two directions, run side by side.
 # 2. *Memory.* Back-propagation through time keeps every gate of every step.
-# 3. *Gradients.* As PyTorch begins, a frame is forgotten within half a second. This is a matter of where training *starts*, no law:
-#    Hochreiter and Schmidhuber (1997) write in their abstract that an LSTM "can learn to bridge minimal time lags in excess of 1000 discrete-time
-#    steps"; their cell had no forget gate, as if it were always open. A forget bias of 1 to 3 goes some of the way back, and training can move the gates.
-#    Mean pooling does not cure it: it lets every frame vote, and connects none with a distant one.
+# 3. *Gradients.* As PyTorch begins, a frame is forgotten within half a second. This is a matter of where training
+#    *starts*, no law: Hochreiter and Schmidhuber (1997) write in their abstract that an LSTM "can learn to bridge
+#    minimal time lags in excess of 1000 discrete-time steps"; their cell had no forget gate, as if it were always
+#    open. A forget bias of 1 to 3 goes some of the way back, and training can move the gates. Mean pooling does not
+#    cure it: it lets every frame vote, and connects none with a distant one.
 #
 # In addition, neighbouring frames hardly differ: at 23 ms, most steps repeat what the one before has said.
 #
-# **Efficient is not the same as accurate.** None of this says that the full clip is the *worse* input. It holds all that one frame per beat holds, and
-# more. Which of the two recognises genres better is measured in notebook 06 (the first comparison), not concluded here.
+# **Efficient is not the same as accurate.** None of this says that the full clip is the *worse* input. It holds all
+# that one frame per beat holds, and more. Which of the two recognises genres better is measured in notebook 06 (the
+# first comparison), not concluded here.
 
 # %% tags=["told", "report"]
 tell(
-    "**Verdict.** {n_full} time steps: possible, not efficient. One column per beat ({n_beat} steps) "
-    "makes a training step {longer:.0f} times as fast.",
+    "**Verdict.** {n_full} time steps: possible, not efficient. One column per beat ({n_beat} "
+    "steps) makes a training step {longer:.0f} times as fast.",
     n_full=n_full, n_beat=n_beat, longer=ratio,
 )  # fmt: skip
 
 # %% [markdown]
 # ## 2β · The same with one frame per beat
 #
-# > **Handout.** *Επαναλάβετε το βήμα 1 για τα φασματογράμματα που είναι συγχρονισμένα στους παλμούς (beat-synchronous). Τι διαφορές βλέπετε;* Repeat
-# > step 1 on the beat-synchronous spectrograms and comment on the differences.
+# > **Handout.** *Επαναλάβετε το βήμα 1 για τα φασματογράμματα που είναι συγχρονισμένα στους παλμούς
+# > (beat-synchronous). Τι διαφορές βλέπετε;* Repeat step 1 on the beat-synchronous spectrograms and comment on the
+# > differences.
 #
-# Musical events tend to change on the beat, so a beat is a natural unit. All frames between two neighbouring beats become one column:
-# in each band the *median* of their power, then decibels.
+# Musical events tend to change on the beat, so a beat is a natural unit. All frames between two neighbouring beats
+# become one column: in each band the *median* of their power, then decibels.
 #
 # ```text
 #            beat 0        beat 1        beat 2       beat B-1
@@ -779,6 +820,7 @@ tell(
 # ```
 #
 # Mind the ends: the first column is what lies *before* beat 0, the last one what comes after the last beat.
+
 
 # %% tags=["solution"]
 def beats_of(genre):
@@ -790,7 +832,7 @@ def beats_of(genre):
 def plain_between_beats(power, beats):
     """The median of each band between the beats: [128, T] and beat frames [B] -> [128, B + 1]."""
     bounds = sorted({0, *beats, power.shape[1]})
-    columns = [np.median(power[:, a:b], axis=1) for a, b in zip(bounds[:-1], bounds[1:])]
+    columns = [np.median(power[:, a:b], axis=1) for a, b in pairwise(bounds)]
     return np.stack(columns, axis=1)
 
 
@@ -801,8 +843,8 @@ own = plain_between_beats(power, beat_frames)
 agree("median between beats", lambda: own, lambda: features.between_beats(power, beat_frames))
 
 # %% [markdown]
-# The beat folders hold the result, so from here on we read it. Step 1 again, on the same two clips: read, take rows 0-127, draw. The dashes on
-# the axis are beats: column 5 stands between beat 4 and beat 5.
+# The beat folders hold the result, so from here on we read it. Step 1 again, on the same two clips: read, take rows
+# 0-127, draw. The dashes on the axis are beats: column 5 stands between beat 4 and beat 5.
 
 # %% tags=["solution", "report"]
 beat_mel = {genre: array[: features.N_MELS] for genre, array in beat_fused.items()}
@@ -812,8 +854,8 @@ caption = "Beat-synchronous mel spectrograms of the two clips."
 record.show(drawn, "mel_beat", caption=caption)
 
 # %% [markdown]
-# Where are these beats in time? The lab's folders do not say. The demo set keeps the beat times
-# that its features were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
+# Where are these beats in time? The lab's folders do not say. The demo set keeps the beat times that its features
+# were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
 
 # %%
 source = "stored with the demo set" if audible else "estimated from the mel"
@@ -823,8 +865,9 @@ record.show(drawn, "beats_in_time")
 # %% [markdown]
 # ### Exercise 2.2 · tempo
 #
-# How many beats per minute are these? Counting columns and dividing by 30 seconds is wrong as soon as a beat is missed. Take the
-# *median* distance between neighbouring beats.
+# How many beats per minute are these? Counting columns and dividing by 30 seconds is wrong as soon as a beat is
+# missed. Take the *median* distance between neighbouring beats.
+
 
 # %% tags=["exercise"]
 def check_tempo(function):
@@ -847,6 +890,7 @@ def my_tempo(times):
 
 check_tempo(my_tempo)
 
+
 # %% tags=["solution", "folded"]
 def tempo(times):
     """Beats per minute from beat times [B] in seconds; NaN for fewer than two."""
@@ -857,6 +901,7 @@ check_tempo(tempo)
 
 # %% [markdown]
 # ### 2β · What has changed
+
 
 # %% tags=["solution", "report"]
 # A row per clip: what one column per beat changes.
@@ -877,32 +922,38 @@ caption = "The two clips, full and beat-synchronous."
 show_table(forms.infer_objects(), digits=1, caption=caption)
 
 # %% [markdown] tags=["solution"]
-# **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What lasts (held
-# tones, chords, the balance of bass and treble) stays. What is shorter than half a beat goes: a median keeps what sounds most of the
-# time and drops single drum hits, fast runs, the attack of each note. Neighbouring columns differ more than neighbouring frames: each step tells more that is new. The *time axis* changes its meaning, from seconds to beats: the same
-# song played faster gives almost the same picture, and the tempo is left only in the number of columns. Levels move, because 0 dB is now the
-# loudest *median*, no longer the loudest moment. And everything depends on the
-# beat tracker: where it errs, or where the music has no steady beat, columns mix what does not belong together.
+# **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What
+# lasts (held tones, chords, the balance of bass and treble) stays. What is shorter than half a beat goes: a median
+# keeps what sounds most of the time and drops single drum hits, fast runs, the attack of each note. Neighbouring
+# columns differ more than neighbouring frames: each step tells more that is new. The *time axis* changes its meaning,
+# from seconds to beats: the same song played faster gives almost the same picture, and the tempo is left only in the
+# number of columns. Levels move, because 0 dB is now the loudest *median*, no longer the loudest moment. And
+# everything depends on the beat tracker: where it errs, or where the music has no steady beat, columns mix what does
+# not belong together.
 #
-# **On the demo set** (Rock 1441, Post-Punk 1016): Rock's vertical lines, its drums, are gone, and so are the slides of the voice; the blocks of
-# its chords now stand side by side and are easier to see than before. Post-Punk has half as many columns again, for it is faster; its one chord remains a
-# set of straight lines. From beat 62 on every fourth column is dark: one beat of each bar has a rest that lasts longer than half a beat. Shorter rests
-# (look for them in step 1) the median does not show.
+# **On the demo set** (Rock 1441, Post-Punk 1016): Rock's vertical lines, its drums, are gone, and so are the slides
+# of the voice; the blocks of its chords now stand side by side and are easier to see than before. Post-Punk has half
+# as many columns again, for it is faster; its one chord remains a set of straight lines. From beat 62 on every fourth
+# column is dark: one beat of each bar has a rest that lasts longer than half a beat. Shorter rests (look for them in
+# step 1) the median does not show.
 
 # %% [markdown] tags=["extra"]
 # ### 2β · Extra: where a beat tracker errs
 #
-# For these two clips the tempo agrees with the score to within a frame. (A beat lasts a whole number of frames of 23 ms, so a tempo near 170 is known in
-# steps of about 11 only.) Is it always so? The demo set knows the true tempo of each clip.
+# For these two clips the tempo agrees with the score to within a frame. (A beat lasts a whole number of frames of 23
+# ms, so a tempo near 170 is known in steps of about 11 only.) Is it always so? The demo set knows the true tempo of
+# each clip.
 #
 # **Predict.** When a tracker is wrong, by which factor will it usually be?
 #
 # <details><summary>What to expect, and why</summary>
 #
-# By two. A drum pattern repeats at several speeds at once: every beat, every second beat, every half beat. Which of these one taps is nearly a
-# matter of taste. This is called an *octave error*, by analogy with pitch. In the beat-synchronous picture it doubles or halves the number of columns.
+# By two. A drum pattern repeats at several speeds at once: every beat, every second beat, every half beat. Which of
+# these one taps is nearly a matter of taste. This is called an *octave error*, by analogy with pitch. In the
+# beat-synchronous picture it doubles or halves the number of columns.
 #
 # </details>
+
 
 # %% tags=["extra"]
 def tempo_ratio(clip, genre):
@@ -921,19 +972,21 @@ else:
 # %% [markdown]
 # ## 3 · Chromagrams
 #
-# > **Handout.** *Επαναλάβετε τα βήματα 1 και 2 για τα χρωμογράμματα (πλήρη και συγχρονισμένα στους παλμούς). Τι παρατηρείτε;* Repeat steps 1 and 2 on
-# > the chromagrams, full and beat-synchronous, and comment.
+# > **Handout.** *Επαναλάβετε τα βήματα 1 και 2 για τα χρωμογράμματα (πλήρη και συγχρονισμένα στους παλμούς). Τι
+# > παρατηρείτε;* Repeat steps 1 and 2 on the chromagrams, full and beat-synchronous, and comment.
 #
-# Rows 128-139 of the fused array: [chroma](../docs/glossary.md#chroma). Every frequency is folded into one octave: all C's, low and high, count for the pitch class C, and so on
-# for the 12 semitones (exercise 1.1). Melody and harmony remain; octave and loudness are gone, and most of the instrument's sound. Not all of
-# it: overtones leak into other classes, as the toy note has shown.
+# Rows 128-139 of the fused array: [chroma](../docs/glossary.md#chroma). Every frequency is folded into one octave:
+# all C's, low and high, count for the pitch class C, and so on for the 12 semitones (exercise 1.1). Melody and
+# harmony remain; octave and loudness are gone, and most of the instrument's sound. Not all of it: overtones leak into
+# other classes, as the toy note has shown.
 #
-# **Predict.** You have heard the clips. Whose chromagram changes in blocks, whose stays the same? Where will the drums be?
+# **Predict.** You have heard the clips. Whose chromagram changes in blocks, whose stays the same? Where will the
+# drums be?
 #
 # <details><summary>What to expect, and why</summary>
 #
-# Chords that change make blocks; one held chord makes straight lines. Drums have no pitch: they light up all classes for a moment, as a grey
-# vertical haze.
+# Chords that change make blocks; one held chord makes straight lines. Drums have no pitch: they light up all classes
+# for a moment, as a grey vertical haze.
 #
 # </details>
 
@@ -958,8 +1011,10 @@ record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pi
 #
 # <details><summary>What to expect, and why</summary>
 #
-# Little. In each step an LSTM multiplies the frame *and its own last output* with weights: $4H (F + H)$ products. With $H = 64$, going from $F = 128$ to 12 leaves $76/192$ of
-# them, 40 %. And the frames' part can be done for all steps at once before the loop begins, so it was cheap already; what is slow is the loop, and that is as long as before.
+# Little. In each step an LSTM multiplies the frame *and its own last output* with weights: $4H (F + H)$ products.
+# With $H = 64$, going from $F = 128$ to 12 leaves $76/192$ of them, 40 %. And the frames' part can be done for all
+# steps at once before the loop begins, so it was cheap already; what is slow is the loop, and that is as long as
+# before.
 #
 # </details>
 
@@ -975,7 +1030,8 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# All four forms side by side; the last row is new. Each kind of picture has one colour scale, so that equal colours mean equal values.
+# All four forms side by side; the last row is new. Each kind of picture has one colour scale, so that equal colours
+# mean equal values.
 
 # %% tags=["solution", "report"]
 # One column per genre, one row per form.
@@ -1007,45 +1063,48 @@ table = pd.DataFrame({
     f"{genre}, {form}": describe_chroma(clips[genre])
     for genre in ids for form, clips in (("full", chroma), ("beat", beat_chroma))
 })  # fmt: skip
-show_table(table, digits=2)
+show_table(table.T.infer_objects(), digits=2)
 
 # %% tags=["told", "report"]
 # How many pitch classes take turns in being the strongest, from beat to beat.
 leading = table.loc["classes that lead in 5 % of the columns"]
 x, y = int(leading[f"{one}, beat"]), int(leading[f"{other}, beat"])
 tell(
-    "**Verdict.** In {more}, {many} pitch classes take turns as the strongest of a beat (in at least "
-    "5 % of them each), in {less} {few}: the harmony of {more} moves more." if x != y else
-    "**Verdict.** In {more} and in {less} {few} pitch classes each take turns as the strongest of a "
-    "beat (in at least 5 % of them): by this the two cannot be told apart.",
+    "**Verdict.** In {more}, {many} pitch classes take turns as the strongest of a beat (in at "
+    "least 5 % of them each), in {less} {few}: the harmony of {more} moves more." if x != y else
+    "**Verdict.** In {more} and in {less} {few} pitch classes each take turns as the strongest of "
+    "a beat (in at least 5 % of them): by this the two cannot be told apart.",
     more=one if x > y else other, less=other if x > y else one, many=max(x, y), few=min(x, y),
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
-# **What chromagrams show.** Bright horizontal stretches are notes or chords that are held; where they move in blocks, the
-# harmony changes. Drums and noise have no pitch: they light up many classes at once, weakly and without order. The strongest
-# class is 1 in every full frame (first row of the table): each frame was scaled by itself, so a quiet frame looks as strong as a loud
-# one. Per beat, the short notes between chords vanish, and what remains is closer to the chords that a musician would write down. For genre,
-# much of what tells is *[timbre](../docs/glossary.md#timbre)*, of which chroma keeps little: expect less of it alone, and perhaps something of it beside mel
-# (steps 5ε and 5ζ).
+# **What chromagrams show.** Bright horizontal stretches are notes or chords that are held; where they move in blocks,
+# the harmony changes. Drums and noise have no pitch: they light up many classes at once, weakly and without order.
+# The strongest class is 1 in every full frame (first row of the table): each frame was scaled by itself, so a quiet
+# frame looks as strong as a loud one. Per beat, the short notes between chords vanish, and what remains is closer to
+# the chords that a musician would write down. For genre, much of what tells is
+# *[timbre](../docs/glossary.md#timbre)*, of which chroma keeps little: expect less of it alone, and perhaps something
+# of it beside mel (steps 5ε and 5ζ).
 #
-# **On the demo set** the two pieces happen to stand in the same key, D sharp major (E flat, a musician would write), and the pictures can be read.
-# *Post-Punk* is three straight lines, D#, G and A#: the three notes of one chord, held for 30 seconds. The score calls it *drone*. *Rock* moves in
-# blocks: for two bars D# and G are bright, then a bar with D and A, then one with G#, and after nine seconds it begins again. This is the score's *rock* loop, four
-# bars of four beats at 108 beats per minute. The short streaks that climb through many rows are the voice as it slides. Same key, another song.
-# But for telling the *genre* this is little: neighbouring genres use the same keys and chords.
+# **On the demo set** the two pieces happen to stand in the same key, D sharp major (E flat, a musician would write),
+# and the pictures can be read. *Post-Punk* is three straight lines, D#, G and A#: the three notes of one chord, held
+# for 30 seconds. The score calls it *drone*. *Rock* moves in blocks: for two bars D# and G are bright, then a bar
+# with D and A, then one with G#, and after nine seconds it begins again. This is the score's *rock* loop, four bars
+# of four beats at 108 beats per minute. The short streaks that climb through many rows are the voice as it slides.
+# Same key, another song. But for telling the *genre* this is little: neighbouring genres use the same keys and
+# chords.
 
 # %% [markdown]
 # ### Try it: two genres by eye and by ear
 #
 # In JupyterLab, choose two genres, a clip of each, and one of the four pictures (elsewhere one choice is shown). Look
-# first, and say what you expect to hear; then listen. Where a clip has no audio, a button makes some: the *Griffin-Lim*
-# method looks for a sound whose mel spectrogram is the one you see. It is approximate, because a mel spectrogram holds
-# neither phases nor the single tones inside a band.
+# first, and say what you expect to hear; then listen. Where a clip has no audio, a button makes some: the
+# *Griffin-Lim* method looks for a sound whose mel spectrogram is the one you see. It is approximate, because a mel
+# spectrogram holds neither phases nor the single tones inside a band.
 #
 # *Try* two clips of one genre, then two genres that you would confuse. *Look for* what the first pair shares and the
-# second does not, and for the picture that shows it best. If only the ear can tell two clips apart, what has the picture
-# lost?
+# second does not, and for the picture that shows it best. If only the ear can tell two clips apart, what has the
+# picture lost?
 
 # %%
 explorers.two_clips(record)
@@ -1053,8 +1112,8 @@ explorers.two_clips(record)
 # %% [markdown]
 # ## Change this and run again
 #
-# Choose two genres of your own (the list is printed). Which of the four numbers tells them apart best? A value near 50 says: not at
-# all; near 0 or 100: almost always.
+# Choose two genres of your own (the list is printed). Which of the four numbers tells them apart best? A value near
+# 50 says: not at all; near 0 or 100: almost always.
 
 # %%
 print(textwrap.fill(", ".join(tracks["genre"].unique()), 80))
@@ -1068,39 +1127,40 @@ show_table(pairs.to_frame("pairs (%)"))
 # ## What we learned
 #
 # - Tones are horizontal, hits vertical, voices bend. Numbers and more clips say whether the eye was right.
-# - A full clip is a long sequence. An LSTM pays for its steps in time, memory and vanishing gradients; beat columns are far fewer.
+# - A full clip is a long sequence. An LSTM pays for its steps in time, memory and vanishing gradients; beat columns
+#   are far fewer.
 # - Chroma keeps harmony and most of the melody, and drops most of the timbre.
 #
 # **Check yourself**
 #
 # <details><summary>Why is the highest value of a full mel spectrogram 0 dB, in every clip?</summary>
-# The decibels are relative to the clip's own loudest value. How loud the recording was is lost, on purpose: it depends
-# on the mastering, not on the genre (though some genres do tend to be mastered loud).
+# The decibels are relative to the clip's own loudest value. How loud the recording was is lost, on purpose: it
+# depends on the mastering, not on the genre (though some genres do tend to be mastered loud).
 # </details>
 #
 # <details><summary>Why the median between beats, and not the mean?</summary>
-# A single loud drum hit lifts the mean of its beat; the median does not notice it. The column then describes what sounds
-# during the beat, not what happened once.
+# A single loud drum hit lifts the mean of its beat; the median does not notice it. The column then describes what
+# sounds during the beat, not what happened once.
 # </details>
 #
 # <details><summary>Transposing a song by one semitone: what happens to its mel spectrogram, and to its chromagram?</summary>
-# The mel spectrogram moves up a little: by less than one band in the bass, by about two above 1 kHz. In the chromagram all rows
-# rotate by one, and to a network that does not know about it this is another input.
+# The mel spectrogram moves up a little: by less than one band in the bass, by about two above 1 kHz. In the
+# chromagram all rows rotate by one, and to a network that does not know about it this is another input.
 # </details>
 #
 # <details><summary>A beat tracker taps twice as fast as you do. What changes in the beat-synchronous spectrogram?</summary>
-# It has twice as many columns, each for half a beat. The picture is much the same, stretched; the number of columns, which carried the
-# tempo, is wrong by two.
+# It has twice as many columns, each for half a beat. The picture is much the same, stretched; the number of columns,
+# which carried the tempo, is wrong by two.
 # </details>
 #
 # <details><summary>Mean pooling gives every frame a gradient. Why can the LSTM still not connect the beginning of a clip with its end?</summary>
-# Each frame reaches the mean through its own output and a few after it. For the model to connect two frames, one output must depend
-# on both; with forget gates near 0.5 that ends after some ten frames.
+# Each frame reaches the mean through its own output and a few after it. For the model to connect two frames, one
+# output must depend on both; with forget gates near 0.5 that ends after some ten frames.
 # </details>
 #
 # <details><summary>Why must a band be multiplied by its width before bands are summed?</summary>
-# The filters are divided by their width, so a band holds power per Hz. A wide band stands for more Hz; without the factor the treble
-# would be counted too little.
+# The filters are divided by their width, so a band holds power per Hz. A wide band stands for more Hz; without the
+# factor the treble would be counted too little.
 # </details>
 
 # %% tags=["stored"]
