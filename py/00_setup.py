@@ -438,7 +438,7 @@ present = [name for name in folders.FOLDERS if (root / name).is_dir()]
 by_folder = pd.DataFrame([overview(name, split) for name in present for split in folders.SPLITS])
 record.save_table("folders", by_folder)
 show_table(
-    by_folder.set_index(["folder", "split"]).rename_axis([None, None]).drop(columns="all frames"),
+    by_folder.set_index(["folder", "split"]).drop(columns="all frames"),
     digits=1,
     caption="The data folders; T is the number of time steps.",
 )
@@ -507,7 +507,7 @@ for name in present:
         row = {"folder": name, "split": split, "first line": line.replace("\t", "  ")}
         on_disk = Path(folders.read_clips(root / name, split)["path"].iloc[0]).name
         examples.append(row | {"on disk": on_disk})
-examples = pd.DataFrame(examples).set_index(["folder", "split"]).rename_axis([None, None])
+examples = pd.DataFrame(examples).set_index(["folder", "split"])
 show_table(examples)
 
 # %% [markdown]
