@@ -304,8 +304,9 @@ tell("The notebooks will compute on **{device}**.", device=machine.get("GPU", "t
 def weights_along_a_training(turned=False, bfloat16=False, n_steps=200):
     """Train on noise; all weights after each step: [n_steps, n_weights]."""
     seed_everything(seed)
-    sizes = (32, 32, 32, 32, 32)
-    layers = [part for size in sizes[1:] for part in (nn.Linear(sizes[0], size), nn.ReLU())]
+    layers = []
+    for _ in range(4):
+        layers += [nn.Linear(32, 32), nn.ReLU()]
     network = nn.Sequential(*layers, nn.Linear(32, 10))
     x, y = torch.randn(256, 32), torch.randint(10, (256,))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.03)

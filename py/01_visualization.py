@@ -771,11 +771,11 @@ tell(
     "Frames with at least 1 % of the largest gradient: {last} as PyTorch begins, {one}, {two} and "
     "{three} with a forget bias of 1, 2 and 3. With the mean over all outputs, {mean} of {n_full}: "
     "but only because each frame has an output of its own. On the output 10 frames later, a frame "
-    "has {ten:.1%} of the influence that it has on its own.",
+    "has {ten:.1f} % of the influence that it has on its own.",
     last=enough["last output, as PyTorch begins"], one=enough["last output, forget bias 1"],
     two=enough["last output, forget bias 2"], three=enough["last output, forget bias 3"],
     mean=enough["mean of all outputs"], n_full=n_full,
-    ten=float(at_the_end[min(10, len(at_the_end) - 1)] / at_the_end[0]),
+    ten=float(100 * at_the_end[min(10, len(at_the_end) - 1)] / at_the_end[0]),
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
@@ -1058,15 +1058,16 @@ def describe_chroma(clip):
     }
 
 
-table = pd.DataFrame({
+by_form = {
     f"{genre}, {form}": describe_chroma(clips[genre])
     for genre in ids for form, clips in (("full", chroma), ("beat", beat_chroma))
-})  # fmt: skip
-show_table(table.T.infer_objects(), digits=2)
+}  # fmt: skip
+table = pd.DataFrame.from_dict(by_form, orient="index")
+show_table(table, digits=2)
 
 # %% tags=["told", "report"]
 # How many pitch classes take turns in being the strongest, from beat to beat.
-leading = table.loc["classes that lead in 5 % of the columns"]
+leading = table["classes that lead in 5 % of the columns"]
 x, y = int(leading[f"{one}, beat"]), int(leading[f"{other}, beat"])
 tell(
     "**Verdict.** In {more}, {many} pitch classes take turns as the strongest of a beat (in at "
