@@ -30,6 +30,7 @@ COLOURS = (
 COLOUR_MAP = "cividis"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DB_RANGE = (-80.0, 0.0)
+PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def use_style() -> None:
@@ -120,20 +121,23 @@ def beats_on_spectrogram(
         ax.axvline(time, color="white", linewidth=1.2, linestyle=(0, (4, 2)))
         ax.annotate(str(number), (time, 1.0), xycoords=("data", "axes fraction"),
                     xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
-    ax.set_title(f"{title} (numbers: beats; {source})", pad=14)
+    ax.set_title(f"{title}: {len(inside)} beats in {seconds:g} s ({source})", pad=14)
     ax.set_xlabel("time (s)")
     figure.colorbar(picture, ax=ax, label="dB")
     return figure
 
 
-def average_spectra(spectra: Mapping[str, np.ndarray], frequencies: np.ndarray) -> Figure:
+def average_spectra(
+    spectra: Mapping[str, np.ndarray], frequencies: np.ndarray, title: str
+) -> Figure:
     """Mean level per mel band, one line per genre: arrays [128] in dB over frequency in Hz."""
-    figure, ax = _one_panel(7, 3.4, f"Mean level in dB per mel band for {', '.join(spectra)}.")
+    alt = f"{title}. Mean level in dB per mel band for {', '.join(spectra)}."
+    figure, ax = _one_panel(7, 3.4, alt)
     for number, (name, levels) in enumerate(spectra.items()):
         ax.plot(frequencies, levels, label=name, color=COLOURS[number % len(COLOURS)],
                 linestyle=("-", "--", ":", "-.")[number % 4])  # fmt: skip
-    ax.set(xscale="symlog", xlabel="frequency (Hz)", ylabel="mean level (dB)",
-           title="Where in frequency the clips differ")  # fmt: skip
+    ax.set(xscale="log", xlabel="frequency (Hz)", ylabel="mean level (dB)", title=title)
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.legend()
     return figure
 
@@ -187,69 +191,79 @@ FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chro
 def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
 
-    `clips` maps a title to its arrays by name: mel and beat mel [128, T], chroma and beat chroma
-    [12, T]. A column per clip, a row per name.
+    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
+    chroma [12, T], the same for each. A column per clip, a row per name.
     """
-    alt = f"Mel spectrogram, chromagram and their beat-synchronous forms of: {'; '.join(clips)}."
-    figure, axes = _figure(4, len(clips), 5.5 * len(clips), 9, alt, sharey="row")
-    for row, (name, kind) in zip(axes, FEATURE_KINDS.items(), strict=True):
+    names = list(next(iter(clips.values())))
+    alt = f"{', '.join(names)}, a row each, of: {'; '.join(clips)}."
+    size = (5.5 * len(clips), 2.25 * len(names))
+    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
+    for row, name in zip(axes, names, strict=True):
+        kind = FEATURE_KINDS[name]
         for ax, (title, arrays) in zip(row, clips.items(), strict=True):
             picture = _draw_clip(ax, arrays[name], kind, name.startswith("beat"))
             ax.set_title(f"{name}: {title}")
             if ax is not row[0]:
                 ax.set_ylabel("")
             ax.set_xlabel("beat number" if name.startswith("beat") else "time (s)")
-        figure.colorbar(picture, ax=row, label="dB" if kind == "mel" else "strength (0-1)")
+        figure.colorbar(picture, ax=row, label="level (dB)" if kind == "mel" else "strength (0-1)")
     return figure
 
 
 def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -> Any:
-    """One spectrogram or chromagram on the scale that all of its kind share."""
+    """One spectrogram or chromagram on the scale that all of its kind share.
+
+    Beat k stands between columns k and k + 1: the first column lies before beat 0.
+    """
     import librosa.display
 
     limits = DB_RANGE if kind == "mel" else (0.0, 1.0)
+    between = np.arange(array.shape[1]) - 0.5 if beat_synchronous else None
     picture = librosa.display.specshow(
         np.asarray(array, dtype=np.float32),
-        x_axis="frames" if beat_synchronous else "time",
+        x_axis="frames" if beat_synchronous else "time", x_coords=between,
         y_axis="mel" if kind == "mel" else "chroma",
         sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmax=SAMPLE_RATE / 2,
         cmap=COLOUR_MAP, vmin=limits[0], vmax=limits[1], ax=ax, rasterized=True,
     )  # fmt: skip
     ax.set_ylabel("frequency (Hz)" if kind == "mel" else "pitch class")
+    if kind == "chroma":
+        ax.set_yticks(range(len(PITCHES)), PITCHES, fontsize=7)
     return picture
 
 
 def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
     """Mean strength of each of the 12 pitch classes, one panel per clip: arrays [12]."""
-    names = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-    told = "; ".join(f"{name}: strongest {names[int(p.argmax())]}" for name, p in profiles.items())
+    told = "; ".join(f"{n}: strongest {PITCHES[int(p.argmax())]}" for n, p in profiles.items())
     alt, width = f"{title}. {told}.", 4 * len(profiles)
     figure, axes = _figure(1, len(profiles), width, 2.8, alt, title, sharey=True)
     for number, (name, profile) in enumerate(profiles.items()):
         ax = axes[0, number]
-        ax.bar(names, profile, color=COLOURS[number % len(COLOURS)])
+        ax.bar(PITCHES, profile, color=COLOURS[number % len(COLOURS)])
         ax.set(title=name, xlabel="pitch class", ylabel="mean strength (0-1)", ylim=(0, 1))
         ax.label_outer()
     return figure
 
 
-def gradient_reach(gradients: Mapping[str, np.ndarray], title: str) -> Figure:
+def gradient_reach(gradients: Mapping[str, np.ndarray], title: str, n_frames: int = 100) -> Figure:
     """How much of the gradient arrives at each frame: arrays [T], last frame first, 1 is largest.
 
-    Frames at which nothing arrives at all (0 in float32) are left out.
+    The last `n_frames` are drawn.
     """
     told = "; ".join(
-        f"{name}: below 1 % of its largest value at {np.mean(g < 0.01):.0%} of the frames"
+        f"{name}: at least 1 % of its largest value at {int((g >= 0.01).sum())} frames"
         for name, g in gradients.items()
     )
-    figure, ax = _one_panel(7, 3.2, f"{title}. {told}.")
+    figure, ax = _one_panel(9, 3.4, f"{title}. {told}.")
     for number, (name, values) in enumerate(gradients.items()):
-        ax.plot(np.where(values > 0, values, np.nan), label=name, color=COLOURS[number],
-                linestyle=("-", "--", ":")[number % 3])  # fmt: skip
-    ax.axhline(0.01, color="0.6", linewidth=1, linestyle=":")
-    ax.set(yscale="log", ylim=(1e-9, 2), title=title, xlabel="frames before the end of the clip",
+        ax.plot(values[:n_frames], label=name, color=COLOURS[number % len(COLOURS)],
+                linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+    ax.axhline(0.01, color="0.5", linewidth=1)
+    ax.annotate("1 %", (1, 0.01), xycoords=("axes fraction", "data"), ha="right",
+                xytext=(0, 2), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
+    ax.set(yscale="log", ylim=(1e-4, 2), title=title, xlabel="frames before the output",
            ylabel="gradient, relative")  # fmt: skip
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -36,7 +36,7 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         {"7: Rock": {"mel": MEL, "chroma": CHROMA, "beat mel": MEL, "beat chroma": CHROMA}}
     ),
     "average_spectra": lambda: plots.average_spectra(
-        {"Blues": MEL.mean(1), "Rock": MEL.mean(1) - 3}, librosa.mel_frequencies(128)
+        {"Blues": MEL.mean(1), "Rock": MEL.mean(1) - 3}, librosa.mel_frequencies(129)[1:], "Levels"
     ),
     "pitch_profiles": lambda: plots.pitch_profiles({"Blues": CHROMA.mean(1)}, "Pitch classes"),
     "gradient_reach": lambda: plots.gradient_reach(
