@@ -75,18 +75,18 @@ plots.use_style()
 data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
 device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0
-batch_size = 32  # clips per step
+batch_size = 16  # clips per step
 hidden_size = 64  # units per direction
 n_layers = 1
 pooling = "mean"  # how frames become one vector per clip: mean, last, mean_max or attention
 stack = 16  # frames of a full clip that are read as one step; beats are read one by one
 cepstrum = True  # read the mel bands as cepstral coefficients
-epochs = 12  # passes over the training clips, at most
-patience = 6  # epochs without a better validation loss before training stops
+epochs = 10  # passes over the training clips, at most
+patience = 5  # epochs without a better validation loss before training stops
 learning_rate = 0.003  # of Adam, after one epoch of warm-up
 mixup = 0.3  # train on mixtures of two clips: 0 none, 0.3 mostly slight ones, 1 all shares alike
 plain_epochs = 20  # passes of the plain LSTM over the training clips, at most
-overfit_epochs = 40  # passes over the four batches of step 5β
+overfit_epochs = 30  # passes over the four batches of step 5β
 n_seeds = 3  # trainings of each model, each from another seed; the first one is used later
 
 # %% tags=["setup"]
@@ -99,7 +99,7 @@ root = folders.find_data(data)
 record = open_record(notebook, root, seed)
 print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
-# %% [markdown]
+# %% [markdown] tags=["report"]
 # ## 5α · An LSTM that takes the spectrograms of step 4
 #
 # > **Handout.** *Προσαρμόστε το LSTM της 2ης άσκησης ώστε να δέχεται τα φασματογράμματα του Dataset του βήματος 4.*
@@ -272,7 +272,7 @@ tell(
     gap=(plain(x, lengths) - twin(x, lengths)).abs().max().item(),
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["report"]
 # ## 5β · `overfit_batch`: learn four batches by heart
 #
 # > **Handout.** *Η `train(...)` παίρνει μια λογική παράμετρο `overfit_batch`· όταν είναι True, υπερεκπαιδεύει το δίκτυο σε
@@ -324,7 +324,8 @@ tell(
 # 1. `zero_grad`: PyTorch *adds* new gradients to the old ones, so the old ones must go.
 # 2. forward: the scores. 3. the loss. 4. `backward`: its gradient with respect to every weight.
 # 5. *gradient clipping*: where the gradient $g$ of all weights together is longer than 1, it is shortened to length 1.
-# 6. `step`: Adam moves each weight, by about the [learning rate](../docs/glossary.md#learning-rate), against its gradient.
+# 6. `step`: Adam moves each weight against its gradient, by about the [learning rate](../docs/glossary.md#learning-rate). It divides each
+#    weight's gradient by that weight's own typical gradient, so all weights move about equally fast.
 #
 # $$ g \leftarrow g \cdot \min\left(1, \frac{1}{\lVert g \rVert}\right) $$
 #
@@ -348,6 +349,12 @@ def train_one_epoch(model, batches, optimizer):
     return norms
 
 
+trial = fresh_plain()
+norms = train_one_epoch(trial, train_loader, torch.optim.Adam(trial.parameters(), learning_rate))
+n_clipped = sum(norm > 1 for norm in norms)
+print(f"first epoch: {n_clipped} of {len(norms)} gradients clipped, the longest {max(norms):.2f}")
+
+
 # %% [markdown]
 # ### The whole training, with `overfit_batch`
 #
@@ -369,14 +376,14 @@ def train(model, train_batches, val_batches, epochs, learning_rate, overfit_batc
         history.val_loss.append(evaluate(model, val_batches)[0])
         if history.val_loss[-1] == min(history.val_loss):
             history.best_epoch, best_weights = epoch, copy.deepcopy(model.state_dict())
-        if epoch - history.best_epoch >= patience or history.val_loss[-1] < 0.01:
+        if not overfit_batch and epoch - history.best_epoch >= patience:
             break
     model.load_state_dict(best_weights)
     return history
 
 
 overfit = train(
-    fresh_plain(), train_loader, val_loader, overfit_epochs, 3 * learning_rate, overfit_batch=True
+    fresh_plain(), train_loader, val_loader, overfit_epochs, learning_rate, overfit_batch=True
 )
 
 # %% tags=["report", "told"]
@@ -397,9 +404,15 @@ tell(
 record.save_values(overfit_loss=overfit.train_loss)
 
 # %% [markdown]
-# If your loss stays up, suspect a bug before you tune anything. To look for it, fewer clips are enough: PyTorch's
-# `Subset(dataset, numbers)` makes a small dataset of a large one (the handout's hint), as below.
-#
+# If your loss stays up, suspect a bug before you tune anything. The older handout (2019-20) adds: a few epochs on 4-5
+# batches *with* validation, so that small mistakes in the second half of the loop show early, too.
+
+# %% tags=["solution"]
+five = list(islice(train_loader, 5))
+short = train(fresh_plain(), five, val_loader, 3, learning_rate)
+print("validation loss after each epoch:", [round(loss, 3) for loss in short.val_loss])
+
+# %% [markdown]
 # ### Bug hunt
 #
 # Five trainings, each with one classic bug. Which of them does `overfit_batch` catch?
@@ -431,6 +444,7 @@ class NoBatchFirst(PlainLSTM):
         return self.head(masked_mean(self.lstm(x)[0], lengths))
 
 
+# %%
 class FrozenHead(PlainLSTM):
     """Bug 4: the head does not learn."""
 
@@ -454,10 +468,10 @@ my_guess = {
 }
 
 # %%
-# Four batches of few clips, cut to 24 beats, so that the hunt takes seconds.
+# Four batches of random clips, cut to 24 beats, so that the hunt takes seconds.
 order = torch.randperm(len(beat.train), generator=torch.Generator().manual_seed(seed)).tolist()
-few = torch.utils.data.Subset(beat.train, order[: 2 * batch_size])
-few_loader = datasets.make_loader(few, batch_size // 2, device=compute)
+few = torch.utils.data.Subset(beat.train, order[: 4 * batch_size])  # PyTorch's `Subset`
+few_loader = datasets.make_loader(few, batch_size, device=compute)
 few_batches = [(x[:, :24], y, lengths.clamp(max=24)) for x, y, lengths in few_loader]
 shuffled = [(x, y[torch.randperm(len(y))], lengths) for x, y, lengths in few_batches]
 suspects = {
@@ -503,8 +517,7 @@ hunt.insert(1, "`overfit_batch`", np.where(caught, "alarm", "passed"))
 hunt["weights that stood still"] = hunt["weights that stood still"].astype(int)
 record.save_table("bug_hunt", hunt.reset_index(names="bug"))
 show_table(hunt, 2, caption="Five bugs, each after over-training on four small batches.")
-found = [Sentence(name) for name in caught.index[caught]]
-tell("`overfit_batch` catches: {found}.", found=found)
+tell("`overfit_batch` catches: {found}.", found=caught.index[caught].tolist())
 
 # %% tags=["told"]
 guessed = {name: guess for name, guess in my_guess.items() if guess is not None}
@@ -519,8 +532,9 @@ print(f"{n_right} of your {len(guessed)} guesses were right" if guessed else "no
 # - **Missing `batch_first`**: the LSTM runs across the clips. Each answer depends on the other clips of the batch, and the
 #   four batches are always the same, so they *can* be learned. The clip alone gets another answer: that is the check.
 #   (With a packed sequence `nn.LSTM` ignores the flag; the bug needs padded input, as most code has it.)
-# - **Frozen head**: the LSTM learns to fit a random head. Only the weights that stood still give it away. It is rarely meant; the
-#   commoner form, an optimizer that was given another model's parameters, stops everything.
+# - **Frozen head**: the LSTM learns to fit a random head, more slowly and not all the way, because that head's scores are bounded.
+#   Whether the alarm rings depends on where you set the bar; the weights that stood still are the sure sign. (An optimizer
+#   that was given *another model's* parameters is the commoner form: then all weights stand still.)
 # - **Shuffled labels** are learned by heart like true ones (Zhang et al. 2017, arXiv 1611.03530). Only clips that were not
 #   trained on show it: the validation accuracy is that of guessing.
 #
@@ -637,52 +651,47 @@ agree(
 # %% [markdown]
 # ### Is a full clip slower? 2α come true
 #
-# **Predict.** One training step on 32 clips: how many times as long does it take for full clips (about 1,290 frames, joined
+# **Predict.** One epoch on the same 64 clips: how many times as long does it take for full clips (about 1,290 frames, joined
 # to 81 steps) as for beats (about 50 steps)?
 #
 # <details><summary>What to expect, and why</summary>
-# Joined frames cost few *steps* but no fewer *numbers*: a full clip has some 23 times as many as its beats, and the first
-# matrix of the LSTM has 16 times as many columns. So expect a factor of 10 to 25. Frame by frame there are 23 times as many steps,
-# which must wait for each other: slower again. Notebook 01 found a factor of that size in 2α.
+# A full clip has some 23 times as many *numbers* as its beats. Joined frames cost few *steps* but no fewer numbers: all of them are
+# cut out, scaled and multiplied with a matrix that has 16 times as many columns. So expect about ten times as long; less than 23,
+# because every step also has fixed costs. Frame by frame there are 23 times as many steps, which wait for each other: slower again.
+# Notebook 01 measured a factor of that size in 2α.
 # </details>
 
 
 # %%
-def step_seconds(model, batch):
-    """The time of one training step on a batch: the shortest of three."""
-    optimizer = torch.optim.Adam(model.parameters())
-    seconds = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        train_one_epoch(model, [batch], optimizer)
-        seconds.append(time.perf_counter() - begun)
-    return min(seconds)
+def epoch_seconds(model, splits):
+    """The time of an epoch on 64 training clips with the kit's loop: the shorter of two."""
+    part = torch.utils.data.Subset(splits.train, range(min(64, len(splits.train))))
+    loader = datasets.make_loader(part, batch_size, shuffle=True, seed=seed, device=compute)
+    loss = nn.CrossEntropyLoss()
+    history = training.train(model, loader, epochs=2, loss=loss, device=compute, name="timing")
+    return min(history.seconds)
 
 
 def kit_lstm(stack):
     """The kit's LSTM classifier on mel bands, fresh."""
     backbone = models.LSTMBackbone(n_features, hidden_size, stack=stack)
-    return models.Classifier(backbone, n_classes).to(compute)
+    return models.Classifier(backbone, n_classes)
 
 
 full = datasets.genre_splits(root / folders.GENRE, "mel", seed)
-full_batch = next(iter(datasets.make_loader(full.train, batch_size, device=compute)))
-beat_batch = next(iter(datasets.make_loader(beat.train, batch_size, device=compute)))
 seconds = {
-    "beats, the kit's": step_seconds(kit_lstm(1), beat_batch),
-    "beats, packed": step_seconds(fresh_plain(), beat_batch),
-    "full, 16 frames joined": step_seconds(kit_lstm(16), full_batch),
-    "full, frame by frame": step_seconds(kit_lstm(1), full_batch),
+    "beats": epoch_seconds(kit_lstm(1), beat),
+    "packed": epoch_seconds(fresh_plain(), beat),
+    "joined": epoch_seconds(kit_lstm(16), full),
+    "single": epoch_seconds(kit_lstm(1), full),
 }
 
 # %% tags=["report", "told"]
-quickest = seconds["beats, the kit's"]
 tell(
-    "Against a training step on beats with the kit's LSTM, taken one after the other: the packed "
-    "form takes {packed:.1f} times as long, full clips with 16 frames joined {joined:.0f} times, "
-    "full clips frame by frame {single:.0f} times.",
-    packed=seconds["beats, packed"] / quickest, joined=seconds["full, 16 frames joined"] / quickest,
-    single=seconds["full, frame by frame"] / quickest,
+    "Against an epoch on beats with the kit's LSTM, taken one after the other: the packed form "
+    "takes {packed:.1f} times as long, full clips with 16 frames joined {joined:.0f} times, full "
+    "clips frame by frame {single:.0f} times.",
+    **{name: seconds[name] / seconds["beats"] for name in ("packed", "joined", "single")},
 )  # fmt: skip
 
 # %% [markdown]
@@ -950,7 +959,9 @@ shown.index.name = None
 columns = ["training loss", "loss", "kept epoch", "optimiser steps", "numbers per step", "weights"]
 shown = shown[columns].rename(columns={"loss": "validation loss"})
 show_table(
-    shown, 2, caption="What each LSTM took, first training for losses of the training clips."
+    shown,
+    2,
+    caption="What each LSTM took; the training loss is that of the first training, without mixup.",
 )
 
 # %% [markdown]
@@ -966,8 +977,8 @@ behind = {n: mean_score(val_loss[n] - val_loss[best_name]) for n in names if n !
 tied = [n for n in behind if behind[n].low <= 0]
 worse = [n for n in behind if n not in tied]
 tell(
-    "**Verdict.** The lowest validation loss has **{best}**. On these {n} clips it is tied with "
-    "{tied}; clearly worse are {worse}.",
+    "**Verdict.** {best} has the lowest mean validation loss. Tied with it on these {n} clips: "
+    "{tied:; }. Clearly worse: {worse:; }.",
     best=name_of(best_name), n=len(true), tied=[name_of(n) for n in tied],
     worse=[name_of(n) for n in worse],
 )  # fmt: skip
@@ -986,6 +997,7 @@ choices = {
     "full clips against beats, mel": ("lstm_mel_full", "lstm_mel_beat"),
     "both against mel alone, full clips": ("lstm_fused_full", "lstm_mel_full"),
     "both against mel alone, per beat": ("lstm_fused_beat", "lstm_mel_beat"),
+    "the kit's training against the plain one, per beat": ("lstm_mel_beat", "plain LSTM"),
 }
 gains = {choice: mean_score(hits[a] - hits[b]) for choice, (a, b) in choices.items()}
 tell_list(
@@ -994,7 +1006,7 @@ tell_list(
 )
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
 tell(
-    "**Verdict.** Settled by these clips: {settled}. For the other choices they cannot tell; "
+    "**Verdict.** Settled by these clips: {settled:; }. For the other choices they cannot tell; "
     "notebook 06 asks the test clips.",
     settled=settled,
 )  # fmt: skip
@@ -1047,15 +1059,16 @@ def my_share(broad, whole, weights):
 
 def check_share(function):
     """With the broad shape in bands, then in coefficients, and the same kind of random weights."""
-    weights = torch.randn(4 * hidden_size, N_MELS, generator=torch.Generator().manual_seed(seed))
-    broad = coefficients * (torch.arange(N_MELS) < 8)  # all other coefficients are 0
-    in_coefficients = function(broad, coefficients, weights)
-    if in_coefficients is None:
+    weights = torch.randn(4000, N_MELS, generator=torch.Generator().manual_seed(seed))
+    some = coefficients[::10]  # of the frames
+    broad = some * (torch.arange(N_MELS) < 8)  # all other coefficients are 0
+    found = function(broad, some, weights)
+    if found is None:
         print("not written yet")
         return
-    assert abs(float(function(bands, bands, weights)) - 1) < 1e-4, "of the whole, the share is 1"
-    in_bands = float(function(broad @ cosines.T, bands, weights))
-    print(f"right: {in_bands:.3f} with bands, {float(in_coefficients):.3f} with coefficients")
+    assert abs(function(some, some, weights) - 1) < 1e-4, "of the whole, the share is 1"
+    in_bands = function(broad @ cosines.T, some @ cosines.T, weights)
+    print(f"right: {in_bands:.2f} with bands, {found:.2f} with coefficients")
 
 
 check_share(my_share)
@@ -1064,7 +1077,7 @@ check_share(my_share)
 # %% tags=["extra", "solution", "folded"]
 def share(broad, whole, weights):
     """The variance of broad @ weights.T as a share of that of whole @ weights.T."""
-    return (broad @ weights.T).var() / (whole @ weights.T).var()
+    return float((broad @ weights.T).var() / (whole @ weights.T).var())
 
 
 check_share(share)
