@@ -48,7 +48,6 @@ except ImportError:
 # %autoreload 2
 import copy
 import math
-import time
 from itertools import islice
 
 import numpy as np
