@@ -17,9 +17,11 @@
 # **Needs** the data only (notebook 00). **Leaves** one checkpoint per feature, the validation table, and the name of
 # the best LSTM, for notebooks 06, 07 and 08.
 #
-# **Takes** about two and a half minutes on the demo set with two CPU cores. With the lab's data: eight times as many clips, and the `full` profile trains longer: take a GPU.
+# **Takes** about two and a half minutes on the demo set with two CPU cores. With the lab's data: eight times as many
+# clips, and the `full` profile trains longer: take a GPU.
 #
-# **The one insight:** a network that cannot learn four batches by heart has a bug; look for it before you wait for an hour.
+# **The one insight:** a network that cannot learn four batches by heart has a bug; look for it before you wait for an
+# hour.
 #
 # **How to read:** the core path takes 40 minutes. **Predict** first, then open the box, then look at the result. Do the
 # exercises before you open their solutions. Extras are folded.
@@ -117,8 +119,8 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 #
 # ### One LSTM cell
 #
-# An [LSTM](../docs/glossary.md#lstm) reads one frame $x_t$ after the other. It carries two vectors along: the memory $c$, and the output $h$. Three
-# *gates* between 0 and 1 decide what happens to the memory: *forget* $f$, *input* $i$, *output* $o$.
+# An [LSTM](../docs/glossary.md#lstm) reads one frame $x_t$ after the other. It carries two vectors along: the memory $c$, and the output $h$.
+# Three *gates* between 0 and 1 decide what happens to the memory: *forget* $f$, *input* $i$, *output* $o$.
 #
 # $$ f_t = \sigma(W_f x_t + U_f h_{t-1} + b_f), \quad i_t = \sigma(W_i x_t + U_i h_{t-1} + b_i), \quad o_t = \sigma(W_o x_t + U_o h_{t-1} + b_o) $$
 #
@@ -144,7 +146,8 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 # Along the upper line the memory is only multiplied by $f$ and added to. Where $f$ stays near 1, what was stored many
 # frames ago is still there, and its gradient finds the way back. `nn.LSTM` does these steps for all frames of a batch.
 #
-# *Bidirectional* means: a second LSTM reads the clip from its end. Both outputs of a frame stand side by side, 2H numbers.
+# *Bidirectional* means: a second LSTM reads the clip from its end. Both outputs of a frame stand side by side, 2H
+# numbers.
 #
 # ### From frames to one answer
 #
@@ -214,7 +217,7 @@ check_masked_mean(masked_mean)
 # `pack_padded_sequence` tells `nn.LSTM` where each clip ends, so that the backward LSTM begins there.
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 class PlainLSTM(nn.Module):
     """A bidirectional LSTM, the mean over a clip's frames, and one score (logit) per class."""
 
@@ -230,6 +233,7 @@ class PlainLSTM(nn.Module):
         return self.head(masked_mean(steps, lengths))  # [B, 2H] -> [B, C]
 
 
+# %%
 def fresh_plain():
     """A PlainLSTM with fresh weights, always the same ones."""
     seed_everything(seed)
@@ -241,8 +245,8 @@ print(f"logits {tuple(plain(x, lengths).shape)}; {models.n_parameters(plain):,} 
 
 # %% [markdown]
 # Later steps use the kit's `LSTMBackbone`. Does it compute the same? We copy our weights into it and compare. It keeps
-# the two directions as two LSTMs, and packs nothing: it turns each clip around inside its own length, lets a forward LSTM
-# read that, and turns the result back.
+# the two directions as two LSTMs, and packs nothing: it turns each clip around inside its own length, lets a forward
+# LSTM read that, and turns the result back.
 
 
 # %%
@@ -291,8 +295,10 @@ tell(
 # **Predict.** Ten classes, random first weights. What is the loss before the first step?
 #
 # <details><summary>What to expect, and why</summary>
-# The scores are all near 0, so each of the C classes gets a probability near 1/C, and the loss is near ln C: 2.303 for ten
-# classes. A first loss far above that comes from scores that are far from 0: unscaled input, most often.
+#
+# The scores are all near 0, so each of the C classes gets a probability near 1/C, and the loss is near ln C: 2.303 for
+# ten classes. A first loss far above that comes from scores that are far from 0: unscaled input, most often.
+#
 # </details>
 
 
@@ -324,17 +330,17 @@ tell(
 # 1. `zero_grad`: PyTorch *adds* new gradients to the old ones, so the old ones must go.
 # 2. forward: the scores. 3. the loss. 4. `backward`: its gradient with respect to every weight.
 # 5. [gradient clipping](../docs/glossary.md#gradient-clipping): where the gradient $g$ of all weights together is longer than 1, it is shortened to length 1.
-# 6. `step`: Adam moves each weight against its gradient, by about the [learning rate](../docs/glossary.md#learning-rate). It divides each
-#    weight's gradient by that weight's own typical gradient, so all weights move about equally fast.
+# 6. `step`: Adam moves each weight against its gradient, by about the [learning rate](../docs/glossary.md#learning-rate). It divides each weight's
+#    gradient by that weight's own typical gradient, so all weights move about equally fast.
 #
 # $$ g \leftarrow g \cdot \min\left(1, \frac{1}{\lVert g \rVert}\right) $$
 #
-# Why clip? The gradient at an early frame is a product with one factor per later frame. Factors below 1 make it *vanish*
-# (notebook 01 draws that); factors above 1 make it *explode*: $1.1^{100}$ is 13,781. One such batch would throw the
-# weights far away. Clipping keeps the direction and bounds the step. It does nothing against vanishing.
+# Why clip? The gradient at an early frame is a product with one factor per later frame. Factors below 1 make it
+# *vanish* (notebook 01 draws that); factors above 1 make it *explode*: $1.1^{100}$ is 13,781. One such batch would
+# throw the weights far away. Clipping keeps the direction and bounds the step. It does nothing against vanishing.
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 def train_one_epoch(model, batches, optimizer):
     """One pass over the batches; returns the length of each batch's gradient before clipping."""
     model.train()  # dropout on, where there is any
@@ -349,6 +355,8 @@ def train_one_epoch(model, batches, optimizer):
     return norms
 
 
+# %%
+# Try it.
 trial = fresh_plain()
 norms = train_one_epoch(trial, train_loader, torch.optim.Adam(trial.parameters(), learning_rate))
 n_clipped = sum(norm > 1 for norm in norms)
@@ -358,12 +366,12 @@ print(f"first epoch: {n_clipped} of {len(norms)} gradients clipped, the longest 
 # %% [markdown]
 # ### The whole training, with `overfit_batch`
 #
-# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights are copied; when it has not been
-# for `patience` epochs, training stops, and the copy is put back: [early stopping](../docs/glossary.md#early-stopping). With `overfit_batch=True` only
-# four batches are used, for training and for measuring.
+# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights are copied; when it has
+# not been for `patience` epochs, training stops, and the copy is put back: [early stopping](../docs/glossary.md#early-stopping). With `overfit_batch=True`
+# only four batches are used, for training and for measuring.
 
 
-# %% tags=["solution"]
+# %% tags=["solution", "report"]
 def train(model, train_batches, val_batches, epochs, learning_rate, overfit_batch=False):
     """Train with Adam, keep the best epoch's weights; with `overfit_batch` on four batches only."""
     if overfit_batch:
@@ -382,6 +390,7 @@ def train(model, train_batches, val_batches, epochs, learning_rate, overfit_batc
     return history
 
 
+# %% tags=["solution"]
 overfit = train(
     fresh_plain(), train_loader, val_loader, overfit_epochs, 2 * learning_rate, overfit_batch=True
 )
@@ -525,16 +534,16 @@ n_right = sum(guess == caught[name] for name, guess in guessed.items())
 print(f"{n_right} of your {len(guessed)} guesses were right" if guessed else "nothing guessed yet")
 
 # %% [markdown]
-# - **Softmax first** is the bug that `overfit_batch` was made for. The largest score that a softmax can give is 1, so the
-#   loss cannot fall below $\ln(1 + (C - 1)/e)$: 1.46 for ten classes.
+# - **Softmax first** is the bug that `overfit_batch` was made for. The largest score that a softmax can give is 1, so
+#   the loss cannot fall below $\ln(1 + (C - 1)/e)$: 1.46 for ten classes.
 # - **Forgotten `zero_grad`**: the step follows the sum of all gradients so far. Clipping and Adam's own scaling keep it
 #   bounded, so it may wander or even arrive, late. Look at the *curve*, not only at its end.
-# - **Missing `batch_first`**: the LSTM runs across the clips. Each answer depends on the other clips of the batch, and the
-#   four batches are always the same, so they *can* be learned. The clip alone gets another answer: that is the check.
-#   (With a packed sequence `nn.LSTM` ignores the flag; the bug needs padded input, as most code has it.)
-# - **Frozen head**: the LSTM learns to fit a random head, more slowly and not all the way, because that head's scores are bounded.
-#   Whether the alarm rings depends on where you set the bar; the weights that stood still are the sure sign. (An optimizer
-#   that was given *another model's* parameters is the commoner form: then all weights stand still.)
+# - **Missing `batch_first`**: the LSTM runs across the clips. Each answer depends on the other clips of the batch, and
+#   the four batches are always the same, so they *can* be learned. The clip alone gets another answer: that is the
+#   check. (With a packed sequence `nn.LSTM` ignores the flag; the bug needs padded input, as most code has it.)
+# - **Frozen head**: the LSTM learns to fit a random head, more slowly and not all the way, because that head's scores
+#   are bounded. Whether the alarm rings depends on where you set the bar; the weights that stood still are the sure
+#   sign. (An optimizer that was given *another model's* parameters is the commoner form: then all weights stand still.)
 # - **Shuffled labels** are memorised like true ones (Zhang et al. 2017, arXiv 1611.03530). Only clips that were not
 #   trained on show it: the validation accuracy is that of guessing.
 #
@@ -543,8 +552,8 @@ print(f"{n_right} of your {len(guessed)} guesses were right" if guessed else "no
 # %% [markdown]
 # ### Exercise 5.2 · Early stopping on paper
 #
-# Given a list of validation losses and a patience: after which epoch does training stop, and which epoch's weights are kept?
-# Count epochs from 1.
+# Given a list of validation losses and a patience: after which epoch does training stop, and which epoch's weights are
+# kept? Count epochs from 1.
 
 
 # %% tags=["exercise"]
@@ -585,13 +594,15 @@ check_early_stopping(early_stopping)
 # %% [markdown]
 # ## A first training, with nothing but the code above
 #
-# **Predict.** The plain LSTM now learns from all training clips, one frame per beat. Its training loss will go to 0, as on
-# four batches. What will the validation loss do?
+# **Predict.** The plain LSTM now learns from all training clips, one frame per beat. Its training loss will go to 0, as
+# on four batches. What will the validation loss do?
 #
 # <details><summary>What to expect, and why</summary>
+#
 # It falls at first, because what helps on the training clips helps on others, too. Then it turns and rises, while the
-# training loss goes on falling: from there the network learns single clips by heart (it *memorises*) and is sure of it, also where it errs.
-# That is [over-fitting](../docs/glossary.md#over-fitting); early stopping keeps the epoch before the turn.
+# training loss goes on falling: from there the network learns single clips by heart (it *memorises* them) and is sure,
+# also where it errs. That is [over-fitting](../docs/glossary.md#over-fitting); early stopping keeps the epoch before the turn.
+#
 # </details>
 
 # %% tags=["solution"]
@@ -615,14 +626,15 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# **Read the curves.** Up to the dotted line both fall. Behind it the training loss goes on falling and the validation loss turns:
-# over-fitting, after a handful of epochs, with 100,000 weights and 231 clips. The weights of the dotted line are kept.
+# **Read the curves.** Up to the dotted line both fall. Behind it the training loss goes on falling and the validation
+# loss turns: over-fitting, after a handful of epochs, with 100,000 weights and 231 clips. The weights of the dotted
+# line are kept.
 
 # %% [markdown]
 # ## From here on: the kit's LSTM and its training
 #
-# The kit's `training.train` is the loop above with additions. First: is its loss our loss? (It computes in *bfloat16* where
-# the processor can, with about three digits; hence the tolerance.)
+# The kit's `training.train` is the loop above with additions. First: is its loss our loss? (It computes in *bfloat16*
+# where the processor can, with about three digits; hence the tolerance.)
 
 # %%
 twin = kit_twin(plain)
@@ -646,20 +658,22 @@ agree(
 # | bfloat16 in training | half the bytes, fast where there are instructions for it | time | `machinery/process.py`, `autocast` |
 # | the best epoch's weights put back, and stored as a [checkpoint](../docs/glossary.md#checkpoint) | as above; later notebooks need them | | `training.py`, `_BestEpoch` |
 #
-# The accuracies are those of an earlier benchmark on 300 real songs, three seeds each, with 95 % intervals ([its tables](../docs/how_good_history.md)). The
-# kit's choices were made on those songs, so the gains may be a little flattering.
+# The accuracies are those of an earlier benchmark on 300 real songs, three seeds each, with 95 % intervals
+# ([its tables](../docs/how_good_history.md)). The kit's choices were made on those songs, so the gains may be a little flattering.
 
 # %% [markdown]
 # ### Is a full clip slower? 2α come true
 #
-# **Predict.** One epoch on the same 64 clips: how many times as long does it take for full clips (about 1,290 frames, joined
-# to 81 steps) as for beats (about 50 steps)?
+# **Predict.** One epoch on the same 64 clips: how many times as long does it take for full clips (about 1,290 frames,
+# joined to 81 steps) as for beats (about 50 steps)?
 #
 # <details><summary>What to expect, and why</summary>
-# A full clip has some 23 times as many *numbers* as its beats. Joined frames cost few *steps* but no fewer numbers: all of them are
-# cut out, scaled and multiplied with a matrix that has 16 times as many columns. So expect about ten times as long; less than 23,
-# because every step also has fixed costs. Frame by frame there are 23 times as many steps, which wait for each other: slower again.
-# Notebook 01 measured a factor of that size in 2α.
+#
+# A full clip has some 23 times as many *numbers* as its beats. Joined frames cost few *steps* but no fewer numbers: all
+# of them are cut out, scaled and multiplied with a matrix that has 16 times as many columns. So expect about ten times
+# as long; less than 23, because every step also has fixed costs. Frame by frame there are 23 times as many steps, which
+# wait for each other: slower again. Notebook 01 measured a factor of that size in 2α.
+#
 # </details>
 
 
@@ -698,12 +712,14 @@ tell(
 # %% [markdown]
 # ### One function for all features
 #
-# Same clips for training and validation (stratified by class, fixed by the seed) and same seeds, whatever the feature. Two things
-# differ besides the feature. Beats may have more epochs, because they cost so little; early stopping decides in both cases. And the
-# number of weights ([parameters](../docs/glossary.md#parameter)) grows with the numbers per step. The table in the end shows both.
+# Same clips for training and validation (stratified by class, fixed by the seed) and same seeds, whatever the feature.
+# Two things differ besides the feature. Beats may have more epochs, because they cost so little; early stopping decides
+# in both cases. And the number of weights ([parameters](../docs/glossary.md#parameter)) grows with the numbers per step. The table in the end shows
+# both.
 #
-# A training has luck in it: other first weights and another order of the batches, that is another [seed](../docs/glossary.md#seed), give another score. So
-# each model is trained `n_seeds` times; scores are means over the trainings, and the first training is what later notebooks use.
+# A training has luck in it: other first weights and another order of the batches, that is another [seed](../docs/glossary.md#seed), give another
+# score. So each model is trained `n_seeds` times; scores are means over the trainings, and the first training is what
+# later notebooks use.
 
 
 # %% tags=["solution"]
@@ -757,8 +773,8 @@ def score_clips(model, part):
 
 
 # %% [markdown]
-# Scores get a 95 % interval: the clips are drawn again with replacement a thousand times, and the middle 95 % of the means
-# are kept (notebook 06 says more).
+# Scores get a 95 % interval: the clips are drawn again with replacement a thousand times, and the middle 95 % of the
+# means are kept (notebook 06 says more).
 
 
 # %% tags=["solution"]
@@ -831,10 +847,11 @@ fit_lstm(folders.GENRE, "mel", "lstm_mel_full")
 tell_and_draw(["lstm_mel_full"], "curves_mel_full")
 
 # %% [markdown]
-# **Read the curves.** On the demo set the validation loss falls for about five epochs and is flat from there. Mixup and the falling learning
-# rate keep it from rising, as it did for the plain LSTM. The network over-fits all the same: on its training clips *unmixed* (the
-# diamond) the loss is a third of that on validation, with a million weights for 231 clips. The blue line jumps, because each
-# epoch draws other mixtures, and may even lie above the other: so with mixup the two lines alone do not show over-fitting.
+# **Read the curves.** On the demo set the validation loss falls for about five epochs and is flat from there. Mixup and
+# the falling learning rate keep it from rising, as it did for the plain LSTM. The network over-fits all the same: on
+# its training clips *unmixed* (the diamond) the loss is a third of that on validation, with a million weights for 231
+# clips. The blue line jumps, because each epoch draws other mixtures, and may even lie above the other: so with mixup
+# the two lines alone do not show over-fitting.
 
 # %% [markdown]
 # ## 5δ · LSTM on beat-synchronous mel spectrograms
@@ -847,9 +864,11 @@ tell_and_draw(["lstm_mel_full"], "curves_mel_full")
 # **Predict.** A median keeps what sounds for most of a beat. What does the LSTM lose?
 #
 # <details><summary>What to expect, and why</summary>
-# Attacks: a drum stroke lasts a few frames and is voted out by the others. And rhythm: how the strokes lie inside a beat is
-# gone, and so is the tempo. Melody, harmony and the average sound stay. In return there are fewer numbers to memorise, and
-# fewer weights.
+#
+# Attacks: a drum stroke lasts a few frames and is voted out by the others. And rhythm: how the strokes lie inside a
+# beat is gone, and so is the tempo. Melody, harmony and the average sound stay. In return there are fewer numbers to
+# memorise, and fewer weights.
+#
 # </details>
 
 # %% tags=["solution", "report"]
@@ -857,8 +876,9 @@ fit_lstm(folders.GENRE_BEAT, "mel", "lstm_mel_beat")
 tell_and_draw(["lstm_mel_beat"], "curves_mel_beat")
 
 # %% [markdown]
-# **Read the curves.** The same picture, at a tenth of the cost per epoch and with a tenth of the weights. On the demo set the loss stays above
-# that of the full clips: what the median took away, attacks and rhythm, does tell genres apart. Whether 57 clips can tell is asked below.
+# **Read the curves.** The same picture, at a tenth of the cost per epoch and with a tenth of the weights. On the demo
+# set the loss stays above that of the full clips: what the median took away, attacks and rhythm, does tell genres
+# apart. Whether 57 clips can tell is asked below.
 
 # %% [markdown]
 # ## 5ε · LSTM on chromagrams
@@ -870,8 +890,11 @@ tell_and_draw(["lstm_mel_beat"], "curves_mel_beat")
 # **Predict.** Which classes can still be told apart by their notes alone?
 #
 # <details><summary>What to expect, and why</summary>
-# Those whose harmony differs: dense or thin chords, fast or slow changes, noise that fills all twelve classes. Those that
-# differ by their instruments (Metal and Rock, say) become alike. So expect a loss between that of mel and that of guessing.
+#
+# Those whose harmony differs: dense or thin chords, fast or slow changes, noise that fills all twelve classes. Those
+# that differ by their instruments (Metal and Rock, say) become alike. So expect a loss between that of mel and that of
+# guessing.
+#
 # </details>
 
 # %% tags=["solution", "report"]
@@ -880,9 +903,10 @@ fit_lstm(folders.GENRE_BEAT, "chroma", "lstm_chroma_beat")
 tell_and_draw(["lstm_chroma_full", "lstm_chroma_beat"], "curves_chroma")
 
 # %% [markdown]
-# **Read the curves.** On the demo set both stay far above mel: without timbre, genres that share their chords look alike. Full clips are
-# better than beats here. One step of the full clip shows 16 frames of 12 numbers side by side, so how the notes move within
-# a third of a second is visible; one beat is 12 numbers, in which there is little to memorise (small gap to the diamond), and little to learn.
+# **Read the curves.** On the demo set both stay far above mel: without timbre, genres that share their chords look
+# alike. Full clips are better than beats here. One step of the full clip shows 16 frames of 12 numbers side by side, so
+# how the notes move within a third of a second is visible; one beat is 12 numbers, in which there is little to memorise
+# (small gap to the diamond), and little to learn.
 
 # %% [markdown]
 # ## 5ζ · LSTM on chroma and mel together
@@ -890,9 +914,9 @@ tell_and_draw(["lstm_chroma_full", "lstm_chroma_beat"], "curves_chroma")
 # > **Handout.** *(Προαιρετικό· υποχρεωτικό από το 2024.) Εκπαιδεύστε το σε ενωμένα χρωμογράμματα και φασματογράμματα mel.*
 # > (Extra credit; obligatory since 2024.) Train it on chroma and mel put together.
 #
-# The 12 chroma rows are appended to the 128 mel rows. Raw, mel values reach -80 and chroma lies between 0 and 1: chroma would be
-# drowned. Scaling gives every row a standard deviation of 1. But then the mel rows become cepstral coefficients. How large
-# are these?
+# The 12 chroma rows are appended to the 128 mel rows. Raw, mel values reach -80 and chroma lies between 0 and 1: chroma
+# would be drowned. Scaling gives every row a standard deviation of 1. But then the mel rows become cepstral
+# coefficients. How large are these?
 
 # %% tags=["solution", "report"]
 fused = datasets.genre_splits(root / folders.GENRE_BEAT, "fused", seed)
@@ -906,14 +930,16 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# So chroma is still drowned, by the loudness of the frame (the first coefficient) above all. The network has to grow large
-# weights for it first. "Change this and run again", below, tries chroma made louder.
+# So chroma is still drowned, by the loudness of the frame (the first coefficient) above all. The network has to grow
+# large weights for it first. "Change this and run again", below, tries chroma made louder.
 #
 # **Predict.** Will both together be better than mel alone?
 #
 # <details><summary>What to expect, and why</summary>
-# Perhaps a little: the notes are in the mel rows already, only less plainly, and the added rows are small. More inputs also mean
-# more weights for the same clips.
+#
+# Perhaps a little: the notes are in the mel rows already, only less plainly, and the added rows are small. More inputs
+# also mean more weights for the same clips.
+#
 # </details>
 
 # %% tags=["solution", "report"]
@@ -922,18 +948,19 @@ fit_lstm(folders.GENRE_BEAT, "fused", "lstm_fused_beat")
 tell_and_draw(["lstm_fused_full", "lstm_fused_beat"], "curves_fused")
 
 # %% [markdown]
-# **Read the curves.** On full clips chroma changes next to nothing. On beats it helps a little on the demo set, although it is
-# drowned: after the median the notes are what is left to tell clips apart.
+# **Read the curves.** On full clips chroma changes next to nothing. On beats it helps a little on the demo set,
+# although it is drowned: after the median the notes are what is left to tell clips apart.
 
 # %% [markdown]
 # ## 5 · What the validation set says
 #
-# The [validation set](../docs/glossary.md#validation-set) chooses, twice, and by one rule: the **lowest loss**. It has chosen the epoch of each training; now it chooses the
-# model, by the mean over its trainings. The loss is smooth and counts how sure each answer is; accuracy jumps by whole clips. The test
-# set is still unseen: notebook 06 opens it, and compares the representations there.
+# The [validation set](../docs/glossary.md#validation-set) chooses, twice, and by one rule: the **lowest loss**. It has chosen the epoch of each training;
+# now it chooses the model, by the mean over its trainings. The loss is smooth and counts how sure each answer is;
+# accuracy jumps by whole clips. The test set is still unseen: notebook 06 opens it, and compares the representations
+# there.
 #
-# Beside the LSTMs, on the same clips: the plain LSTM, the majority class, and an SVM (a classic classifier that draws a curved
-# border between classes) on the mean, standard deviation and mean step of each mel band.
+# Beside the LSTMs, on the same clips: the plain LSTM, the majority class, and an SVM (a classic classifier that draws a
+# curved border between classes) on the mean, standard deviation and mean step of each mel band.
 
 # %% tags=["solution"]
 # The baselines learn from the LSTMs' own training clips.
@@ -964,8 +991,8 @@ show_table(
 )  # fmt: skip
 
 # %% [markdown]
-# What each of them costs. The loss on the training clips (without mixup, dropout off) is that of the kept epoch: the further it
-# lies below the validation loss, the more has been memorised.
+# What each of them costs. The loss on the training clips (without mixup, dropout off) is that of the kept epoch: the
+# further it lies below the validation loss, the more has been memorised.
 
 # %% tags=["report", "told"]
 shown = table.sort_values("loss").assign(model=table["model"].map(name_of)).set_index("model")
@@ -981,9 +1008,9 @@ show_table(
 # %% [markdown]
 # ### Which is best, and which cannot be told from it?
 #
-# For each model, the *paired* difference to the best one: per clip, its loss minus the best one's loss. Where the 95 % interval of
-# the mean contains 0, these clips leave the order open: a tie. (The intervals are not corrected for being several, so of five one in
-# four times a true tie may look clear.)
+# For each model, the *paired* difference to the best one: per clip, its loss minus the best one's loss. Where the 95 %
+# interval of the mean contains 0, these clips leave the order open: a tie. (The intervals are not corrected for being
+# several, so of five one in four times a true tie may look clear.)
 
 # %% tags=["solution", "report"]
 best_name = table.loc[table["loss"].idxmin(), "model"]
@@ -998,9 +1025,9 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# The lowest of six losses belongs to a good model *and* to a lucky one: six models had a chance to be lucky on the same clips. So
-# the winner's score flatters (the *winner's curse*), the more so the closer the others are. A common rule: of tied models take the
-# simplest. The kit keeps to the lowest loss, and notebook 06 tells what became of the choice.
+# The lowest of six losses belongs to a good model *and* to a lucky one: six models had a chance to be lucky on the same
+# clips. So the winner's score flatters (the *winner's curse*), the more so the closer the others are. A common rule: of
+# tied models take the simplest. The kit keeps to the lowest loss, and notebook 06 tells what became of the choice.
 #
 # What did each choice of the handout bring, in accuracy, on the same clips?
 
@@ -1038,20 +1065,23 @@ print(f"for later notebooks: {best['model']}; on full clips: {best_full['model']
 
 # %% [markdown]
 # **How to read this, on the demo set:**
-# - *Efficient is not the same as accurate.* By 2α an LSTM is not efficient on full clips, and an epoch on them takes about ten times as
-#   long as on beats. Yet the lowest losses are those of full clips.
-# - *More than the representation differs.* On full clips the LSTM reads 2,048 numbers per step and has ten times as many weights. So
-#   "full against beats" compares two recipes, not two pictures alone.
-# - *All of them over-fit*: the loss on the training clips is a fraction of that on validation, in every row but that of chroma on beats.
-# - *The SVM is as good.* It sees three numbers per band and nothing of the order in time. So most of what tells these genres apart is the
-#   average sound, and the order in time, an LSTM's strength, adds little.
-# - *The kit's additions* cannot be told from the plain loop on these clips. They were chosen on real music, where they gained.
+# - *Efficient is not the same as accurate.* By 2α an LSTM is not efficient on full clips, and an epoch on them takes
+#   about ten times as long as on beats. Yet the lowest losses are those of full clips.
+# - *More than the representation differs.* On full clips the LSTM reads 2,048 numbers per step and has ten times as
+#   many weights. So "full against beats" compares two recipes, not two pictures alone.
+# - *All of them over-fit*: the loss on the training clips is a fraction of that on validation, in every row but that of
+#   chroma on beats.
+# - *The SVM is as good.* It sees three numbers per band and nothing of the order in time. So most of what tells these
+#   genres apart is the average sound, and the order in time, an LSTM's strength, adds little.
+# - *The kit's additions* cannot be told from the plain loop on these clips. They were chosen on real music, where they
+#   gained.
 
 # %% [markdown] tags=["extra"]
 # ## Extra: why cepstral coefficients?
 #
-# Neighbouring mel bands rise and fall together. The cosine transform turns the 128 bands of a frame into 128 coefficients: the
-# first tell the broad shape of the spectrum, the last ones its finest structure (the first dozen or two are the MFCCs of lab 2):
+# Neighbouring mel bands rise and fall together. The cosine transform turns the 128 bands of a frame into 128
+# coefficients: the first tell the broad shape of the spectrum, the last ones its finest structure (the first dozen or
+# two are the MFCCs of lab 2):
 #
 # $$ c_k = \sqrt{\frac{2}{F}} \sum_{n=0}^{F-1} x_n \cos\left(\frac{\pi k (n + 1/2)}{F}\right), \quad k \geq 1 $$
 
@@ -1064,13 +1094,13 @@ shared = {"mel bands": np.corrcoef(bands.T), "cepstral coefficients": np.corrcoe
 record.show(plots.correlations(shared, "Neighbouring bands repeat each other"), "cepstrum")
 
 # %% [markdown] tags=["extra"]
-# Violet: two bands rise and fall together. Most pairs of coefficients are nearly uncorrelated. Nothing is lost: the transform is a
-# rotation of the 128 axes, and the LSTM's first matrix could undo it. So why should it help?
+# Violet: two bands rise and fall together. Most pairs of coefficients are nearly uncorrelated. Nothing is lost: the
+# transform is a rotation of the 128 axes, and the LSTM's first matrix could undo it. So why should it help?
 #
 # ### Exercise 5.3 · Does it *start* differently?
 #
-# The broad shape arrives as a few large coefficients. Do random first weights then listen to it more? Predict; then measure: of the
-# variance of $Wx$, which share comes from the broad shape (the first 8 coefficients)?
+# The broad shape arrives as a few large coefficients. Do random first weights then listen to it more? Predict; then
+# measure: of the variance of $Wx$, which share comes from the broad shape (the first 8 coefficients)?
 
 
 # %% tags=["extra", "exercise"]
@@ -1105,12 +1135,14 @@ def share(broad, whole, weights):
 check_share(share)
 
 # %% [markdown] tags=["extra"]
-# Nothing differs at the start: for random weights one set of axes is as good as another. What differs is the *path*. Plain
-# gradient descent would not notice a rotation, either: rotate inputs and weights, and every step is the same step, rotated. Adam
-# divides each weight's gradient by that weight's own typical size, so it treats each *axis* on its own.
+# Nothing differs at the start: for random weights one set of axes is as good as another. What differs is the *path*.
+# Plain gradient descent would not notice a rotation, either: rotate inputs and weights, and every step is the same
+# step, rotated. Adam divides each weight's gradient by that weight's own typical size, so it treats each *axis* on its
+# own.
 #
-# **Predict.** Two networks that compute the same function: one reads bands, the other coefficients with its first matrix rotated
-# to match. Both are trained on the same batches, once with plain gradient descent (SGD), once with Adam. Which pair stays together?
+# **Predict.** Two networks that compute the same function: one reads bands, the other coefficients with its first
+# matrix rotated to match. Both are trained on the same batches, once with plain gradient descent (SGD), once with Adam.
+# Which pair stays together?
 
 
 # %% tags=["extra"]
@@ -1144,16 +1176,17 @@ for name, optimizer, rate in (("SGD", torch.optim.SGD, 0.1), ("Adam", torch.opti
 print(f"largest difference on the way: SGD {apart['SGD']:.1e}, Adam {apart['Adam']:.1e}")
 
 # %% [markdown] tags=["extra"]
-# With SGD the two stay together, up to rounding; with Adam they part. So the choice of axes matters *because of Adam*. That it helps
-# on clips that were not trained on is a measurement, not a theorem: on 300 real songs the benchmark found a gain of 0.040 in
-# accuracy (see the table of what the kit adds). A plausible reading, not measured: with coefficients, equal steps along all axes change
-# the answer most through the few large ones, the broad shape, and little through the many small ones, the fine structure.
+# With SGD the two stay together, up to rounding; with Adam they part. So the choice of axes matters *because of Adam*.
+# That it helps on clips that were not trained on is a measurement, not a theorem: on 300 real songs the benchmark found
+# a gain of 0.040 in accuracy (see the table of what the kit adds). A plausible reading, not measured: with
+# coefficients, equal steps along all axes change the answer most through the few large ones, the broad shape, and
+# little through the many small ones, the fine structure.
 
 # %% [markdown]
 # ## Change this and run again
 #
-# Subclass the backbone and change one thing. Here: is chroma drowned in the fused model? Make it louder. Replace it by an
-# idea of yours (another pooling: override `pool`); the beat-synchronous clips train in seconds.
+# Subclass the backbone and change one thing. Here: is chroma drowned in the fused model? Make it louder. Replace it by
+# an idea of yours (another pooling: override `pool`); the beat-synchronous clips train in seconds.
 
 
 # %%
@@ -1180,8 +1213,8 @@ print(
 # ## What we learned
 #
 # - An LSTM takes any number of frames; scaling, padding and masking decide whether it learns music or padding.
-# - The loop has six steps. `overfit_batch` finds the bugs that keep the loss up, within seconds; a clip tested alone, weights that
-#   stand still and a validation score find others.
+# - The loop has six steps. `overfit_batch` finds the bugs that keep the loss up, within seconds; a clip tested alone,
+#   weights that stand still and a validation score find others.
 # - The validation set chose, by the lowest loss. Several models are tied with the winner; the test set is still unseen.
 
 # %% tags=["told"]
@@ -1196,32 +1229,45 @@ tell(
 # **Check yourself**
 #
 # <details><summary>1. Why may the output at the last time step of the backward LSTM mislead?</summary>
-# The backward direction begins at the end of the clip: at the last frame it has read only that frame (or, worse, padding).
-# Its summary of the whole clip is its output at the first frame.
+#
+# The backward direction begins at the end of the clip: at the last frame it has read only that frame (or, worse,
+# padding). Its summary of the whole clip is its output at the first frame.
+#
 # </details>
 #
 # <details><summary>2. Why is the padding 0 harmless after scaling and harmful before?</summary>
-# Before scaling 0 dB is the loudest value: padded frames look like the loudest sound. After scaling 0 is the band's mean,
-# and the masked mean leaves these frames out anyway.
+#
+# Before scaling 0 dB is the loudest value: padded frames look like the loudest sound. After scaling 0 is the band's
+# mean, and the masked mean leaves these frames out anyway.
+#
 # </details>
 #
 # <details><summary>3. Why must the statistics of the scaling come from the training part only?</summary>
-# Statistics over validation or test clips would let information about them into training, and the scores would be too good.
+#
+# Statistics over validation or test clips would let information about them into training, and the scores would be too
+# good.
+#
 # </details>
 #
 # <details><summary>4. Your first loss is 14 with ten classes. What do you look at first?</summary>
-# Far above ln 10 = 2.3, so the network is sure and wrong before it has learned anything: the scores are large. Most often the
-# input is not scaled (raw dB reach -80).
+#
+# Far above ln 10 = 2.3, so the network is sure and wrong before it has learned anything: the scores are large. Most
+# often the input is not scaled (raw dB reach -80).
+#
 # </details>
 #
 # <details><summary>5. The loss on four batches goes to 0, the validation accuracy is that of guessing. Name two suspects.</summary>
-# Labels that do not belong to their clips (shuffled, shifted by one); an evaluation that differs from training (other scaling,
-# `model.eval()` forgotten, clips in another order than their labels).
+#
+# Labels that do not belong to their clips (shuffled, shifted by one); an evaluation that differs from training (other
+# scaling, `model.eval()` forgotten, clips in another order than their labels).
+#
 # </details>
 #
 # <details><summary>6. Does gradient clipping help against vanishing gradients?</summary>
-# No. It shortens gradients that are too long. Against vanishing help the cell's memory line with forget gates near 1, fewer
-# steps (beats, joined frames), and a mean over all steps, which gives every frame a short way to the answer.
+#
+# No. It shortens gradients that are too long. Against vanishing help the cell's memory line with forget gates near 1,
+# fewer steps (beats, joined frames), and a mean over all steps, which gives every frame a short way to the answer.
+#
 # </details>
 
 # %% tags=["stored"]
