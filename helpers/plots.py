@@ -270,8 +270,14 @@ def gradient_reach(gradients: Mapping[str, np.ndarray], title: str, n_frames: in
 # ---- training ----------------------------------------------------------------------------------
 
 
-def learning_curves(histories: Mapping[str, History], title: str = "Learning curves") -> Figure:
-    """Training and validation loss over the epochs, the kept epoch marked; one panel per model."""
+def learning_curves(
+    histories: Mapping[str, History], title: str = "Learning curves",
+    at_kept: Mapping[str, float] | None = None,
+) -> Figure:  # fmt: skip
+    """Training and validation loss over the epochs, the kept epoch marked; one panel per model.
+
+    `at_kept` marks in the kept epoch the loss on the training clips as they are, without mixtures.
+    """
     told = "; ".join(
         f"{name}: kept epoch {h.best_epoch} of {len(h.train_loss)}, final training loss "
         f"{h.train_loss[-1]:.3f}"
@@ -283,14 +289,17 @@ def learning_curves(histories: Mapping[str, History], title: str = "Learning cur
         n_rows, n_columns, 3.8 * n_columns, 2.8 * n_rows, f"{title}. {told}.", title
     )
     for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
-        _draw_history(ax, name, history)
+        _draw_history(ax, name, history, (at_kept or {}).get(name))
     for ax in axes.flat[len(histories) :]:
         ax.axis("off")
     return figure
 
 
-def _draw_history(ax: Axes, name: str, history: History) -> None:
+def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None) -> None:
     epochs = np.arange(1, len(history.train_loss) + 1)
+    if at_kept is not None:
+        ax.plot(history.best_epoch, at_kept, color=COLOURS[0], marker="D", markersize=7,
+                fillstyle="none", linestyle="none", label="train, unmixed")  # fmt: skip
     ax.plot(epochs, history.train_loss, color=COLOURS[0], marker="o", markersize=3, label="train")
     if history.val_loss:
         ax.plot(epochs, history.val_loss, color=COLOURS[3], marker="s", markersize=3,

@@ -21,9 +21,9 @@ from tools.common.notebooks import NOTEBOOKS, ROOT
 
 CAPTION = Sentence("Paired differences in Spearman with 95 % intervals.")
 VALIDATED = Sentence(
-    "{name}: validation loss {loss:.3f}, accuracy {accuracy:.3f}, macro F1 {macro:.3f}, epoch "
-    "{epoch}, {n} training(s)",
-    name="lstm_mel_full", loss=1.1, accuracy=0.6, macro=0.5, epoch=14, n=1,
+    "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f}; training runs: "
+    "{n}, kept epoch of the first: {epoch}.",
+    name="LSTM mel, full", loss=1.1, accuracy=0.6, macro=0.5, epoch=14, n=1,
 )  # fmt: skip
 UNDEFINED = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
 ABOVE = Comparison(Score(0.02, -0.04, 0.08), 0.5, 2, 1.0)
