@@ -200,10 +200,11 @@ for factor in (0.5, 1, 2, 4):
     rows[f"logits x {factor:g}"] = loss_and_f1(factor * logits, true_genre)
 show_table(pd.DataFrame.from_dict(rows, orient="index"))
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # F1 does not move at all; the loss does. So with many validation clips, and where only the answers count, F1 is a good choice.
 # For a transfer neither is what we want to know: it needs good *features*, and both judge the old head, too.
-#
+
+# %% [markdown]
 # ## 9δ · Fine-tuning: start the step-8 regressor from these weights
 #
 # > **Handout.** *Αρχικοποιήστε με αυτά τα βάρη το μοντέλο του βήματος 8 και εκπαιδεύστε το για λίγες εποχές σε έναν άξονα.* Start the step-8 regressor from these weights and fine-tune it for a few epochs on one axis.
@@ -350,8 +351,8 @@ constant = ((val_labels - train_mean) ** 2).mean().item()
 after_head = min(head_history.val_loss)
 explained = 1 - after_head / constant
 tell(
-    "Always predicting the training mean has a validation loss of {constant:.4f}; with the head alone it"
-    " is {after_head:.4f} (epoch {epoch} of {n}): {explains}.",
+    "Always predicting the training mean has a validation loss of {constant:.4f}; with the head "
+    "alone it is {after_head:.4f} (epoch {epoch} of {n}): {explains}.",
     constant=constant, after_head=after_head, epoch=head_history.best_epoch, n=head_epochs,
     explains=Sentence(
         "the head alone explains {share:.0f} % of the variance" if explained > 0 else
@@ -753,7 +754,7 @@ compared = {
 record.add_comparisons(compared, f"Spearman for {axis} on held-out clips")
 record.show(
     plots.differences(compared, f"Spearman for {axis}"), "differences",
-    caption="The two paired differences in Spearman, with 95 % intervals.",
+    caption="Paired differences in Spearman with 95 % intervals.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -788,8 +789,8 @@ reached = [n for n, loss in enumerate(curves["transfer CNN"]) if loss <= min(of_
 record.save_values(step8_val_loss=min(of_scratch), epoch_of_step8_loss=min(reached, default=None))
 tell(
     "Step 8's CNN reached its lowest validation loss, {target:.4f}, in epoch {epoch} of {n}. The "
-    "transfer CNN {reached}; its own lowest loss is {lowest:.4f}. The {genre_epochs} epochs of genre "
-    "training up to the kept one come on top.",
+    "transfer CNN {reached}; its own lowest loss is {lowest:.4f}. The {genre_epochs} epochs of "
+    "genre training up to the kept one come on top.",
     target=min(of_scratch), epoch=int(np.argmin(of_scratch)) + 1, n=len(of_scratch),
     reached=Sentence(
         "did not reach it in its {n} epochs with all weights" if not reached else
@@ -859,7 +860,7 @@ tell(
     best_n=best_n, loss=means[best_n], none=means[0], spread=spread, head=means[4],
     answer=Sentence(
         "no difference that one training could show" if abs(gap) <= spread else
-        "freezing helped" if gap > 0 else "every block wants to learn"
+        "freezing helped" if gap > 0 else "freezing harmed"
     ),
 )  # fmt: skip
 
@@ -889,7 +890,8 @@ print(f"mean Spearman on held-out: step 8's CNNs {evaluation.mean_spearman(all_t
 # - `learning_rate = 0.005`: ten times the steps. What becomes of the copied weights in the first epoch of stage 2?
 # - Take a fraction of the affect training clips (`splits.train` is a `Subset`; shorten its `indices`). Does the distance between
 #   transfer and control grow? The premise of 9β says that it should.
-#
+
+# %% [markdown]
 # ## What we learned
 #
 # - Transfer is: same architecture, same scaling, every tensor accounted for, a fresh head that starts at the mean, a new optimizer.
@@ -932,5 +934,5 @@ print(f"mean Spearman on held-out: step 8's CNNs {evaluation.mean_spearman(all_t
 # </details>
 
 # %% tags=["stored"]
-record.finish(key_metric=f"{axis} on held-out: from genre {own_score}, "
-                         f"step 8 {evaluation.spearman(true, heldout['CNN of step 8'][0], seed)}")  # fmt: skip
+of_rival = evaluation.spearman(true, heldout["CNN of step 8"][0], seed)
+record.finish(key_metric=f"{axis} on held-out: from genre {own_score}, step 8 {of_rival}")
