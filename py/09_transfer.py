@@ -487,7 +487,7 @@ def check_count(count):
     whole = genre.model.cpu().state_dict()  # its names begin with "backbone."
     donor = genre.model.backbone.state_dict()
     if count(donor, donor) is None:
-        print("not written yet")
+        print("not written yet (or it returns nothing)")
         return
     fresh = models.build_model(step8.spec).backbone.state_dict()
     assert count(donor, donor) == len(donor), f"a copy: all {len(donor)} tensors are equal"
@@ -554,7 +554,7 @@ def check_optimizer(make_optimizer):
     """One step must move every parameter."""
     moved = moved_by(make_optimizer)
     if moved is None:
-        print("not written yet")
+        print("not written yet (or it returns nothing)")
         return
     assert moved[0] == moved[1], f"only {moved[0]} of {moved[1]} moved: which did Adam get?"
     print(f"right: all {moved[1]} moved")
@@ -593,7 +593,7 @@ def check_freeze(freeze):
     """Freezes two of the four blocks; then clips pass in training mode."""
     model = models.build_model(step8.spec).train()
     if freeze(model, 2) is None:
-        print("not written yet")
+        print("not written yet (or it returns nothing)")
         return
     blocks = model.backbone.blocks
     before = [block[1].running_mean.clone() for block in blocks]
@@ -666,7 +666,7 @@ heldout = {
 
 
 # %% tags=["told"]
-# The table and the verdict that both questions get.
+# A row of the table.
 def scores_of(trainings):
     """Spearman of the first training with its interval, and the means over all trainings."""
     first = evaluation.spearman(true, trainings[0], seed)
@@ -678,6 +678,8 @@ def scores_of(trainings):
     }  # fmt: skip
 
 
+# %% tags=["told"]
+# The verdict that both questions get.
 def tell_verdict(result, first, second):
     """One sentence: how far the first is above the second, and whether these clips can tell."""
     score = result.difference
