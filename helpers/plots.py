@@ -323,29 +323,51 @@ def _mark_stages(ax: Axes, history: History) -> None:
 
 
 def validation_race(
-    histories: Mapping[str, History], target: float, title: str, constant: float | None = None
+    curves: Mapping[str, Sequence[float]], target: float, title: str, constant: float
 ) -> Figure:
-    """Validation losses of several models over the epochs on one pair of axes (step 9ε).
+    """Validation losses of several models on one pair of axes, from before the first epoch (9ε).
 
-    `target` draws a horizontal line: the loss that the others are to reach. `constant` draws
-    another: the loss of always predicting the mean.
+    `target` draws a dotted line: the loss that the others are to reach; `constant` a dashed one:
+    that of always predicting the mean.
     """
     told = "; ".join(
-        f"{name}: lowest {min(h.val_loss):.4f} in epoch {h.best_epoch} of {len(h.val_loss)}"
-        for name, h in histories.items()
+        f"{name}: from {losses[0]:.4f} to {min(losses):.4f} in epoch {int(np.argmin(losses))}"
+        for name, losses in curves.items()
     )
     figure, ax = _one_panel(7, 3.4, f"{title}. Validation loss, {told}; line at {target:.4f}.")
-    for number, (name, history) in enumerate(histories.items()):
-        ax.plot(range(1, len(history.val_loss) + 1), history.val_loss, label=name, markersize=4,
-                color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
-                linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
-        _mark_stages(ax, history)
+    for number, (name, losses) in enumerate(curves.items()):
+        ax.plot(losses, label=name, color=COLOURS[number], marker=MARKERS[number], markersize=4,
+                linestyle=("-", "--", "-.")[number % 3])  # fmt: skip
     ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
-    if constant is not None:
-        ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="predicting the mean")
-    highest = max(target, constant or 0, *(max(h.val_loss) for h in histories.values()))
-    ax.set(title=title, xlabel="epoch", ylabel="validation loss", ylim=(0, 1.1 * highest))
+    ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
+    ax.set(title=title, xlabel="epochs in which all weights have learned", ylabel="validation loss")
+    ax.set_ylim(0)
     ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
+    return figure
+
+
+def frozen_blocks(
+    losses: Mapping[str, Mapping[int, Sequence[float]]], title: str, constant: float
+) -> Figure:
+    """Validation losses over the number of frozen blocks (9ε): a dot each, a line of their means.
+
+    `losses` maps where the weights came from to the number of blocks and these to the losses of one
+    or several trainings. `constant` draws a line: the loss of always predicting the mean.
+    """
+    means = {
+        start: {n: float(np.mean(by_n[n])) for n in sorted(by_n)} for start, by_n in losses.items()
+    }
+    figure, ax = _one_panel(7, 3.4, f"{title}. Mean validation loss, {_listed(means, '.4f')}.")
+    for number, (start, line) in enumerate(means.items()):
+        style = {"color": COLOURS[number], "marker": MARKERS[number]}
+        ax.plot(list(line), list(line.values()), color=COLOURS[number],
+                linestyle=("-", "--")[number % 2])  # fmt: skip
+        dots = [(n, loss) for n, several in losses[start].items() for loss in several]
+        ax.plot(*zip(*dots, strict=True), linestyle="", label=f"{start} weights", **style)
+    ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
+    ax.set(title=title, xlabel="frozen blocks", ylabel="lowest validation loss", xticks=range(5))
+    ax.set_ylim(0)
     ax.legend(fontsize=8)
     return figure
 

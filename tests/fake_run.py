@@ -40,7 +40,7 @@ SAID: dict[str, list[Piece]] = {
 }
 COMPARISONS = [
     ("07_cnn", "cnn_mel_refit", "lstm_mel_full", "accuracy", 0.12, 0.05, 0.2, 0.001, 0.002, 2, ""),
-    ("09_transfer", "CNN from genre", "SVR", "Spearman", -0.03, -0.1, 0.04, 0.4, 0.4, 2, ""),
+    ("09_transfer", "transfer CNN", "SVR", "Spearman", -0.03, -0.1, 0.04, 0.4, 0.4, 2, ""),
     ("08_regression", "LSTM", "CNN", "accuracy", *[""] * 5, 1, "all predictions are equal"),
 ]
 

@@ -56,7 +56,10 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         {"mel bands": np.full((8, 8), 0.9), "coefficients": np.eye(8)}, "Correlations"
     ),
     "validation_race": lambda: plots.validation_race(
-        {"transfer": HISTORY, "from scratch": HISTORY}, 1.2, "Who is faster?", 2.1
+        {"transfer": [1.9, 1.4, 1.1], "from scratch": [2.1, 1.8, 1.2, 1.3]}, 1.2, "Faster?", 2.1
+    ),
+    "frozen_blocks": lambda: plots.frozen_blocks(
+        {"genre": {0: [1.0, 1.1], 4: [1.5], 2: [1.2]}, "fresh": {0: [1.3], 4: [1.9]}}, "Frozen", 2.1
     ),
     "confusion_matrix": lambda: plots.confusion_matrix(
         np.array([[5, 1, 0], [0, 0, 0], [2, 2, 4]]), CLASSES, "Confusions"
