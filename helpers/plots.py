@@ -624,7 +624,7 @@ def losses(
 def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
     """A mel spectrogram [128, T] in dB, and below it what hiding each patch costs [rows, columns].
 
-    `drops` is the fall of the answer's score, lowest bands first: violet falls, orange rises.
+    `drops` is the fall of its log-probability, lowest bands first: violet falls, orange rises.
     """
     row, column = np.unravel_index(int(drops.argmax()), drops.shape)
     high = float(np.abs(drops).max())
@@ -643,7 +643,7 @@ def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
     axes[0, 0].set_xlabel("")
     axes[1, 0].set(xlabel="time (s)", ylabel="mel band")
     figure.colorbar(picture, ax=axes[0, 0], label="level (dB)")
-    figure.colorbar(costs, ax=axes[1, 0], label="fall of the score")
+    figure.colorbar(costs, ax=axes[1, 0], label="fall of the log-probability")
     return figure
 
 
