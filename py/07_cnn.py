@@ -214,8 +214,8 @@ tell(
 # filter k. The *linear layer* weighs the 64 numbers that are left, for each digit.
 #
 # **What the network seems to learn**: edges of strokes. A filter whose left column wants no ink and whose right column
-# does answers where a stroke *begins*, read from left to right: at left-hand edges. Two such filters, found by their column
-# and row sums:
+# does answers where a stroke *begins*, read from left to right: at left-hand edges. Two such filters, found by their
+# column and row sums:
 
 # %% tags=["solution", "report", "told"]
 rightwards = weights[:, :, 2].sum(1) - weights[:, :, 0].sum(1)  # right column minus left, [8]
@@ -347,10 +347,11 @@ padded = nn.functional.pad(x, (0, 0, 0, 256))  # 256 frames of zeros behind each
 with torch.no_grad():
     plain_moves = (own(padded) - own(x)).abs().max()
     kit_moves = (kit(padded, lengths) - kit(x, lengths)).abs().max()
+    spread = own(x).std()
 tell(
-    "With 256 frames of padding behind each window the plain network's scores move by up to "
-    "{plain:.2f}, the kit's by {masked:.0e}.",
-    plain=plain_moves, masked=kit_moves,
+    "With 256 frames of padding behind each window the plain network's scores, whose standard "
+    "deviation is {spread:.3f}, move by up to {plain:.3f}, the kit's by {masked:.0e}.",
+    spread=spread, plain=plain_moves, masked=kit_moves,
 )  # fmt: skip
 
 # %% [markdown]
@@ -378,8 +379,8 @@ tell(
 # **Predict.** Which of the four blocks has most of the parameters? How many frames does one value after block 4 see?
 #
 # <details><summary>What to expect, and why</summary>
-# Block 4: the weights grow with the product of both channel numbers, so each block has four times as many as the one
-# before. 46 frames for 3 x 3 filters: one value after block 1 sees 4, and every block doubles the step.
+# Block 4: the weights grow with the product of both channel numbers, so from block 2 on each block has four times as
+# many as the one before. 46 frames for 3 x 3 filters: a value after block 1 sees 4, and every block doubles the step.
 # </details>
 #
 # ### Exercise 7.1 · The receptive field
@@ -636,8 +637,9 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# So gradients arrive in all four blocks, labels and clips belong together, and the network is large enough for these
-# clips. It does *not* say that the network will do well on other clips: that is what validation is for.
+# So gradients arrive in all four blocks, and the network is large enough for these clips. It does *not* say that each
+# label belongs to its clip (wrong labels can be learned by heart as well), nor that the network will do well on other
+# clips: that is what validation is for.
 #
 # ## 7ε · CNN on genre with mel spectrograms
 #
@@ -661,7 +663,7 @@ tell(
 # |---|---|
 # | four blocks of convolution, batch norm, ReLU and max pooling; train + validation for the final network | the handout |
 # | filters of 3 x 3, 16 to 128 channels, Adam, warm-up, a validation set that chooses the number of epochs | convention |
-# | scaling per band, windows of 6 s, SpecAugment | this kit, out of habit: its benchmark on real music ([its tables](../docs/how_good_history.md)) shows neither gain nor harm of scaling and SpecAugment |
+# | scaling per band, windows of 6 s, SpecAugment | this kit, by habit: its benchmark on real music ([its tables](../docs/how_good_history.md)) shows neither gain nor harm of scaling and SpecAugment |
 #
 # ### The question, asked before any test clip is looked at
 #
@@ -675,8 +677,8 @@ tell(
 #
 # <details><summary>What to expect, and why</summary>
 # The CNN has the better prior for small data: the same filter at all times and at neighbouring frequencies, and far
-# fewer steps between a sound and the loss. Published results on the lab's data agree: CNNs about 0.46, LSTMs on mel
-# 0.16 to 0.39. But with a test set of this size only a difference of a tenth or more will be clear.
+# fewer steps between a sound and the loss. Public attempts at the lab's data agree (without intervals): CNNs 0.45 to
+# 0.47, LSTMs on full mel 0.16 to 0.34. But on a small test set even a tenth more may not be clear.
 # </details>
 
 # %% tags=["solution"]
