@@ -1162,6 +1162,7 @@ explorers.neighbours(record, best_cnn, splits.val, batch_size, compute)
 # Here the largest value over time replaces the mean: does it matter more *that* a pattern occurs than how often? Try a
 # kernel of 5, or another idea. Compare on **validation**, never on test.
 
+
 # %% tags=["extra"]
 class MyCNN(models.CNNBackbone):
     """A CNN whose last step you can change."""

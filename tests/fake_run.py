@@ -31,7 +31,8 @@ SCORES = [["multitask CNN", Score(0.6, 0.5, 0.7), 118410], ["SVR", Score(math.na
 FOUND = Sentence("{found} of {all} folders are there. Nothing is missing.", found=4, all=4)
 PARAMETERS = Sentence(
     "{n:,} parameters = {conv:,} (convolutions) + {norm:,} (batch norm) + {head:,} (head). One "
-    "value after block 4 sees {frames} frames, which is {seconds:.2f} s, and {frames} of 128 bands.",
+    "value after block 4 sees {frames} frames, which is {seconds:.2f} s, and {frames} of "
+    "128 bands.",
     n=107642, conv=96912, norm=480, head=10250, frames=46, seconds=1.07,
 )  # fmt: skip
 SAID: dict[str, list[Piece]] = {
