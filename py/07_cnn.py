@@ -827,18 +827,20 @@ record.show(
 # - *The validation loss jumps.* The third curve shows how far batch norm's averages are to blame.
 
 # %% tags=["report", "told"]
-rises = np.diff(history.val_loss)
-jump = int(rises.argmax())  # from epoch jump + 1 to jump + 2
-with_new = renewed_losses[jump + 1] - renewed_losses[jump]
+rises = np.diff(history.val_loss, prepend=history.val_loss[0])  # none before epoch 1
+jump = int(rises.argmax())
+with_new = float(np.diff(renewed_losses, prepend=renewed_losses[0])[jump])
 late_gap = np.abs(np.subtract(history.val_loss, renewed_losses))[-3:].max()
 tell(
     "After epoch 1 the validation loss is {averages:.2f} with the running averages and {anew:.2f} "
     "with statistics computed anew. The averages' largest jump is {rise:+.2f}, in epoch {epoch}; "
     "anew it is {own:+.2f} there. In the last three epochs the two differ by at most {late:.3f}.",
-    averages=history.val_loss[0], anew=renewed_losses[0], rise=rises.max(), epoch=jump + 2,
+    averages=history.val_loss[0], anew=renewed_losses[0], rise=rises.max(), epoch=jump + 1,
     own=with_new, late=late_gap,
 )  # fmt: skip
 tell(
+    "**Verdict on the suspicion.** In this training the validation loss never jumps."
+    if jump == 0 else
     "**Verdict on the suspicion.** The averages lag: with statistics of the present weights less "
     "than half of the largest jump is left." if with_new < rises.max() / 2 else
     "**Verdict on the suspicion.** The averages lag in the first epochs, but they do not explain "
