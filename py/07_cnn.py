@@ -205,7 +205,7 @@ tell(
     p=probabilities[first], q=probabilities[second], first=first, second=second,
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # **What each layer does.** *Convolution 1* answers where the picture looks like the filter above it: violet weights
 # want ink, orange ones want none. *Batch norm 1* shows the same pictures with another zero and another scale: a channel
 # that was violet everywhere is violet and orange now, and the bars have other numbers; the shapes stay. *ReLU 1* keeps
@@ -364,7 +364,8 @@ tell(
 # | an error for clips that are too short | four poolings need 16 frames | one clear line | `CNNBackbone.activations` |
 #
 # From here on the kit's version is used.
-#
+
+# %% [markdown]
 # ### How many parameters, and how far does it see?
 #
 # A convolution from $C_{in}$ to $C_{out}$ channels with filters of $k \times k$ has $k^2 \, C_{in} \, C_{out}$ weights,
@@ -382,7 +383,8 @@ tell(
 # Block 4: the weights grow with the product of both channel numbers, so from block 2 on each block has four times as
 # many as the one before. 46 frames for 3 x 3 filters: a value after block 1 sees 4, and every block doubles the step.
 # </details>
-#
+
+# %% [markdown]
 # ### Exercise 7.1 · The receptive field
 
 
@@ -449,18 +451,20 @@ tell(
     head=head, frames=sees, seconds=sees * HOP_LENGTH / SAMPLE_RATE,
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # **Why training on windows works.** Before the mean over time, no value has seen more than about a second. The network
 # collects local evidence (a drum hit, a chord, a texture) and averages it. The mean over a window of 6 s is a sample of
 # the mean over the clip, so a network that learned on windows can be used on whole clips, and every epoch brings new
 # windows. The price: it cannot know what happens *between* seconds, such as a chord sequence or a form. An LSTM could,
 # in principle.
-#
+
+# %% [markdown]
 # ## 7γ · What the four operations are
 #
 # > **Handout.** *Εξηγήστε τη λειτουργία των convolution, batch normalisation, ReLU και max pooling.* Explain the four
 # > operations.
-#
+
+# %% [markdown] tags=["solution"]
 # **[Convolution](../docs/glossary.md#convolution).** A small filter is slid over the picture. At each place it gives
 # the weighted sum of what lies under it, over all input channels $c$: high where the picture looks like the filter.
 #
@@ -489,7 +493,8 @@ tell(
 # **Max pooling.** $y(i, j)$ is the largest of the square $x(2i, 2j) \ldots x(2i + 1, 2j + 1)$. It has no parameters.
 # Half the size in each direction; the next filters see twice as far; *where* in the square the value stood is lost, so
 # small shifts do not matter.
-#
+
+# %% [markdown]
 # ### Exercise 7.2 · A convolution
 #
 # Two loops over the places, one sum inside. No border: a filter of 3 x 3 on a picture of 6 x 5 has 4 x 3 places.
@@ -589,11 +594,12 @@ record.show(
     "pooling.",
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # *Convolution*: each onset becomes a peak, each end a trough. *Batch norm*: the same curve; only the numbers on its
 # axis change, because the scale of a *whole channel* is changed, not that of one band. *ReLU*: the troughs are gone.
 # *Max pooling*: half as many values; every peak is still there, its place is known half as well.
-#
+
+# %% [markdown]
 # ## 7δ · `overfit_batch` on the CNN
 #
 # > **Handout.** *Εκπαιδεύστε το CNN με `overfit_batch`: σε 3-4 batches το σφάλμα εκπαίδευσης πρέπει να πάει στο 0.*
@@ -636,11 +642,12 @@ tell(
     first=overfit.train_loss[0], last=overfit.train_loss[-1], passes=len(overfit.train_loss),
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # So gradients arrive in all four blocks, and the network is large enough for these clips. It does *not* say that each
 # label belongs to its clip (wrong labels can be learned by heart as well), nor that the network will do well on other
 # clips: that is what validation is for.
-#
+
+# %% [markdown]
 # ## 7ε · CNN on genre with mel spectrograms
 #
 # > **Handout.** *Εκπαιδεύστε το CNN για το είδος σε φασματογραφήματα mel και συγκρίνετε με το LSTM.* Train the CNN for
@@ -664,7 +671,8 @@ tell(
 # | four blocks of convolution, batch norm, ReLU and max pooling; train + validation for the final network | the handout |
 # | filters of 3 x 3, 16 to 128 channels, Adam, warm-up, a validation set that chooses the number of epochs | convention |
 # | scaling per band, windows of 6 s, SpecAugment | this kit, by habit: its benchmark on real music ([its tables](../docs/how_good_history.md)) shows neither gain nor harm of scaling and SpecAugment |
-#
+
+# %% [markdown]
 # ### The question, asked before any test clip is looked at
 #
 # > **Does CNN (train) recognise more test clips than the LSTM on mel of 5γ?**
@@ -814,7 +822,7 @@ record.show(
     caption="Learning curves of the CNN, with the validation loss in two ways.",
 )
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # **Read aloud, on the demo set:**
 #
 # - *The training loss falls, and the validation loss falls with it.* No gap opens between the two: windows, hidden
@@ -847,12 +855,13 @@ tell(
     "the largest jump: there the weights themselves were worse for the validation clips."
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # *What follows.* An epoch whose validation loss jumps up is not yet a bad network: its averages may be old. With few
 # steps per epoch the effect is larger: a running average keeps $0.9^{8} = 43\,\%$ of what it was eight steps ago, and
 # one epoch here has eight steps. Notebooks 08 to 10 have seven, so look for such jumps there. Early stopping with
 # patience is the usual answer, and a learning rate that falls.
-#
+
+# %% [markdown]
 # ### On the test set: the question
 #
 # The LSTM of 5γ, as often as it was trained there, on the same test clips.
@@ -888,7 +897,8 @@ show_table(two_by_two, caption="How many test clips CNN (train) and the LSTM on 
 # distribution with $n = b + c$ and probability ½. The p-value is the probability of a result at least as uneven:
 #
 # $$ p = P\left(\,|X - \tfrac{n}{2}| \ge |b - \tfrac{n}{2}|\,\right), \qquad X \sim \mathrm{Bin}(n, \tfrac12) $$
-#
+
+# %% [markdown]
 # ### Exercise 7.3 · McNemar's test
 
 
@@ -1033,7 +1043,7 @@ tell(
     taken=taken, hardest=hardest, recall=report.loc[hardest, "recall"],
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # **Read on the demo set.** Compare the rows with the numbers of clips: one clip of ten is a tenth.
 #
 # - *The errors stay among neighbours.* Metal and Rock share distorted guitars and loud drums; Pop, Electronic and
@@ -1074,7 +1084,7 @@ tell(
     first=zeros[0], last=zeros[-1], n=len(x), dead=n_dead, of=sum(channels),
 )  # fmt: skip
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # **Read on the demo set, from top to bottom.** *Block 1* still draws the spectrogram: some channels show the horizontal
 # lines of tones, others the thin vertical lines of drum hits, depending on the filter above them. *Block 2 and 3* are
 # coarser in time and choosier in frequency: channels that are dark but for the low bands, others striped in the high
@@ -1134,7 +1144,7 @@ tell(
 if test.ids[number] in heard:
     play(folders.audio_path(root, test.ids[number]))
 
-# %% [markdown]
+# %% [markdown] tags=["solution"]
 # **How to read it.** Violet: without this patch the CNN would be less sure of its answer; orange: surer. Play the clip
 # and listen to the violet seconds. Two cautions. A hidden patch is set to 0, the band's usual level: that is itself a
 # sound the network may judge. And the sum of the patches is not the decision: what two patches say together is not seen
