@@ -535,59 +535,101 @@ def predicted_against_true(
 # ---- inside a CNN ------------------------------------------------------------------------------
 
 
-def activations(
-    stages: Mapping[str, torch.Tensor], n_channels: int = 6, title: str = "Activations"
+def maps(
+    rows: Mapping[str, torch.Tensor], title: str, n_columns: int = 8, column: str = "channel"
 ) -> Figure:
-    """The first channels after each stage for one input: tensors [C, H, W], a row a stage.
+    """Filters and what they answer: tensors [K, H, W], channel k below channel k (7α, 7ε).
 
-    Always the same channels, so that one can be followed down through its layers. Bright is high;
-    each picture has its own scale.
+    The first `n_columns` channels are drawn, under headings such as `column` 3. Each row has one
+    scale, with its bar; a row with negative values is white at 0. Long pictures are squeezed.
     """
-    shapes = ", ".join(f"{name}: {' x '.join(map(str, s.shape))}" for name, s in stages.items())
+    shapes = ", ".join(f"{name}: {' x '.join(map(str, m.shape))}" for name, m in rows.items())
+    shown = min(n_columns, max(map(len, rows.values())))
     figure, axes = _figure(
-        len(stages), n_channels, 1.7 * n_channels, 1.5 * len(stages),
-        f"{title}. Channels x height x width after each stage: {shapes}.", title,
+        len(rows), shown + 1, 1.0 * shown + 2, 0.95 * len(rows) + 0.5,
+        f"{title}. Channels x height x width in each row: {shapes}.", title,
     )  # fmt: skip
-    for row, (name, maps) in zip(axes, stages.items(), strict=True):
-        for ax in row:
-            ax.axis("off")
-        for channel, (ax, picture) in enumerate(zip(row, maps, strict=False)):
-            height, width = picture.shape
-            aspect = "equal" if width <= 2 * height else "auto"
-            ax.imshow(picture.numpy(), aspect=aspect, cmap=COLOUR_MAP)
-            ax.set_title(f"channel {channel}", fontsize=7)
-        row[0].set_title(f"{name}\n{' x '.join(map(str, maps.shape))}", fontsize=8, loc="left")
-    return figure
-
-
-def filters(weights: torch.Tensor, title: str) -> Figure:
-    """The kernels of a first convolution: weights [n, 1, height, width]."""
-    n_columns = min(8, len(weights))
-    n_rows = -(-len(weights) // n_columns)
-    limit = float(weights.abs().max())
-    figure, axes = _figure(
-        n_rows, n_columns, 1.1 * n_columns, 1.15 * n_rows + 0.4,
-        f"{title}. {len(weights)} kernels of {weights.shape[2]} x {weights.shape[3]} weights, "
-        f"between -{limit:.2f} and {limit:.2f}.", title,
-    )  # fmt: skip
-    for ax, kernel in zip(axes.flat, weights, strict=False):
-        picture = ax.imshow(kernel[0].numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
     for ax in axes.flat:
         ax.axis("off")
-    figure.colorbar(picture, ax=axes, label="weight")
+    for number, ax in enumerate(axes[0, 1:]):
+        ax.set_title(f"{column} {number}", fontsize=8, loc="center")
+    for row, (name, channels) in zip(axes, rows.items(), strict=True):
+        high = float(channels[:shown].abs().max())
+        signed = float(channels[:shown].min()) < 0
+        style = {"cmap": "PuOr" if signed else COLOUR_MAP, "vmin": -high if signed else 0}
+        row[0].text(1, 0.5, name, ha="right", va="center", fontsize=9)
+        for ax, channel in zip(row[1:], channels, strict=False):
+            height, width = channel.shape
+            aspect = "equal" if width <= 2 * height else "auto"
+            picture = ax.imshow(channel.numpy(), aspect=aspect, vmax=high, **style)
+        figure.colorbar(picture, ax=row, ticks=[-high, 0, high] if signed else [0, high],
+                        format="%.2g")  # fmt: skip
     return figure
 
 
-def images(panels: Mapping[str, np.ndarray], title: str, alt: str) -> Figure:
-    """A row of grey images [H, W], each with its title; dark is high. Long ones are squeezed."""
-    n_rows, n_columns = next(iter(panels.values())).shape
-    wide = n_columns > n_rows
-    width = (2.3 if wide else 1.2) * len(panels)
-    figure, axes = _figure(1, len(panels), width, 2.1, alt, title)
-    for ax, (name, picture) in zip(axes[0], panels.items(), strict=True):
-        ax.imshow(picture, cmap="gray_r", aspect="auto" if wide else "equal")
-        ax.set_title(name, fontsize=8)
-        ax.axis("off")
+def signals(rows: Mapping[str, np.ndarray], title: str, seconds: float) -> Figure:
+    """One row of numbers after each operation, below one another on one time axis (7γ).
+
+    Each array [T] spans `seconds`; its panel says its mean and standard deviation.
+    """
+    told = {
+        name: f"{len(values)} values, mean {values.mean():.2f}, standard deviation "
+        f"{values.std():.2f}"
+        for name, values in rows.items()
+    }
+    alt = f"{title}. " + "; ".join(f"{name}: {text}" for name, text in told.items()) + "."
+    figure, axes = _figure(len(rows), 1, 8, 1.35 * len(rows) + 0.4, alt, title, sharex=True)
+    for ax, (name, values) in zip(axes[:, 0], rows.items(), strict=True):
+        times = (np.arange(len(values)) + 0.5) * seconds / len(values)
+        ax.axhline(0, color="0.7", linewidth=0.8)
+        ax.plot(times, values, color=COLOURS[0], marker="o", markersize=2.5, linewidth=1)
+        ax.set_title(f"{name}: {told[name]}", fontsize=9)
+    axes[-1, 0].set_xlabel("time (s)")
+    return figure
+
+
+def losses(
+    lines: Mapping[str, Sequence[float]], title: str, criterion: float | None = None
+) -> Figure:
+    """Losses over the epochs, a line each; with a `criterion`, marked, on a logarithmic axis."""
+    told = "; ".join(f"{name}: {v[0]:.3g} to {v[-1]:.3g}" for name, v in lines.items())
+    figure, ax = _one_panel(7.5, 3.6, f"{title}. {told}.")
+    for number, (name, values) in enumerate(lines.items()):
+        ax.plot(range(1, len(values) + 1), values, label=name, marker=MARKERS[number],
+                color=COLOURS[(0, 3, 2, 4)[number]], linestyle=("-", "--", "-.", ":")[number],
+                markersize=4)  # fmt: skip
+    if criterion is not None:
+        ax.axhline(criterion, color="0.4", linestyle=":", label=f"{criterion:g}")
+        ax.set_yscale("log")
+    ax.set(title=title, xlabel="epoch", ylabel="loss")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
+    return figure
+
+
+def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
+    """A mel spectrogram [128, T] in dB, and below it what hiding each patch costs [rows, columns].
+
+    `drops` is the fall of its log-probability, lowest bands first: violet falls, orange rises.
+    """
+    row, column = np.unravel_index(int(drops.argmax()), drops.shape)
+    high = float(np.abs(drops).max())
+    alt = (
+        f"{title} Of {drops.shape[0]} bands and {drops.shape[1]} stretches of time, hiding band "
+        f"{row} from below and stretch {column} (both counted from 0) costs most: "
+        f"{drops.max():.2f}."
+    )
+    figure, axes = _figure(2, 1, 9, 5, alt, title, sharex=True)
+    picture = _draw_clip(axes[0, 0], clip, "mel", beat_synchronous=False)
+    seconds = clip.shape[1] * HOP_LENGTH / SAMPLE_RATE
+    costs = axes[1, 0].imshow(
+        drops, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), cmap="PuOr",
+        vmin=-high, vmax=high,
+    )  # fmt: skip
+    axes[0, 0].set_xlabel("")
+    axes[1, 0].set(xlabel="time (s)", ylabel="mel band")
+    figure.colorbar(picture, ax=axes[0, 0], label="level (dB)")
+    figure.colorbar(costs, ax=axes[1, 0], label="fall of the log-probability")
     return figure
 
 

@@ -29,12 +29,18 @@ UNDEFINED = Comparison(Score(math.nan, reason="all predictions are equal"), math
 ABOVE = Comparison(Score(0.02, -0.04, 0.08), 0.5, 2, 1.0)
 SCORES = [["multitask CNN", Score(0.6, 0.5, 0.7), 118410], ["SVR", Score(math.nan), 3]]
 FOUND = Sentence("{found} of {all} folders are there. Nothing is missing.", found=4, all=4)
+PARAMETERS = Sentence(
+    "{n:,} parameters = {conv:,} (convolutions) + {norm:,} (batch norm) + {head:,} (head). One "
+    "value after block 4 sees {frames} frames, which is {seconds:.2f} s, and {frames} of "
+    "128 bands.",
+    n=107642, conv=96912, norm=480, head=10250, frames=46, seconds=1.07,
+)  # fmt: skip
 SAID: dict[str, list[Piece]] = {
     "0": [Text([FOUND])],
     "5β": [Lines("def steps():\n    pass", "helpers/models.py")],
     "5γ": [Text([VALIDATED])],
     "6δ": [Text([comparison_sentence(ABOVE, "energy: multitask", "one CNN", "accuracy")], True)],
-    "7β": [Text([Sentence("{n:,} trained values", n=118410)])],
+    "7β": [Text([PARAMETERS])],
     "8ε": [Text([comparison_sentence(UNDEFINED, "LSTM", "CNN", "accuracy")])],
     "10δ": [Table(["model", "mean Spearman", "parameters"], SCORES, CAPTION)],
 }

@@ -91,12 +91,13 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         {"valence": (UNIT[:, 0], UNIT[:, 1], SCORES["LSTM"]), "energy": (*UNIT.T, SCORES["none"])},
         "Held-out clips",
     ),
-    "activations": lambda: plots.activations(
-        {"input": torch.rand(1, 16, 20), "block 1": torch.rand(8, 8, 10)}
+    "maps": lambda: plots.maps(
+        {"filter": torch.randn(10, 3, 3), "block 1": torch.rand(10, 8, 30)}, "Inside"
     ),
-    "filters": lambda: plots.filters(torch.randn(10, 1, 3, 3), "First filters"),
-    "images": lambda: plots.images({"a": MEL, "b": MEL}, "Pictures", "Two pictures."),
-    "images of digits": lambda: plots.images({"3": np.eye(8)}, "Digits", "A digit in black."),
+    "signals": lambda: plots.signals({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
+    "losses": lambda: plots.losses({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
+    "losses of few": lambda: plots.losses({"training": [2.0, 0.001]}, "Four batches", 0.01),
+    "occlusion": lambda: plots.occlusion(MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }
 
 
