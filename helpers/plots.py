@@ -259,6 +259,24 @@ def learning_curves(histories: Mapping[str, History], title: str = "Learning cur
     return figure
 
 
+def regression_curves(histories: Mapping[str, History], constant: float, title: str) -> Figure:
+    """Learning curves of regressors on one scale; `constant` is the loss of the training mean."""
+    told = "; ".join(
+        f"{name}: kept epoch {h.best_epoch} of {len(h.val_loss)}, there {min(h.val_loss):.3f}"
+        for name, h in histories.items()
+    )
+    alt, width = f"{title}. {told}; training mean: {constant:.3f}.", 4.2 * len(histories)
+    figure, axes = _figure(1, len(histories), width, 3.1, alt, title)
+    highest = max(constant, *(max(h.train_loss + h.val_loss) for h in histories.values()))
+    for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
+        _draw_history(ax, name, history)
+        ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
+        ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
+        ax.legend(fontsize=8)
+        ax.label_outer()
+    return figure
+
+
 def _draw_history(ax: Axes, name: str, history: History) -> None:
     epochs = np.arange(1, len(history.train_loss) + 1)
     ax.plot(epochs, history.train_loss, color=COLOURS[0], marker="o", markersize=3, label="train")
@@ -378,6 +396,24 @@ def score_plot(
         ax.legend(fontsize=8, loc="best")
     _name_rows(ax, list(scores))
     ax.set(title=title, xlabel=xlabel)
+    return figure
+
+
+def scores_by_axis(scores: Mapping[str, Mapping[str, Score]], title: str, xlabel: str) -> Figure:
+    """A panel per affect axis, a row per model in each: value and 95 % interval; 0 is dotted."""
+    columns = list(next(iter(scores.values())))
+    told = "; ".join(f"{c}: {', '.join(f'{m} {s[c]}' for m, s in scores.items())}" for c in columns)
+    figure, axes = _figure(
+        1, len(columns), 2.2 + 2.1 * len(columns), 1.1 + 0.5 * len(scores), f"{title}. {told}.",
+        title, sharex=True, sharey=True,
+    )  # fmt: skip
+    for ax, column in zip(axes[0], columns, strict=True):
+        for row, own in enumerate(scores.values()):
+            style = {"color": COLOURS[row % 6], "marker": MARKERS[row % len(MARKERS)]}
+            _draw_score(ax, row, own[column], ".2f", **style)
+        ax.axvline(0, color="0.4", linestyle=":")
+        ax.set(title=column, xlabel=xlabel)
+    _name_rows(axes[0, 0], list(scores))
     return figure
 
 

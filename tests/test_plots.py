@@ -51,6 +51,12 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     ),
     "learning_curves": lambda: plots.learning_curves({"LSTM": HISTORY, "few": OVERFIT}),
     "learning_curves of six": lambda: plots.learning_curves({f"m{i}": HISTORY for i in range(6)}),
+    "regression_curves": lambda: plots.regression_curves({"a": HISTORY}, 1.7, "Curves"),
+    "scores_by_axis": lambda: plots.scores_by_axis(
+        {"LSTM": {"energy": SCORES["LSTM"]}, "CNN": {"energy": SCORES["none"]}},
+        "Scores",
+        "Spearman",
+    ),
     "correlations": lambda: plots.correlations(
         {"mel bands": np.full((8, 8), 0.9), "coefficients": np.eye(8)}, "Correlations"
     ),
