@@ -7,12 +7,10 @@ what stands before the first dot of a name.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +22,10 @@ from helpers.machinery.files import (
     demo_data,
     did_you_mean,
     project_root,
+    quoted,
     read_json,
 )
+from helpers.machinery.left_out import Problems, left_out, tell_once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,8 +199,6 @@ def data_name(folder: Path) -> str:
 
 # ---- label files -------------------------------------------------------------------------------
 
-# What is wrong with a split, by where it is: `line 7` of the label file, a clip's id, or all of it.
-Problems = dict[str, str]
 WHOLE = ""
 
 
@@ -244,9 +242,9 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
                 if not line.strip():
                     continue
                 shown = lines[0].replace("\t", "<TAB>")
-                raise LabError(f"expected {shown}, got {_cut(line)}; correct the line")
+                raise LabError(f"expected {shown}, got {quoted(line)}; correct the line")
             if not _SAFE_ID.fullmatch(name):
-                raise LabError(f"{_cut(fields[0])} is no clip name inside its folder; correct it")
+                raise LabError(f"{quoted(fields[0])} is no clip name inside its folder; correct it")
             if name in rows:
                 raise LabError(f"clip {name} was already named in line {places[name]}; remove one")
             rows[name] = check([fields[place] for place in places_of])
@@ -263,15 +261,10 @@ def _places_of(columns: Sequence[str], path: Path, header: str, separator: str) 
     if sorted(names[1:]) != sorted(columns):
         wanted = separator.join(("Id", *columns)).replace("\t", "<TAB>")
         raise LabError(
-            f"{path}:1: expected the columns {wanted} in any order, got {_cut(header)}; correct "
+            f"{path}:1: expected the columns {wanted} in any order, got {quoted(header)}; correct "
             "the header"
         )
     return [names.index(column, 1) for column in columns]
-
-
-def _cut(text: str) -> str:
-    """What a file says, for a message: quoted, and not longer than a line."""
-    return repr(text if len(text) <= 80 else f"{text[:80]}...")
 
 
 def _genre_of(fields: Sequence[str]) -> list[str]:
@@ -321,7 +314,7 @@ def _lines(path: Path, separator: str, header: str) -> list[str]:
         state = "is empty" if not lines else "has a header and no rows"
         raise LabError(f"{path}: the label file {state}; download or unpack the data again")
     if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
-        problem = f"expected the header {header}, got {_cut(lines[0])}; add the header"
+        problem = f"expected the header {header}, got {quoted(lines[0])}; add the header"
         raise LabError(f"{path}:1: {problem}")
     return lines
 
@@ -347,7 +340,7 @@ def read_clips(folder: Path, split: str) -> pd.DataFrame:
         first = next((text for text in (*problems.values(), *listed.values()) if text), "")
         raise LabError(f"{folder / split}: none of its clips can be used; first: {first}")
     for text in listed.values():
-        _tell_once(text)
+        tell_once(text)
     return clips
 
 
@@ -432,34 +425,9 @@ def clip_files(folder: Path) -> dict[str, str]:
     return files
 
 
-# ---- what is left out --------------------------------------------------------------------------
-
-
 def _stop_at(problems: Problems, data: Path | None = None) -> None:
     """Raise LabError for the first problem, if there is one, and say how many more there are."""
     if problems:
         first, *rest = problems.values()
         hint = f": ./run_all.sh check-data --data {shlex.quote(str(data))} lists them"
         raise LabError(first + (f" ({len(rest)} more{hint if data else ''})" if rest else ""))
-
-
-def left_out(folder: Path, split: str) -> Problems:
-    """What `--skip-bad` has found in a split; `$MUSICLAB_LEFT_OUT` names its list."""
-    path = os.environ.get("MUSICLAB_LEFT_OUT")
-    return _read_left_out(path).get(f"{folder.name}/{split}", {}) if path else {}
-
-
-@cache
-def _read_left_out(path: str) -> dict[str, Problems]:
-    try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8"))["left_out"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise LabError(
-            f"{path}: no list of clips to leave out ({error}); give ./run_all.sh --skip-bad again"
-        ) from None
-
-
-@cache
-def _tell_once(text: str) -> None:
-    if text:
-        print(f"left out (--skip-bad): {text}")

@@ -34,11 +34,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from helpers import datasets, folders, training
+from helpers import datasets, training
 from helpers.datasets import BandScaler, SpectrogramDataset
 from helpers.evaluation import Score
 from helpers.folders import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, find_data, read_clips
 from helpers.folders import GENRES as KNOWN_GENRES
+from helpers.machinery import left_out as machinery_left_out
 from helpers.machinery.arrays import read_array
 from helpers.machinery.files import LabError
 from helpers.machinery.profiles import apply_profile
@@ -954,8 +955,8 @@ def bad_left_out(place: Path) -> Iterator[list[str]]:
     with environment(place, MUSICLAB_LEFT_OUT=str(path)):
         listed = check_data.to_leave_out(check_data.check(place / "data"))
         check_data.write_list(path, place / "data", listed)
-        folders._read_left_out.cache_clear()
-        folders._tell_once.cache_clear()
+        machinery_left_out.read_left_out.cache_clear()
+        machinery_left_out.tell_once.cache_clear()
         texts = (text for split in listed.values() for text in split.values())
         yield [shown(place, text) for text in texts if text]
 

@@ -20,10 +20,10 @@ from helpers.folders import (
     SPLITS,
     clip_files,
     inspect_clips,
-    left_out,
 )
 from helpers.machinery.files import LabError
 from helpers.machinery.identity import UNREADABLE, file_digests
+from helpers.machinery.left_out import left_out
 
 
 def data_fingerprint(data: Path) -> str:
