@@ -372,7 +372,7 @@ tell(
 # batch norm two per channel, the head one per input and class and a bias per class. `bias=False`: batch norm subtracts
 # each channel's mean, so a bias would be subtracted at once; its own shift does that work.
 #
-# The **receptive field** is the stretch of the input that one value after a block depends on. A convolution adds
+# The **[receptive field](../docs/glossary.md#receptive-field)** is the stretch of the input that one value after a block depends on. A convolution adds
 # $(k - 1)$ steps to it, a pooling by $p$ adds $(p - 1)$ steps and makes every later step $p$ times as long:
 #
 # $$ r \leftarrow r + (k - 1)\,s + (p - 1)\,s, \qquad s \leftarrow p\,s, \qquad \text{beginning with } r = s = 1. $$
@@ -892,7 +892,7 @@ two_by_two = pd.DataFrame(counts, ["CNN right", "CNN wrong"], ["LSTM right", "LS
 show_table(two_by_two, caption="How many test clips CNN (train) and the LSTM on mel recognise.")
 
 # %% [markdown]
-# **The exact McNemar test** (McNemar 1947). If the two were equally good, each clip that only one recognises would be a
+# **The exact [McNemar test](../docs/glossary.md#mcnemar-test)** (McNemar 1947). If the two were equally good, each clip that only one recognises would be a
 # coin toss between them. With $b$ clips for the CNN alone and $c$ for the LSTM alone, $b$ then follows a binomial
 # distribution with $n = b + c$ and probability ½. The p-value is the probability of a result at least as uneven:
 #
@@ -1155,9 +1155,9 @@ if test.ids[number] in heard:
 #
 # Before its last layer, the CNN turns each clip into one vector. Two clips whose vectors point in the same direction
 # (cosine near 1) are alike *to the network*. No entry of these vectors is negative, so clips that are not alike have a
-# cosine well above 0, too: the mean over all pairs is the yardstick. In JupyterLab, choose a clip and see which ones
-# are nearest to it, and what the network says of it (elsewhere one choice is shown). The clips are those of validation,
-# which the network was not fitted to; the first one shown is its most confident error.
+# cosine well above 0, too: the mean over all pairs is the yardstick. Choose a clip and see which ones are nearest to
+# it, and what the network says of it. The clips are those of validation, which the network was not fitted to; the
+# first one shown is its most confident error.
 #
 # *Try* a clip that was recognised and one that was not: the menu says what each was taken for. *Look for* what the
 # nearest clips have in common with it in the picture: the bass, the density of onsets, a loud or a quiet recording. Do

@@ -110,7 +110,7 @@
       const guess = (TP + FN) / data.true.length;
       curve.setAttribute("aria-label", `Precision against recall of ${name} for every threshold; guessing has precision ${guess.toFixed(2)}`);
       curve.replaceChildren(
-        stroke(40, 168, 240, 168), stroke(40, 18, 40, 168), stroke(40, py(guess), 240, py(guess), { "stroke-dasharray": "3 3" }),
+        stroke(40, 168, 240, 168), stroke(40, 18, 40, 168), stroke(40, py(guess), 240, py(guess), { "stroke-dasharray": "1 4" }),
         ...points.slice(1).map((end, i) => stroke(...points[i], ...end, { stroke: BLUE, "stroke-width": 2 })),
         ...[0, 1].flatMap(share => [word(String(share), px(share), 184, { "text-anchor": "middle" }), word(String(share), 32, py(share) + 4, { "text-anchor": "end" })]),
         word("recall", 140, 203, { "text-anchor": "middle" }), word("precision", 10, 12), word("guessing", 240, py(guess) - 4, { "text-anchor": "end" }));
@@ -195,7 +195,8 @@
       shown.replaceChildren(
         make("div", { style: "display: flex; flex-wrap: wrap; gap: 1.5em" },
           card(clip, `${clip.title} is taken for ${clip.answer}. Frequency up, time across.`, "18em"), make("div", {}, ...bars)),
-        make("p", {}, make("b", {}, "The clips nearest to it:")),
+        make("p", {}, make("b", {}, "The clips nearest to it"),
+          data.mean === null ? "" : ` (mean cosine of all pairs of clips: ${data.mean.toFixed(3)})`),
         make("div", { style: "display: flex; flex-wrap: wrap; gap: 1em" },
           ...clip.near.map(([i, cosine]) => card(data.clips[i], `${data.clips[i].title}, cosine ${cosine.toFixed(3)}`, "10em"))));
     }

@@ -213,6 +213,7 @@ def neighbours(
         "neighbours",
         classes=list(seen.base.classes),
         begin=shown.index(begin),
+        mean=seen.mean_likeness(),
         clips=[seen.offered(clip, shown if clip in offered else []) for clip in shown],
     )
 
@@ -245,6 +246,11 @@ class _SeenByModel:
         """The clips that are most like this one, itself left out, the nearest first."""
         order = np.argsort(-self.likeness[clip], kind="stable")
         return [int(i) for i in order if i != clip][:N_NEIGHBOURS]
+
+    def mean_likeness(self) -> float | None:
+        """The mean over all pairs of clips; None for a single clip."""
+        n = len(self.likeness)
+        return float((self.likeness.sum() - n) / (n * (n - 1))) if n > 1 else None
 
     def offered(self, clip: int, shown: list[int]) -> dict[str, Any]:
         """What the controls show of a clip; its neighbours by their places in `shown`, if given."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,21 +153,6 @@ def _as_text(column: Sequence[Any], digits: int) -> list[str]:
 
 def _sentence(text: str | Sentence) -> Sentence:
     return text if isinstance(text, Sentence) else Sentence(text)
-
-
-def show_source(thing: Callable[..., Any]) -> None:
-    """Show the source of a class or function of `helpers`, so that there is one copy of it."""
-    import inspect
-    import textwrap
-
-    source = inspect.getsource(thing)
-    if not _in_notebook():
-        print(source)
-        return
-    from IPython.display import Code, display
-
-    piece = Lines(textwrap.dedent(source), f"{thing.__module__.replace('.', '/')}.py")
-    display(Code(source, language="python"), metadata=_about(piece))
 
 
 def show_lines(text: str, file: str) -> None:
