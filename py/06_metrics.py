@@ -255,11 +255,15 @@ def precision_recall_f1(counts):
 true, predicted = truth[folder_of[best]], predictions[best]
 numbers = range(len(classes))
 counts = confusion(true, predicted, len(classes))
-sklearn_s = precision_recall_fscore_support(true, predicted, labels=numbers, zero_division=0)
-agree("precision, recall and F1", lambda: precision_recall_f1(counts), sklearn_s[:3])
+reports = {
+    name: evaluation.report_table(truth[folder_of[name]], answers, classes)
+    for name, answers in predictions.items()
+}
+kit = reports[best].loc[classes, ["precision", "recall", "f1"]].T
+agree("precision, recall and F1", lambda: precision_recall_f1(counts), kit)
 
 # %% [markdown]
-# And now the function that the handout names. True labels come first: swapping the two arguments swaps precision and recall without any error message.
+# (The kit's `report_table` takes its numbers from scikit-learn.) And now the function that the handout names. True labels come first: swapping the two arguments swaps precision and recall without any error message.
 # `labels` and `target_names` in the order of the class list, so that names and rows belong together.
 
 # %% tags=["solution"]
@@ -281,10 +285,6 @@ print(classification_report(true, predicted, labels=numbers, target_names=classe
 
 # %% tags=["solution", "report"]
 # Of all neighbours in accuracy the closest pair: where do they differ most?
-reports = {
-    name: evaluation.report_table(truth[folder_of[name]], answers, classes)
-    for name, answers in predictions.items()
-}
 f1 = pd.DataFrame({name: reports[name].loc[classes, "f1"] for name in ordered})
 real = [name for name in ordered if not name.startswith("majority")]
 accuracies = np.array([scores[name]["accuracy"].value for name in real])
