@@ -550,20 +550,20 @@ rows = {
     f"{genre} ({n:.0f} clips): {'kept' if was_kept else 'dropped'}": evaluation.Score(share)
     for (was_kept, genre), (share, n) in recall.sort_values("mean").iterrows()
 }
-title = "Dropped and kept genres: how many of its clips the SVM finds"
+groups = [found["found"][found["kept"] == group] for group in (True, False)]
+kept_right, dropped_right = (f"{part.sum()} of {len(part)}" for part in groups)
+title = f"The SVM finds {kept_right} clips of kept genres, {dropped_right} of dropped ones"
 drawn = plots.score_plot(rows, title, "recall on validation clips", 1 / len(recall), "guessing")
 caption = "Share of validation clips whose genre an SVM finds, for each genre."
 record.show(drawn, "dropped_recall", caption=caption)
 
 # %% tags=["solution", "report", "told"]
 # Two groups of different clips: Fisher's exact test on the 2 x 2 table.
-groups = [found["found"][found["kept"] == group] for group in (True, False)]
 p_value = fisher_exact([[part.sum(), len(part) - part.sum()] for part in groups]).pvalue
-shares = [Sentence("{n} of {of}", n=part.sum(), of=len(part)) for part in groups]
 tell(
     "**Verdict.** Of the clips of kept genres the SVM finds {kept}, of those of dropped genres "
     "{dropped} (Fisher's exact test, p = {p:.2f}): {verdict}.",
-    kept=shares[0], dropped=shares[1], p=p_value,
+    kept=kept_right, dropped=dropped_right, p=p_value,
     verdict="these clips cannot tell whether the dropped genres are harder" if p_value >= 0.05 else
     "the two groups differ by more than chance",
 )  # fmt: skip
