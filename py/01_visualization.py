@@ -129,7 +129,7 @@ toys = {
 # 2. A **filter bank** of 128 triangles sums the power of neighbouring frequencies into mel bands. The mel scale
 #    spaces them as our hearing does: evenly up to 1 kHz, then by equal *ratios*. So bands are narrow in the bass and
 #    wide in the treble:
-#    $$M(b, m) = \sum_k B(b, k)\, |X(k, m)|^2$$
+#    $$M(b, m) = \sum_k B(b, k)\, P(k, m), \qquad P = |X|^2$$
 # 3. **Decibels** are a logarithm of power. 10 dB less is a tenth; here 0 dB is the loudest value, and -80 dB the
 #    floor:
 #    $$L = \max\!\left(-80,\; 10 \log_{10} \frac{M}{\max M}\right)$$
@@ -341,8 +341,9 @@ if not audible:
 one, other = ids  # the two genres
 figure, ax = plt.subplots(figsize=(9, 3.4))
 picture = librosa.display.specshow(
-    mel[one], x_axis="time", y_axis="mel", sr=rate, hop_length=512, fmax=rate / 2, ax=ax
-)
+    mel[one], x_axis="time", y_axis="mel", sr=rate, hop_length=512, fmax=rate / 2,
+    cmap="cividis", ax=ax,
+)  # fmt: skip
 figure.colorbar(picture, ax=ax, label="level (dB)")
 ax.set(title=titles[one], xlabel="time (s)", ylabel="frequency (Hz)")
 figure.set_label(f"Mel spectrogram of {titles[one]}, frequency up, time across.")  # alt text
