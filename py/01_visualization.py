@@ -307,6 +307,7 @@ for genre, clip in ids.items():
 # A picture of a sound says more once you have heard it.
 
 # %%
+# A player for each clip that has kept its sound.
 titles = {genre: f"{genre} (clip {clip})" for genre, clip in ids.items()}
 for genre, clip in ids.items():
     if path := folders.audio_path(root, clip):
