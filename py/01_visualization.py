@@ -660,7 +660,7 @@ for n_frames in (n_beat, n_full):
 # ### Third reason: vanishing gradients
 #
 # What can the network learn about the beginning of a clip from its output at the end? The cell state $c_t$ carries
-# what is remembered. The **forget gate** $f_t$, between 0 and 1, says how much of it is kept:
+# what is remembered. The **[forget gate](../docs/glossary.md#forget-gate)** $f_t$, between 0 and 1, says how much of it is kept:
 #
 # $$c_t = f_t \odot c_{t-1} + i_t \odot g_t, \qquad\text{so along the cell}\qquad
 #   \frac{\partial c_T}{\partial c_t} \approx f_{t+1} \odot f_{t+2} \odot \dots \odot f_T$$
@@ -1100,10 +1100,10 @@ tell(
 # %% [markdown]
 # ### Try it: two genres by eye and by ear
 #
-# In JupyterLab, choose two genres, a clip of each, and one of the four pictures (elsewhere one choice is shown). Look
-# first, and say what you expect to hear; then listen. Where a clip has no audio, a button makes some: the
-# *Griffin-Lim* method looks for a sound whose mel spectrogram is the one you see. It is approximate, because a mel
-# spectrogram holds neither phases nor the single tones inside a band.
+# Choose two clips, and one of the four pictures. Look first, and say what you expect to hear; then listen. Where the
+# first two clips have no audio, the *Griffin-Lim* method looks for a sound whose mel spectrogram is the one you see.
+# It is approximate, because a mel spectrogram holds neither phases nor the single tones inside a band. In JupyterLab,
+# more clips of other genres come with `explorers.two_clips(record, ["Jazz", "Metal"])`.
 #
 # *Try* two clips of one genre, then two genres that you would confuse. *Look for* what the first pair shares and the
 # second does not, and for the picture that shows it best. If only the ear can tell two clips apart, what has the
