@@ -336,6 +336,7 @@ for what, change in changes.items():
 show_table(pd.DataFrame(compared).T)
 
 # %% tags=["told"]
+# Whether the first row says "yes", and how the second one grows.
 again = compared["again"]["equal to the last byte"] == "yes"
 tell(
     "**Verdict.** On this machine the same seed gives the same weights, to the last byte. A change "

@@ -126,9 +126,10 @@ toys = {
 # 1. The **short-time Fourier transform** cuts the wave into overlapping windows of $N = 2048$ samples (93 ms), one
 #    every $H = 512$ samples (23 ms), and asks how much of each frequency is in each window:
 #    $$X(k, m) = \sum_{n=0}^{N-1} w(n)\, x(n + mH)\, e^{-2\pi i k n / N}$$
-# 2. A **filter bank** of 128 triangles sums the power $|X|^2$ of neighbouring frequencies into mel bands: $M(b, m) =
-#    \sum_k B(b, k)\, |X(k, m)|^2$. The mel scale spaces them as our hearing does: evenly up to 1 kHz, then by equal
-#    *ratios*. So bands are narrow in the bass and wide in the treble.
+# 2. A **filter bank** of 128 triangles sums the power of neighbouring frequencies into mel bands. The mel scale
+#    spaces them as our hearing does: evenly up to 1 kHz, then by equal *ratios*. So bands are narrow in the bass and
+#    wide in the treble:
+#    $$M(b, m) = \sum_k B(b, k)\, P(k, m), \qquad P = |X|^2$$
 # 3. **Decibels** are a logarithm of power. 10 dB less is a tenth; here 0 dB is the loudest value, and -80 dB the
 #    floor:
 #    $$L = \max\!\left(-80,\; 10 \log_{10} \frac{M}{\max M}\right)$$
@@ -162,7 +163,7 @@ agree("chroma", lambda: plain_chroma(note), extracted[features.N_MELS :], tolera
 # |---|---|---|---|
 # | one STFT for mel, chroma's tuning and the beats | it is the costly part | time | `helpers/features.py`, `extract` |
 # | beats tracked in the drums alone | a melody misleads the tracker | beats for step 2β | `_beat_frames` |
-# | a sliding median to take the drums out | librosa sorts every window anew | the same mask, in a fraction of the time | `_percussive_mask` |
+# | a sliding median to take the drums out | a median over a square is slow | the same mask, sooner | `_percussive_mask` |
 # | refuses stereo, silence, NaN, clips under 1 s | they would become arrays of nonsense | one line that says what is wrong | `_checked` |
 #
 # The demo set was made with it; the lab's own files were made by somebody else in the same way.
@@ -306,6 +307,7 @@ for genre, clip in ids.items():
 # A picture of a sound says more once you have heard it.
 
 # %%
+# A player for each clip that has kept its sound.
 titles = {genre: f"{genre} (clip {clip})" for genre, clip in ids.items()}
 for genre, clip in ids.items():
     if path := folders.audio_path(root, clip):
@@ -340,8 +342,9 @@ if not audible:
 one, other = ids  # the two genres
 figure, ax = plt.subplots(figsize=(9, 3.4))
 picture = librosa.display.specshow(
-    mel[one], x_axis="time", y_axis="mel", sr=rate, hop_length=512, fmax=rate / 2, ax=ax
-)
+    mel[one], x_axis="time", y_axis="mel", sr=rate, hop_length=512, fmax=rate / 2,
+    cmap="cividis", ax=ax,
+)  # fmt: skip
 figure.colorbar(picture, ax=ax, label="level (dB)")
 ax.set(title=titles[one], xlabel="time (s)", ylabel="frequency (Hz)")
 figure.set_label(f"Mel spectrogram of {titles[one]}, frequency up, time across.")  # alt text
@@ -924,17 +927,17 @@ show_table(forms.infer_objects(), digits=1, caption=caption)
 # **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What
 # lasts (held tones, chords, the balance of bass and treble) stays. What is shorter than half a beat goes: a median
 # keeps what sounds most of the time and drops single drum hits, fast runs, the attack of each note. Neighbouring
-# columns differ more than neighbouring frames: each step tells more that is new. The *time axis* changes its meaning,
-# from seconds to beats: the same song played faster gives almost the same picture, and the tempo is left only in the
-# number of columns. Levels move, because 0 dB is now the loudest *median*, no longer the loudest moment. And
-# everything depends on the beat tracker: where it errs, or where the music has no steady beat, columns mix what does
-# not belong together.
+# columns usually differ more than neighbouring frames: each step tells more that is new. The *time axis* changes its
+# meaning, from seconds to beats: the same song played faster gives almost the same picture, and the tempo is left
+# only in the number of columns. Levels move, because 0 dB is now the loudest *median*, no longer the loudest moment.
+# And everything depends on the beat tracker: where it errs, or where the music has no steady beat, columns mix what
+# does not belong together.
 #
 # **On the demo set** (Rock 1441, Post-Punk 1016): Rock's vertical lines, its drums, are gone, and so are the slides
-# of the voice; the blocks of its chords now stand side by side and are easier to see than before. Post-Punk has half
-# as many columns again, for it is faster; its one chord remains a set of straight lines. From beat 62 on every fourth
-# column is dark: one beat of each bar has a rest that lasts longer than half a beat. Shorter rests (look for them in
-# step 1) the median does not show.
+# of the voice; the blocks of its chords now stand side by side and are easier to see than before. Post-Punk has more
+# columns, for it is faster; its one chord remains a set of straight lines. From beat 62 on every fourth column is
+# dark: one beat of each bar has a rest that lasts longer than half a beat. Shorter rests (look for them in step 1)
+# the median does not show.
 
 # %% [markdown] tags=["extra"]
 # ### 2β · Extra: where a beat tracker errs
