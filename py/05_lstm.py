@@ -495,7 +495,8 @@ suspects = {
 
 # %% [markdown]
 # Three more checks stand beside `overfit_batch`, each one line: does a clip get the same answer alone as in its batch?
-# Did all weights move? How many *validation* clips does the over-trained network name correctly?
+# Did all weights move? How many *validation* clips does the over-trained network name correctly? The alarm rings when the
+# loss is still above 0.1 in the end.
 
 
 # %%

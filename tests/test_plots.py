@@ -49,7 +49,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "class_counts": lambda: plots.class_counts(
         {"20 genres": {"Blues": 160, "Rock": 160}, "10 classes": {"Rock": 415}}, "Clips per class"
     ),
-    "learning_curves": lambda: plots.learning_curves({"LSTM": HISTORY, "few": OVERFIT}),
+    "learning_curves": lambda: plots.learning_curves(
+        {"LSTM": HISTORY, "few": OVERFIT}, "Losses", {"LSTM": 0.5}
+    ),
     "learning_curves of six": lambda: plots.learning_curves({f"m{i}": HISTORY for i in range(6)}),
     "correlations": lambda: plots.correlations(
         {"mel bands": np.full((8, 8), 0.9), "coefficients": np.eye(8)}, "Correlations"
@@ -143,7 +145,8 @@ def test_every_public_figure_is_tried_here():
 
 def test_alt_texts_tell_the_numbers():
     assert "Rock 415" in DRAWN["class_counts"]().get_label()
-    assert "kept epoch 2 of 3" in DRAWN["learning_curves"]().get_label()
+    told = DRAWN["learning_curves"]().get_label()
+    assert "kept epoch 2 of 3" in told and "without mixtures 0.500" in told
     assert "LSTM 0.400 [0.300, 0.500]; none undefined (equal)" in DRAWN["score_plot"]().get_label()
     assert "Blues 83%, Hip-Hop 0%, Rock 50%" in DRAWN["confusion_matrix"]().get_label()
     undefined = DRAWN["threshold_choice of what is undefined"]().get_label()
