@@ -1028,9 +1028,8 @@ tell(
 # %% [markdown]
 # The lowest of six losses belongs to a good model *and* to a lucky one: six models had a chance to be lucky on the same
 # clips. So the winner's score flatters (the *winner's curse*), the more so the closer the others are. (While this
-# notebook was written, another number of epochs made another of the tied models the winner, three times out of three.)
-# A common rule: of tied models take the simplest. The kit keeps to the lowest loss, and notebook 06 tells what became
-# of the choice.
+# notebook was written, three settings of the numbers of epochs were tried, and each had another winner.) A common rule:
+# of tied models take the simplest. The kit keeps to the lowest loss, and notebook 06 tells what became of the choice.
 #
 # What did each choice of the handout bring, in accuracy, on the same clips?
 
