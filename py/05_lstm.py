@@ -328,7 +328,9 @@ tell(
 # Six steps per batch. Each has its reason, and each can be forgotten:
 #
 # 1. `zero_grad`: PyTorch *adds* new gradients to the old ones, so the old ones must go.
-# 2. forward: the scores. 3. the loss. 4. `backward`: its gradient with respect to every weight.
+# 2. forward: the scores.
+# 3. the loss.
+# 4. `backward`: its gradient with respect to every weight.
 # 5. [gradient clipping](../docs/glossary.md#gradient-clipping): where the gradient $g$ of all weights together is longer than 1, it is shortened to length 1.
 # 6. `step`: Adam moves each weight against its gradient, by about the [learning rate](../docs/glossary.md#learning-rate). It divides each weight's
 #    gradient by that weight's own typical gradient, so all weights move about equally fast.
@@ -523,7 +525,7 @@ def examine(network, optimizer_class, batches):
 # %% tags=["report", "told"]
 hunt = pd.DataFrame({name: examine(*parts) for name, parts in suspects.items()}).T
 caught = hunt["loss at the end"] > 0.1
-hunt.insert(1, "`overfit_batch`", np.where(caught, "alarm", "passed"))
+hunt.insert(1, "overfit_batch", np.where(caught, "alarm", "passed"))
 hunt["weights that stood still"] = hunt["weights that stood still"].astype(int)
 record.save_table("bug_hunt", hunt.reset_index(names="bug"))
 show_table(hunt, 2, caption="Five bugs, each after over-training on four small batches.")
@@ -614,7 +616,7 @@ plain_loss, plain_accuracy = evaluate(plain, val_loader)
 # %% tags=["report", "told"]
 record.show(
     plots.learning_curves(
-        {"plain LSTM, beats": plain_history}, "The training loss falls on, the validation loss not"
+        {"plain LSTM, beats": plain_history}, "Here it over-fits"
     ),
     "plain_lstm", caption="Learning curves of the plain LSTM; the dotted line is the kept epoch.",
 )  # fmt: skip
