@@ -278,9 +278,11 @@ def learning_curves(
 
     `at_kept` marks in the kept epoch the loss on the training clips as they are, without mixtures.
     """
+    at_kept = at_kept or {}
     told = "; ".join(
         f"{name}: kept epoch {h.best_epoch} of {len(h.train_loss)}, final training loss "
         f"{h.train_loss[-1]:.3f}"
+        + (f", of the kept epoch without mixtures {at_kept[name]:.3f}" if name in at_kept else "")
         for name, h in histories.items()
     )
     n_columns = min(3, len(histories))
@@ -289,7 +291,7 @@ def learning_curves(
         n_rows, n_columns, 3.8 * n_columns, 2.8 * n_rows, f"{title}. {told}.", title
     )
     for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
-        _draw_history(ax, name, history, (at_kept or {}).get(name))
+        _draw_history(ax, name, history, at_kept.get(name))
     for ax in axes.flat[len(histories) :]:
         ax.axis("off")
     return figure

@@ -50,7 +50,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         {"Blues": "Blues", "Indie-Rock": None, "Post-Rock": "Rock", "Rock": "Rock"},
         "Clips per class",
     ),
-    "learning_curves": lambda: plots.learning_curves({"LSTM": HISTORY, "few": OVERFIT}),
+    "learning_curves": lambda: plots.learning_curves(
+        {"LSTM": HISTORY, "few": OVERFIT}, "Losses", {"LSTM": 0.5}
+    ),
     "learning_curves of six": lambda: plots.learning_curves({f"m{i}": HISTORY for i in range(6)}),
     "regression_curves": lambda: plots.regression_curves({"a": HISTORY}, 1.7, "Curves"),
     "scores_by_axis": lambda: plots.scores_by_axis(
@@ -147,7 +149,8 @@ def test_every_public_figure_is_tried_here():
 
 def test_alt_texts_tell_the_numbers():
     assert DRAWN["class_counts"]().get_label().endswith("after: Blues 160, Rock 255.")
-    assert "kept epoch 2 of 3" in DRAWN["learning_curves"]().get_label()
+    told = DRAWN["learning_curves"]().get_label()
+    assert "kept epoch 2 of 3" in told and "without mixtures 0.500" in told
     assert "LSTM 0.400 [0.300, 0.500]; none undefined (equal)" in DRAWN["score_plot"]().get_label()
     assert "Blues 83%, Hip-Hop 0%, Rock 50%" in DRAWN["confusion_matrix"]().get_label()
 
