@@ -432,7 +432,8 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
     for label in ax.texts:  # the dotted line does not run through a number
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     _name_rows(ax, names)
-    ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
+    figure.suptitle(f"{title} (filled: clear)", x=0.01, ha="left")  # long names leave no room above
+    ax.set_xlabel(f"difference in {what} (95 % interval)")
     return figure
 
 
