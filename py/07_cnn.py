@@ -1142,27 +1142,29 @@ record.show(
 )  # fmt: skip
 
 # %% tags=["report", "told"]
-seconds = 86 * HOP_LENGTH / SAMPLE_RATE  # of one patch
-most, least, when = int(by_band.argmax()), int(by_band.argmin()), int(by_time.argmax())
+with torch.no_grad():
+    probabilities = refit(clip[None], torch.tensor([len(clip)])).softmax(1)[0]
+most, least = int(by_band.argmax()), int(by_band.argmin())
 tell(
-    "Clip {clip} is {true}; the CNN says {answer}. Hidden for the whole clip, bands {low} to "
-    "{high} change the log-probability of {answer} by {fall:+.2f}, bands {low2} to {high2} by "
-    "{rise:+.2f}. Hidden in all bands, seconds {start:.0f} to {end:.0f} change it by {then:+.2f}, "
-    "more than any others downwards.",
+    "Clip {clip} is {true}; the CNN gives {answer} {p:.0%} and {true} {q:.0%}. Hidden for the "
+    "whole clip, bands {low} to {high} change the log-probability of {answer} by {fall:+.2f}, "
+    "bands {low2} to {high2} by {rise:+.2f}. No 2 s that are hidden in all bands change it by more "
+    "than {time:.2f}.",
     clip=test.ids[number], true=classes[int(label)], answer=classes[answer],
-    low=16 * most, high=16 * most + 15, fall=-by_band[most], low2=16 * least,
-    high2=16 * least + 15, rise=-by_band[least], start=when * seconds, end=(when + 1) * seconds,
-    then=-by_time[when],
+    p=probabilities[answer], q=probabilities[int(label)], low=16 * most, high=16 * most + 15,
+    fall=-by_band[most], low2=16 * least, high2=16 * least + 15, rise=-by_band[least],
+    time=np.abs(by_time).max(),
 )  # fmt: skip
 if test.ids[number] in heard:
     play(folders.audio_path(root, test.ids[number]))
 
 # %% [markdown] tags=["solution"]
-# **How to read it.** A single patch changes little: the network averages over the whole clip, and a patch of 2 s is a
-# fifteenth of it. Rows tell more: what is typical of a band all the time. Violet: without this patch the CNN would be
-# less sure of its answer; orange: surer. Play the clip and listen to the violet seconds. Two cautions. A hidden patch
-# is set to 0, the band's usual level: that is itself a sound the network may judge. And the sum of the patches is not
-# the decision: what two patches say together is not seen when one of them is hidden.
+# **How to read it.** Violet: without this patch the CNN would be less sure of its answer; orange: surer. On the demo
+# set the clip is a close call: the high bands, where cymbals are, speak for the answer, the chords below them against
+# it. *No second decides*: the network takes the mean over the clip, so each stretch of 2 s has a fifteenth of the say,
+# and what decides is what a band does all the time. Play the clip and listen for the cymbals. Two cautions. A hidden
+# patch is set to 0, the band's usual level: that is itself a sound the network may judge. And the sum of the patches is
+# not the decision: what two patches say together is not seen when one of them is hidden.
 
 # %% [markdown] tags=["extra"]
 # ### Try it: what is near to what
