@@ -681,7 +681,8 @@ tell(
 #
 # Both had the same training clips, the same features and the same validation clips. One question, so no correction for
 # several. It is judged by the mean over all trainings, and the first training of each is compared by hand. All other
-# comparisons below are further ones, and are corrected by Holm's method.
+# comparisons below are further ones, and are corrected by Holm's method. (Notebook 08 takes the LSTM of step 5 with the
+# lowest validation loss, whatever it reads. Here both read the same, so that only the network differs.)
 #
 # **Predict.** Which of the two, and by how many of the test clips?
 #
