@@ -386,6 +386,8 @@ tell(
 
 # %% [markdown]
 # ### Exercise 7.1 · The receptive field
+#
+# Write the rule above as a function: a loop over the blocks, with the size and the step.
 
 
 # %% tags=["exercise"]
@@ -903,6 +905,8 @@ show_table(two_by_two, caption="How many test clips CNN (train) and the LSTM on 
 
 # %% [markdown]
 # ### Exercise 7.3 · McNemar's test
+#
+# `binomtest(k, n, 0.5).pvalue` of SciPy gives the p-value of $k$ heads in $n$ tosses. What if $n$ is 0?
 
 
 # %% tags=["exercise"]
