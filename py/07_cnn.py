@@ -195,7 +195,7 @@ record.show(
     "digit_activations", caption="A handwritten digit on its way through the layers.",
 )  # fmt: skip
 
-# %% tags=["report", "told"]
+# %% tags=["told"]
 with torch.no_grad():
     probabilities = digit_layers[8:](image).softmax(1)[0]  # of the pooled 16 x 2 x 2 numbers
 first, second = probabilities.topk(2).indices.tolist()
@@ -251,7 +251,7 @@ record.show(
     caption="The first layer's filters, and their mean answers to threes and to eights.",
 )  # fmt: skip
 
-# %% tags=["report", "told"]
+# %% tags=["told"]
 row, column = divmod(int((eights - threes)[sideways].argmax()), 8)
 tell(
     "Filter {k} answers more to 8s than to 3s above all in row {row} and column {column} of the 8 "
@@ -544,7 +544,7 @@ check_convolution(convolution)
 # The three others, in a line or two each, and held against PyTorch's on the four real windows:
 
 
-# %% tags=["solution", "report"]
+# %% tags=["solution"]
 def batch_norm(x, gamma, beta):
     """Each channel of x [B, C, F, T] to mean beta and standard deviation gamma over the batch."""
     mean = x.mean((0, 2, 3), keepdim=True)
@@ -762,7 +762,7 @@ for number in range(n_seeds):
     of_all_seeds["cnn_mel_best"].append(predicted)
 history = best_histories[0]
 
-# %% tags=["report", "told"]
+# %% tags=["told"]
 for number, own_history in enumerate(best_histories):
     tell(
         "seed {seed}: kept epoch {epoch} of {n}, validation loss {loss:.3f}",
@@ -1084,7 +1084,7 @@ record.show(
     caption="The first filters of the CNN and a test clip inside it, block by block.",
 )  # fmt: skip
 
-# %% tags=["report", "told"]
+# %% tags=["told"]
 # Every fifth test clip, so all classes: how sparse is each block, and is a channel dead?
 some = torch.utils.data.Subset(test, range(0, len(test), 5))
 x, _, lengths = next(iter(datasets.make_loader(some, len(some))))
