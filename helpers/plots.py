@@ -551,7 +551,8 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
         style = {"color": COLOURS[0]} if result.clear else {"color": "0.5", "mfc": "white"}
         _draw_score(ax, row, result.difference, "+.3f", marker="o", **style)
     _name_rows(ax, names)
-    ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
+    figure.suptitle(f"{title} (filled: clear)", x=0.01, ha="left")  # long names leave no room above
+    ax.set_xlabel(f"difference in {what} (95 % interval)")
     return figure
 
 
