@@ -72,14 +72,15 @@ data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data,
 device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0
 batch_size = 16  # clips per step
-lstm_epochs = 12  # passes over the training clips, at most
-cnn_epochs = 10
+lstm_epochs = 6  # passes over the training clips, at most
+cnn_epochs = 7
 patience = 8  # epochs without a better validation loss before training stops
 lstm_learning_rate = 0.003  # of Adam, after one epoch of warm-up
-cnn_learning_rate = 0.001  # of Adam, after `cnn_warmup_epochs` epochs of warm-up
+cnn_learning_rate = 0.0005  # of Adam, after `cnn_warmup_epochs` epochs of warm-up
 cnn_warmup_epochs = 2  # its head weighs a thousand features: small steps first
-crop_frames = 256  # the CNN trains on random windows of this many frames, and predicts whole clips
-max_masked_bands = 8  # SpecAugment hides up to so many mel bands while the CNN trains
+crop_frames = 128  # the CNN trains on random windows of this many frames, and predicts whole clips
+lstm_crop_frames = 256  # the same for the LSTM; 0: it trains on whole clips
+max_masked_bands = 4  # SpecAugment hides up to so many mel bands while the CNN trains
 n_seeds = 3  # trainings of each model, each from another seed; the first one is used later
 
 # %% tags=["setup"]
@@ -334,7 +335,10 @@ options = {
         "warmup_epochs": cnn_warmup_epochs,
     },
 }
-augment = {"LSTM": {}, "CNN": {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands}}
+augment = {
+    "LSTM": {"crop_frames": lstm_crop_frames},
+    "CNN": {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands},
+}
 
 # %% tags=["report"]
 # What is as before, what is new, and in what the two differ.
@@ -353,7 +357,7 @@ for kind in kinds:
         "epochs at most": options[kind]["epochs"],
         "warm-up epochs": options[kind]["warmup_epochs"],
         "batch": batch_size,
-        "training window (frames)": augment[kind].get("crop_frames", "whole clip"),
+        "training window (frames)": augment[kind]["crop_frames"] or "whole clip",
         "masked bands at most": augment[kind].get("max_masked_bands", 0),
     }
 show_table(pd.DataFrame(recipe), caption="The recipe of the networks of step 8.")
@@ -363,7 +367,7 @@ show_table(pd.DataFrame(recipe), caption="The recipe of the networks of step 8."
 # |---|---|
 # | the LSTM and the CNN of steps 5 and 7 with one output, one axis at a time; Spearman on clips held out | the handout |
 # | squared errors, Adam, warm-up, a validation part that stops the training, a start at the mean | convention |
-# | scaling per band, windows of 6 s and SpecAugment for the CNN, no mixtures | this kit; its benchmark on real music ([its tables](../docs/how_good_history.md)) measures mixtures and other losses |
+# | scaling per band, training on random windows, SpecAugment for the CNN, no mixtures | this kit; its benchmark on real music ([its tables](../docs/how_good_history.md)) measures mixtures and other losses |
 #
 # One function trains either network for any axis, which is selected by its *name*. (Notebook 04 shows what happens when
 # it is selected by `if axis_index:`.) Of each training the epoch with the lowest **validation** loss is kept, and with it
@@ -448,9 +452,9 @@ def fit(kind, axis):
 # **Predict.** Which axis is explained best, and which of the two networks over-fits first?
 #
 # <details><summary>What to expect, and why</summary>
-# Energy is on the surface of a spectrogram: dense, bright, noisy frames in any six seconds. Valence and danceability are not:
-# they need the harmony, or the regularity of the beat. The LSTM sees every training clip whole and unchanged in each epoch,
-# so it can learn it by heart; the CNN sees another window with other masks each time, and no clip twice.
+# Energy is on the surface of a spectrogram: dense, bright, noisy frames in any few seconds. Valence and danceability are
+# not: they need the harmony, or the regularity of the beat. Look up both numbers of parameters in the recipe: the network
+# with many more of them than there are clips can learn these by heart, all the more without masks.
 # </details>
 
 # %%
@@ -583,43 +587,53 @@ record.save_values(lstm_folder=folder_of["LSTM"], lstm=best_lstm["name"], n_seed
 # %% [markdown]
 # ### Why does a CNN's validation loss jump?
 #
-# In one epoch the validation loss may leap far up, and in the next be down again, while the training loss falls smoothly.
-# Is the network spoiled in that epoch?
+# With too large steps the validation loss of one epoch may leap far above the constant's, and be down again in the next.
+# We provoke it: the CNN for one axis once more, with four times the learning rate and no warm-up. Is a leap over-fitting?
+# Two other suspects, and a test for each:
 #
-# While it trains, **batch norm** scales each channel with mean and variance of the batch at hand. When it is tested, it
-# uses *running averages* of the batches it has seen, $r \leftarrow 0.9\, r + 0.1\, b$. They lag: they still hold the values
-# of earlier, other weights. There is a second difference: while it trains, SpecAugment sets bands to 0, which makes the
-# variances smaller than those of whole clips.
+# 1. **Batch norm's averages lag.** While it trains, batch norm scales each channel with mean and variance of the batch at
+#    hand. When it is tested, it uses running averages of the batches so far, $r \leftarrow 0.9\, r + 0.1\, b$, which still
+#    hold the values of earlier weights. *Test:* compute the averages anew on the training clips, with fixed weights.
+# 2. **All answers shift together.** The head adds up about a thousand features, none of them negative (they come out of a
+#    ReLU). A step of Adam moves each weight by up to the learning rate; if all move the same way, the answer moves for
+#    every clip at once. *Test:* measure the mean residual on the training clips, and take it off.
 #
-# **Predict.** Take the network of the worst epoch as it is. Compute its averages anew, with fixed weights. What happens to
-# the loss?
+# **Predict.** We take the network of the worst epoch. If it had over-fitted, what would its loss be on the *training* clips?
 #
 # <details><summary>What to expect, and why</summary>
-# If the weights were bad, new averages would not help. If the averages lag, the loss comes down at once, for the training
-# clips as well as for the validation clips, and without a single step of training.
+# Low: that is what over-fitting means. If the loss has leapt on the training clips as well, the network is off for every clip,
+# known or not, and one of the two suspects can be the cause.
 # </details>
 
 # %%
-# The worst epoch after the first of the CNNs' first trainings, measured by the constant's loss.
-peaks = {}
-for axis in axes:
-    later = np.array(histories["CNN", axis].val_loss[1:]) / constant_loss[axis]
-    peaks[axis] = (later.max(), int(later.argmax()) + 2)
-jumpy = max(axes, key=lambda axis: peaks[axis][0])
-epoch = peaks[jumpy][1]
-print(f"{jumpy}, epoch {epoch}: validation loss {histories['CNN', jumpy].val_loss[epoch - 1]:.3f}")
+# A hasty training, and its worst epoch.
+jumpy = "valence"
+splits, column = splits_for("CNN", jumpy), axes.index(jumpy)
+hasty = {"epochs": cnn_epochs, "learning_rate": 4 * cnn_learning_rate, "warmup_epochs": 0}
+
+
+def train_hastily(n_epochs, validate):
+    """The same hasty training of a fresh network from the same seed, up to an epoch."""
+    loaders = datasets.make_loaders(splits, batch_size, seed, **augment["CNN"], device=compute)
+    seed_everything(seed)
+    model = fresh("CNN", splits)
+    history = training.train(
+        model, loaders[0], loaders[1] if validate else None, **hasty, stop_after=n_epochs,
+        device=compute, name="hasty CNN",
+    )  # fmt: skip
+    return model, history
+
+
+_, history = train_hastily(4, validate=True)
+epoch = int(np.argmax(history.val_loss)) + 1
+print("validation loss of each epoch:", ", ".join(f"{loss:.3f}" for loss in history.val_loss))
+print(f"worst: epoch {epoch}; always answering the mean: {constant_loss[jumpy]:.3f}")
 
 # %%
-# The same training again, from the same seed, ended in that epoch.
-splits = splits_for("CNN", jumpy)
-loaders = datasets.make_loaders(splits, batch_size, seed, **augment["CNN"], device=compute)
-windows, validation, _ = loaders
-seed_everything(seed)
-jumped = fresh("CNN", splits)
-training.train(
-    jumped, windows, stop_after=epoch, **options["CNN"], device=compute, name=f"to epoch {epoch}"
-)
+# Once more, up to the worst epoch: without validation, `train` leaves the last epoch's weights.
+jumped, _ = train_hastily(epoch, validate=False)
 whole = datasets.make_loader(splits.train, batch_size, device=compute)  # no windows, no masks
+validation = datasets.make_loader(splits.val, batch_size, device=compute)
 
 
 # %%
@@ -638,41 +652,50 @@ def with_new_averages(model, loader):
 
 
 # %%
-# One network, three sets of averages; nothing else differs.
-versions = {
-    "running averages": jumped,
-    "new, from training windows": with_new_averages(jumped, windows),
-    "new, from whole clips": with_new_averages(jumped, whole),
-}
+# Residuals [n] on whole clips, as the network was and with new averages; then without the offset.
+residuals = {}
+for name, model in (("as it was", jumped), ("averages anew", with_new_averages(jumped, whole))):
+    on_train = training.predict(model, whole, compute) - datasets.labels_of(splits.train).numpy()
+    on_val = training.predict(model, validation, compute) - datasets.labels_of(splits.val).numpy()
+    residuals[name] = (on_train, on_val)
+offset = on_train.mean()
+residuals["averages anew, offset removed"] = (on_train - offset, on_val - offset)
 rows = {}
-for name, model in versions.items():
+for name, (on_train, on_val) in residuals.items():
     rows[name] = {
-        "training clips": training.evaluate_loss(model, whole, nn.MSELoss(), compute),
-        "validation clips": training.evaluate_loss(model, validation, nn.MSELoss(), compute),
+        "loss, training clips": (on_train**2).mean(),
+        "loss, validation clips": (on_val**2).mean(),
+        "offset, validation clips": on_val.mean(),
     }
-averages = pd.DataFrame.from_dict(rows, orient="index")
-show_table(averages)
+jump = pd.DataFrame.from_dict(rows, orient="index")
+show_table(jump)
 
 # %% tags=["told"]
-as_trained, on_windows, on_whole = averages["validation clips"]
+losses = jump["loss, validation clips"]
+lag, shift = losses.iloc[0] - losses.iloc[1], losses.iloc[1] - losses.iloc[2]
+weights = training.predict(jumped.backbone, validation, compute)
 tell(
-    "Epoch {epoch} for {axis}: the loss goes from {before:.3f} to {windows:.3f} with new averages "
-    "of the training windows, and to {whole:.3f} with those of whole clips; always answering the "
-    "mean: {constant:.3f}. {answer}",
-    epoch=epoch, axis=jumpy, before=as_trained, windows=on_windows, whole=on_whole,
-    constant=constant_loss[jumpy],
+    "**Verdict.** Epoch {epoch} for {axis}: of a validation loss of {loss:.3f} new averages take "
+    "away {lag:.3f}, and removing the common offset {shift:.3f}; always answering the mean has "
+    "{constant:.3f}. On the training clips the loss is {train:.3f}. {answer} (The features of a "
+    "clip add up to {total:.0f}: when every weight moves by the learning rate, {rate}, its answer "
+    "moves by {reach:.2f}.)",
+    epoch=epoch, axis=jumpy, loss=losses.iloc[0], lag=lag, shift=shift,
+    constant=constant_loss[jumpy], train=jump["loss, training clips"].iloc[0],
     answer=Sentence(
-        "The weights were good: the averages lagged." if on_windows < 0.8 * as_trained else
-        "The lag is not the cause; the masked windows are." if on_whole < 0.8 * as_trained else
-        "The averages are not the cause here: the weights themselves had moved too far."
+        "There is no jump to explain." if losses.iloc[0] < 1.1 * constant_loss[jumpy] else
+        "Neither suspect explains it." if lag + shift < 0.3 * losses.iloc[0] else
+        "Mainly the averages lagged." if lag > shift else
+        "Mainly all answers had shifted together."
     ),
+    total=weights.sum(axis=1).mean(), rate=hasty["learning_rate"],
+    reach=hasty["learning_rate"] * weights.sum(axis=1).mean(),
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
-# So a single high validation loss is no over-fitting, and no reason to stop: over-fitting *stays* and grows, a lag is gone
-# one epoch later. `patience` waits for that. Few steps per epoch and a high learning rate make the lag larger; more clips,
-# a falling learning rate or a larger momentum of the averages make it smaller. As the learning rate falls to a hundredth,
-# the last epochs are smooth.
+# So a single high validation loss is no reason to stop: over-fitting *stays* and grows, such a jump is gone one or two
+# epochs later. `patience` waits for that. It is also why this recipe takes a small learning rate, which first rises slowly
+# (warm-up) and falls to a hundredth at the end: with small steps neither the averages lag nor the answers shift.
 
 # %% [markdown]
 # ### Listen: where the CNNs are most wrong
@@ -682,13 +705,13 @@ tell(
 
 # %%
 # Residual: mean prediction minus label.
-residuals = predicted["CNN", "validation"].mean(axis=0) - true["validation"]  # [n, 3]
+missed = predicted["CNN", "validation"].mean(axis=0) - true["validation"]  # [n, 3]
 worst = []
 for column, axis in enumerate(axes):
-    order = np.abs(residuals[:, column]).argsort()
+    order = np.abs(missed[:, column]).argsort()
     for row in order[::-1][:2]:
         clip, label = ids["validation"][row], true["validation"][row, column]
-        said = label + residuals[row, column]
+        said = label + missed[row, column]
         worst.append({"axis": axis, "clip": clip, "label": label, "CNNs": said})
 show_table(pd.DataFrame(worst, index=range(1, len(worst) + 1)), digits=2)
 
@@ -1102,7 +1125,9 @@ class MyLoss(nn.MSELoss):
 # The LSTM for one axis, trained with it; compare with the squared error of the same seed.
 my_axis = "valence"
 splits = splits_for("LSTM", my_axis)
-train_loader, val_loader, _ = datasets.make_loaders(splits, batch_size, seed, device=compute)
+train_loader, val_loader, _ = datasets.make_loaders(
+    splits, batch_size, seed, **augment["LSTM"], device=compute
+)
 seed_everything(seed)
 mine = fresh("LSTM", splits)
 training.train(mine, train_loader, val_loader, **options["LSTM"], patience=patience, loss=MyLoss(),
@@ -1117,7 +1142,7 @@ print(f"Spearman for {my_axis} on validation: my loss {score}, squared error {sq
 # ## What we learned
 #
 # - From classes to a value: one output, the squared error, outputs in exactly the shape of the targets, a start at the mean.
-# - A loss is read as explained variance, a curve for over-fitting, and a single peak as the lag of batch norm.
+# - A loss is read as explained variance, a curve for over-fitting, and a single peak by its causes, tested one by one.
 # - Without test labels a held-out part takes their place; it is only ever reported.
 # - Spearman asks for the order of the clips, R2 for their values; the paired comparison says what a difference is worth.
 
@@ -1154,7 +1179,7 @@ tell(
 # </details>
 #
 # <details><summary>The validation loss is twice the constant's in one epoch, and normal in the next. Did it over-fit?</summary>
-# No: over-fitting stays. Compute batch norm's averages anew with the weights of that epoch, and look again.
+# No: over-fitting stays. Look at the loss of the training clips, at batch norm's averages, and at the mean residual.
 # </details>
 #
 # <details><summary>Two models have intervals 0.40 to 0.75 and 0.45 to 0.80. Are they equally good?</summary>
