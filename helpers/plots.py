@@ -361,7 +361,6 @@ def validation_race(
     ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
     ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
     ax.set(title=title, xlabel="epochs in which all weights have learned", ylabel="validation loss")
-    ax.set_ylim(0)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
     return figure
@@ -370,7 +369,7 @@ def validation_race(
 def frozen_blocks(
     losses: Mapping[str, Mapping[int, Sequence[float]]], title: str, constant: float
 ) -> Figure:
-    """Validation losses over the number of frozen blocks (9ε): a dot each, a line of their means.
+    """Validation losses over the number of frozen blocks (9ε): a dot each, their means joined.
 
     `losses` maps where the weights came from to the number of blocks and these to the losses of one
     or several trainings. `constant` draws a line: the loss of always predicting the mean.
@@ -381,13 +380,12 @@ def frozen_blocks(
     figure, ax = _one_panel(7, 3.4, f"{title}. Mean validation loss, {_listed(means, '.4f')}.")
     for number, (start, line) in enumerate(means.items()):
         style = {"color": COLOURS[number], "marker": MARKERS[number]}
-        ax.plot(list(line), list(line.values()), color=COLOURS[number],
-                linestyle=("-", "--")[number % 2])  # fmt: skip
+        if len(line) > 2:  # nothing was trained between two ends
+            ax.plot(list(line), list(line.values()), color=COLOURS[number])
         dots = [(n, loss) for n, several in losses[start].items() for loss in several]
         ax.plot(*zip(*dots, strict=True), linestyle="", label=f"{start} weights", **style)
     ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
     ax.set(title=title, xlabel="frozen blocks", ylabel="lowest validation loss", xticks=range(5))
-    ax.set_ylim(0)
     ax.legend(fontsize=8)
     return figure
 
