@@ -75,6 +75,9 @@ DRAWN: dict[str, Callable[[], Figure]] = {
         },
         "accuracy",
     ),
+    "axis_curves": lambda: plots.axis_curves(
+        pd.DataFrame({"valence": [1.0, 0.8], "energy": [0.5, 0.6]}, index=[1, 2]), 1, "Curves"
+    ),
     "shares": lambda: plots.shares(
         {
             "plain": pd.Series({"valence": 0.6, "energy": 0.4}),
