@@ -240,8 +240,8 @@ record.show(plots.shares(shares, title, "share of the loss (%)"), "loss_shares")
 
 # %% tags=["told", "report"]
 tell(
-    "For the constant mean the largest of the three plain losses is {ratio:.1f} times the smallest. "
-    "{verdict}",
+    "For the constant mean the largest of the three plain losses is {ratio:.1f} times the "
+    "smallest. {verdict}",
     ratio=ratio,
     verdict=Sentence(
         "That is one order of magnitude already: expect little from weights." if ratio < 5 else
@@ -265,7 +265,7 @@ tell(
 
 # %% tags=["extra", "exercise"]
 def check_learned(loss):
-    """Checks a loss with learned weights on three losses, at the s that should be its lowest point."""
+    """Checks a loss with learned weights at the s that should be its lowest point."""
     per_axis = torch.tensor([0.06, 0.06, 0.03])
     s = per_axis.log().requires_grad_()
     value = loss(per_axis, s)
@@ -470,7 +470,7 @@ check_kept(kept_epoch)
 
 # %%
 def scores_of(true, models_of):
-    """Two rows per model, Spearman and R2 per axis: means over its trainings' predictions [n, 3]."""
+    """Two rows per model, Spearman and R2 of each axis: means over its trainings' [n, 3]."""
     metrics = {"Spearman": lambda *pair: evaluation.spearman(*pair).value, "R2": r2_score}
     rows = {}
     for name, predictions in models_of.items():
