@@ -68,11 +68,11 @@ plots.use_style()
 data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
 device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0
-batch_size = 32  # clips per step of the optimiser
-epochs = 12  # passes over the training clips, at most
-patience = 6  # epochs without a better validation loss before training stops
+batch_size = 16  # clips per step of the optimiser
+epochs = 10  # passes over the training clips, at most; this and the rest as in step 8
+patience = 8  # epochs without a better validation loss before training stops
 learning_rate = 0.001  # of Adam, after `warmup_epochs` epochs of warm-up
-warmup_epochs = 3  # the head weighs a thousand features: small steps first
+warmup_epochs = 2  # the head weighs a thousand features: small steps first
 crop_frames = 256  # training windows, in frames; predictions use whole clips
 max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
 n_seeds = 3  # trainings with each kind of weights; the first one is shown and used later
