@@ -237,7 +237,7 @@ def test_several_seeds_are_trained_stored_and_compared(lab):
         ("06_metrics", "mean over 2 and 1"),
         ("07_cnn", "mean over 2 and 2"),
         ("09_transfer", "2 fine-tuning(s), seeds 0 to 1"),
-        ("10_multitask", "2 training(s), seeds 0 to 1"),
+        ("10_multitask", "weighted and plain, seeds 0 to 1"),
     ):
         assert told in (lab.run / "notebooks" / f"{notebook}.ipynb").read_text("utf-8"), notebook
 
