@@ -27,7 +27,7 @@ from tools.common.notebooks import ROOT
 from tools.common.run_folder import Paths, find_run
 
 LABELS = ROOT / "docs" / "labels.csv"
-HEADING = re.compile(r"#{2,3} (.+?) · ")
+HEADING = re.compile(r"#{2,3} (?!Exercise )(.+?) · ")
 QUESTIONS = "6 questions"  # its heading is `## 6 · The questions`
 REPORT_TAG = "report"  # of cells whose outputs and formulas belong into the report
 FORMULA = re.compile(r"\$\$.+?\$\$", re.DOTALL)
