@@ -167,8 +167,10 @@ behind = evaluation.holm({
     for name, values in by_candidate.items() if name != chosen
 })  # fmt: skip
 tied = [name_of(name) for name, result in behind.items() if not result.clear]
-shown = {name_of(name): score for name, score in validation.items()}
-title = f"{name_of(chosen)} is chosen; {len(tied)} of {len(behind)} others are tied with it"
+numbers = pd.Series({name: score.value for name, score in validation.items()})
+ranked = numbers.sort_values(ascending=False).index
+shown = {name_of(name): validation[name] for name in ranked}
+title = f"The first is chosen; {len(tied)} of the {len(behind)} others are tied with it"
 record.show(
     plots.score_plot(shown, title, f"mean Spearman on {len(ids['validation'])} validation clips"),
     "choice", caption="Mean Spearman of the candidates on the validation clips: what chooses.",
@@ -289,8 +291,8 @@ show_lines("\n".join(text.splitlines()[:5]), path.name)
 n_rows = len(text.splitlines()) - 1
 outside = ((predicted < 0) | (predicted > 1)).sum()
 tell(
-    "`runs/{run}/solution.txt`: a header and {n} rows, one per test clip. Clipped to 0..1 were "
-    "{outside} of the {all} values.",
+    "`runs/{run}/solution.txt`: a header and {n} rows, one per test clip. Of the {all} values "
+    "{outside} lay outside 0..1 and were clipped.",
     run=run_folder.name, n=n_rows, outside=int(outside.sum()), all=predicted.size,
 )  # fmt: skip
 

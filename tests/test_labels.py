@@ -14,9 +14,10 @@ import jupytext
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools.checks.labels import LABELS, label_headings
+from helpers.notebook.shown import Lines
+from tools.checks.labels import LABELS, label_headings, shown_in
 from tools.common.notebooks import ROOT, Lab
 from tools.run import pages
 
@@ -102,6 +103,16 @@ def test_every_notebook_opens_and_closes_as_the_others(notebook):
     assert "What we learned" in text and "<details>" in text
     assert "Change this and run again" in text
     assert "record.finish(" in cells(notebook)[-1].source
+
+
+def test_taught_code_is_reported_and_an_exercise_stays_under_its_label(tmp_path):
+    class_cell = new_code_cell("class Loss:\n    pass", metadata={"tags": ["report"]})
+    printing = new_code_cell("print(1)", metadata={"tags": ["report"]})
+    cells = [new_markdown_cell("## 10β · A loss"), new_markdown_cell("### Exercise 10.1 · Yours")]
+    nbformat.write(new_notebook(cells=[*cells, class_cell, printing]), tmp_path / "10_x.ipynb")
+    shown = shown_in(tmp_path / "10_x.ipynb")
+    assert list(shown) == ["10β"]
+    assert shown["10β"].reported == [Lines(class_cell.source, "py/10_x.py")]
 
 
 # ---- the glossary ------------------------------------------------------------------------------
