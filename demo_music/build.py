@@ -179,7 +179,7 @@ def _lines(rows: Sequence[str]) -> str:
 
 def make_clip(clip: Clip, folder: Path) -> None:
     """Compose one clip, compute its features, and write its files, each whole or not at all."""
-    _, audio = _perform(clip)
+    _, audio = perform(clip)
     features = extract(audio)
     if clip.with_audio:
         write_atomically(folder / "audio" / f"{clip.id}.flac", _flac(audio))
@@ -189,7 +189,7 @@ def make_clip(clip: Clip, folder: Path) -> None:
     write_atomically(clip.full_path(data), _npy(features.full.astype(np.float16)))
 
 
-def _perform(clip: Clip) -> tuple[Factors, np.ndarray]:
+def perform(clip: Clip) -> tuple[Factors, np.ndarray]:
     """What a clip is made of, and its audio [samples]."""
     rng = clip.rng()
     factors = draw_factors(clip.genre, rng)
@@ -197,11 +197,10 @@ def _perform(clip: Clip) -> tuple[Factors, np.ndarray]:
     return factors, compose_clip(factors, rng)[: rng.choice(CLIP_SAMPLES)]
 
 
-def perform_again(data: Path, clip: str) -> tuple[Factors, np.ndarray]:
-    """What a clip of a finished demo set is made of, and its audio; for listening (step 8)."""
+def planned_clip(data: Path, clip: str) -> Clip:
+    """The clip of this id in a finished demo set; `perform` lets it be heard again (step 8)."""
     size = read_json(data.parent / DEMO_RECORD)["size"]
-    (planned,) = (c for c in plan_clips(size) if str(c.id) == clip)
-    return _perform(planned)
+    return next(planned for planned in plan_clips(size) if str(planned.id) == clip)
 
 
 def _npy(array: np.ndarray) -> bytes:
