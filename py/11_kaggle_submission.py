@@ -179,7 +179,7 @@ record.show(
 # %% tags=["told", "report"]
 tell(
     "Chosen on validation: **{chosen}**, {score}. Tied with it (the paired difference leaves the "
-    "order open): {tied}.",
+    "order open): {tied:; }.",
     chosen=name_of(chosen), score=validation[chosen], tied=tied,
 )  # fmt: skip
 
