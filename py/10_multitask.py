@@ -81,6 +81,7 @@ n_seeds = 3  # trainings with each kind of weights; the first one is shown and u
 apply_profile(globals())
 
 # %% tags=["setup"]
+# The same draws each time; the data; the folder for what this notebook stores.
 seed_everything(seed)
 compute = pick_device(device)
 root = folders.find_data(data)
@@ -135,9 +136,10 @@ class MultitaskLoss(nn.Module):
         super().__init__()
         self.register_buffer("weights", torch.as_tensor(weights))  # [3], not trained
 
-    def forward(self, outputs, targets):  # both [B, 3]
+    def forward(self, outputs, targets):
+        """Outputs and targets [B, 3] -> one number."""
         per_axis = ((outputs - targets) ** 2).mean(0)  # [3]: one loss per axis
-        return (self.weights * per_axis).sum()  # one number
+        return (self.weights * per_axis).sum()
 
 
 # %% [markdown]
@@ -162,6 +164,7 @@ class MultitaskCNN(nn.Module):
         self.head = nn.Linear(backbone.out_features, 3)  # [B, 1024] -> [B, 3]
 
     def forward(self, x, lengths):
+        """[B, T, 128] -> [B, 3]."""
         return self.head(self.backbone(x, lengths))
 
 
@@ -239,6 +242,7 @@ title = f"As stored, the losses differ {ratio:.1f}-fold; on another scale one ax
 record.show(plots.shares(shares, title, "share of the loss (%)"), "loss_shares")
 
 # %% tags=["told", "report"]
+# In one sentence.
 tell(
     "For the constant mean the largest of the three plain losses is {ratio:.1f} times the "
     "smallest. {verdict}",
@@ -410,6 +414,7 @@ show_table(best.round(2), caption="Each axis's own best epoch, and the one that 
 record.save_values(weighted_loss=best["in the kept epoch"].to_dict(), kept_epoch=kept)
 
 # %% tags=["told", "report"]
+# Who pays for the common epoch, and who has learned nothing.
 lost = best["in the kept epoch"] - best["weighted loss there"]
 unlearned = best.index[best["in the kept epoch"] > 0.9].tolist()
 tell(
@@ -498,6 +503,7 @@ show_table(table, digits=2, caption=caption)
 record.save_table("weightings", table.reset_index(names="weights"))
 
 # %% tags=["told", "report"]
+# Paired, over all trainings.
 by_weights = evaluation.compare_spearman(
     true["validation"], on_validation["weighted"], on_validation["plain"], seed
 )
@@ -689,6 +695,7 @@ record.save_table("costs", costs.reset_index(names="model"))
 show_table(costs, caption="What the networks cost.")
 
 # %% tags=["told", "report"]
+# The answer to the question that was named beforehand.
 saved, fewer = costs.iloc[0] / costs.iloc[1], primary.difference
 r2 = on_heldout.loc["multitask CNN: R2", axes]
 tell(
@@ -759,6 +766,7 @@ check_counts(count)
 # - Whether sharing gives better rankings is settled by the paired comparison over several trainings, not by one curve.
 
 # %% tags=["told"]
+# With this run's numbers.
 tell(
     "In this run: the losses differ {ratio:.1f}-fold, the weights changed the mean Spearman by "
     "{weights:+.3f} on validation, and one network in place of three by {one:+.3f} on the held-out "

@@ -72,6 +72,7 @@ batch_size = 32  # clips per batch; for predictions only
 apply_profile(globals())
 
 # %% tags=["setup"]
+# The same draws each time; the data; the folder for what this notebook stores.
 seed_everything(seed)
 compute = pick_device(device)
 root = folders.find_data(data)
@@ -286,6 +287,7 @@ agree(
 )
 
 # %% tags=["solution", "report"]
+# Its beginning, and how many values lay outside of the scale.
 text = path.read_text()
 show_lines("\n".join(text.splitlines()[:5]), path.name)
 n_rows = len(text.splitlines()) - 1
@@ -387,6 +389,7 @@ high = expected.value + wider * (expected.high - expected.value)
 record.save_values(margin=[low, high], n_heldout=n_heldout)
 
 # %% tags=["told", "report"]
+# Written down before any score on the test clips is known.
 tell(
     "Expected mean Spearman: **{expected}**, from {n} held-out clips. On validation, which chose "
     "this model, it has {score:.3f}: a score that was used to choose flatters on average.",
