@@ -72,6 +72,7 @@ batch_size = 32  # clips per batch; for predictions only
 apply_profile(globals())
 
 # %% tags=["setup"]
+# The same draws each time; the data; the folder for what this notebook stores.
 seed_everything(seed)
 compute = pick_device(device)
 root = folders.find_data(data)
@@ -167,8 +168,10 @@ behind = evaluation.holm({
     for name, values in by_candidate.items() if name != chosen
 })  # fmt: skip
 tied = [name_of(name) for name, result in behind.items() if not result.clear]
-shown = {name_of(name): score for name, score in validation.items()}
-title = f"{name_of(chosen)} is chosen; {len(tied)} of {len(behind)} others are tied with it"
+numbers = pd.Series({name: score.value for name, score in validation.items()})
+ranked = numbers.sort_values(ascending=False).index
+shown = {name_of(name): validation[name] for name in ranked}
+title = f"The first is chosen; {len(tied)} of the {len(behind)} others are tied with it"
 record.show(
     plots.score_plot(shown, title, f"mean Spearman on {len(ids['validation'])} validation clips"),
     "choice", caption="Mean Spearman of the candidates on the validation clips: what chooses.",
@@ -177,7 +180,7 @@ record.show(
 # %% tags=["told", "report"]
 tell(
     "Chosen on validation: **{chosen}**, {score}. Tied with it (the paired difference leaves the "
-    "order open): {tied}.",
+    "order open): {tied:; }.",
     chosen=name_of(chosen), score=validation[chosen], tied=tied,
 )  # fmt: skip
 
@@ -284,13 +287,14 @@ agree(
 )
 
 # %% tags=["solution", "report"]
+# Its beginning, and how many values lay outside of the scale.
 text = path.read_text()
 show_lines("\n".join(text.splitlines()[:5]), path.name)
 n_rows = len(text.splitlines()) - 1
 outside = ((predicted < 0) | (predicted > 1)).sum()
 tell(
-    "`runs/{run}/solution.txt`: a header and {n} rows, one per test clip. Clipped to 0..1 were "
-    "{outside} of the {all} values.",
+    "`runs/{run}/solution.txt`: a header and {n} rows, one per test clip. Of the {all} values "
+    "{outside} lay outside 0..1 and were clipped.",
     run=run_folder.name, n=n_rows, outside=int(outside.sum()), all=predicted.size,
 )  # fmt: skip
 
@@ -385,6 +389,7 @@ high = expected.value + wider * (expected.high - expected.value)
 record.save_values(margin=[low, high], n_heldout=n_heldout)
 
 # %% tags=["told", "report"]
+# Written down before any score on the test clips is known.
 tell(
     "Expected mean Spearman: **{expected}**, from {n} held-out clips. On validation, which chose "
     "this model, it has {score:.3f}: a score that was used to choose flatters on average.",
