@@ -390,28 +390,6 @@ def frozen_blocks(
     return figure
 
 
-def axis_curves(losses: pd.DataFrame, kept: int, title: str) -> Figure:
-    """Validation loss of each axis (columns) over the epochs (rows, from 1); 1 is the mean's.
-
-    A larger mark stands at each axis's own lowest epoch; a line at the one that was kept (10γ).
-    """
-    own = "; ".join(f"{axis}: lowest in epoch {epoch}" for axis, epoch in losses.idxmin().items())
-    figure, ax = _one_panel(7, 3.4, f"{title}. {own}. Kept: epoch {kept}.")
-    for number, (axis, values) in enumerate(losses.items()):
-        style = {"color": COLOURS[number], "marker": MARKERS[number]}
-        ax.plot(values, label=str(axis), markersize=3, linestyle=("-", "--", "-.")[number % 3],
-                **style)  # fmt: skip
-        ax.plot(values.idxmin(), values.min(), markersize=10, markeredgecolor="black", **style)
-    ax.axhline(1, color="0.3", linewidth=1, linestyle="--", label="training mean")
-    ax.axvline(kept, color="0.5", linewidth=1, linestyle=":")
-    ax.annotate(" kept", (kept, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
-    ax.set(title=title, xlabel="epoch", ylabel="weighted validation loss")
-    ax.set_ylim(0, 1.1 * max(1.0, float(losses.to_numpy().max())))
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
 def correlations(panels: Mapping[str, np.ndarray], title: str) -> Figure:
     """Correlation matrices [F, F] side by side; a panel's name says what its rows are."""
     told = "; ".join(
