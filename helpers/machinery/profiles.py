@@ -21,7 +21,8 @@ ALL, RUNNER = "all", "runner"  # sections that are no notebook's
 # What a number may be where 1 to 10,000, for fractions anything above 0, is not it.
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1), "batch_size": (1, 100_000), "stack": (1, 1_000), "kernel": (1, 15),
-    "crop_frames": (0, 10**6), "lstm_crop_frames": (0, 10**6), "mixup": (0, 10**6), "max_masked_bands": (0, 128),
+    "crop_frames": (0, 10**6), "lstm_crop_frames": (0, 10**6), "mixup": (0, 10**6),
+    "max_masked_bands": (0, 128),
 }  # fmt: skip
 _NOTEBOOK = re.compile(r"\d\d_\w+")
 
