@@ -28,7 +28,7 @@ HANDOUT = (
     "6 questions, 7α, 7β, 7γ, 7δ, 7ε, 8α, 8β, 8γ, 8δ, 8ε, 9α, 9β, 9γ, 9δ, 9ε, 10α, 10β, 10γ, 10δ, "
     "11α, 11β, 11γ, 11δ, hand-in"
 ).split(", ")
-MOST_LINES, MEDIAN_LINES = 40, 12
+MOST_LINES, MEDIAN_LINES = 30, 12
 WIDEST, WIDEST_COMMENT = 100, 120
 
 each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS)
