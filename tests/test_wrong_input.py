@@ -45,6 +45,7 @@ from helpers.machinery.files import LabError
 from helpers.machinery.profiles import apply_profile
 from helpers.models import Classifier, CNNBackbone, build_model
 from helpers.notebook import records
+from helpers.notebook.checking import agree
 from helpers.notebook.checkpoints import write_checkpoint
 from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
@@ -846,6 +847,33 @@ USE_ROWS = [
         "choose another name with --name", code=2),
 ]  # fmt: skip
 
+X = torch.linspace(-2, 2, 12).reshape(2, 6)
+
+
+class WithoutInit(torch.nn.Module):
+    """A student's class that forgets `super().__init__()`."""
+
+    def __init__(self) -> None:
+        self.head = torch.nn.Linear(6, 3)
+
+
+OWN_CODE_ROWS = [
+    Row(f"own code {what}", nothing, library(lambda _, own=own: agree("logits", own, X)), message)
+    for what, own, message in (
+        ("of another shape", lambda: X[:, :3],
+         "logits: yours has the shape (2, 3), the kit's (2, 6); look at the last operation"),
+        ("without super().__init__()", WithoutInit, "logits: your version breaks down with "
+         "AttributeError: cannot assign module before Module.__init__() call; call "
+         "super().__init__() first"),
+        ("on unscaled input", lambda: 30 * X - 40, "logits: same shape (2, 6), but 12 of 12 values "
+         "differ, by 98 at most; at [0, 0] yours is -100, the kit's -2 (is your input scaled, and "
+         "the padding masked?)"),
+        ("that gives NaN", lambda: X / 0 * 0, "logits: same shape (2, 6), but 12 of 12 values "
+         "differ, by nan at most; at [0, 0] yours is nan, the kit's -2 (is your input scaled, and "
+         "the padding masked?)"),
+    )
+]  # fmt: skip
+
 PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
 OTHER_HOME = "set MUSICLAB_HOME to a folder that you may write to"
 
@@ -902,7 +930,7 @@ STOP_ROWS = [
 
 ROWS = [
     *FOLDER_ROWS, *LABEL_ROWS, *AGREEMENT_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS, *PROFILE_ROWS,
-    *USE_ROWS, *DISK_ROWS, *STOP_ROWS,
+    *USE_ROWS, *OWN_CODE_ROWS, *DISK_ROWS, *STOP_ROWS,
 ]  # fmt: skip
 
 
