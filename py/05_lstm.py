@@ -1033,7 +1033,8 @@ tell(
 # notebook was written, three settings of the numbers of epochs were tried, and each had another winner.) A common rule:
 # of tied models take the simplest. The kit keeps to the lowest loss, and notebook 06 tells what became of the choice.
 #
-# What did each choice of the handout bring, in accuracy, on the same clips?
+# What did each choice of the handout bring, in accuracy, on the same clips? (The loss can settle what accuracy cannot: it
+# counts how sure each answer was, not only whether it was right.)
 
 # %% tags=["solution", "report"]
 choices = {
