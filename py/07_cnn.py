@@ -159,6 +159,7 @@ for _ in range(digits_epochs):
         optimizer.step()
 
 # %% tags=["report", "told"]
+# How many of the digits that were not trained on are recognised?
 digit_layers.eval()
 with torch.no_grad():
     recognised = digit_layers(pixels[test_part]).argmax(1) == digit_labels[test_part]
@@ -252,6 +253,7 @@ record.show(
 )  # fmt: skip
 
 # %% tags=["told"]
+# Where the two mean pictures of the filter for left-hand or right-hand edges differ most.
 row, column = divmod(int((eights - threes)[sideways].argmax()), 8)
 tell(
     "Filter {k} answers more to 8s than to 3s above all in row {row} and column {column} of the 8 "
@@ -372,8 +374,9 @@ tell(
 # batch norm two per channel, the head one per input and class and a bias per class. `bias=False`: batch norm subtracts
 # each channel's mean, so a bias would be subtracted at once; its own shift does that work.
 #
-# The **[receptive field](../docs/glossary.md#receptive-field)** is the stretch of the input that one value after a block depends on. A convolution adds
-# $(k - 1)$ steps to it, a pooling by $p$ adds $(p - 1)$ steps and makes every later step $p$ times as long:
+# The **[receptive field](../docs/glossary.md#receptive-field)** is the stretch of the input that one value after a block
+# depends on. A convolution adds $(k - 1)$ steps to it, a pooling by $p$ adds $(p - 1)$ steps and makes every later step
+# $p$ times as long:
 #
 # $$ r \leftarrow r + (k - 1)\,s + (p - 1)\,s, \qquad s \leftarrow p\,s, \qquad \text{beginning with } r = s = 1. $$
 #
@@ -441,6 +444,7 @@ caption = "Each block's output for one window, its parameters, and how many fram
 show_table(sizes, caption=caption)
 
 # %% tags=["report", "told"]
+# The sum by hand must be what PyTorch counts.
 head = channels[-1] * 8 * len(classes) + len(classes)
 by_hand = int(sizes["conv weights"].sum() + sizes["batch norm"].sum() + head)
 assert by_hand == models.n_parameters(kit)
@@ -632,6 +636,7 @@ overfit = training.train(model, few_loader, epochs=overfit_epochs, learning_rate
 record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 
 # %% tags=["report"]
+# The criterion is marked; each step down the axis is a tenth of the loss.
 n_passes = len(overfit.train_loss)
 title = f"Four batches: a loss of {overfit.train_loss[-1]:.4f} after {n_passes} passes"
 record.show(
@@ -763,6 +768,7 @@ for number in range(n_seeds):
 history = best_histories[0]
 
 # %% tags=["told"]
+# Each training's kept epoch, with the validation loss it was kept for.
 for number, own_history in enumerate(best_histories):
     tell(
         "seed {seed}: kept epoch {epoch} of {n}, validation loss {loss:.3f}",
@@ -813,6 +819,7 @@ of_all_seeds["cnn_mel_refit"] = [predicted for _, _, predicted in refits]
 # ### The curves, read aloud
 
 # %% tags=["report"]
+# Orange and green are the same weights; only batch norm's means and variances differ.
 record.show(
     plots.losses(
         {
@@ -872,6 +879,7 @@ tell(
 # The LSTM of 5γ, as often as it was trained there, on the same test clips.
 
 # %% tags=["solution"]
+# Each LSTM sees the test clips on the scale it was trained on.
 for number in range(record.load_value("05_lstm", "n_seeds")):
     lstm = record.load_checkpoint(
         "05_lstm", of_seed("lstm_mel_full", number), head="classifier", feature="mel",
@@ -887,6 +895,7 @@ predictions = {name: outputs[0] for name, outputs in of_all_seeds.items()}
 # better. What counts are the clips that only one of them recognises:
 
 # %% tags=["solution", "report"]
+# Four counts that add up to the number of test clips.
 cnn_right = predictions["cnn_mel_best"] == true
 lstm_right = predictions["lstm_mel_full"] == true
 counts = [
@@ -897,9 +906,10 @@ two_by_two = pd.DataFrame(counts, ["CNN right", "CNN wrong"], ["LSTM right", "LS
 show_table(two_by_two, caption="How many test clips CNN (train) and the LSTM on mel recognise.")
 
 # %% [markdown]
-# **The exact [McNemar test](../docs/glossary.md#mcnemar-test)** (McNemar 1947). If the two were equally good, each clip that only one recognises would be a
-# coin toss between them. With $b$ clips for the CNN alone and $c$ for the LSTM alone, $b$ then follows a binomial
-# distribution with $n = b + c$ and probability ½. The p-value is the probability of a result at least as uneven:
+# **The exact [McNemar test](../docs/glossary.md#mcnemar-test)** (McNemar 1947). If the two were equally good, each clip
+# that only one recognises would be a coin toss between them. With $b$ clips for the CNN alone and $c$ for the LSTM
+# alone, $b$ then follows a binomial distribution with $n = b + c$ and probability ½. The p-value is the probability of
+# a result at least as uneven:
 #
 # $$ p = P\left(\,|X - \tfrac{n}{2}| \ge |b - \tfrac{n}{2}|\,\right), \qquad X \sim \mathrm{Bin}(n, \tfrac12) $$
 
@@ -966,6 +976,7 @@ mean_gain = evaluation.compare_accuracy(
 )
 
 # %% tags=["report", "told"]
+# Clear: the interval leaves out 0 and p is below 0.05.
 gain, p_first = mean_gain.difference, float(by_seed["p (McNemar)"].iloc[0])
 record.save_values(mcnemar_p=p_first)
 template = (
@@ -1031,6 +1042,7 @@ tell_comparisons(named, "accuracy")
 # ### What it takes for what
 
 # %% tags=["report"]
+# Rows are the true classes, columns what they are taken for.
 report = evaluation.report_table(true, predictions["cnn_mel_refit"], classes)
 record.save_table("report_cnn_mel_refit", report.reset_index(names="class"))
 show_table(report, caption="CNN (train + validation) on the test set, class by class.")
@@ -1147,6 +1159,7 @@ record.show(
 )  # fmt: skip
 
 # %% tags=["report", "told"]
+# Whole bands and whole seconds, hidden one at a time.
 with torch.no_grad():
     probabilities = refit(clip[None], torch.tensor([len(clip)])).softmax(1)[0]
 most, least = int(by_band.argmax()), int(by_band.argmin())
@@ -1223,6 +1236,7 @@ print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.
 # ## What we learned
 
 # %% tags=["told"]
+# The mean over the trainings, where there are several.
 means = {
     name: np.mean([np.mean(predicted == true) for predicted in of_all_seeds[name]])
     for name in question
