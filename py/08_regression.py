@@ -866,7 +866,7 @@ check_ranks(my_ranks)
 # **Predict.** Which of the three columns stay the same?
 #
 # <details><summary>What to expect, and why</summary>
-# Only Spearman, because the order stays. R2 and the error change completely. Conversely, the constant mean has a moderate
+# Only Spearman, because the order stays. [R2](../docs/glossary.md#r2) and the error change completely. Conversely, the constant mean has a moderate
 # error but no order at all: its Spearman is undefined.
 # </details>
 

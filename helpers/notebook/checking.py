@@ -1,4 +1,4 @@
-"""Holding what a notebook writes itself against the kit's version. Used by 01, 04 to 10."""
+"""Holding what a notebook writes itself against the kit's version. Used by 00, 01, 04 to 10."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ def agree(
         first = _as_array(own())
     except Exception as error:
         told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}"
-        hint = "; call super().__init__() first" if "before Module.__init__" in told else ""
+        missing = "before Module.__init__" in told
+        hint = "; call super().__init__() first" if missing else "; mend that line"
         raise LabError(f"{what}: your version breaks down with {told}{hint}") from error
     second = _as_array(kit() if callable(kit) else kit)
     if first.shape != second.shape:
-        raise LabError(f"{what}: yours has the shape {first.shape}, the kit's {second.shape}")
+        shapes = f"yours has the shape {first.shape}, the kit's {second.shape}"
+        raise LabError(f"{what}: {shapes}; look at the last operation")
     gap = float(np.max(np.abs(first - second), initial=0.0))
     if not gap <= tolerance:  # also where one is NaN
         places = np.flatnonzero(~(np.abs(first - second) <= tolerance))
