@@ -947,7 +947,8 @@ on_validation = pd.DataFrame.from_dict(rows, orient="index")
 best = min(kinds, key=lambda kind: on_validation.loc[shown_as[kind], "validation loss"])
 show_table(on_validation, caption="The networks on the validation clips.")
 tell("Lowest validation loss: **{best}**.", best=shown_as[best])
-record.save_values(best=best)
+spearman_of = {kind: on_validation.loc[shown_as[kind], "mean Spearman"].value for kind in kinds}
+record.save_values(best=best, on_validation=spearman_of)
 
 # %% [markdown]
 # Beside the networks stands a humble **SVR**: per mel band the mean, the standard deviation and the mean step between frames
