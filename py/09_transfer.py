@@ -340,9 +340,10 @@ def train_head(model, vectors, own_seed):
 # The head learns; the whole model then answers as the head does on the stored vectors.
 head_history = train_head(model, of_genre, seed)
 val_loader = datasets.make_loader(splits.val, batch_size, device=compute)
+head_only = HeadOnly(model).eval()
 agree(
     "predictions from the stored vectors",
-    lambda: HeadOnly(model).eval()(of_genre["val"], None),
+    lambda: head_only(of_genre["val"], None),
     lambda: training.predict(model, val_loader, compute),
 )
 
