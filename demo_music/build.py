@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from demo_music.styles import draw_factors, rate_affect
+from demo_music.styles import Factors, draw_factors, rate_affect
 from demo_music.synthesis import compose_clip
 from helpers.features import SAMPLE_RATE, extract
 from helpers.folders import AXES, DEMO_RECORD, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
@@ -179,10 +179,7 @@ def _lines(rows: Sequence[str]) -> str:
 
 def make_clip(clip: Clip, folder: Path) -> None:
     """Compose one clip, compute its features, and write its files, each whole or not at all."""
-    rng = clip.rng()
-    factors = draw_factors(clip.genre, rng)
-    rate_affect(factors, rng)  # as in `affect_of`: the raters come before the band
-    audio = compose_clip(factors, rng)[: rng.choice(CLIP_SAMPLES)]
+    _, audio = perform(clip)
     features = extract(audio)
     if clip.with_audio:
         write_atomically(folder / "audio" / f"{clip.id}.flac", _flac(audio))
@@ -190,6 +187,20 @@ def make_clip(clip: Clip, folder: Path) -> None:
     data = folder / "data"
     write_atomically(clip.beat_path(data), _npy(features.beat.astype(np.float16)))
     write_atomically(clip.full_path(data), _npy(features.full.astype(np.float16)))
+
+
+def perform(clip: Clip) -> tuple[Factors, np.ndarray]:
+    """What a clip is made of, and its audio [samples]."""
+    rng = clip.rng()
+    factors = draw_factors(clip.genre, rng)
+    rate_affect(factors, rng)  # as in `affect_of`: the raters come before the band
+    return factors, compose_clip(factors, rng)[: rng.choice(CLIP_SAMPLES)]
+
+
+def planned_clip(data: Path, clip: str) -> Clip:
+    """The clip of this id in a finished demo set; `perform` lets it be heard again (step 8)."""
+    size = read_json(data.parent / DEMO_RECORD)["size"]
+    return next(planned for planned in plan_clips(size) if str(planned.id) == clip)
 
 
 def _npy(array: np.ndarray) -> bytes:

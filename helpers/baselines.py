@@ -1,4 +1,4 @@
-"""Majority, SVM and SVR, beside every deep model. Used by 04, 05, 06, 07, 08, 09, 11.
+"""Majority, SVM and SVR, beside every deep model. Used by 04, 05, 06, 07, 08, 11.
 
 A network that does not beat an SVM on per-band statistics is not worth its GPU.
 """

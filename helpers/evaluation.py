@@ -1,4 +1,4 @@
-"""Metrics with intervals, and paired comparisons. Used by 04, 06, 07, 08, 09, 10, 11.
+"""Metrics with intervals, and paired comparisons. Used by 04, 05, 06, 07, 08, 09, 10, 11.
 
 Intervals are percentile bootstraps over clips. A metric that cannot be computed (one class only,
 constant predictions) is "undefined" with its reason, never NaN passed off as a result.
@@ -210,6 +210,7 @@ def _why_undefined(true: np.ndarray, predicted: np.ndarray) -> str:
 # One training's predictions, or a list: those of several trainings with different seeds.
 Predictions = np.ndarray | Sequence[np.ndarray]
 SIGNIFICANCE = 0.05
+TOO_FEW = Score(math.nan, reason="1 clip is too few for a comparison")
 
 
 @dataclass(frozen=True)
@@ -260,8 +261,7 @@ def compare_accuracy(
     a, b = (_share_of_hits(true, trainings) for trainings in (firsts, seconds))
     trainings = len(firsts), len(seconds)
     if len(a) < 2:
-        reason = "1 clip is too few for a comparison"
-        return Comparison(Score(math.nan, reason=reason), math.nan, n_trainings=trainings)
+        return Comparison(TOO_FEW, math.nan, n_trainings=trainings)
     gains = (a - b)[_resamples(len(a), seed)].mean(1)
     test = permutation_test(
         (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples",
@@ -281,17 +281,49 @@ def _share_of_hits(true: np.ndarray, trainings: list[np.ndarray]) -> np.ndarray:
     return np.mean([np.equal(*_same_length(true, predicted)) for predicted in trainings], axis=0)
 
 
+def compare_macro_f1(
+    true: np.ndarray, first: Predictions, second: Predictions, seed: int = 0
+) -> Comparison:
+    """Compare two classifiers' predictions [n] by macro F1; paired bootstrap.
+
+    With lists of predictions, the mean macro F1 over each side's trainings.
+    """
+    return _compare_by(_macro_f1_of_all, true, first, second, seed)
+
+
+def _macro_f1_of_all(
+    true: np.ndarray, trainings: list[np.ndarray], seed: int
+) -> tuple[Score, np.ndarray]:
+    """The mean macro F1 over trainings, and that of each resample, [R]."""
+    pairs = [_same_length(true, predicted) for predicted in trainings]
+    n_classes = 1 + int(np.max(pairs))
+    counts = [_resampled_confusions(*pair, n_classes, seed) for pair in pairs]
+    own = np.stack([confusion_counts(*pair, n_classes) for pair in pairs])
+    score = TOO_FEW if len(true) < 2 else Score(float(_macro_f1_of(own).mean()))
+    return score, np.mean([_macro_f1_of(some) for some in counts], axis=0)
+
+
 def compare_spearman(
     true: np.ndarray, first: Predictions, second: Predictions, seed: int = 0
 ) -> Comparison:
     """Compare two models' predictions ([n] or [n, A], then the mean over axes) by Spearman.
 
-    With lists of predictions, the mean over each side's trainings. The p-value is the bootstrap's:
-    twice the smaller share of resamples on one side of 0.
+    With lists of predictions, the mean over each side's trainings; paired bootstrap.
+    """
+    return _compare_by(_spearman_of, true, first, second, seed)
+
+
+def _compare_by(
+    scored: Callable[[np.ndarray, list[np.ndarray], int], tuple[Score, np.ndarray]],
+    true: np.ndarray, first: Predictions, second: Predictions, seed: int,
+) -> Comparison:  # fmt: skip
+    """Compare by a score that also comes for each resample.
+
+    The p-value is the bootstrap's: twice the smaller share of resamples on one side of 0.
     """
     firsts, seconds = _trainings(first), _trainings(second)
     trainings = len(firsts), len(seconds)
-    sides = [_spearman_of(true, predictions, seed) for predictions in (firsts, seconds)]
+    sides = [scored(true, predictions, seed) for predictions in (firsts, seconds)]
     for score, _ in sides:
         if not score.defined:
             return Comparison(score, math.nan, n_trainings=trainings)

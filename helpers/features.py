@@ -1,4 +1,4 @@
-"""From audio to mel spectrogram and chroma, full and per beat. Used by 00, 01, 05.
+"""From audio to mel spectrogram and chroma, full and per beat. Used by 00, 01, 05, 07.
 
 The one place that knows sampling rate and hop. A clip becomes an array of 140
 rows: rows 0-127 are the mel power spectrogram in dB below its loudest value (-80..0), rows 128-139
@@ -46,6 +46,18 @@ def mel_frequencies() -> np.ndarray:
     return librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2)[1:-1]
 
 
+def mel_bandwidths() -> np.ndarray:
+    """How many Hz each of the 128 mel bands stands for, float64 [128].
+
+    librosa divides a band by its width, so that its values are power per Hz: times the width they
+    are power again, and may be summed.
+    """
+    import librosa
+
+    edges = librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2)
+    return (edges[2:] - edges[:-2]) / 2
+
+
 def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     """Compute the features of one clip from mono audio [samples] at `sr` Hz.
 
@@ -66,7 +78,7 @@ def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     mel, chroma, beats = mel[:, :n_frames], chroma[:, :n_frames], beats[beats < n_frames]
     return ClipFeatures(
         full=_stack(mel, chroma),
-        beat=_stack(_between_beats(mel, beats), _between_beats(chroma, beats)),
+        beat=_stack(between_beats(mel, beats), between_beats(chroma, beats)),
         beat_times=librosa.frames_to_time(beats, sr=SAMPLE_RATE, hop_length=HOP_LENGTH),
     )
 
@@ -86,6 +98,18 @@ def estimate_beats(mel_db: np.ndarray) -> np.ndarray:
     )  # fmt: skip
     frames = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH)
     return librosa.frames_to_time(frames[1], sr=SAMPLE_RATE, hop_length=HOP_LENGTH)
+
+
+def between_beats(rows: np.ndarray, beats: np.ndarray) -> np.ndarray:
+    """Median of each row of [F, T] between the beats, int [B'] frames: [F, B' + 1].
+
+    The first column lies before the first beat, the last one behind the last; a beat on frame 0
+    has no column before it.
+    """
+    import librosa
+
+    bounds = beats if len(beats) else [0]  # no beat found: the whole clip is one stretch
+    return librosa.util.sync(rows, bounds, aggregate=np.median)
 
 
 def _percussive_mask(magnitude: np.ndarray) -> np.ndarray:
@@ -169,14 +193,6 @@ def _beat_frames(stft: np.ndarray, n_samples: int) -> np.ndarray:
         y=drums, sr=SAMPLE_RATE, hop_length=HOP_LENGTH, aggregate=np.median
     )
     return librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE, hop_length=HOP_LENGTH)[1]
-
-
-def _between_beats(rows: np.ndarray, beats: np.ndarray) -> np.ndarray:
-    """Median of each row between neighbouring beats, also before the first and after the last."""
-    import librosa
-
-    bounds = beats if len(beats) else [0]  # no beat found: the whole clip is one stretch
-    return librosa.util.sync(rows, bounds, aggregate=np.median)
 
 
 def _row_medians(rows: np.ndarray) -> np.ndarray:

@@ -7,12 +7,10 @@ what stands before the first dot of a name.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +22,10 @@ from helpers.machinery.files import (
     demo_data,
     did_you_mean,
     project_root,
+    quoted,
     read_json,
 )
+from helpers.machinery.left_out import Problems, left_out, tell_once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,8 +199,6 @@ def data_name(folder: Path) -> str:
 
 # ---- label files -------------------------------------------------------------------------------
 
-# What is wrong with a split, by where it is: `line 7` of the label file, a clip's id, or all of it.
-Problems = dict[str, str]
 WHOLE = ""
 
 
@@ -213,8 +211,8 @@ def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a label file whose columns after the id are `("genre",)`, or AXES.
 
     Genre files are tab separated with the header `Id<TAB>Genre`; affect files are comma separated
-    with one header line and three values in 0..1. Returns a table with column id and these.
-    Raises LabError with file and line.
+    with three values in 0..1, and their header says which axis stands where. Returns a table with
+    column id and these. Raises LabError with file and line.
     """
     import pandas as pd
 
@@ -230,6 +228,7 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
     header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
     try:
         lines = _lines(path, separator, header.replace("\t", "<TAB>"))
+        places_of = _places_of(columns, path, lines[0], separator)
     except LabError as error:
         return {"id": [], **{column: [] for column in columns}}, {WHOLE: str(error)}
     rows: dict[str, list[str] | list[float]] = {}
@@ -242,18 +241,30 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
             if len(fields) != len(columns) + 1 or not all(fields):
                 if not line.strip():
                     continue
-                shown = header.replace("\t", "<TAB>")
-                raise LabError(f"expected {shown}, got {line!r}; correct the line")
+                shown = lines[0].replace("\t", "<TAB>")
+                raise LabError(f"expected {shown}, got {quoted(line)}; correct the line")
             if not _SAFE_ID.fullmatch(name):
-                raise LabError(f"{fields[0]!r} is no clip name inside its folder; correct it")
+                raise LabError(f"{quoted(fields[0])} is no clip name inside its folder; correct it")
             if name in rows:
                 raise LabError(f"clip {name} was already named in line {places[name]}; remove one")
-            rows[name] = check(fields[1:])
+            rows[name] = check([fields[place] for place in places_of])
             places[name] = number
         except LabError as error:
             problems[f"line {number}"] = f"{path}:{number}: {error}"
     values = map(list, zip(*rows.values(), strict=True)) if rows else [[] for _ in columns]
     return {"id": list(rows), **dict(zip(columns, values, strict=True))}, problems
+
+
+def _places_of(columns: Sequence[str], path: Path, header: str, separator: str) -> list[int]:
+    """Where each column stands in a row: names decide, not order. Raises LabError for others."""
+    names = [name.strip().lower() for name in header.split(separator)]
+    if sorted(names[1:]) != sorted(columns):
+        wanted = separator.join(("Id", *columns)).replace("\t", "<TAB>")
+        raise LabError(
+            f"{path}:1: expected the columns {wanted} in any order, got {quoted(header)}; correct "
+            "the header"
+        )
+    return [names.index(column, 1) for column in columns]
 
 
 def _genre_of(fields: Sequence[str]) -> list[str]:
@@ -284,6 +295,8 @@ def _lines(path: Path, separator: str, header: str) -> list[str]:
     """The lines of a label file. Raises LabError where it says nothing, or lacks its header."""
     raw = b""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
+            raise OSError(0, "no regular file")
         raw = path.read_bytes()
         lines = raw.decode("utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -301,7 +314,8 @@ def _lines(path: Path, separator: str, header: str) -> list[str]:
         state = "is empty" if not lines else "has a header and no rows"
         raise LabError(f"{path}: the label file {state}; download or unpack the data again")
     if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
-        raise LabError(f"{path}:1: expected the header {header}, got {lines[0]!r}; add the header")
+        problem = f"expected the header {header}, got {quoted(lines[0])}; add the header"
+        raise LabError(f"{path}:1: {problem}")
     return lines
 
 
@@ -317,7 +331,7 @@ def read_clips(folder: Path, split: str) -> pd.DataFrame:
     wrong: a bad label row, a clip that is named but absent.
     """
     clips, problems = inspect_clips(folder, split)
-    listed = _left_out(folder, split)
+    listed = left_out(folder, split)
     unlisted = {where: text for where, text in problems.items() if where not in listed}
     _stop_at(unlisted, folder.parent)
     if listed:
@@ -326,7 +340,7 @@ def read_clips(folder: Path, split: str) -> pd.DataFrame:
         first = next((text for text in (*problems.values(), *listed.values()) if text), "")
         raise LabError(f"{folder / split}: none of its clips can be used; first: {first}")
     for text in listed.values():
-        _tell_once(text)
+        tell_once(text)
     return clips
 
 
@@ -342,13 +356,19 @@ def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
     import pandas as pd
 
     labels_path = folder / f"{split}_labels.txt"
-    files = _clip_files(folder / split)
+    files = clip_files(folder / split)
     if folder.name.startswith("fma_genre"):
         labels, problems = _inspect_labels(labels_path, ("genre",))
     elif split == "test" and not labels_path.exists():
         labels, problems = _unlabelled(files)
     else:
         labels, problems = _inspect_labels(labels_path, AXES)
+        left = sorted(set(files) - set(labels["id"]))
+        if split == "test" and left and not problems:  # Kaggle wants a row for each clip
+            problems[WHOLE] = (
+                f"{labels_path}: {len(left)} of {len(files)} test clips have no line, the first is "
+                f"{left[0]}; add them, or remove this file"
+            )
     if WHOLE in problems:
         labels = {"id": sorted(files)}
     ids = labels.pop("id")
@@ -379,8 +399,11 @@ def _unlabelled(files: Mapping[str, str]) -> tuple[dict[str, list], Problems]:
     return {"id": ids, **{axis: [np.nan] * len(ids) for axis in AXES}}, problems
 
 
-def _clip_files(folder: Path) -> dict[str, str]:
-    """Map id -> file for the arrays in a folder; `.npy` wins over `.npy.gz` of the same clip."""
+def clip_files(folder: Path) -> dict[str, str]:
+    """Map id -> file for the arrays in a folder; `.npy` wins over `.npy.gz` of the same name.
+
+    Raises LabError where there are none, and for two files that both say to be one clip.
+    """
     if not folder.is_dir():
         raise LabError(f"{folder}: this folder is missing; download or unpack the data again")
     files: dict[str, str] = {}
@@ -389,17 +412,17 @@ def _clip_files(folder: Path) -> dict[str, str]:
             for entry in entries:
                 name = entry.name
                 if name.endswith((".npy", ".npy.gz")) and not name.startswith("."):
-                    clip = name.split(".", 1)[0]
-                    if clip not in files or name.endswith(".npy"):
-                        files[clip] = entry.path
+                    clip, path = clip_id(name), entry.path
+                    other = files.setdefault(clip, path)
+                    if other.removesuffix(".gz") != path.removesuffix(".gz"):
+                        names = " and ".join(sorted((Path(other).name, name)))
+                        raise LabError(f"{folder}: {names} are both clip {clip}; remove one")
+                    files[clip] = min(path, other, key=len)
     except OSError as error:
         raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
     if not files:
         raise LabError(f"{folder}: no .npy or .npy.gz file in it; unpack the data again")
     return files
-
-
-# ---- what is left out --------------------------------------------------------------------------
 
 
 def _stop_at(problems: Problems, data: Path | None = None) -> None:
@@ -408,25 +431,3 @@ def _stop_at(problems: Problems, data: Path | None = None) -> None:
         first, *rest = problems.values()
         hint = f": ./run_all.sh check-data --data {shlex.quote(str(data))} lists them"
         raise LabError(first + (f" ({len(rest)} more{hint if data else ''})" if rest else ""))
-
-
-def _left_out(folder: Path, split: str) -> Problems:
-    """What `--skip-bad` has found in a split; `$MUSICLAB_LEFT_OUT` names its list."""
-    path = os.environ.get("MUSICLAB_LEFT_OUT")
-    return _read_left_out(path).get(f"{folder.name}/{split}", {}) if path else {}
-
-
-@cache
-def _read_left_out(path: str) -> dict[str, Problems]:
-    try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8"))["left_out"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise LabError(
-            f"{path}: no list of clips to leave out ({error}); give ./run_all.sh --skip-bad again"
-        ) from None
-
-
-@cache
-def _tell_once(text: str) -> None:
-    if text:
-        print(f"left out (--skip-bad): {text}")

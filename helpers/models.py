@@ -350,5 +350,5 @@ def build_model(spec: dict[str, Any]) -> nn.Module:
 
 
 def n_parameters(model: nn.Module) -> int:
-    """The number of trained values of a model."""
+    """The number of parameters of a model that training changes."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -30,6 +30,7 @@ COLOURS = (
 COLOUR_MAP = "cividis"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DB_RANGE = (-80.0, 0.0)
+PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def use_style() -> None:
@@ -120,20 +121,23 @@ def beats_on_spectrogram(
         ax.axvline(time, color="white", linewidth=1.2, linestyle=(0, (4, 2)))
         ax.annotate(str(number), (time, 1.0), xycoords=("data", "axes fraction"),
                     xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
-    ax.set_title(f"{title} (numbers: beats; {source})", pad=14)
+    ax.set_title(f"{title}: {len(inside)} beats in {seconds:g} s ({source})", pad=14)
     ax.set_xlabel("time (s)")
     figure.colorbar(picture, ax=ax, label="dB")
     return figure
 
 
-def average_spectra(spectra: Mapping[str, np.ndarray], frequencies: np.ndarray) -> Figure:
+def average_spectra(
+    spectra: Mapping[str, np.ndarray], frequencies: np.ndarray, title: str
+) -> Figure:
     """Mean level per mel band, one line per genre: arrays [128] in dB over frequency in Hz."""
-    figure, ax = _one_panel(7, 3.4, f"Mean level in dB per mel band for {', '.join(spectra)}.")
+    alt = f"{title}. Mean level in dB per mel band for {', '.join(spectra)}."
+    figure, ax = _one_panel(7, 3.4, alt)
     for number, (name, levels) in enumerate(spectra.items()):
         ax.plot(frequencies, levels, label=name, color=COLOURS[number % len(COLOURS)],
                 linestyle=("-", "--", ":", "-.")[number % 4])  # fmt: skip
-    ax.set(xscale="symlog", xlabel="frequency (Hz)", ylabel="mean level (dB)",
-           title="Where in frequency the clips differ")  # fmt: skip
+    ax.set(xscale="log", xlabel="frequency (Hz)", ylabel="mean level (dB)", title=title)
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.legend()
     return figure
 
@@ -150,18 +154,34 @@ def histogram(values: Mapping[str, np.ndarray], title: str, xlabel: str, alt: st
     return figure
 
 
-def class_counts(panels: Mapping[str, Mapping[str, int]], title: str) -> Figure:
-    """Samples per class as horizontal bars with their counts, one panel per mapping (step 4γ)."""
-    alt = f"{title}. {_listed(panels, 'd')}."
-    height = 0.8 + 0.24 * max(map(len, panels.values()))
-    figure, axes = _figure(1, len(panels), 5 * len(panels), height, alt, title, sharex=True)
-    for number, (name, counts) in enumerate(panels.items()):
-        ax = axes[0, number]
-        bars = ax.barh(list(counts), list(counts.values()), color=COLOURS[number])
-        ax.bar_label(bars, padding=2, fontsize=8)
+def class_counts(
+    counts: Mapping[str, int], class_of: Mapping[str, str | None], title: str
+) -> Figure:
+    """Clips per genre, and per class as a bar of its genres' pieces (step 4γ).
+
+    A genre has one colour in both panels; those without a class are hatched, on the left alone.
+    """
+    order = sorted(counts, key=lambda genre: (class_of[genre] or "~", genre))  # dropped ones last
+    figure, axes = _figure(1, 2, 11, 0.8 + 0.24 * len(order), "", title, sharex=True)
+    before, after = axes[0]
+    totals: dict[str, int] = {}
+    for genre in order:
+        name, n = class_of[genre], counts[genre]
+        others = [other for other in order[: order.index(genre)] if class_of[other] == name]
+        colour = (COLOURS[5], COLOURS[1], "0.75")[len(others) % 3] if name else "white"
+        style = {"color": colour, "edgecolor": "0.3", "hatch": "" if name else "////"}
+        before.bar_label(before.barh(genre, n, **style), padding=2, fontsize=8)
+        if name:
+            piece = after.barh(name, n, left=totals.get(name, 0), **style)
+            text = genre if list(map(class_of.get, order)).count(name) > 1 else ""
+            after.bar_label(piece, [text], label_type="center", fontsize=7)
+            totals[name] = totals.get(name, 0) + n
+    for name, n in totals.items():
+        after.annotate(str(n), (n, name), (3, -3), textcoords="offset points", fontsize=8)
+    for ax, panel, what in ((before, counts, "genres"), (after, totals, "classes")):
         ax.invert_yaxis()
-        ax.set(title=f"{name}: {sum(counts.values())} clips, {len(counts)} classes",
-               xlabel="clips")  # fmt: skip
+        ax.set(title=f"{sum(panel.values())} clips, {len(panel)} {what}", xlabel="clips")
+    figure.set_label(f"{title}. {_listed({'before': counts, 'after': totals}, 'd')}.")
     return figure
 
 
@@ -171,80 +191,98 @@ FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chro
 def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
 
-    `clips` maps a title to its arrays by name: mel and beat mel [128, T], chroma and beat chroma
-    [12, T]. A column per clip, a row per name.
+    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
+    chroma [12, T], the same for each. A column per clip, a row per name.
     """
-    alt = f"Mel spectrogram, chromagram and their beat-synchronous forms of: {'; '.join(clips)}."
-    figure, axes = _figure(4, len(clips), 5.5 * len(clips), 9, alt, sharey="row")
-    for row, (name, kind) in zip(axes, FEATURE_KINDS.items(), strict=True):
+    names = list(next(iter(clips.values())))
+    alt = f"{', '.join(names)}, a row each, of: {'; '.join(clips)}."
+    size = (5.5 * len(clips), 2.25 * len(names))
+    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
+    for row, name in zip(axes, names, strict=True):
+        kind = FEATURE_KINDS[name]
         for ax, (title, arrays) in zip(row, clips.items(), strict=True):
             picture = _draw_clip(ax, arrays[name], kind, name.startswith("beat"))
             ax.set_title(f"{name}: {title}")
             if ax is not row[0]:
                 ax.set_ylabel("")
             ax.set_xlabel("beat number" if name.startswith("beat") else "time (s)")
-        figure.colorbar(picture, ax=row, label="dB" if kind == "mel" else "strength (0-1)")
+        figure.colorbar(picture, ax=row, label="level (dB)" if kind == "mel" else "strength (0-1)")
     return figure
 
 
 def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -> Any:
-    """One spectrogram or chromagram on the scale that all of its kind share."""
+    """One spectrogram or chromagram on the scale that all of its kind share.
+
+    Beat k stands between columns k and k + 1: the first column lies before beat 0.
+    """
     import librosa.display
 
     limits = DB_RANGE if kind == "mel" else (0.0, 1.0)
+    between = np.arange(array.shape[1]) - 0.5 if beat_synchronous else None
     picture = librosa.display.specshow(
         np.asarray(array, dtype=np.float32),
-        x_axis="frames" if beat_synchronous else "time",
+        x_axis="frames" if beat_synchronous else "time", x_coords=between,
         y_axis="mel" if kind == "mel" else "chroma",
         sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmax=SAMPLE_RATE / 2,
         cmap=COLOUR_MAP, vmin=limits[0], vmax=limits[1], ax=ax, rasterized=True,
     )  # fmt: skip
     ax.set_ylabel("frequency (Hz)" if kind == "mel" else "pitch class")
+    if kind == "chroma":
+        ax.set_yticks(range(len(PITCHES)), PITCHES, fontsize=7)
     return picture
 
 
 def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
     """Mean strength of each of the 12 pitch classes, one panel per clip: arrays [12]."""
-    names = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-    told = "; ".join(f"{name}: strongest {names[int(p.argmax())]}" for name, p in profiles.items())
+    told = "; ".join(f"{n}: strongest {PITCHES[int(p.argmax())]}" for n, p in profiles.items())
     alt, width = f"{title}. {told}.", 4 * len(profiles)
     figure, axes = _figure(1, len(profiles), width, 2.8, alt, title, sharey=True)
     for number, (name, profile) in enumerate(profiles.items()):
         ax = axes[0, number]
-        ax.bar(names, profile, color=COLOURS[number % len(COLOURS)])
+        ax.bar(PITCHES, profile, color=COLOURS[number % len(COLOURS)])
         ax.set(title=name, xlabel="pitch class", ylabel="mean strength (0-1)", ylim=(0, 1))
         ax.label_outer()
     return figure
 
 
-def gradient_reach(gradients: Mapping[str, np.ndarray], title: str) -> Figure:
+def gradient_reach(gradients: Mapping[str, np.ndarray], title: str, n_frames: int = 100) -> Figure:
     """How much of the gradient arrives at each frame: arrays [T], last frame first, 1 is largest.
 
-    Frames at which nothing arrives at all (0 in float32) are left out.
+    The last `n_frames` are drawn.
     """
     told = "; ".join(
-        f"{name}: below 1 % of its largest value at {np.mean(g < 0.01):.0%} of the frames"
+        f"{name}: at least 1 % of its largest value at {int((g >= 0.01).sum())} frames"
         for name, g in gradients.items()
     )
-    figure, ax = _one_panel(7, 3.2, f"{title}. {told}.")
+    figure, ax = _one_panel(9, 3.4, f"{title}. {told}.")
     for number, (name, values) in enumerate(gradients.items()):
-        ax.plot(np.where(values > 0, values, np.nan), label=name, color=COLOURS[number],
-                linestyle=("-", "--", ":")[number % 3])  # fmt: skip
-    ax.axhline(0.01, color="0.6", linewidth=1, linestyle=":")
-    ax.set(yscale="log", ylim=(1e-9, 2), title=title, xlabel="frames before the end of the clip",
+        ax.plot(values[:n_frames], label=name, color=COLOURS[number % len(COLOURS)],
+                linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+    ax.axhline(0.01, color="0.5", linewidth=1)
+    ax.annotate("1 %", (1, 0.01), xycoords=("axes fraction", "data"), ha="right",
+                xytext=(0, 2), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
+    ax.set(yscale="log", ylim=(1e-4, 2), title=title, xlabel="frames before the output",
            ylabel="gradient, relative")  # fmt: skip
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 # ---- training ----------------------------------------------------------------------------------
 
 
-def learning_curves(histories: Mapping[str, History], title: str = "Learning curves") -> Figure:
-    """Training and validation loss over the epochs, the kept epoch marked; one panel per model."""
+def learning_curves(
+    histories: Mapping[str, History], title: str = "Learning curves",
+    at_kept: Mapping[str, float] | None = None,
+) -> Figure:  # fmt: skip
+    """Training and validation loss over the epochs, the kept epoch marked; one panel per model.
+
+    `at_kept` marks in the kept epoch the loss on the training clips as they are, without mixtures.
+    """
+    at_kept = at_kept or {}
     told = "; ".join(
         f"{name}: kept epoch {h.best_epoch} of {len(h.train_loss)}, final training loss "
         f"{h.train_loss[-1]:.3f}"
+        + (f", of the kept epoch without mixtures {at_kept[name]:.3f}" if name in at_kept else "")
         for name, h in histories.items()
     )
     n_columns = min(3, len(histories))
@@ -253,14 +291,35 @@ def learning_curves(histories: Mapping[str, History], title: str = "Learning cur
         n_rows, n_columns, 3.8 * n_columns, 2.8 * n_rows, f"{title}. {told}.", title
     )
     for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
-        _draw_history(ax, name, history)
+        _draw_history(ax, name, history, at_kept.get(name))
     for ax in axes.flat[len(histories) :]:
         ax.axis("off")
     return figure
 
 
-def _draw_history(ax: Axes, name: str, history: History) -> None:
+def regression_curves(histories: Mapping[str, History], constant: float, title: str) -> Figure:
+    """Learning curves of regressors on one scale; `constant` is the loss of the training mean."""
+    told = "; ".join(
+        f"{name}: kept epoch {h.best_epoch} of {len(h.val_loss)}, there {min(h.val_loss):.3f}"
+        for name, h in histories.items()
+    )
+    alt, width = f"{title}. {told}; training mean: {constant:.3f}.", 4.2 * len(histories)
+    figure, axes = _figure(1, len(histories), width, 3.1, alt, title)
+    highest = max(constant, *(max(h.train_loss + h.val_loss) for h in histories.values()))
+    for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
+        _draw_history(ax, name, history)
+        ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
+        ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
+        ax.legend(fontsize=8)
+        ax.label_outer()
+    return figure
+
+
+def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None = None) -> None:
     epochs = np.arange(1, len(history.train_loss) + 1)
+    if at_kept is not None:
+        ax.plot(history.best_epoch, at_kept, color=COLOURS[0], marker="D", markersize=7,
+                fillstyle="none", linestyle="none", label="train, unmixed")  # fmt: skip
     ax.plot(epochs, history.train_loss, color=COLOURS[0], marker="o", markersize=3, label="train")
     if history.val_loss:
         ax.plot(epochs, history.val_loss, color=COLOURS[3], marker="s", markersize=3,
@@ -401,8 +460,26 @@ def score_plot(
     return figure
 
 
+def scores_by_axis(scores: Mapping[str, Mapping[str, Score]], title: str, xlabel: str) -> Figure:
+    """A panel per affect axis, a row per model in each: value and 95 % interval; 0 is dotted."""
+    columns = list(next(iter(scores.values())))
+    told = "; ".join(f"{c}: {', '.join(f'{m} {s[c]}' for m, s in scores.items())}" for c in columns)
+    figure, axes = _figure(
+        1, len(columns), 2.2 + 2.1 * len(columns), 1.1 + 0.5 * len(scores), f"{title}. {told}.",
+        title, sharex=True, sharey=True,
+    )  # fmt: skip
+    for ax, column in zip(axes[0], columns, strict=True):
+        for row, own in enumerate(scores.values()):
+            style = {"color": COLOURS[row % 6], "marker": MARKERS[row % len(MARKERS)]}
+            _draw_score(ax, row, own[column], ".2f", **style)
+        ax.axvline(0, color="0.4", linestyle=":")
+        ax.set(title=column, xlabel=xlabel)
+    _name_rows(axes[0, 0], list(scores))
+    return figure
+
+
 def _draw_score(ax: Axes, row: int, score: Score, form: str, **style: Any) -> None:
-    """A score in its row: a dot with its number above it, and its interval as a line.
+    """A score in its row: a dot with its number on white above it, and its interval as a line.
 
     Where it is undefined, the reason, in the middle of whatever the other rows span.
     """
@@ -418,7 +495,7 @@ def _draw_score(ax: Axes, row: int, score: Score, form: str, **style: Any) -> No
     ax.plot(score.value, row, markersize=7, **style)
     ax.annotate(
         f"{score.value:{form}}", (score.value, row), xytext=(0, 6), textcoords="offset points",
-        ha="center", fontsize=8,
+        ha="center", fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )  # fmt: skip
 
 
@@ -449,10 +526,9 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
     for row, result in enumerate(results):
         style = {"color": COLOURS[0]} if result.clear else {"color": "0.5", "mfc": "white"}
         _draw_score(ax, row, result.difference, "+.3f", marker="o", **style)
-    for label in ax.texts:  # the dotted line does not run through a number
-        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     _name_rows(ax, names)
-    ax.set(title=f"{title} (filled: clear)", xlabel=f"difference in {what} (95 % interval)")
+    figure.suptitle(f"{title} (filled: clear)", x=0.01, ha="left")  # long names leave no room above
+    ax.set_xlabel(f"difference in {what} (95 % interval)")
     return figure
 
 
@@ -470,79 +546,6 @@ def class_f1(table: pd.DataFrame, title: str) -> Figure:
     ax.invert_yaxis()
     ax.set(title=title, xlabel="F1 on test", xlim=(-0.02, 1.02))
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
-def threshold_choice(belongs: np.ndarray, scores: np.ndarray, name: str, at: float) -> Figure:
-    """Precision and recall of a class over the threshold, and against each other, `at` marked.
-
-    A clip whose score [n] reaches the threshold is called `name`; `belongs` bool [n] says which
-    are. Undefined: precision where no clip is called so, recall where none belongs to it.
-    """
-    thresholds, chosen = np.linspace(0, 1, 101), round(100 * at)
-    called = scores >= thresholds[:, None]
-    found, n = (called & belongs).sum(1), int(belongs.sum())
-    with np.errstate(invalid="ignore"):  # 0 / 0
-        precision, recall = found / called.sum(1), found / n
-    share = n / len(belongs)  # the precision of guessing
-    title = (
-        f"{name} from {thresholds[chosen]:.2f} on: "
-        f"precision {_or_undefined(precision[chosen], 'no clip is called so')}, "
-        f"recall {_or_undefined(recall[chosen], 'no clip belongs to it')}\n"
-        f"{found[chosen]} of {n} found, {called[chosen].sum() - found[chosen]} others called so"
-    )
-    alt = title.replace("\n", "; ") + f". Guessing has precision {share:.2f}."
-    figure, axes = _figure(1, 2, 9, 3.4, alt, title)
-    over, against = axes[0]
-    for number, (name, values) in enumerate({"precision": precision, "recall": recall}.items()):
-        style = {"color": COLOURS[number], "marker": MARKERS[number]}
-        over.plot(thresholds, values, label=name, linestyle=("-", "--")[number], markevery=10,
-                  markersize=4, **style)  # fmt: skip
-        over.plot(thresholds[chosen], values[chosen], markersize=9, **style)
-    over.axvline(thresholds[chosen], color="0.4", linewidth=1, linestyle=":")
-    against.plot(recall, precision, color=COLOURS[2])
-    against.plot(recall[chosen], precision[chosen], color=COLOURS[3], marker="D", markersize=9)
-    against.axhline(share, color="0.4", linewidth=1, linestyle=":", label=f"guessing ({share:.2f})")
-    over.set(xlabel="threshold", ylabel="share", xlim=(-0.02, 1.02))
-    against.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02))
-    for ax in axes[0]:
-        ax.set_ylim(-0.02, 1.05)
-        ax.legend(fontsize=8)
-    return figure
-
-
-def _or_undefined(value: float, reason: str) -> str:
-    return f"{value:.2f}" if np.isfinite(value) else f"undefined ({reason})"
-
-
-def clip_and_neighbours(
-    clip: np.ndarray, scores: Mapping[str, float], neighbours: Mapping[str, np.ndarray], title: str
-) -> Figure:
-    """A clip, a model's probabilities for it, and the clips that are most like it to the model.
-
-    `clip` and the neighbours' values are mel spectrograms [128, T] in dB, under their titles.
-    """
-    told = ", ".join(f"{name} {score:.0%}" for name, score in scores.items())
-    near = "; ".join(neighbours).replace("\n", ", ") or "none"
-    figure = plt.figure(figsize=(11, 5.8 if neighbours else 3.0), layout="constrained")
-    figure.set_label(f"{title}. Probabilities: {told}. Nearest clips: {near}.")
-    parts = figure.subfigures(2 if neighbours else 1, 1, squeeze=False)[:, 0]
-    ax, bars = parts[0].subplots(1, 2)
-    picture = _draw_clip(ax, clip, "mel", beat_synchronous=False)
-    ax.set(title="the clip", xlabel="time (s)")
-    parts[0].colorbar(picture, ax=ax, label="level (dB)")
-    drawn = bars.barh(list(scores), list(scores.values()), color=COLOURS[0])
-    bars.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
-    bars.invert_yaxis()
-    bars.set(title="what the model says", xlabel="probability", xlim=(0, 1.1))
-    if neighbours:
-        row = parts[1].subplots(1, len(neighbours), sharey=True, squeeze=False)[0]
-        for ax, (name, array) in zip(row, neighbours.items(), strict=True):
-            _draw_clip(ax, array, "mel", beat_synchronous=False)
-            ax.set_title(name, fontsize=9)
-            ax.set(xlabel="time (s)")
-            ax.label_outer()
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
@@ -569,59 +572,101 @@ def predicted_against_true(
 # ---- inside a CNN ------------------------------------------------------------------------------
 
 
-def activations(
-    stages: Mapping[str, torch.Tensor], n_channels: int = 6, title: str = "Activations"
+def maps(
+    rows: Mapping[str, torch.Tensor], title: str, n_columns: int = 8, column: str = "channel"
 ) -> Figure:
-    """The first channels after each stage for one input: tensors [C, H, W], a row a stage.
+    """Filters and what they answer: tensors [K, H, W], channel k below channel k (7α, 7ε).
 
-    Always the same channels, so that one can be followed down through its layers. Bright is high;
-    each picture has its own scale.
+    The first `n_columns` channels are drawn, under headings such as `column` 3. Each row has one
+    scale, with its bar; a row with negative values is white at 0. Long pictures are squeezed.
     """
-    shapes = ", ".join(f"{name}: {' x '.join(map(str, s.shape))}" for name, s in stages.items())
+    shapes = ", ".join(f"{name}: {' x '.join(map(str, m.shape))}" for name, m in rows.items())
+    shown = min(n_columns, max(map(len, rows.values())))
     figure, axes = _figure(
-        len(stages), n_channels, 1.7 * n_channels, 1.5 * len(stages),
-        f"{title}. Channels x height x width after each stage: {shapes}.", title,
+        len(rows), shown + 1, 1.0 * shown + 2, 0.95 * len(rows) + 0.5,
+        f"{title}. Channels x height x width in each row: {shapes}.", title,
     )  # fmt: skip
-    for row, (name, maps) in zip(axes, stages.items(), strict=True):
-        for ax in row:
-            ax.axis("off")
-        for channel, (ax, picture) in enumerate(zip(row, maps, strict=False)):
-            height, width = picture.shape
-            aspect = "equal" if width <= 2 * height else "auto"
-            ax.imshow(picture.numpy(), aspect=aspect, cmap=COLOUR_MAP)
-            ax.set_title(f"channel {channel}", fontsize=7)
-        row[0].set_title(f"{name}\n{' x '.join(map(str, maps.shape))}", fontsize=8, loc="left")
-    return figure
-
-
-def filters(weights: torch.Tensor, title: str) -> Figure:
-    """The kernels of a first convolution: weights [n, 1, height, width]."""
-    n_columns = min(8, len(weights))
-    n_rows = -(-len(weights) // n_columns)
-    limit = float(weights.abs().max())
-    figure, axes = _figure(
-        n_rows, n_columns, 1.1 * n_columns, 1.15 * n_rows + 0.4,
-        f"{title}. {len(weights)} kernels of {weights.shape[2]} x {weights.shape[3]} weights, "
-        f"between -{limit:.2f} and {limit:.2f}.", title,
-    )  # fmt: skip
-    for ax, kernel in zip(axes.flat, weights, strict=False):
-        picture = ax.imshow(kernel[0].numpy(), cmap="PuOr", vmin=-limit, vmax=limit)
     for ax in axes.flat:
         ax.axis("off")
-    figure.colorbar(picture, ax=axes, label="weight")
+    for number, ax in enumerate(axes[0, 1:]):
+        ax.set_title(f"{column} {number}", fontsize=8, loc="center")
+    for row, (name, channels) in zip(axes, rows.items(), strict=True):
+        high = float(channels[:shown].abs().max())
+        signed = float(channels[:shown].min()) < 0
+        style = {"cmap": "PuOr" if signed else COLOUR_MAP, "vmin": -high if signed else 0}
+        row[0].text(1, 0.5, name, ha="right", va="center", fontsize=9)
+        for ax, channel in zip(row[1:], channels, strict=False):
+            height, width = channel.shape
+            aspect = "equal" if width <= 2 * height else "auto"
+            picture = ax.imshow(channel.numpy(), aspect=aspect, vmax=high, **style)
+        figure.colorbar(picture, ax=row, ticks=[-high, 0, high] if signed else [0, high],
+                        format="%.2g")  # fmt: skip
     return figure
 
 
-def images(panels: Mapping[str, np.ndarray], title: str, alt: str) -> Figure:
-    """A row of grey images [H, W], each with its title; dark is high. Long ones are squeezed."""
-    n_rows, n_columns = next(iter(panels.values())).shape
-    wide = n_columns > n_rows
-    width = (2.3 if wide else 1.2) * len(panels)
-    figure, axes = _figure(1, len(panels), width, 2.1, alt, title)
-    for ax, (name, picture) in zip(axes[0], panels.items(), strict=True):
-        ax.imshow(picture, cmap="gray_r", aspect="auto" if wide else "equal")
-        ax.set_title(name, fontsize=8)
-        ax.axis("off")
+def signals(rows: Mapping[str, np.ndarray], title: str, seconds: float) -> Figure:
+    """One row of numbers after each operation, below one another on one time axis (7γ).
+
+    Each array [T] spans `seconds`; its panel says its mean and standard deviation.
+    """
+    told = {
+        name: f"{len(values)} values, mean {values.mean():.2f}, standard deviation "
+        f"{values.std():.2f}"
+        for name, values in rows.items()
+    }
+    alt = f"{title}. " + "; ".join(f"{name}: {text}" for name, text in told.items()) + "."
+    figure, axes = _figure(len(rows), 1, 8, 1.35 * len(rows) + 0.4, alt, title, sharex=True)
+    for ax, (name, values) in zip(axes[:, 0], rows.items(), strict=True):
+        times = (np.arange(len(values)) + 0.5) * seconds / len(values)
+        ax.axhline(0, color="0.7", linewidth=0.8)
+        ax.plot(times, values, color=COLOURS[0], marker="o", markersize=2.5, linewidth=1)
+        ax.set_title(f"{name}: {told[name]}", fontsize=9)
+    axes[-1, 0].set_xlabel("time (s)")
+    return figure
+
+
+def losses(
+    lines: Mapping[str, Sequence[float]], title: str, criterion: float | None = None
+) -> Figure:
+    """Losses over the epochs, a line each; with a `criterion`, marked, on a logarithmic axis."""
+    told = "; ".join(f"{name}: {v[0]:.3g} to {v[-1]:.3g}" for name, v in lines.items())
+    figure, ax = _one_panel(7.5, 3.6, f"{title}. {told}.")
+    for number, (name, values) in enumerate(lines.items()):
+        ax.plot(range(1, len(values) + 1), values, label=name, marker=MARKERS[number],
+                color=COLOURS[(0, 3, 2, 4)[number]], linestyle=("-", "--", "-.", ":")[number],
+                markersize=4)  # fmt: skip
+    if criterion is not None:
+        ax.axhline(criterion, color="0.4", linestyle=":", label=f"{criterion:g}")
+        ax.set_yscale("log")
+    ax.set(title=title, xlabel="epoch", ylabel="loss")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
+    return figure
+
+
+def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
+    """A mel spectrogram [128, T] in dB, and below it what hiding each patch costs [rows, columns].
+
+    `drops` is the fall of its log-probability, lowest bands first: violet falls, orange rises.
+    """
+    row, column = np.unravel_index(int(drops.argmax()), drops.shape)
+    high = float(np.abs(drops).max())
+    alt = (
+        f"{title} Of {drops.shape[0]} bands and {drops.shape[1]} stretches of time, hiding band "
+        f"{row} from below and stretch {column} (both counted from 0) costs most: "
+        f"{drops.max():.2f}."
+    )
+    figure, axes = _figure(2, 1, 9, 5, alt, title, sharex=True)
+    picture = _draw_clip(axes[0, 0], clip, "mel", beat_synchronous=False)
+    seconds = clip.shape[1] * HOP_LENGTH / SAMPLE_RATE
+    costs = axes[1, 0].imshow(
+        drops, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), cmap="PuOr",
+        vmin=-high, vmax=high,
+    )  # fmt: skip
+    axes[0, 0].set_xlabel("")
+    axes[1, 0].set(xlabel="time (s)", ylabel="mel band")
+    figure.colorbar(picture, ax=axes[0, 0], label="level (dB)")
+    figure.colorbar(costs, ax=axes[1, 0], label="fall of the log-probability")
     return figure
 
 
@@ -640,5 +685,27 @@ def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
     ax.set_yticks(range(len(rows)), rows)
     ax.invert_yaxis()
     ax.set(title=title, xlabel=xlabel)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def axis_curves(losses: pd.DataFrame, kept: int, title: str) -> Figure:
+    """Validation loss of each axis (columns) over the epochs (rows, from 1); 1 is the mean's.
+
+    A larger mark stands at each axis's own lowest epoch; a line at the one that was kept (10γ).
+    """
+    own = "; ".join(f"{axis}: lowest in epoch {epoch}" for axis, epoch in losses.idxmin().items())
+    figure, ax = _one_panel(7, 3.4, f"{title}. {own}. Kept: epoch {kept}.")
+    for number, (axis, values) in enumerate(losses.items()):
+        style = {"color": COLOURS[number], "marker": MARKERS[number]}
+        ax.plot(values, label=str(axis), markersize=3, linestyle=("-", "--", "-.")[number % 3],
+                **style)  # fmt: skip
+        ax.plot(values.idxmin(), values.min(), markersize=10, markeredgecolor="black", **style)
+    ax.axhline(1, color="0.3", linewidth=1, linestyle="--", label="training mean")
+    ax.axvline(kept, color="0.5", linewidth=1, linestyle=":")
+    ax.annotate(" kept", (kept, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+    ax.set(title=title, xlabel="epoch", ylabel="weighted validation loss")
+    ax.set_ylim(0, 1.1 * max(1.0, float(losses.to_numpy().max())))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

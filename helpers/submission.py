@@ -55,9 +55,14 @@ def check_solution(text: str, expected_ids: Sequence[str], where: str = "solutio
     missing, extra = set(expected_ids) - seen, seen - set(expected_ids)
     if missing or extra:
         raise LabError(
-            f"{where}: {len(missing)} test clips are missing and {len(extra)} rows belong to no "
-            "test clip; predict each clip of multitask_dataset/test once"
+            f"{where}: missing test clips: {_listed(missing)}; rows that belong to no test clip: "
+            f"{_listed(extra)}; predict each clip of multitask_dataset/test once"
         )
+
+
+def _listed(ids: set[str]) -> str:
+    """How many, and the first one."""
+    return f"{len(ids)} (the first is {min(ids)})" if ids else "none"
 
 
 def _check_row(where: str, name: str, values: list[str]) -> None:

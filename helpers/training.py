@@ -96,6 +96,7 @@ def train(
     device: torch.device | str = "cpu",
     overfit_batch: bool = False,
     name: str = "model",
+    after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> History:
     """Train with Adam; keep the weights of the epoch with the lowest validation loss.
 
@@ -115,6 +116,8 @@ def train(
 
     Frozen parameters (`requires_grad_(False)`) stay as they are, and so do the statistics of batch
     norms whose parameters are frozen (step 9δ).
+
+    `after_epoch` is called with the model after each epoch, and must leave it as it is.
 
     Raises LabError when the loss is not finite, when outputs and targets differ in shape, and,
     before anything is computed, when a clip is too short for the model.
@@ -150,6 +153,8 @@ def train(
             if val_loader is not None:
                 history.val_loss.append(evaluate_loss(model, val_loader, loss, device))
             history.seconds.append(time.perf_counter() - started)
+            if after_epoch is not None:
+                after_epoch(model)
             _show_epoch(bar, history, n_epochs)
             if val_loader is not None and keeper.is_finished(history.val_loss):
                 break

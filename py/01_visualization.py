@@ -10,20 +10,25 @@
 # # 01 · Looking at music: spectrograms, beats, chroma
 #
 # **What you will learn**
-# - to read a mel spectrogram: which sounds lie where, and in what two genres differ
-# - what beat-synchronous averaging keeps and loses, and why an LSTM is glad of it
+# - to read a mel spectrogram: first of sounds that you know exactly, then of two clips
+# - what one column per beat keeps and loses, and why shorter sequences suit an LSTM
 # - what a chromagram leaves out on purpose
 #
 # **Needs** the data only (notebook 00). **Leaves** the figures of steps 1 to 3, for the report.
 #
-# **Takes** about half a minute on the demo set with two CPU cores. With the lab's data: as long, for it looks at few clips.
+# **Takes** less than half a minute on the demo set with two CPU cores. With the lab's data: as long, for it looks at
+# few clips.
 #
-# **The one insight:** two clips are an anecdote. What you see in them is a guess about two genres, to be checked on more clips.
+# **The one insight:** two clips are an anecdote. What you see in them is a guess about two genres, to be checked on
+# more clips.
+#
+# **How to read:** the core path takes about 40 minutes. Answer each **Predict** in your head before you open it;
+# extras are folded.
 
-# %% [markdown]
+# %% [markdown] tags=["setup"]
 # ## Set-up
 
-# %%
+# %% tags=["setup"]
 # Find `helpers`: installed, or beside this file, above the working folder, or on Kaggle.
 import sys
 from pathlib import Path
@@ -38,46 +43,47 @@ except ImportError:
     assert hits, "no folder helpers/ found: take the whole repository (on Kaggle as a data set)"
     sys.path.insert(0, str(hits[0]))
 
-# %%
+# %% tags=["setup"]
 # What you edit in helpers/ takes effect without a restart.
 # %load_ext autoreload
 # %autoreload 2
+import textwrap
 import time
+from itertools import pairwise
 
 import librosa
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import soundfile
 import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from demo_music.build import Clip
+from demo_music.styles import draw_factors
 from helpers import features, folders, models, plots
 from helpers.machinery.arrays import read_array
 from helpers.machinery.process import pick_device, seed_everything, threads_for
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook import explorers
+from helpers.notebook.checking import agree
 from helpers.notebook.records import open_record
-from helpers.notebook.showing import (
-    Sentence,
-    play,
-    show_lines,
-    show_source,
-    show_table,
-    tell,
-    tell_list,
-)
+from helpers.notebook.showing import play, show_lines, show_table, tell
 
 notebook = "01_visualization"
 plots.use_style()
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "setup"]
 data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data, the demo set
 device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0  # other clips are drawn with another seed
-lstm_hidden_size = 64  # units of the LSTM whose training step is timed in 2α
+lstm_hidden_size = 64  # units of the LSTMs that are timed and looked into in 2α
 
-# %%
+# %% tags=["setup"]
 apply_profile(globals())
 
-# %%
+# %% tags=["setup"]
 seed_everything(seed)
 compute = pick_device(device)
 root = folders.find_data(data)
@@ -85,29 +91,202 @@ record = open_record(notebook, root, seed)
 print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
+# ## Sounds that you know
+#
+# Before music, six sounds of which we know everything, because we make them: three seconds each, as a row of numbers
+# (a *wave*), 22,050 of them a second.
+
+# %%
+# Six sounds of three seconds, as waves [66150].
+rate = features.SAMPLE_RATE  # 22,050 samples per second
+t = np.arange(3 * rate) / rate  # when each sample is heard, in seconds
+
+
+def tone(hertz):
+    """A sine of this frequency."""
+    return np.sin(2 * np.pi * hertz * t)
+
+
+toys = {
+    "sine": tone(440),
+    "sweep": librosa.chirp(fmin=100, fmax=8000, sr=rate, duration=3.0),
+    "chord": tone(261.6) + tone(329.6) + tone(392.0),  # C, E and G
+    "one note": sum(tone(261.6 * k) for k in range(1, 9)),  # C with seven overtones
+    "clicks": (np.arange(len(t)) % (rate // 4) == 0).astype(float),  # four a second
+    "noise": np.random.default_rng(seed).standard_normal(len(t)),
+}
+
+# %% [markdown]
+# ### From a wave to a picture
+#
+# ```text
+# wave [66150] --STFT--> [1025, T] --| |²--> power [1025, T] --filters--> mel [128, T] --dB--> picture
+# ```
+#
+# 1. The **short-time Fourier transform** cuts the wave into overlapping windows of $N = 2048$ samples (93 ms), one
+#    every $H = 512$ samples (23 ms), and asks how much of each frequency is in each window:
+#    $$X(k, m) = \sum_{n=0}^{N-1} w(n)\, x(n + mH)\, e^{-2\pi i k n / N}$$
+# 2. A **filter bank** of 128 triangles sums the power of neighbouring frequencies into mel bands. The mel scale
+#    spaces them as our hearing does: evenly up to 1 kHz, then by equal *ratios*. So bands are narrow in the bass and
+#    wide in the treble:
+#    $$M(b, m) = \sum_k B(b, k)\, P(k, m), \qquad P = |X|^2$$
+# 3. **Decibels** are a logarithm of power. 10 dB less is a tenth; here 0 dB is the loudest value, and -80 dB the
+#    floor:
+#    $$L = \max\!\left(-80,\; 10 \log_{10} \frac{M}{\max M}\right)$$
+#
+# In code, each step is a line:
+
+
+# %% tags=["solution"]
+def plain_mel(wave):
+    """The mel spectrogram of a wave [samples], in dB below its loudest value: [128, T]."""
+    spectrum = librosa.stft(wave, n_fft=2048, hop_length=512)  # complex, [1025, T]
+    power = np.abs(spectrum) ** 2
+    filters = librosa.filters.mel(sr=rate, n_fft=2048, n_mels=128)  # [128, 1025]
+    mel = filters @ power  # [128, T]
+    return 10 * np.log10(np.maximum(mel / mel.max(), 1e-8))  # 1e-8 is -80 dB
+
+
+def plain_chroma(wave):
+    """How strong each of the 12 pitch classes is, 1 for the strongest of a frame: [12, T]."""
+    return librosa.feature.chroma_cqt(y=wave, sr=rate, hop_length=512)
+
+
+# The kit keeps both in one array [140, T]: rows 0-127 are the mel bands, rows 128-139 the chroma.
+note = toys["one note"].astype(np.float32)
+extracted = features.extract(note).full
+agree("mel of one note", lambda: plain_mel(note), extracted[: features.N_MELS], tolerance=0.01)
+agree("chroma", lambda: plain_chroma(note), extracted[features.N_MELS :], tolerance=0.01)
+
+# %% [markdown]
+# | what the kit's `extract` adds | why | what it gains | where |
+# |---|---|---|---|
+# | one STFT for mel, chroma's tuning and the beats | it is the costly part | time | `helpers/features.py`, `extract` |
+# | beats tracked in the drums alone | a melody misleads the tracker | beats for step 2β | `_beat_frames` |
+# | a sliding median to take the drums out | a median over a square is slow | the same mask, sooner | `_percussive_mask` |
+# | refuses stereo, silence, NaN, clips under 1 s | they would become arrays of nonsense | one line that says what is wrong | `_checked` |
+#
+# The demo set was made with it; the lab's own files were made by somebody else in the same way.
+#
+# **Predict.** Which of the six is a single horizontal line? Which are vertical lines? Which fills the picture evenly?
+# And how will the *chord* C-E-G differ from *one note* C with overtones?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# - **Sine:** one line, a little blurred: a window of 93 ms cannot tell frequencies apart that differ by less than
+#   about 20 Hz.
+# - **Sweep:** a line that rises by equal ratios: it bends where the mel axis is even (below 1 kHz), and is straight
+#   above. In the chroma it runs through all classes, octave after octave, up to 4 kHz: there the chroma's seven
+#   octaves end, and what it shows means nothing.
+# - **Clicks:** vertical lines. A click is shorter than a window and holds all frequencies.
+# - **Noise:** everything, evenly. It has the same power in each Hz, and each band is divided by its width in Hz (more
+#   of that in 1γ).
+# - **Chord and note:** three lines against eight. The overtones of a note lie at 2, 3, 4 ... times its frequency: at
+#   equal distances in Hz, so evenly spaced below 1 kHz and crowded above, where the axis is logarithmic.
+# - **In the chroma, one note is not one line.** Its partials 1, 2, 4 and 8 are C's, but 3 and 6 are G's, 5 is an E, 7
+#   nearly an A sharp: overtones leak into other pitch classes. A chromagram does not hear notes, it counts
+#   frequencies.
+#
+# </details>
+
+
+# %%
+def hear_and_see(*names):
+    """Players for some of the sounds, and a figure with their mel spectrograms and chromagrams."""
+    pictures = {}
+    for name in names:
+        path = record.folder / "sounds" / f"{name}.flac"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.5 * toys[name] / np.abs(toys[name]).max(), rate)
+        print(name)
+        play(path)
+        pictures[name] = {"mel": plain_mel(toys[name]), "chroma": plain_chroma(toys[name])}
+    record.show(plots.feature_grid(pictures), "toy_" + names[0])
+
+
+hear_and_see("sine", "sweep")
+
+# %%
+hear_and_see("chord", "one note")
+
+# %%
+hear_and_see("clicks", "noise")
+
+# %% [markdown]
+# Two things to remember. A tone is *horizontal* and a hit is *vertical*; music is made of both. And where there is no
+# pitch (clicks, noise), the chroma shows something all the same: each frame is divided by its own strongest class,
+# however weak that is.
+
+# %% [markdown]
+# ### Exercise 1.1 · pitch classes
+#
+# To which of the 12 classes does a frequency belong? C is 0, C sharp 1, ... B is 11. Middle C has 261.63 Hz; an
+# octave up doubles the frequency, a semitone multiplies it by $2^{1/12}$.
+
+
+# %% tags=["exercise"]
+def check_pitch_class(function):
+    """Asks for notes whose class is known."""
+    if function(440.0) is None:
+        print("not written yet")
+        return
+    for hertz, expected in ((261.63, 0), (440, 9), (220, 9), (784.9, 7), (1308.2, 4), (30.87, 11)):
+        got = function(hertz)
+        assert got == expected, f"{hertz} Hz belongs to class {expected}, your answer is {got}"
+    print("right: octaves fall together, and partials 3 and 5 of a C are a G and an E")
+
+
+def my_pitch_class(hertz):
+    """The pitch class, 0 to 11, of a frequency in Hz."""
+    ...
+
+
+check_pitch_class(my_pitch_class)
+
+
+# %% tags=["solution", "folded"]
+def pitch_class(hertz):
+    """The pitch class, 0 to 11, of a frequency in Hz."""
+    return round(12 * np.log2(hertz / 261.63)) % 12
+
+
+check_pitch_class(pitch_class)
+
+# %% [markdown]
 # ## 1α · Two random lines of the training labels
 #
-# Each line of `train_labels.txt` names a file and its genre. We draw one line at random, and a second one among the lines
-# of all other genres. The seed makes it the same draw each time.
+# > **Handout.** *Επιλέξτε από το `train_labels.txt` δύο τυχαίες γραμμές με διαφορετικά είδη μουσικής.* Pick two
+# > random lines of the training labels with different genres.
+#
+# Each line names a file and its genre. We draw one line at random, and a second one among the lines of all other
+# genres. The seed makes it the same draw each time. On the demo set only some clips kept their sound; the draw is
+# among these, so that you hear what you see.
 
 # %% tags=["solution", "report"]
 # All lines below the header, as (name, genre).
 labels_file = root / folders.GENRE / "train_labels.txt"
 rows = labels_file.read_text(encoding="utf-8").splitlines()[1:]
 lines = [line.strip().split("\t") for line in rows if line.strip()]
+audible = folders.audio_clips(root)  # none in the lab's own data
+with_sound = [line for line in lines if folders.clip_id(line[0]) in audible]
+offered = with_sound if len({genre for _, genre in with_sound}) > 1 else lines
 
 random = np.random.default_rng(seed)
-first = random.choice(lines)
-second = random.choice([line for line in lines if line[1] != first[1]])
+first = random.choice(offered)
+second = random.choice([line for line in offered if line[1] != first[1]])
 drawn = "\n".join(f"{name}   {genre}" for name, genre in (first, second))
 show_lines(drawn, f"{folders.GENRE}/train_labels.txt")
 
 # %% [markdown]
 # ## 1β · Reading the two files
 #
-# The name in the label file is not always the name on disk, so we look the clip up by its id: what stands before the first
-# dot (`read_clips` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel spectrogram**: a
-# row per [mel band](../docs/glossary.md#mel-band) from low to high, a column per frame of 23 ms, values in [decibels](../docs/glossary.md#decibel) below the clip's loudest value.
+# > **Handout.** *Διαβάστε τα δύο αρχεία και πάρτε από το καθένα το φασματόγραμμα σε κλίμακα mel.* Read the two files
+# > and take the mel-scale spectrogram out of each.
+#
+# The name in the label file is not always the name on disk, so we look the clip up by its id: what stands before the
+# first dot (`read_clips` does this for all clips). The fused array has 140 rows. **Rows 0-127 are the mel
+# spectrogram**: a row per [mel band](../docs/glossary.md#mel-band) from low to high, a column per frame of 23 ms,
+# values in [decibels](../docs/glossary.md#decibel) below the clip's loudest value.
 
 # %% tags=["solution", "report"]
 tracks = folders.read_clips(root / folders.GENRE, "train").set_index("id")
@@ -116,92 +295,121 @@ ids = {str(genre): folders.clip_id(name) for name, genre in (first, second)}  # 
 fused = {genre: read_array(tracks.loc[clip, "path"]) for genre, clip in ids.items()}
 mel = {genre: array[: features.N_MELS] for genre, array in fused.items()}
 for genre, clip in ids.items():
-    array = mel[genre]
     tell(
         "{genre}, clip {clip}: fused {fused}, mel {mel}, {low:.1f} to {high:.1f} dB",
-        genre=genre, clip=clip, fused=str(fused[genre].shape), mel=str(array.shape),
-        low=array.min(), high=array.max() + 0.0,
+        genre=genre, clip=clip, fused=str(fused[genre].shape), mel=str(mel[genre].shape),
+        low=mel[genre].min(), high=abs(mel[genre].max()),
     )  # fmt: skip
-
-# %% [markdown]
-# ### Where the array comes from
-#
-# Somebody has computed it from sound: one short-time Fourier transform, whose power is summed into mel bands, the chroma
-# beside it, and the beats that step 2β needs. The kit does it like this; the course's own files were made alike.
-
-# %%
-show_source(features.extract)
 
 # %% [markdown]
 # ### Listen
 #
-# A picture of a sound says more once you have heard it. The lab's data hold no audio; the demo set keeps it for some
-# clips. Where those of 1α are not among them, others of the training folder are offered, with their pictures. Find in a
-# picture what you hear, and the other way round (1γ says how to read it).
+# A picture of a sound says more once you have heard it.
 
 # %%
-# Only the demo set has sound.
-audible = [clip for clip in folders.audio_clips(root) if clip in tracks.index]
-offered = [clip for clip in ids.values() if clip in audible] or audible[:2]
-for clip in offered:
-    print(f"clip {clip}: {tracks.loc[clip, 'genre']}")
-    play(folders.audio_path(root, clip))
-heard = {
-    f"{tracks.loc[clip, 'genre']} (clip {clip})": read_array(tracks.loc[clip, "path"])
-    for clip in offered
-}
-if heard:
-    pictures = {title: array[: features.N_MELS] for title, array in heard.items()}
-    record.show(plots.spectrograms(pictures), "listen")
-else:
-    print("these data come without audio")
+# A player for each clip that has kept its sound.
+titles = {genre: f"{genre} (clip {clip})" for genre, clip in ids.items()}
+for genre, clip in ids.items():
+    if path := folders.audio_path(root, clip):
+        print(titles[genre])
+        play(path)
+if not audible:
+    print("these data come without audio; further below, an explorer makes some from the pictures")
 
 # %% [markdown]
 # ## 1γ · What the spectrograms show
 #
-# Frequency goes up (on the mel scale, which is finer for low tones, as our hearing is), time goes across, bright is loud.
-# What to look for:
-# - **horizontal lines**: tones that are held, with their overtones above them at equal distances in Hz
-# - **vertical lines**: drum hits and plucked onsets, which are short and hold all frequencies at once
-# - **a bright floor**: the bass; **a bright ceiling**: cymbals, hiss, distortion
-# - **dark columns**: pauses; where none appear, the music is dense or compressed
+# > **Handout.** *Απεικονίστε τα με τη `librosa.display.specshow`. Τι δείχνουν, και πώς διαφέρουν τα δύο είδη;* Draw
+# > them with `librosa.display.specshow`; say what they show and how the genres differ.
+#
+# **Predict.** You have heard both. In which picture are the vertical lines closer together? Where will you see a bass
+# drum, a cymbal, a voice that slides from note to note?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# - **horizontal lines:** tones that are held, with their overtones above them
+# - **curved lines**, several one above the other: a voice or a bent string; overtones bend together
+# - **vertical lines:** drum hits and plucked onsets. The faster the music, the closer they stand. A bass drum shows
+#   at the bottom only, a cymbal at the top, a snare nearly everywhere
+# - **a bright floor:** the bass; **a bright ceiling:** cymbals, hiss, distortion
+# - **dark columns:** pauses; where none appear, the music is dense or compressed
+#
+# </details>
+#
+# First by hand, with the function that the handout names:
+
+# %% tags=["solution"]
+one, other = ids  # the two genres
+figure, ax = plt.subplots(figsize=(9, 3.4))
+picture = librosa.display.specshow(
+    mel[one], x_axis="time", y_axis="mel", sr=rate, hop_length=512, fmax=rate / 2,
+    cmap="cividis", ax=ax,
+)  # fmt: skip
+figure.colorbar(picture, ax=ax, label="level (dB)")
+ax.set(title=titles[one], xlabel="time (s)", ylabel="frequency (Hz)")
+figure.set_label(f"Mel spectrogram of {titles[one]}, frequency up, time across.")  # alt text
+record.show(figure, "specshow")
+
+# %% [markdown]
+# The kit's `plots.spectrograms` calls the same function for several clips, on one colour scale and one frequency
+# axis, so that equal colours mean equal levels:
 
 # %% tags=["solution", "report"]
-titles = {genre: f"{genre} (clip {clip})" for genre, clip in ids.items()}
 drawn = plots.spectrograms({titles[genre]: array for genre, array in mel.items()})
 caption = "Mel spectrograms of the two clips: frequency up, time across."
 record.show(drawn, "mel_full", caption=caption)
 
 # %% [markdown]
-# Averaged over time, each clip becomes a curve: its level in every band.
+# ### The same in four numbers
+#
+# The eye is easily persuaded, so we put numbers beside it. Averaged over time, each clip becomes a curve: its level
+# in every band. Single tones make it ragged; we smooth it over a third of an octave before we ask where the clips
+# differ most.
 
 # %% tags=["solution", "report"]
-# One curve per clip.
-frequencies = features.mel_frequencies()
-averages = {titles[genre]: array.mean(1) for genre, array in mel.items()}
-record.show(
-    plots.average_spectra(averages, frequencies), "average_spectra",
-    caption="Mean level per mel band of the two clips.",
-)  # fmt: skip
-
+# The mean of the bands within a sixth of an octave to each side.
+frequencies = features.mel_frequencies()  # centre of each band in Hz, [128]
+near = np.abs(np.log2(frequencies[:, None] / frequencies)) <= 1 / 6  # [128, 128]
+smooth = near / near.sum(1, keepdims=True)
+averages = {titles[genre]: smooth @ array.mean(1) for genre, array in mel.items()}
+gap = averages[titles[one]] - averages[titles[other]]
+widest = int(np.abs(gap).argmax())
+louder = one if gap[widest] > 0 else other
+title = f"{louder} is {abs(gap[widest]):.0f} dB louder near {frequencies[widest]:.0f} Hz"
+drawn = plots.average_spectra(averages, frequencies, title)
+caption = "Mean level of the two clips over frequency, smoothed over a third of an octave."
+record.show(drawn, "average_spectra", caption=caption)
 
 # %% [markdown]
-# The eye is easily persuaded, so we put numbers beside it. Shares of *power* do not depend on how loud a clip was recorded.
-# Onsets are found where many bands grow at once.
+# Shares of *power* do not depend on how loud a clip was recorded. But here is a trap: librosa divides each band by
+# its width in Hz, so that a band's value is power *per Hz*. A sum over bands would count the narrow bass bands too
+# much, and the wide treble bands too little. Times its width, a band's value is power again:
+
+# %% tags=["solution"]
+edges = librosa.mel_frequencies(130, fmin=0, fmax=rate / 2)  # where the triangles begin and end
+widths = (edges[2:] - edges[:-2]) / 2  # Hz that each band stands for, [128]
+agree("widths of the bands", lambda: widths, features.mel_bandwidths)
+
+divided = librosa.filters.mel(sr=rate, n_fft=2048, n_mels=128)  # what the lab's arrays come from
+whole = librosa.filters.mel(sr=rate, n_fft=2048, n_mels=128, norm=None)  # triangles of height 1
+agree("divided filters times widths", lambda: divided * widths[:, None], whole)
+print(f"a band at 200 Hz is {widths[frequencies > 200][0]:.0f} Hz wide, "
+      f"one at 5 kHz {widths[frequencies > 5000][0]:.0f} Hz")  # fmt: skip
+
 
 # %% tags=["solution", "report"]
 def describe(clip):
     """What a full mel spectrogram [128, T] in dB shows, as four numbers."""
-    power = 10 ** (clip / 10)
-    per_band, per_frame = power.mean(1) / power.mean(1).sum(), 10 * np.log10(power.sum(0))
-    rate = {"sr": features.SAMPLE_RATE, "hop_length": features.HOP_LENGTH}
-    seconds = clip.shape[1] * features.HOP_LENGTH / features.SAMPLE_RATE
-    strength = librosa.onset.onset_strength(S=clip, **rate)
-    onsets = librosa.onset.onset_detect(onset_envelope=strength, **rate)
-    quiet, loud = np.percentile(per_frame, [10, 90])
+    power = 10 ** (clip / 10) * widths[:, None]  # [128, T]
+    share = 100 * power.sum(1) / power.sum()  # of each band, in %
+    level = 10 * np.log10(power.sum(0))  # of each frame, in dB
+    strength = librosa.onset.onset_strength(S=clip, sr=rate)  # many bands grow at once
+    onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=rate)
+    seconds = clip.shape[1] * features.HOP_LENGTH / rate
+    quiet, loud = np.percentile(level, [10, 90])
     return {
-        "bass: power below 250 Hz (%)": 100 * per_band[frequencies < 250].sum(),
-        "treble: power above 2 kHz (%)": 100 * per_band[frequencies > 2000].sum(),
+        "bass: power below 250 Hz (%)": share[frequencies < 250].sum(),
+        "treble: power above 2 kHz (%)": share[frequencies > 2000].sum(),
         "rhythm: onsets per second": len(onsets) / seconds,
         "dynamics: loud minus quiet frames (dB)": loud - quiet,
     }
@@ -210,171 +418,435 @@ def describe(clip):
 numbers = pd.DataFrame({genre: describe(array) for genre, array in mel.items()})
 show_table(numbers, digits=1, caption="Four numbers of the two clips.")
 
-# %% tags=["solution", "report"]
-# Each number in words, and where the average curves differ most.
-one, other = numbers.columns
-told = []
-for what, row in numbers.iterrows():
-    name, unit = what.split(": ")
-    more, less = (one, other) if row[one] >= row[other] else (other, one)
-    told.append(Sentence(
-        "**{name}**: hardly differs ({unit}: {more} {x:.3g}, {less} {y:.3g})"
-        if row[less] > 0.9 * row[more] else
-        "**{name}**: {more} has more of it ({unit}: {more} {x:.3g}, {less} {y:.3g})",
-        name=name, unit=unit, more=more, x=row[more], less=less, y=row[less],
-    ))  # fmt: skip
-gap = np.subtract(*averages.values())
-widest = int(np.abs(gap).argmax())
-tell("Of these two clips:")
-tell_list(told)
-tell(
-    "The average curves are farthest apart near {frequency:.0f} Hz, where {louder} is {gap:.0f} dB "
-    "louder in relation to its own loudest value.",
-    frequency=frequencies[widest],
-    louder=one if gap[widest] > 0 else other,
-    gap=abs(gap[widest]),
-)
+# %% [markdown]
+# ### What was really played
+#
+# The demo set is composed by a program, so we can look into its score: a luxury that real music does not offer.
 
+
+# %% tags=["told"]
+def score_of(clip, genre):
+    """What the demo set's composer wrote for a clip of the genre set."""
+    return draw_factors(genre, Clip(int(clip), genre, "genre", "train").rng())
+
+
+def in_words(score):
+    """Some of the score, for a table."""
+    return {
+        "tempo (beats per minute)": f"{score.tempo:.1f}",
+        "key": f"{plots.PITCHES[score.key]} {'minor' if score.minor else 'major'}",
+        "harmony": score.harmony,
+        "drums": score.rhythm,
+        "bass": score.bass,
+        "chords": score.chords,
+        "voice or lead": score.lead,
+    }
+
+
+if audible:
+    scores = {genre: in_words(score_of(clip, genre)) for genre, clip in ids.items()}
+    show_table(pd.DataFrame(scores))
+else:
+    print("these data come without a score")
+
+# %% [markdown] tags=["solution"]
+# **On the demo set** (seed 0): *Rock*, clip 1441, against *Post-Punk*, clip 1016.
+#
+# - **Voice.** Rock has curved lines, five or six above each other, that slide up to each note: the shouting voice,
+#   from 0 to 13 s and from 17 to 22 s. Between, only the band plays. Post-Punk has no curved line at all, hence no
+#   voice.
+# - **Harmony.** In Post-Punk the bright horizontal lines lie at the same heights from beginning to end: one chord,
+#   held through the whole clip (*drone*). In Rock the lines step up and down every few seconds: the chords change.
+# - **Rhythm.** Post-Punk's vertical lines stand closer together and never pause; Rock's hits are fewer, and single
+#   ones stand out. The numbers agree: more onsets a second, and less distance between loud and quiet frames.
+# - **Bass and treble.** Rock's bass drum and bass make a bright floor with falling "commas" (the drum's pitch drops).
+#   Bass is the largest difference in the table. The average curves say the same: Rock lies above in the bass,
+#   Post-Punk above nearly everywhere else.
+# - **Pauses of the treble.** Rock's ceiling is dark between the cymbals when the voice is silent; Post-Punk's hi-hat
+#   never leaves it dark.
 
 # %% [markdown]
 # ### Are these two clips typical?
 #
-# Two clips differ whatever their genres are. So we describe up to 20 clips of each of the two genres and ask: in how many of
-# all pairs (one clip of each genre) does the comparison come out as above? 50 % is a coin toss.
+# Two clips differ whatever their genres are. So we describe up to 20 clips of each of the two genres and ask: in how
+# many of all pairs (one clip of each genre) does the comparison come out as above? 50 % is a coin toss.
+#
+# **Predict.** Which of the four numbers will still tell the two genres apart?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# Whatever belongs to the *song* (how much bass this recording has, whether there is a voice) may turn round with the
+# next pair of clips. What the genre fixes (its typical tempo and drum pattern) stays. With neighbouring genres,
+# expect few of the four, or none.
+#
+# </details>
+
 
 # %%
 def describe_genre(genre, n_clips=20):
-    """The table of `describe` for some clips of a genre, a row per clip."""
+    """The numbers of `describe` for some clips of a genre, a row per clip."""
     paths = tracks.loc[tracks["genre"] == genre, "path"]
     chosen = paths.sample(min(n_clips, len(paths)), random_state=seed)
     return pd.DataFrame([describe(read_array(path)[: features.N_MELS]) for path in chosen])
 
 
+def pairs_above(a, b):
+    """In how many of all pairs the first is larger, in %: a [n] against b [m]."""
+    return 100 * np.mean(a.to_numpy()[:, None] > b.to_numpy())
+
+
 several = {genre: describe_genre(genre) for genre in ids}
-rows = {}
-for what in numbers.index:
-    a, b = (several[genre][what].to_numpy() for genre in (one, other))
-    sign = np.sign(numbers.loc[what, one] - numbers.loc[what, other])
-    same = np.mean(np.sign(a[:, None] - b[None, :]) == sign)
-    means = {f"{one}, mean": a.mean(), f"{other}, mean": b.mean()}
-    rows[what] = means | {"pairs that agree (%)": 100 * same}
-agreement = pd.DataFrame(rows).T
+agreement = pd.DataFrame({f"{genre}, mean": table.mean() for genre, table in several.items()})
+larger = pd.Series({w: pairs_above(several[one][w], several[other][w]) for w in numbers.index})
+as_above = numbers[one] > numbers[other]
+agreement["pairs that agree (%)"] = larger.where(as_above, 100 - larger)
 show_table(agreement, digits=1)
 
-# %%
+# %% tags=["told", "report"]
 # The numbers in which the two clips are no exception.
 reliable = agreement.index[agreement["pairs that agree (%)"] >= 75]
-counted = [
-    Sentence("{n} clips of {genre}", n=len(table), genre=genre) for genre, table in several.items()
-]
 tell(
-    "Over {clips: and }, the two clips speak for their genres (at least three pairs in four agree) "
-    "in: {numbers:; }." if len(reliable) == len(agreement) else
-    "Over {clips: and }, the two clips speak for their genres (at least three pairs in four agree) "
-    "in: {numbers:; }. The rest may well turn round with another pair of clips.",
-    clips=counted, numbers=list(reliable) or ["none of the four numbers"],
+    "**Verdict.** Over {n} and {m} clips, none of the four numbers tells {one} from {other} as the "
+    "two clips do (in three pairs of four): what they show belongs to these two songs." if
+    not len(reliable) else
+    "**Verdict.** Over {n} and {m} clips, these numbers tell {one} from {other} as the two clips "
+    "do (in three pairs of four): {numbers:; }. The others may turn round with another pair.",
+    n=len(several[one]), m=len(several[other]), one=one, other=other,
+    numbers=[what.partition(":")[0] for what in reliable],
 )  # fmt: skip
 
 # %% [markdown]
+# **On the demo set** the largest difference of the two clips, the bass, even turns round: over 20 clips each, it is
+# *Post-Punk* that has more of it. "Rock has more bass" would have been the natural conclusion from the pictures, and
+# a wrong one. Keep this in mind whenever a figure shows two examples.
+
+# %% [markdown]
 # ## 2α · How many time steps, and is an LSTM efficient on them?
+#
+# > **Handout.** *Τυπώστε τις διαστάσεις των φασματογραμμάτων. Πόσα χρονικά βήματα έχουν; Είναι αποδοτικό να
+# > εκπαιδευτεί ένα LSTM σε αυτά; Γιατί;* Print the shapes. How many time steps are there? Is an LSTM efficient on
+# > them? Why?
 #
 # To a recurrent network the spectrogram is a sequence of T steps with 128 numbers each.
 
 # %% tags=["solution"]
 n_full = max(array.shape[1] for array in mel.values())
 for genre, array in mel.items():
-    duration = array.shape[1] * features.HOP_LENGTH / features.SAMPLE_RATE
+    duration = array.shape[1] * features.HOP_LENGTH / rate
     print(f"{genre}: {array.shape[0]} bands x {array.shape[1]} time steps ({duration:.1f} s)")
 
-# %% [markdown]
-# We measure instead of guessing: the time of one training step (forward, backward, update) of an LSTM on a batch of 8 clips, at the
-# length of a full clip, and at the length of the same clip with one frame per beat (step 2β).
-
-# %% tags=["solution", "report"]
+# The same clips with one column per beat (step 2β).
 beat_tracks = folders.read_clips(root / folders.GENRE_BEAT, "train").set_index("id")
-beat_paths = {genre: beat_tracks.loc[clip, "path"] for genre, clip in ids.items()}
-beat_fused = {genre: read_array(path) for genre, path in beat_paths.items()}
+beat_fused = {genre: read_array(beat_tracks.loc[clip, "path"]) for genre, clip in ids.items()}
 n_beat = max(array.shape[1] for array in beat_fused.values())
+print(f"one column per beat: {n_beat} time steps at most")
+
+# %% [markdown]
+# ### First reason: one step after the other
+#
+# ```text
+# frame 1        frame 2        frame 3                 frame T
+#    |              |              |                       |
+# [ LSTM ] -c,h> [ LSTM ] -c,h> [ LSTM ] -c,h>  ...  [ LSTM ] --> output at the last step
+# ```
+#
+# Step t needs the state (c, h) of step t - 1: a thousand steps are a thousand small operations one after the other,
+# however many cores or GPU units wait. (A convolution does all frames at once.) We time one training step, forward
+# and backward, for three ways to run a bidirectional LSTM on the same four clips:
+#
+# - `equal`: `nn.LSTM`, as if all clips were equally long;
+# - `packed`: `nn.LSTM` on a *packed* batch, PyTorch's form for clips of different lengths, which skips their padding;
+# - `kit`: the kit's `LSTMBackbone` for different lengths (notebook 05 shows how, and that it gives what `packed`
+#   gives).
+#
+# **Predict.** A full clip has some 15 to 25 times as many steps as one per beat. How many times as long will a
+# training step take, for each of the three?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# Somewhat less than the ratio of the steps for `equal` and `kit`: each call has a fixed cost that does not depend on
+# T (starting, summing up, gathering gradients), which weighs more on a short clip. And much *more* than it for
+# `packed` on a CPU: PyTorch's backward pass through a packed batch makes room for the whole sequence again at every
+# step, so its work grows with T times T.
+#
+# </details>
 
 
-def seconds_per_step(n_frames, n_features=features.N_MELS, batch=8, repeats=5):
-    """Median time of one training step of an LSTM classifier, after one step to warm up."""
+# %% tags=["solution"]
+def make_forward(kind, n_features):
+    """A function of x [B, T, F] and lengths [B] that gives the mean output [B, 2H]."""
     seed_everything(seed)
-    model = models.Classifier(models.LSTMBackbone(n_features, lstm_hidden_size), 10).to(compute)
-    optimizer = torch.optim.Adam(model.parameters())
-    x, y = torch.randn(batch, n_frames, n_features), torch.zeros(batch, dtype=int)
-    x, y, lengths = (t.to(compute) for t in (x, y, torch.full((batch,), n_frames)))
+    if kind == "kit":
+        return models.LSTMBackbone(n_features, lstm_hidden_size, dropout=0.0).to(compute)
+    lstm = nn.LSTM(n_features, lstm_hidden_size, batch_first=True, bidirectional=True).to(compute)
+    if kind == "equal":
+        return lambda x, lengths: lstm(x)[0].mean(1)
+
+    def packed(x, lengths):
+        steps, _ = lstm(pack_padded_sequence(x, lengths.cpu(), batch_first=True))
+        return pad_packed_sequence(steps, batch_first=True)[0].mean(1)
+
+    return packed
+
+
+# %% tags=["solution"]
+def seconds_per_step(kind, n_frames, n_features=128, repeats=9):
+    """Median time of forward and backward on four clips of slightly different lengths."""
+    forward = make_forward(kind, n_features)
+    x = torch.randn(4, n_frames, n_features, device=compute)
+    lengths = n_frames - torch.arange(4, device=compute)
+    model = forward if kind == "kit" else nn.Identity()
     times = []
-    with threads_for(model, compute):  # as `train` does
-        for _ in range(repeats + 1):
+    with threads_for(model, compute):  # the kit's LSTM runs as in `train`
+        for _ in range(repeats):
             begin = time.perf_counter()
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(x, lengths), y).backward()
-            optimizer.step()
+            forward(x, lengths).sum().backward()
             if compute.type == "cuda":
                 torch.cuda.synchronize()  # else only the launch would be timed
             times.append(time.perf_counter() - begin)
-    return float(np.median(times[1:]))
+    return float(np.median(times))
 
 
-full_time, beat_time = seconds_per_step(n_full), seconds_per_step(n_beat)
+# %% tags=["solution", "report"]
+# In milliseconds; packed full clips once only, for they take seconds.
+timed = {}
+for kind, repeats in (("equal", 9), ("packed", 1), ("kit", 9)):
+    per_beat = seconds_per_step(kind, n_beat)
+    full = seconds_per_step(kind, n_full, repeats=repeats)
+    timed[kind] = {f"T = {n_beat} (ms)": 1000 * per_beat, f"T = {n_full} (ms)": 1000 * full,
+                   "times as long": full / per_beat}  # fmt: skip
+beat_time, full_time, ratio = timed["kit"].values()
+caption = "One training step of an LSTM on four clips, in three ways."
+show_table(pd.DataFrame(timed).T, digits=1, caption=caption)
 tell(
-    "One training step takes {full_ms:.1f} ms at T = {n_full} and {beat_ms:.1f} ms at T = {n_beat}:"
-    " **{longer:.1f} times** as long for {more:.1f} times as many frames (on {device}).",
-    full_ms=1000 * full_time, n_full=n_full, beat_ms=1000 * beat_time, n_beat=n_beat,
-    longer=full_time / beat_time, more=n_full / n_beat, device=str(compute),
+    "For {more:.1f} times as many frames a training step takes **{longer:.1f} times** as long with "
+    "the kit's LSTM, and {packed:.0f} times with a packed `nn.LSTM` (on {device}).",
+    more=n_full / n_beat, longer=ratio, packed=timed["packed"]["times as long"],
+    device=str(compute),
 )  # fmt: skip
 
+# %% [markdown]
+# ### Second reason: memory
+#
+# Training goes back through all steps (*back-propagation through time*), so everything that a step computed must be
+# kept until then: four gates, the cell and the output, at least $6H$ numbers per step, clip and direction. PyTorch
+# tells what it keeps:
 
-# %% [markdown] tags=["solution"]
-# **No, an LSTM is not efficient on full spectrograms**, for two reasons:
-#
-# 1. *The steps are sequential.* Step t needs the state of step t-1, so a thousand steps are a thousand small operations one after
-#    the other, however many cores or GPU units wait. Only the clips of a batch run side by side. (A convolution does all
-#    frames at once.)
-# 2. *[Vanishing gradients](../docs/glossary.md#vanishing-gradient).* What the first frames contribute to the state at the end has passed through every gate in between. Each one
-#    multiplies the gradient by a factor that is usually below 1; over a thousand steps little is left to learn from. The gates were
-#    invented against this, and an LSTM bridges tens of steps well, sometimes hundreds, hardly a thousand.
-#
-# In addition, neighbouring frames hardly differ: at 23 ms, most steps repeat what the one before has said.
+
+# %%
+def kept_mib(n_frames, n_clips=4):
+    """MiB that an LSTM keeps for its backward pass."""
+    sizes = {}
+
+    def note_size(tensor):
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()  # each piece of memory once
+        return tensor
+
+    forward = make_forward("equal", 128)
+    x = torch.randn(n_clips, n_frames, 128, device=compute)
+    with torch.autograd.graph.saved_tensors_hooks(note_size, lambda tensor: tensor):
+        forward(x, None)
+    return sum(sizes.values()) / 2**20
+
+
+for n_frames in (n_beat, n_full):
+    n_values = 4 * n_frames * 2 * 6 * lstm_hidden_size  # clips, steps, directions, 6H
+    least = 4 * n_values / 2**20  # a float32 has 4 bytes
+    print(f"T = {n_frames}: {kept_mib(n_frames):.1f} MiB kept for four clips "
+          f"(gates, cells and outputs alone: {least:.1f} MiB)")  # fmt: skip
 
 # %% [markdown]
-# The second reason can be seen. An untrained LSTM reads the first of our clips; we ask how strongly its output depends
-# on each frame: the length of the gradient with respect to that frame. Once the output is taken at the last step, once it is
-# the mean over all steps, as the model of notebook 05 has it.
+# ### Third reason: vanishing gradients
+#
+# What can the network learn about the beginning of a clip from its output at the end? The cell state $c_t$ carries
+# what is remembered. The **[forget gate](../docs/glossary.md#forget-gate)** $f_t$, between 0 and 1, says how much of it is kept:
+#
+# $$c_t = f_t \odot c_{t-1} + i_t \odot g_t, \qquad\text{so along the cell}\qquad
+#   \frac{\partial c_T}{\partial c_t} \approx f_{t+1} \odot f_{t+2} \odot \dots \odot f_T$$
+#
+# A product of many numbers below 1: the gradient of early frames [vanishes](../docs/glossary.md#vanishing-gradient).
+# How fast depends on the gates.
 
-# %% tags=["report"]
-def gradient_per_frame(clip, pooling):
-    """Length of the output's gradient at each frame, last frame first, relative to the largest."""
+# %% [markdown]
+# ### Exercise 2.1 · how long does a gate remember?
+#
+# A forget gate is open by `gate` at every step. After how many steps is less than 1 % left?
+
+
+# %% tags=["exercise"]
+def check_steps_until_forgotten(function):
+    """Multiplies the gates out, one by one, and compares."""
+    if function(0.5) is None:
+        print("not written yet")
+        return
+    for gate in (0.1, 0.5, 0.73, 0.95):
+        left, steps = 1.0, 0
+        while left >= 0.01:
+            left, steps = left * gate, steps + 1
+        got = function(gate)
+        assert got == steps, f"a gate of {gate}: {steps} steps, your answer is {got}"
+    print("right: for example 7 steps for a gate of 0.5, and 90 for 0.95")
+
+
+def my_steps_until_forgotten(gate):
+    """The smallest number of steps after which less than 1 % is left."""
+    ...
+
+
+check_steps_until_forgotten(my_steps_until_forgotten)
+
+
+# %% tags=["solution", "folded"]
+def steps_until_forgotten(gate):
+    """The smallest n with gate ** n < 0.01."""
+    return int(np.floor(np.log(0.01) / np.log(gate))) + 1
+
+
+check_steps_until_forgotten(steps_until_forgotten)
+
+# %% [markdown]
+# ### 2α · The influence of a frame
+#
+# Now the real thing: an untrained LSTM reads the first of our clips, and we ask how strongly a summary of its outputs
+# depends on each frame (the length of the gradient with respect to that frame). Four times the summary is the last
+# output, with different forget biases: the bias is added before the sigmoid, so 0 opens the gate to 0.50, 1 to 0.73,
+# 2 to 0.88, 3 to 0.95. Once it is the mean over all outputs, as in notebook 05.
+#
+# **Predict.** PyTorch begins with biases near 0. How many frames will the last output hear? Does the mean over all
+# outputs cure it?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# By exercise 2.1: 7 for a gate of 0.50, then 15, 37 and 90. In truth some more, for the gates vary around these
+# values, the slowest unit lasts longest, and outputs are fed back. With the mean, *every* frame counts: but look
+# closely why. Each frame reaches the mean through its *own* output. The influence of a frame on an output ten frames
+# later is as small as before. So the model collects short impressions and averages them; it does not connect distant
+# frames.
+#
+# </details>
+
+
+# %% tags=["solution"]
+def influence(frames, summary, forget_bias=None):
+    """How strongly a summary of an LSTM's outputs [T, H] depends on each frame of [T, 128]: [T]."""
     seed_everything(seed)
-    model = models.LSTMBackbone(
-        len(clip), lstm_hidden_size, bidirectional=False, dropout=0.0, pooling=pooling
-    )
-    frames = (clip - clip.mean(1, keepdims=True)) / (clip.std(1, keepdims=True) + 1e-6)
-    x = torch.from_numpy(frames.T.copy()).requires_grad_()
-    model(x[None], torch.tensor([len(x)])).sum().backward()
-    lengths = x.grad.norm(dim=1).flip(0).numpy()
-    return lengths / lengths.max()
+    lstm = nn.LSTM(frames.shape[1], lstm_hidden_size)
+    if forget_bias is not None:
+        forget = slice(lstm_hidden_size, 2 * lstm_hidden_size)  # PyTorch's order: i, f, g, o
+        lstm.bias_ih_l0.data[forget] = forget_bias
+        lstm.bias_hh_l0.data[forget] = 0  # there are two biases, which are added
+    x = frames.clone().requires_grad_()
+    outputs, _ = lstm(x)  # [T, H]
+    summary(outputs).sum().backward()
+    return x.grad.norm(dim=1).numpy()
 
 
-reach = {"output at the last step": gradient_per_frame(mel[one], "last"),
-         "mean of all outputs": gradient_per_frame(mel[one], "mean")}  # fmt: skip
-drawn = plots.gradient_reach(reach, "The last step hears the end of the clip only")
+def last(outputs):
+    """The output at the last step: [T, H] -> [H]."""
+    return outputs[-1]
+
+
+def mean(outputs):
+    """The mean over all steps: [T, H] -> [H]."""
+    return outputs.mean(0)
+
+
+# %% tags=["solution", "report"]
+# The clip with mean 0 and deviation 1 in each band, as networks get it (step 4): [T, 128].
+bands = mel[one]
+scaled = (bands - bands.mean(1, keepdims=True)) / (bands.std(1, keepdims=True) + 1e-6)
+frames = torch.from_numpy(scaled.T.copy())
+found = {"last output, as PyTorch begins": influence(frames, last)}
+for bias in (1, 2, 3):
+    found[f"last output, forget bias {bias}"] = influence(frames, last, bias)
+found["mean of all outputs"] = influence(frames, mean)
+reach = {name: lengths[::-1] / lengths.max() for name, lengths in found.items()}
+drawn = plots.gradient_reach(reach, "How far back an untrained LSTM listens: the gates decide")
 caption = "How strongly the output of an untrained LSTM depends on each frame."
 record.show(drawn, "gradient_reach", caption=caption)
+
+# %% tags=["told", "report"]
+# The curves in numbers; and what a frame still means to an output that comes later.
 enough = {name: int((values >= 0.01).sum()) for name, values in reach.items()}
+at_the_end = reach["last output, as PyTorch begins"]
 tell(
-    "With the output at the last step, {last} of {n_full} frames get at least 1 % of the largest "
-    "gradient; with the mean over all steps, {mean}. Training can stretch the first number, but "
-    "starts from there.",
-    last=enough["output at the last step"], n_full=n_full, mean=enough["mean of all outputs"],
+    "Frames with at least 1 % of the largest gradient: {last} as PyTorch begins, {one}, {two} and "
+    "{three} with a forget bias of 1, 2 and 3. With the mean over all outputs, {mean} of {n_full}: "
+    "but only because each frame has an output of its own. On the output 10 frames later, a frame "
+    "has {ten:.1f} % of the influence that it has on its own.",
+    last=enough["last output, as PyTorch begins"], one=enough["last output, forget bias 1"],
+    two=enough["last output, forget bias 2"], three=enough["last output, forget bias 3"],
+    mean=enough["mean of all outputs"], n_full=n_full,
+    ten=float(100 * at_the_end[min(10, len(at_the_end) - 1)] / at_the_end[0]),
+)  # fmt: skip
+
+# %% [markdown] tags=["solution"]
+# **No, an LSTM is not efficient on full spectrograms**, for three reasons:
+#
+# 1. *Time.* The steps are sequential. Only the clips of a batch, and the two directions, run side by side.
+# 2. *Memory.* Back-propagation through time keeps every gate of every step.
+# 3. *Gradients.* As PyTorch begins, a frame is forgotten within half a second. This is a matter of where training
+#    *starts*, no law: Hochreiter and Schmidhuber (1997) write in their abstract that an LSTM "can learn to bridge
+#    minimal time lags in excess of 1000 discrete-time steps"; their cell had no forget gate, as if it were always
+#    open. A forget bias of 1 to 3 goes some of the way back, and training can move the gates. Mean pooling does not
+#    cure it: it lets every frame vote, and connects none with a distant one.
+#
+# In addition, neighbouring frames hardly differ: at 23 ms, most steps repeat what the one before has said.
+#
+# **Efficient is not the same as accurate.** None of this says that the full clip is the *worse* input. It holds all
+# that one frame per beat holds, and more. Which of the two recognises genres better is measured in notebook 06 (the
+# first comparison), not concluded here.
+
+# %% tags=["told", "report"]
+tell(
+    "**Verdict.** {n_full} time steps: possible, not efficient. One column per beat ({n_beat} "
+    "steps) makes a training step {longer:.0f} times as fast.",
+    n_full=n_full, n_beat=n_beat, longer=ratio,
 )  # fmt: skip
 
 # %% [markdown]
 # ## 2β · The same with one frame per beat
 #
-# Beat-synchronous: the frames between two neighbouring beats are replaced by their median (of the power, then in dB). Musical events tend to
-# change on the beat, so a beat is a natural unit. Step 1 again, on the same two clips: read, take rows 0-127, draw.
+# > **Handout.** *Επαναλάβετε το βήμα 1 για τα φασματογράμματα που είναι συγχρονισμένα στους παλμούς
+# > (beat-synchronous). Τι διαφορές βλέπετε;* Repeat step 1 on the beat-synchronous spectrograms and comment on the
+# > differences.
+#
+# Musical events tend to change on the beat, so a beat is a natural unit. All frames between two neighbouring beats
+# become one column: in each band the *median* of their power, then decibels.
+#
+# ```text
+#            beat 0        beat 1        beat 2       beat B-1
+# [ frames ... | ... frames ... | ... frames ... |  ...  | frames ... ]     [128, T]
+#  column 0    |   column 1     |    column 2    |       |  column B        [128, B + 1]
+# ```
+#
+# Mind the ends: the first column is what lies *before* beat 0, the last one what comes after the last beat.
+
+
+# %% tags=["solution"]
+def beats_of(genre):
+    """Beat times of the clip in seconds: those of the demo set, else estimated from the mel."""
+    stored = folders.beat_times(root, ids[genre])
+    return features.estimate_beats(mel[genre]) if stored is None else stored
+
+
+def plain_between_beats(power, beats):
+    """The median of each band between the beats: [128, T] and beat frames [B] -> [128, B + 1]."""
+    bounds = sorted({0, *beats, power.shape[1]})
+    columns = [np.median(power[:, a:b], axis=1) for a, b in pairwise(bounds)]
+    return np.stack(columns, axis=1)
+
+
+beats = {genre: beats_of(genre) for genre in ids}
+beat_frames = librosa.time_to_frames(beats[one], sr=rate, hop_length=512)
+power = 10 ** (mel[one] / 10)
+own = plain_between_beats(power, beat_frames)
+agree("median between beats", lambda: own, lambda: features.between_beats(power, beat_frames))
+
+# %% [markdown]
+# The beat folders hold the result, so from here on we read it. Step 1 again, on the same two clips: read, take rows
+# 0-127, draw. The dashes on the axis are beats: column 5 stands between beat 4 and beat 5.
 
 # %% tags=["solution", "report"]
 beat_mel = {genre: array[: features.N_MELS] for genre, array in beat_fused.items()}
@@ -384,66 +856,141 @@ caption = "Beat-synchronous mel spectrograms of the two clips."
 record.show(drawn, "mel_beat", caption=caption)
 
 # %% [markdown]
-# Where are these beats in time? The folders do not say: the axis above can only count them. The demo set keeps the beat times
-# that its features were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
+# Where are these beats in time? The lab's folders do not say. The demo set keeps the beat times that its features
+# were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
 
 # %%
-stored = folders.beat_times(root, ids[one])
-beats = features.estimate_beats(mel[one]) if stored is None else stored
-source = "estimated from the mel" if stored is None else "stored with the demo set"
-drawn = plots.beats_on_spectrogram(mel[one], beats, titles[one], source)
+source = "stored with the demo set" if audible else "estimated from the mel"
+drawn = plots.beats_on_spectrogram(mel[one], beats[one], titles[one], source)
 record.show(drawn, "beats_in_time")
 
+# %% [markdown]
+# ### Exercise 2.2 · tempo
+#
+# How many beats per minute are these? Counting columns and dividing by 30 seconds is wrong as soon as a beat is
+# missed. Take the *median* distance between neighbouring beats.
 
-# %% tags=["solution"]
-def compare_forms(full, beat):
-    """What becomes of a clip's mel spectrogram [128, T] when it has one frame per beat."""
-    seconds = full.shape[1] * features.HOP_LENGTH / features.SAMPLE_RATE
+
+# %% tags=["exercise"]
+def check_tempo(function):
+    """Asks for the tempo of beats half a second apart, with and without gaps."""
+    even = 1.0 + 0.5 * np.arange(40)
+    if function(even) is None:
+        print("not written yet")
+        return
+    assert function(even) == 120, f"beats every 0.5 s are 120 a minute, you say {function(even)}"
+    gaps = np.delete(even, [7, 20, 31])
+    assert function(gaps) == 120, f"with three beats missing still 120, you say {function(gaps)}"
+    assert np.isnan(function(even[:1])), "a single beat has no tempo: answer np.nan"
+    print("right: a few missed beats do not change the tempo")
+
+
+def my_tempo(times):
+    """Beats per minute from beat times [B] in seconds; NaN for fewer than two."""
+    ...
+
+
+check_tempo(my_tempo)
+
+
+# %% tags=["solution", "folded"]
+def tempo(times):
+    """Beats per minute from beat times [B] in seconds; NaN for fewer than two."""
+    return 60 / np.median(np.diff(times)) if len(times) > 1 else np.nan
+
+
+check_tempo(tempo)
+
+# %% [markdown]
+# ### 2β · What has changed
+
+
+# %% tags=["solution", "report"]
+# A row per clip: what one column per beat changes.
+def compare_forms(genre):
+    """Sizes, tempo, and how much the level changes from one column to the next."""
+    full, beat = mel[genre], beat_mel[genre]
     return {
-        "time steps, full": full.shape[1],
-        "time steps, beat": beat.shape[1],
-        "seconds per beat": seconds / beat.shape[1],
-        "tempo, about (beats per minute)": 60 * beat.shape[1] / seconds,
-        "change between frames, full (dB)": np.abs(np.diff(full)).mean(),
-        "change between frames, beat (dB)": np.abs(np.diff(beat)).mean(),
-        "mean level, beat minus full (dB)": beat.mean() - full.mean(),
-        "average spectra: correlation": np.corrcoef(full.mean(1), beat.mean(1))[0, 1],
+        "frames": full.shape[1],
+        "beat columns": beat.shape[1],
+        "beats per minute": f"{tempo(beats[genre]):.0f}",
+        "change per frame (dB)": np.abs(np.diff(full)).mean(),
+        "change per beat column (dB)": np.abs(np.diff(beat)).mean(),
     }
 
 
-forms = pd.DataFrame({genre: compare_forms(mel[genre], beat_mel[genre]) for genre in ids})
-show_table(forms, digits=2)
-
-# %% tags=["solution", "report"]
-# The table in words, genre by genre.
-shares = forms.loc["time steps, full"] / forms.loc["time steps, beat"]
-louder = forms.loc["mean level, beat minus full (dB)"]
-tell_list(
-    Sentence(
-        "**{genre}**: a frame now stands for {share:.0f} of the old ones. The average spectrum "
-        "correlates with that of step 1 by {alike:.2f}; its level moved by {louder:+.1f} dB. From "
-        "one frame to the next the level changes by {now:.1f} dB, before by {before:.1f} dB.",
-        genre=genre, share=shares[genre], louder=louder[genre],
-        alike=forms.loc["average spectra: correlation", genre],
-        now=forms.loc["change between frames, beat (dB)", genre],
-        before=forms.loc["change between frames, full (dB)", genre],
-    )
-    for genre in ids
-)  # fmt: skip
+forms = pd.DataFrame({titles[genre]: compare_forms(genre) for genre in ids}).T
+caption = "The two clips, full and beat-synchronous."
+show_table(forms.infer_objects(), digits=1, caption=caption)
 
 # %% [markdown] tags=["solution"]
-# **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What lasts (held
-# tones, chords, the balance of bass and treble) stays. What is shorter than half a beat goes: a median keeps what sounds most of the
-# time and drops single drum hits, fast runs, the attack of each note. The *time axis* changes its meaning, from seconds to beats: the same
-# song played faster gives almost the same picture, and the tempo is left only in the number of frames. Levels move, because 0 dB is now the
-# loudest *median*, no longer the loudest moment. And everything depends on the
-# beat tracker: where it errs, or where the music has no steady beat, frames mix what does not belong together.
+# **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What
+# lasts (held tones, chords, the balance of bass and treble) stays. What is shorter than half a beat goes: a median
+# keeps what sounds most of the time and drops single drum hits, fast runs, the attack of each note. Neighbouring
+# columns usually differ more than neighbouring frames: each step tells more that is new. The *time axis* changes its
+# meaning, from seconds to beats: the same song played faster gives almost the same picture, and the tempo is left
+# only in the number of columns. Levels move, because 0 dB is now the loudest *median*, no longer the loudest moment.
+# And everything depends on the beat tracker: where it errs, or where the music has no steady beat, columns mix what
+# does not belong together.
+#
+# **On the demo set** (Rock 1441, Post-Punk 1016): Rock's vertical lines, its drums, are gone, and so are the slides
+# of the voice; the blocks of its chords now stand side by side and are easier to see than before. Post-Punk has more
+# columns, for it is faster; its one chord remains a set of straight lines. From beat 62 on every fourth column is
+# dark: one beat of each bar has a rest that lasts longer than half a beat. Shorter rests (look for them in step 1)
+# the median does not show.
+
+# %% [markdown] tags=["extra"]
+# ### 2β · Extra: where a beat tracker errs
+#
+# For these two clips the tempo agrees with the score to within a frame. (A beat lasts a whole number of frames of 23
+# ms, so a tempo near 170 is known in steps of about 11 only.) Is it always so? The demo set knows the true tempo of
+# each clip.
+#
+# **Predict.** When a tracker is wrong, by which factor will it usually be?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# By two. A drum pattern repeats at several speeds at once: every beat, every second beat, every half beat. Which of
+# these one taps is nearly a matter of taste. This is called an *octave error*, by analogy with pitch. In the
+# beat-synchronous picture it doubles or halves the number of columns.
+#
+# </details>
+
+
+# %% tags=["extra"]
+def tempo_ratio(clip, genre):
+    """Tracked tempo over the true one."""
+    return tempo(folders.beat_times(root, clip)) / score_of(clip, genre).tempo
+
+
+if audible:
+    ratios = np.array([tempo_ratio(clip, genre) for clip, genre in tracks["genre"].items()])
+    for name, factor in (("right", 1), ("twice as fast", 2), ("half as fast", 0.5)):
+        share = np.mean(np.abs(ratios / factor - 1) < 0.06)
+        print(f"{name}: {100 * share:.0f} % of {len(ratios)} clips")
+else:
+    print("these data come without a score")
 
 # %% [markdown]
 # ## 3 · Chromagrams
 #
-# Rows 128-139 of the fused array: [chroma](../docs/glossary.md#chroma). Every frequency is folded into one octave: all C's, low and high, count for the pitch class C, and so on
-# for the 12 semitones. Melody and harmony remain; instrument, octave and loudness are gone. First step 1: read and draw.
+# > **Handout.** *Επαναλάβετε τα βήματα 1 και 2 για τα χρωμογράμματα (πλήρη και συγχρονισμένα στους παλμούς). Τι
+# > παρατηρείτε;* Repeat steps 1 and 2 on the chromagrams, full and beat-synchronous, and comment.
+#
+# Rows 128-139 of the fused array: [chroma](../docs/glossary.md#chroma). Every frequency is folded into one octave:
+# all C's, low and high, count for the pitch class C, and so on for the 12 semitones (exercise 1.1). Melody and
+# harmony remain; octave and loudness are gone, and most of the instrument's sound. Not all of it: overtones leak into
+# other classes, as the toy note has shown.
+#
+# **Predict.** You have heard the clips. Whose chromagram changes in blocks, whose stays the same? Where will the
+# drums be?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# Chords that change make blocks; one held chord makes straight lines. Drums have no pitch: they light up all classes
+# for a moment, as a grey vertical haze.
+#
+# </details>
 
 # %% tags=["solution", "report"]
 chroma = {genre: array[features.N_MELS :] for genre, array in fused.items()}
@@ -460,82 +1007,35 @@ record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pi
 # %% [markdown]
 # ### 3 · Time steps, and one frame per beat
 #
-# Then step 2: the number of steps is the same as before, only each step is smaller. Does that make an LSTM faster?
+# Step 2 on chromagrams: the number of steps is the same as before, only each step has 12 numbers instead of 128.
+#
+# **Predict.** 128 numbers per frame become 12. How much faster is an LSTM: 10 times, 3 times, 1.5 times?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# Little. In each step an LSTM multiplies the frame *and its own last output* with weights: $4H (F + H)$ products.
+# With $H = 64$, going from $F = 128$ to 12 leaves $76/192$ of them, 40 %. And the frames' part can be done for all
+# steps at once before the loop begins, so it was cheap already; what is slow is the loop, and that is as long as
+# before.
+#
+# </details>
 
 # %% tags=["solution", "report"]
 # The same LSTM on the same number of steps, with 12 inputs instead of 128.
-chroma_time = seconds_per_step(n_full, features.N_CHROMA)
+chroma_time = 1000 * seconds_per_step("kit", n_full, features.N_CHROMA)
 tell(
-    "A training step on chromagrams (12 x {n_full}) takes {chroma_ms:.1f} ms, on mel spectrograms "
-    "(128 x {n_full}) {mel_ms:.1f} ms: {fewer:.1f} times fewer numbers make it {faster:.1f} times "
+    "A training step on chromagrams (12 x {n_full}) takes {chroma_ms:.0f} ms, on mel spectrograms "
+    "(128 x {n_full}) {mel_ms:.0f} ms: {fewer:.1f} times fewer numbers make it {faster:.1f} times "
     "as fast. Fewer *steps*, one per beat, made it {by_beats:.1f} times as fast.",
-    n_full=n_full, chroma_ms=1000 * chroma_time, mel_ms=1000 * full_time,
-    fewer=features.N_MELS / features.N_CHROMA, faster=full_time / chroma_time,
-    by_beats=full_time / beat_time,
+    n_full=n_full, chroma_ms=chroma_time, mel_ms=full_time,
+    fewer=features.N_MELS / features.N_CHROMA, faster=full_time / chroma_time, by_beats=ratio,
 )  # fmt: skip
 
-# %% tags=["solution", "report"]
-pictures = {titles[genre]: array for genre, array in beat_chroma.items()}
-drawn = plots.spectrograms(pictures, "chroma", beat_synchronous=True)
-caption = "Beat-synchronous chromagrams of the two clips."
-record.show(drawn, "chroma_beat", caption=caption)
-
-
-# %% tags=["solution"]
-def describe_chroma(clip):
-    """How concentrated and how steady a chromagram [12, T] is."""
-    clip = clip.astype(float)
-    unit, mean = clip / (np.linalg.norm(clip, axis=0) + 1e-9), clip.mean(1)
-    return {
-        "strength of the strongest class per frame": clip.max(0).mean(),
-        "mean strength of all classes": mean.mean(),
-        "share of the three strongest classes (%)": 100 * np.sort(mean)[-3:].sum() / mean.sum(),
-        "likeness of neighbouring frames (cosine)": (unit[:, 1:] * unit[:, :-1]).sum(0).mean(),
-    }
-
-
-table = pd.DataFrame({
-    f"{genre}, {form}": describe_chroma(clips[genre])
-    for genre in ids for form, clips in (("full", chroma), ("beat", beat_chroma))
-})  # fmt: skip
-show_table(table, digits=2)
-
-# %% tags=["solution", "report"]
-# What the table says, in words.
-share = table.loc["share of the three strongest classes (%)"]
-like = table.loc["likeness of neighbouring frames (cosine)"]
-tonal, diffuse = sorted(ids, key=lambda genre: share[f"{genre}, full"], reverse=True)
-likeness = [
-    Sentence("{genre} {x:.2f} to {y:.2f}", genre=g, x=like[f"{g}, full"], y=like[f"{g}, beat"])
-    for g in ids
-]
-tell_list([
-    Sentence(
-        "The three strongest of the 12 classes hold {x:.0f} % of the strength in {tonal} and "
-        "{y:.0f} % in {diffuse}; {chance:.0f} % would be no preference at all.",
-        x=share[f"{tonal}, full"], tonal=tonal, y=share[f"{diffuse}, full"], diffuse=diffuse,
-        chance=100 * 3 / 12,
-    ),
-    Sentence(
-        "Likeness of neighbouring frames, from full to one per beat: {likeness}. The lower it is, "
-        "the more each step tells that is new.", likeness=likeness,
-    ),
-])  # fmt: skip
-
-# %% [markdown] tags=["solution"]
-# **What chromagrams show.** Bright horizontal stretches are notes or chords that are held; where they move in blocks, the
-# harmony changes. Drums and noise have no pitch: they light up many classes at once, weakly and without order. Where the strongest
-# class is 1 in every full frame (first row of the table), each frame was scaled by itself, so a quiet frame looks as strong as a loud
-# one. Per beat, the short notes between chords vanish, and what remains is closer to the chords that a musician would write down. For genre,
-# much of what tells is *[timbre](../docs/glossary.md#timbre)*, which chroma does not have: expect less of it alone, and perhaps something of it beside mel
-# (steps 5ε and 5ζ).
-
 # %% [markdown]
-# ## 3 · All four forms side by side
-#
-# Each kind of picture has one colour scale for both genres, so that equal colours mean equal values.
+# All four forms side by side; the last row is new. Each kind of picture has one colour scale, so that equal colours
+# mean equal values.
 
-# %% tags=["report"]
+# %% tags=["solution", "report"]
 # One column per genre, one row per form.
 grid = {
     titles[genre]: {
@@ -547,17 +1047,67 @@ grid = {
 caption = "The four forms of the two clips side by side."
 record.show(plots.feature_grid(grid), "four_forms", caption=caption)
 
+
+# %% tags=["solution"]
+def describe_chroma(clip):
+    """How full and how steady a chromagram [12, T] is."""
+    leads = np.bincount(clip.argmax(0), minlength=12) / clip.shape[1]  # share of the columns
+    unit = clip / (np.linalg.norm(clip, axis=0) + 1e-9)  # every column has length 1
+    return {
+        "strongest class of a column": clip.max(0).mean(),
+        "mean of all classes": clip.mean(),
+        "likeness of neighbouring columns (cosine)": (unit[:, 1:] * unit[:, :-1]).sum(0).mean(),
+        "classes that lead in 5 % of the columns": int((leads >= 0.05).sum()),
+    }
+
+
+by_form = {
+    f"{genre}, {form}": describe_chroma(clips[genre])
+    for genre in ids for form, clips in (("full", chroma), ("beat", beat_chroma))
+}  # fmt: skip
+table = pd.DataFrame.from_dict(by_form, orient="index")
+show_table(table, digits=2)
+
+# %% tags=["told", "report"]
+# How many pitch classes take turns in being the strongest, from beat to beat.
+leading = table["classes that lead in 5 % of the columns"]
+x, y = int(leading[f"{one}, beat"]), int(leading[f"{other}, beat"])
+tell(
+    "**Verdict.** In {more}, {many} pitch classes take turns as the strongest of a beat (in at "
+    "least 5 % of them each), in {less} {few}: the harmony of {more} moves more." if x != y else
+    "**Verdict.** In {more} and in {less} {few} pitch classes each take turns as the strongest of "
+    "a beat (in at least 5 % of them): by this the two cannot be told apart.",
+    more=one if x > y else other, less=other if x > y else one, many=max(x, y), few=min(x, y),
+)  # fmt: skip
+
+# %% [markdown] tags=["solution"]
+# **What chromagrams show.** Bright horizontal stretches are notes or chords that are held; where they move in blocks,
+# the harmony changes. Drums and noise have no pitch: they light up many classes at once, weakly and without order.
+# The strongest class is 1 in every full frame (first row of the table): each frame was scaled by itself, so a quiet
+# frame looks as strong as a loud one. Per beat, the short notes between chords vanish, and what remains is closer to
+# the chords that a musician would write down. For genre, much of what tells is
+# *[timbre](../docs/glossary.md#timbre)*, of which chroma keeps little: expect less of it alone, and perhaps something
+# of it beside mel (steps 5ε and 5ζ).
+#
+# **On the demo set** the two pieces happen to stand in the same key, D sharp major (E flat, a musician would write),
+# and the pictures can be read. *Post-Punk* is three straight lines, D#, G and A#: the three notes of one chord, held
+# for 30 seconds. The score calls it *drone*. *Rock* moves in blocks: for two bars D# and G are bright, then a bar
+# with D and A, then one with G#, and after nine seconds it begins again. This is the score's *rock* loop, four bars
+# of four beats at 108 beats per minute. The short streaks that climb through many rows are the voice as it slides.
+# Same key, another song. But for telling the *genre* this is little: neighbouring genres use the same keys and
+# chords.
+
 # %% [markdown]
 # ### Try it: two genres by eye and by ear
 #
-# In JupyterLab, choose two genres, a clip of each, and one of the four pictures (elsewhere one choice is shown). Look
-# first, and say what you expect to hear; then listen. Where a clip has no audio, a button makes some: the *Griffin-Lim*
-# method looks for a sound whose mel spectrogram is the one you see. It is approximate, because a mel spectrogram holds
-# neither phases nor the single tones inside a band.
+# Choose two clips, and one of the four pictures. Look first, and say what you expect to hear; then listen. Where the
+# first two clips have no audio, the *Griffin-Lim* method looks for a sound whose mel spectrogram is the one you see.
+# It is approximate, because a mel spectrogram holds neither phases nor the single tones inside a band. In JupyterLab,
+# more clips of other genres come with `explorers.two_clips(record, ["Jazz", "Metal"])`.
 #
 # *Try* two clips of one genre, then two genres that you would confuse. *Look for* what the first pair shares and the
-# second does not, and for the picture that shows it best. If only the ear can tell two clips apart, what has the picture
-# lost?
+# second does not, and for the picture that shows it best. If only the ear can tell two clips apart, what has the
+# picture lost?
 
 # %%
 explorers.two_clips(record)
@@ -565,43 +1115,58 @@ explorers.two_clips(record)
 # %% [markdown]
 # ## Change this and run again
 #
-# Choose two genres of your own (the list is printed). Which of the four numbers tells them apart best? A value near 50 says: not at
-# all; near 0 or 100: almost always.
+# Choose two genres of your own (the list is printed). Which of the four numbers tells them apart best? A value near
+# 50 says: not at all; near 0 or 100: almost always.
 
 # %%
-print(", ".join(tracks["genre"].unique()))
-my_genres = tracks["genre"].iloc[0], tracks["genre"].iloc[-1]  # or for example "Jazz", "Metal"
-mine, yours = (describe_genre(genre) for genre in my_genres)
-larger = {w: 100 * np.mean(mine[w].to_numpy()[:, None] > yours[w].to_numpy()) for w in mine}
-print(f"pairs in which {my_genres[0]} has more than {my_genres[1]} (%):")
-show_table(pd.Series(larger).to_frame("pairs (%)"), digits=0)
+print(textwrap.fill(", ".join(tracks["genre"].unique()), 80))
+my_genre, your_genre = tracks["genre"].iloc[0], tracks["genre"].iloc[-1]  # or "Jazz", "Metal"
+mine, yours = describe_genre(my_genre), describe_genre(your_genre)
+pairs = pd.Series({what: f"{pairs_above(mine[what], yours[what]):.0f}" for what in mine})
+print(f"pairs in which {my_genre} has more than {your_genre} (%):")
+show_table(pairs.to_frame("pairs (%)"))
 
 # %% [markdown]
 # ## What we learned
 #
-# - A mel spectrogram shows bass, treble, rhythm and dynamics at a glance; numbers and more clips say whether the glance was right.
-# - A full clip is a long sequence. An LSTM pays for its steps in time and in vanishing gradients; frames per beat are far fewer.
-# - Chroma keeps harmony and drops timbre.
+# - Tones are horizontal, hits vertical, voices bend. Numbers and more clips say whether the eye was right.
+# - A full clip is a long sequence. An LSTM pays for its steps in time, memory and vanishing gradients; beat columns
+#   are far fewer.
+# - Chroma keeps harmony and most of the melody, and drops most of the timbre.
 #
 # **Check yourself**
 #
 # <details><summary>Why is the highest value of a full mel spectrogram 0 dB, in every clip?</summary>
-# The decibels are relative to the clip's own loudest value. How loud the recording was is lost, on purpose: it depends
-# on the mastering, not on the genre (though some genres do tend to be mastered loud).
+# The decibels are relative to the clip's own loudest value. How loud the recording was is lost, on purpose: it
+# depends on the mastering, not on the genre (though some genres do tend to be mastered loud).
 # </details>
 #
 # <details><summary>Why the median between beats, and not the mean?</summary>
-# A single loud drum hit lifts the mean of its beat; the median does not notice it. The frame then describes what sounds
-# during the beat, not what happened once.
+# A single loud drum hit lifts the mean of its beat; the median does not notice it. The column then describes what
+# sounds during the beat, not what happened once.
 # </details>
 #
 # <details><summary>Transposing a song by one semitone: what happens to its mel spectrogram, and to its chromagram?</summary>
-# The mel spectrogram moves up a little: by less than one band in the bass, by about two above 1 kHz. In the chromagram all rows
-# rotate by one, and to a network that does not know about it this is another input.
+# The mel spectrogram moves up a little: by less than one band in the bass, by about two above 1 kHz. In the
+# chromagram all rows rotate by one, and to a network that does not know about it this is another input.
+# </details>
+#
+# <details><summary>A beat tracker taps twice as fast as you do. What changes in the beat-synchronous spectrogram?</summary>
+# It has twice as many columns, each for half a beat. The picture is much the same, stretched; the number of columns,
+# which carried the tempo, is wrong by two.
+# </details>
+#
+# <details><summary>Mean pooling gives every frame a gradient. Why can the LSTM still not connect the beginning of a clip with its end?</summary>
+# Each frame reaches the mean through its own output and a few after it. For the model to connect two frames, one
+# output must depend on both; with forget gates near 0.5 that ends after some ten frames.
+# </details>
+#
+# <details><summary>Why must a band be multiplied by its width before bands are summed?</summary>
+# The filters are divided by their width, so a band holds power per Hz. A wide band stands for more Hz; without the
+# factor the treble would be counted too little.
 # </details>
 
-# %%
-ratio = full_time / beat_time
+# %% tags=["stored"]
 record.save_values(clips=ids, time_steps={"full": n_full, "beat": n_beat}, lstm_time_ratio=ratio)
 record.save_values(frames_reached=enough, chroma_time_ratio=full_time / chroma_time)
 record.save_table("two_clips", numbers.reset_index(names="number"))

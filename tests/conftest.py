@@ -32,6 +32,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Files are dealt out in this order, each to one process: the longest ones may not come last.
+LONGEST = ("test_smoke", "test_interruptions", "test_on_kaggle", "test_browser", "test_runner")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the order inside a file stays."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_unconfigure() -> None:
     """Removes the shared home when the session is over."""
     shutil.rmtree(SHARED_HOME, ignore_errors=True)
@@ -100,6 +110,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver = browsers.start(tmp_path_factory.mktemp("browser"))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """As in a notebook: what is displayed, in order."""
+    shown: list[Any] = []
+    monkeypatch.setattr("helpers.notebook.showing._in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda thing, **_: shown.append(thing))
+    return shown
 
 
 # ---- the mini data -----------------------------------------------------------------------------

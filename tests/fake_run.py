@@ -21,20 +21,26 @@ from tools.common.notebooks import NOTEBOOKS, ROOT
 
 CAPTION = Sentence("Paired differences in Spearman with 95 % intervals.")
 VALIDATED = Sentence(
-    "{name}: validation loss {loss:.3f}, accuracy {accuracy:.3f}, macro F1 {macro:.3f}, epoch "
-    "{epoch}, {n} training(s)",
-    name="lstm_mel_full", loss=1.1, accuracy=0.6, macro=0.5, epoch=14, n=1,
+    "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f}; training runs: "
+    "{n}, kept epoch of the first: {epoch}.",
+    name="LSTM mel, full", loss=1.1, accuracy=0.6, macro=0.5, epoch=14, n=1,
 )  # fmt: skip
 UNDEFINED = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
 ABOVE = Comparison(Score(0.02, -0.04, 0.08), 0.5, 2, 1.0)
 SCORES = [["multitask CNN", Score(0.6, 0.5, 0.7), 118410], ["SVR", Score(math.nan), 3]]
 FOUND = Sentence("{found} of {all} folders are there. Nothing is missing.", found=4, all=4)
+PARAMETERS = Sentence(
+    "{n:,} parameters = {conv:,} (convolutions) + {norm:,} (batch norm) + {head:,} (head). One "
+    "value after block 4 sees {frames} frames, which is {seconds:.2f} s, and {frames} of "
+    "128 bands.",
+    n=107642, conv=96912, norm=480, head=10250, frames=46, seconds=1.07,
+)  # fmt: skip
 SAID: dict[str, list[Piece]] = {
     "0": [Text([FOUND])],
     "5β": [Lines("def steps():\n    pass", "helpers/models.py")],
     "5γ": [Text([VALIDATED])],
     "6δ": [Text([comparison_sentence(ABOVE, "energy: multitask", "one CNN", "accuracy")], True)],
-    "7β": [Text([Sentence("{n:,} trained values", n=118410)])],
+    "7β": [Text([PARAMETERS])],
     "8ε": [Text([comparison_sentence(UNDEFINED, "LSTM", "CNN", "accuracy")])],
     "10δ": [Table(["model", "mean Spearman", "parameters"], SCORES, CAPTION)],
 }

@@ -134,6 +134,7 @@ def test_a_silent_band_in_the_files_is_scaled_to_zero(tmp_path, home):
     for name in (11, 12, 13):
         array = rng.uniform(-80, 0, size=(140, int(rng.integers(3, 9))))
         array[5] = -80.0
+        array[128:] /= -80
         np.save(folder / "test" / f"{name}.fused.full.npy", array)
     dataset = SpectrogramDataset(folder, "test")
     dataset.scaler = BandScaler.fit(dataset)

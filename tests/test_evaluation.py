@@ -166,6 +166,7 @@ def test_the_highest_score_is_never_an_undefined_one():
         lambda a, b: evaluation.classification_scores(a, b, 3),
         evaluation.spearman,
         lambda a, b: evaluation.compare_accuracy(a, a, b),
+        lambda a, b: evaluation.compare_macro_f1(a, a, b),
         lambda a, b: evaluation.compare_spearman(a, a, b),
     ],
 )
@@ -191,6 +192,28 @@ def test_a_paired_difference_is_first_minus_second_on_the_same_resamples():
     assert turned.p_value == pytest.approx(result.p_value, abs=0.05)
 
 
+def test_a_difference_of_macro_f1_is_paired_too(monkeypatch):
+    monkeypatch.setattr(evaluation, "N_RESAMPLES", 200)  # the loop is slow
+    true, first = labels()
+    second, constant = labels(5)[1], np.zeros_like(true)
+
+    def gain(picks: np.ndarray) -> float:
+        one, other = (
+            metrics.f1_score(true[picks], p[picks], average="macro", zero_division=0)
+            for p in (first, second)
+        )
+        return one - other
+
+    result = evaluation.compare_macro_f1(true, first, second)
+    assert result.difference.value == pytest.approx(gain(np.arange(60)))
+    check_interval(result.difference, gain, 60)
+    assert evaluation.compare_macro_f1(true, first, first).p_value == 1
+    assert evaluation.compare_macro_f1(true, true, constant).clear
+    several = evaluation.compare_macro_f1(true, [first, second], [second, second])
+    assert several.difference.value == pytest.approx(result.difference.value / 2)
+    assert several.n_trainings == (2, 2)
+
+
 def test_a_difference_of_spearman_is_paired_too():
     true, good = values(n=150)
     bad = np.random.default_rng(1).uniform(size=(150, 3))
@@ -205,10 +228,11 @@ def test_a_difference_of_spearman_is_paired_too():
 def test_a_comparison_that_cannot_be_made_says_so():
     true, good = values()
     constant = evaluation.compare_spearman(true, good, np.full_like(true, 0.5))
-    one_clip = evaluation.compare_accuracy(np.array([1]), np.array([1]), np.array([0]))
+    one_clip = np.array([1]), np.array([1]), np.array([0])
     for result, reason in (
         (constant, "all predictions are equal"),
-        (one_clip, "1 clip is too few for a comparison"),
+        (evaluation.compare_accuracy(*one_clip), "1 clip is too few for a comparison"),
+        (evaluation.compare_macro_f1(*one_clip), "1 clip is too few for a comparison"),
     ):
         assert not result.clear and math.isnan(result.p_value)
         sentence = str(comparison_sentence(result, "CNN", "constant", "Spearman"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from helpers import folders
 from helpers.machinery import arrays
 from helpers.machinery.files import LabError
-from helpers.notebook import records
+from helpers.notebook.soundness import data_fingerprint
 
 # ---- finding the data --------------------------------------------------------------------------
 
@@ -106,7 +107,9 @@ def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path):
 
 def clip_array(n_frames: int = 5) -> np.ndarray:
     """Values that every float type holds exactly."""
-    return np.arange(140 * n_frames, dtype=np.float64).reshape(140, n_frames) % 64 - 64
+    values = np.arange(140 * n_frames, dtype=np.float64).reshape(140, n_frames) % 64 - 64
+    values[128:] /= -64
+    return values
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f8"])
@@ -132,10 +135,25 @@ def test_any_float_type_is_read_plain_or_gzipped_whatever_its_name(
 
 def test_the_fingerprint_knows_the_data_wherever_they_lie(mini_data, tmp_path):
     copied = shutil.copytree(mini_data, tmp_path / "elsewhere")
-    before = records.data_fingerprint(mini_data)
-    assert records.data_fingerprint(copied) == before
+    before = data_fingerprint(mini_data)
+    assert data_fingerprint(copied) == before
     labels = copied / folders.MULTITASK / "train_labels.txt"
     labels.write_text(labels.read_text().replace("5000,0.", "5000,0.1", 1))
-    changed = records.data_fingerprint(copied)
+    changed = data_fingerprint(copied)
     next((copied / folders.GENRE / "test").iterdir()).unlink()
-    assert len({before, changed, records.data_fingerprint(copied)}) == 3
+    assert len({before, changed, data_fingerprint(copied)}) == 3
+
+
+def test_the_fingerprint_knows_contents_and_nothing_else(mini_data, tmp_path):
+    copied = shutil.copytree(mini_data, tmp_path / "elsewhere")
+    before = data_fingerprint(copied)
+    clip = next((copied / folders.GENRE / "train").glob("*.npy"))
+    for stray in (".DS_Store", "README", "Thumbs.db"):
+        (clip.parent / stray).touch()
+    (clip.parent / "gone").symlink_to("nowhere")
+    assert data_fingerprint(copied) == before
+    times, content = clip.stat(), bytearray(clip.read_bytes())
+    content[-3] ^= 1
+    clip.write_bytes(content)  # as large and as old as before
+    os.utime(clip, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert data_fingerprint(copied) != before

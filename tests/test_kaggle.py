@@ -17,7 +17,7 @@ import pytest
 from helpers.folders import MARKER, MULTITASK, data_name, read_clips
 from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.profiles import load_profile
-from helpers.notebook.records import data_fingerprint
+from helpers.notebook.soundness import data_fingerprint
 from helpers.submission import write_solution
 from tests.kaggle_server import Answer, KaggleServer, serve
 from tools.common.notebooks import Lab

@@ -14,9 +14,11 @@ import jupytext
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools.checks.labels import LABELS, label_headings
+from helpers.machinery.profiles import load_profile
+from helpers.notebook.shown import Lines
+from tools.checks.labels import LABELS, label_headings, shown_in
 from tools.common.notebooks import ROOT, Lab
 from tools.run import pages
 
@@ -102,6 +104,28 @@ def test_every_notebook_opens_and_closes_as_the_others(notebook):
     assert "What we learned" in text and "<details>" in text
     assert "Change this and run again" in text
     assert "record.finish(" in cells(notebook)[-1].source
+
+
+@pytest.mark.parametrize("profile", ["demo", "full"])
+def test_the_multitask_cnn_is_trained_as_the_cnns_it_is_compared_with(profile):
+    ours, theirs = (
+        load_profile(profile).parameters(name, Lab().read(name).parameters)
+        for name in ("10_multitask", "08_regression")
+    )
+    for name in ("batch_size", "patience", "crop_frames", "max_masked_bands", "n_seeds"):
+        assert ours[name] == theirs[name], name
+    for name in ("epochs", "learning_rate", "warmup_epochs"):
+        assert ours[name] == theirs[f"cnn_{name}"], name
+
+
+def test_taught_code_is_reported_and_an_exercise_stays_under_its_label(tmp_path):
+    class_cell = new_code_cell("class Loss:\n    pass", metadata={"tags": ["report"]})
+    printing = new_code_cell("print(1)", metadata={"tags": ["report"]})
+    cells = [new_markdown_cell("## 10β · A loss"), new_markdown_cell("### Exercise 10.1 · Yours")]
+    nbformat.write(new_notebook(cells=[*cells, class_cell, printing]), tmp_path / "10_x.ipynb")
+    shown = shown_in(tmp_path / "10_x.ipynb")
+    assert list(shown) == ["10β"]
+    assert shown["10β"].reported == [Lines(class_cell.source, "py/10_x.py")]
 
 
 # ---- the glossary ------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
-"""The HTML pages: they stand alone, describe their figures, and show formulas.
+"""The HTML pages: they stand alone, describe their figures, show formulas, fold what tags say.
 
-The index, with links and failures, is looked at in test_runner; all pages of a run in test_smoke.
+The index, with links and failures, is looked at in test_runner; all pages of a run in test_smoke,
+and in a browser what runs on a page in test_browser.
 """
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -58,7 +60,7 @@ def test_a_page_describes_its_figures_draws_its_formulas_and_loads_nothing(page)
     assert r"<code>$\frac{a} &lt; \left$</code>" in page, "what cannot be drawn can be read"
     assert tags(["script", "iframe", "link"]) == [] and "@import" not in page
     (policy,) = (tag["content"] for tag in tags("meta") if tag.get("http-equiv"))
-    assert "default-src 'none'" in policy
+    assert "default-src 'none'" in policy and policy.count("'sha256-") == 1
 
 
 def test_code_and_output_are_text(page):
@@ -67,3 +69,82 @@ def test_code_and_output_are_text(page):
     assert "frames [B, T, F] &lt;float32&gt;" in page
     assert ">[3]</div>" in page, "the number by which a failure is reported"
     assert "IntSlider" not in page and "open the notebook in JupyterLab" in page
+
+
+# ---- folds, contents, neighbours ---------------------------------------------------------------
+
+
+def tagged(source: str, *tags: str, code: bool = True, **more: Any) -> Any:
+    new = new_code_cell if code else new_markdown_cell
+    return new(source, metadata={"tags": list(tags)}, **more)
+
+
+def written(folder: Path, name: str, *cells: Any) -> BeautifulSoup:
+    nbformat.write(new_notebook(cells=list(cells)), folder / f"{name}.ipynb")
+    pages.write_page(folder / f"{name}.ipynb", folder / f"{name}.html")
+    return BeautifulSoup((folder / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+
+
+def test_tags_fold_cells_and_what_papermill_repeats_is_left_out(tmp_path):
+    said = new_output("stream", name="stdout", text="the verdict")
+    broken = new_output("error", ename="E", evalue="e", traceback=["E: e"])
+    page = written(
+        tmp_path,
+        "05_lstm",
+        new_markdown_cell("# 05 · A title"),
+        tagged("## Set-up", "setup", code=False),
+        tagged("import this", "setup"),
+        tagged("seed = 7", "injected-parameters"),
+        tagged("go_on()", "setup"),
+        new_markdown_cell("## 5α · The *first*\n\nIts text."),
+        tagged("tell('x')", "told", outputs=[said]),
+        tagged("solve()", "solution", "folded"),
+        tagged("### An extra\n\nIts text.", "extra", code=False),
+        tagged("more()", "extra", outputs=[broken]),
+        tagged("### Another", "extra", code=False),
+        tagged("record.finish()", "stored"),
+    )
+    folds = {fold.summary.get_text(strip=True): fold for fold in page(class_="fold")}
+    assert list(folds) == [
+        "Set-up", "Code of what follows", "Solution", "An extra", "Another", "Stored files"
+    ]  # fmt: skip
+    assert "seed = 7" not in page.text
+    texts = {name: fold.text for name, fold in folds.items()}
+    assert "import this" in texts["Set-up"] and "go_on()" in texts["Set-up"]
+    assert "Its text." in texts["An extra"] and "more()" in texts["An extra"]
+    assert "the verdict" not in texts["Code of what follows"] and "the verdict" in page.text
+    opened = [name for name, fold in folds.items() if fold.has_attr("open")]
+    assert opened == ["An extra"], "what failed is not hidden"
+    for contents in page(class_="contents"):
+        links = {a.text: a["href"] for a in contents("a")}
+        assert links == {"Set-up": "#set-up", "5α The first": "#5α--the-first"}
+        assert contents.find("b").text == "5α"
+
+
+def test_the_index_leads_to_labels_and_each_page_to_its_neighbours(tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    insight = "**The one insight:** look *before* you train."
+    heading = "## 5α · An <b>LSTM</b>\n\n### 5α · again"
+    for name, text in {"04_histograms": "", "05_lstm": heading, "06_metrics": ""}.items():
+        written(folder, name, new_markdown_cell(f"# {name[:2]} · One: two\n\n{insight}\n\n{text}"))
+    rows = [{"notebook": name, "status": "done"} for name in ("05_lstm", "99_none")]
+    rows[0]["key_metric"] = "accuracy <0.7>"
+    about = dict.fromkeys(("run", "profile", "device", "threads", "python"), "x")
+    about |= {"finished": "2026-11-21T15:47:41+00:00", "total_seconds": 616, "versions": {}}
+    summary = {**about, "data": {"demo": True, "fingerprint": "f"}, "notebooks": rows}
+    index = pages.write_index(tmp_path, summary).read_text(encoding="utf-8")
+    assert "21 November 2026, 15:47 UTC" in index and "10:16" in index
+    assert "accuracy &lt;0.7&gt;" in index and "Look before you train." in index
+    assert '<a href="05_lstm.html#5α--an-lstm"><b>5α</b> An LSTM</a>' in index
+    for _ in range(2):  # written again, it stays as it is
+        page = BeautifulSoup((folder / "05_lstm.html").read_text("utf-8"), "html.parser")
+        above, below = page(class_="steps")
+        links = {a["href"]: a.text for a in above("a")}
+        assert links == {
+            "index.html": "Start here",
+            "04_histograms.html": "« 04 · One",
+            "06_metrics.html": "» 06 · One",
+        }
+        assert str(above) == str(below)
+        pages.write_index(tmp_path, summary)

@@ -200,7 +200,7 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
     answer(home, "5δ", "# A heading\n" + HOSTILE.partition("\n")[2] + "\n- a list\n- goes on")
     answer(home, "8β", '`#read("/etc/hosts")`{=typst}\n\n```{=typst}\n#panic()\n```')
     answer(home, "7α", "![Activations of ConvNetJS](convnetjs.png)")
-    source = run / "records" / "07_cnn" / "figures" / "accuracy.png"
+    source = run / "records" / "07_cnn" / "figures" / "digit_filters.png"
     (home / "my_report" / "convnetjs.png").write_bytes(source.read_bytes())
     main(MEMBERS)
     whole = text_of(pdf_of(run))

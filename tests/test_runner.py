@@ -103,7 +103,7 @@ def test_a_failure_skips_what_depends_on_it(small, capfd):
     assert "IndexError" in (small.folder / "pages" / "05_train.html").read_text()
     assert "05_train" not in (small.folder / "results.csv").read_text()
     index = (small.folder / "pages" / "index.html").read_text()
-    links = ["00_begin.html", "05_train.html", "../summary.json", "glossary.html"]
+    links = ["glossary.html", "00_begin.html", "05_train.html", "../results.csv", "../summary.json"]
     assert re.findall('href="(.*?)"', index) == links
     assert "IndexError" in index and "needs 05_train" in index
 
@@ -360,7 +360,7 @@ def test_why_a_notebook_is_not_up_to_date(small, monkeypatch):
     assert stale_results(small.folder, small.lab)[1:] == [f"06_judge: {why()}"]
     small.write("06_judge", "leave('06_judge', 0.5)")
     with monkeypatch.context() as patch:
-        patch.setattr("helpers.notebook.records.data_fingerprint", lambda _: "other")
+        patch.setattr("helpers.notebook.soundness.data_fingerprint", lambda _: "other")
         assert why() == "it ran on other data"
     small.parameters["steps"] = 2
     assert (why("05_train"), why()) == ("other steps", "after 05_train")

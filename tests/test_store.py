@@ -27,7 +27,8 @@ def clips(tmp_path: Path, home: Path) -> list[str]:
     folder.mkdir(parents=True)
     paths = [folder / f"{name}.fused.full.npy" for name in (11, 12, 13)]
     for path, n_frames in zip(paths, (24, 24, 29), strict=True):
-        np.save(path, rng.uniform(-80, 0, size=(N_ROWS, n_frames)))
+        mel, chroma = rng.uniform(-80, 0, (128, n_frames)), rng.uniform(size=(12, n_frames))
+        np.save(path, np.concatenate([mel, chroma]))
     return [str(path) for path in paths]
 
 

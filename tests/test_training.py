@@ -192,6 +192,12 @@ def test_a_loss_of_ones_own_is_used():
 # ---- what is refused ---------------------------------------------------------------------------
 
 
+def test_after_each_epoch_one_may_look_at_the_model():
+    model, seen = small_cnn(), []
+    train(model, clips(2), clips(1), epochs=3, after_epoch=seen.append)
+    assert len(seen) == 3 and all(one is model for one in seen)
+
+
 def test_a_loss_that_is_not_finite_stops_with_a_remedy():
     good = clips(1)
     broken = [(x * math.nan, y, lengths) for x, y, lengths in good]

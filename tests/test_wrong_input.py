@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gzip
 import io
 import json
@@ -33,11 +34,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from helpers import datasets, folders, training
+from helpers import datasets, training
 from helpers.datasets import BandScaler, SpectrogramDataset
 from helpers.evaluation import Score
 from helpers.folders import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, find_data, read_clips
 from helpers.folders import GENRES as KNOWN_GENRES
+from helpers.machinery import left_out as machinery_left_out
 from helpers.machinery.arrays import read_array
 from helpers.machinery.files import LabError
 from helpers.machinery.profiles import apply_profile
@@ -62,7 +64,7 @@ LABELS, BEAT_LABELS, AFFECT_LABELS = (
     f"data/{folder}/train_labels.txt" for folder in (GENRE, GENRE_BEAT, MULTITASK)
 )
 CLIP = f"data/{GENRE}/train/1001.fused.full.npy"
-ZIPPED = f"data/{GENRE}/train/1000.fused.full.npy.gz"
+ZIPPED = FIRST = f"data/{GENRE}/train/1000.fused.full.npy.gz"
 RUN = "home/runs/interactive"
 RECORD = f"{RUN}/records/05_lstm"  # what notebook 05 stored
 MODEL = "lstm_chroma_beat"
@@ -372,6 +374,14 @@ def on_a_small_disk(place: Path, use: Use) -> Outcome:
         return use(place)
 
 
+@later
+def with_too_many_open_files(place: Path, use: Use) -> Outcome:
+    """The same where no further file can be opened: the machine's fault, not a clip's."""
+    no_more = OSError(errno.EMFILE, "Too many open files")
+    with mock.patch("helpers.machinery.arrays.open", side_effect=no_more, create=True):
+        return use(place)
+
+
 # Why a row cannot be tried on this machine; empty when it can.
 HAS_GPU = "this machine has a GPU" if torch.cuda.is_available() else ""
 
@@ -478,6 +488,11 @@ LABEL_ROWS = [
           ("has a header only", replaced(LABELS, "Id\tGenre\n"),
            f": the label file has a header and no rows; {GET_AGAIN}"),
           ("is not UTF-8", line(3, "1\tBl\xfces"), ":3: no UTF-8 text; save the file as UTF-8"),
+          ("is a named pipe", instead(LABELS, os.mkfifo),
+           f": cannot be read (no regular file); {GET_AGAIN}"),
+          ("names other columns", line(1, "Id\tStyle"),
+           ":1: expected the columns Id<TAB>genre in any order, got 'Id\\tStyle'; correct the "
+           "header"),
           ("is a folder", instead(LABELS, Path.mkdir),
            f": cannot be read (Is a directory); {GET_AGAIN}"),
           ("has no header", line(1, "1001.fused.full.npy\tRock"), ":1: expected the header "
@@ -485,6 +500,19 @@ LABEL_ROWS = [
           ("has a mark and no header", line(1, "\xef\xbb\xbf1001\tRock"),
            ":1: expected the header Id<TAB>Genre, got '1001\\tRock'; add the header"),
       )),
+    Row("an affect label file with a column of another name",
+        line(1, "Id,valence,mood,danceability", AFFECT_LABELS), dataset(MULTITASK),
+        f"{AFFECT_LABELS}:1: expected the columns Id,valence,energy,danceability in any order, got "
+        "'Id,valence,mood,danceability'; correct the header"),
+    Row("a label file of test clips that names only some of them",
+        replaced(f"data/{MULTITASK}/test_labels.txt",
+                 "Id,energy,valence,danceability\n123212738,0.1,0.2,0.3\n"),
+        dataset(MULTITASK, "test"), f"data/{MULTITASK}/test_labels.txt: 5 of 6 test clips have no "
+        "line, the first is 123212739; add them, or remove this file"),
+    Row("two files that are one clip",
+        lambda place: shutil.copy(place / CLIP, (place / CLIP).with_name("1001.copy.npy")),
+        dataset(), f"data/{GENRE}/train: 1001.copy.npy and 1001.fused.full.npy are both clip 1001; "
+        "remove one"),
     Row("label files have the line ends of Windows (CRLF)",
         changed(LABELS, lambda content: content.replace(b"\n", b"\r\n")), dataset(), "", code=0,
         instead="(accepted)"),
@@ -527,8 +555,36 @@ LABEL_ROWS = [
         f"data/{GENRE}: has genres, no valence; use the multitask folder"),
 ]  # fmt: skip
 
+
+def contradiction(what: str, spoil: Spoil, message: str) -> Row:
+    """Two folders or splits that say different things; nothing begins on such data."""
+    return Row(what, spoil, stored(lambda record: None), message)
+
+
+TWIN, TESTED = f"data/{GENRE_BEAT}/train", f"data/{GENRE}/test"
+AGREEMENT_ROWS = [
+    contradiction("a genre that differs in the beat folder", changed(BEAT_LABELS, lambda content:
+        re.sub(rb"(\n1001\S*\t)[^\n]*", rb"\1Jazz", content)), f"{TWIN}_labels.txt: clip 1001 is "
+        f"(Jazz) here and (*) in data/{GENRE}; correct one of the label files"),
+    contradiction("a clip that the beat folder lacks", changed(BEAT_LABELS, lambda content:
+        re.sub(rb"\n1001[^\n]*", b"", content)), f"{TWIN}_labels.txt: 1 clip(s) stand in one of "
+        f"this folder and data/{GENRE} only, the first is 1001; unpack the data again"),
+    contradiction("a clip in train and in test", lambda place: [
+        shutil.copy(place / CLIP, place / TESTED / "1001.fused.full.npy"),
+        changed(f"{TESTED}_labels.txt", lambda content: content + b"1001.npy\tRock\n")(place),
+        ], f"data/{GENRE}: clip 1001 is in train and in test; remove one of them"),
+    contradiction("a test clip that is a copy of a training clip", lambda place: replaced(
+        f"{TESTED}/2001.fused.full.npy", (place / CLIP).read_bytes())(place),
+        f"data/{GENRE}: train clip 1001 and test clip 2001 are the same file (1 such pairs); what "
+        "is tested must not be learned, remove one of them"),
+]  # fmt: skip
+
 NOT_WHOLE = "no whole .npy array (*); get this file again"
 SHAPE = "expected (140, T) with T of at least 1; get this file again or remove it"
+EXPECTED_DB = (
+    "expected mel bands in dB, about -80 to 0; use librosa.power_to_db(mel, ref=np.max), or get "
+    "this file again"
+)
 NOT_FINITE = "holds NaN or infinite values; get this file again or remove it"
 TOO_SHORT = (
     f"{CLIP}: 8 frames are too short for this CNN, which needs 16; remove the clip, or leave such "
@@ -569,8 +625,18 @@ CLIP_ROWS = [
              "holds int16, expected a floating-point array; get it again"),
     bad_clip("an array with NaN", with_frame(np.nan), NOT_FINITE),
     bad_clip("an array with an infinite value", with_frame(-np.inf), NOT_FINITE),
-    bad_clip("an array with values that are no dB", with_frame(1e6),
-             "holds values beyond 65504, which are no dB; get it again"),
+    bad_clip("a clip that is a named pipe", instead(CLIP, os.mkfifo),
+             "no whole .npy array (no regular file); get this file again"),
+    bad_clip("power in place of decibels", array(lambda values: np.concatenate(
+                 [np.linspace(0, 90, 128)[:, None] + 0 * values[:128], values[128:]])),
+             f"rows 0 to 127 hold 0 to 90 (it looks like power), {EXPECTED_DB}"),
+    bad_clip("chroma before mel", array(lambda values: np.concatenate(
+                 [values[128:], np.linspace(-80, 0, 128)[:, None] + 0 * values[:128]])),
+             "rows 128 to 139 hold -6.929 to 0 (chroma seems to stand first), expected chroma of 0 "
+             "to 1; mel bands come first; get this file again or make it anew"),
+    Row("too many open files while the data are checked", nothing,
+        with_too_many_open_files(CHECK), f"{FIRST}: could not be read (Too many open files); mend "
+        "that and run this again", code=2),
     bad_clip("a pickled array",
              replaced(CLIP, as_npy(np.array([[Trap()]] * 140, dtype=object))),
              "holds pickled objects, which are never loaded; get it again"),
@@ -600,7 +666,8 @@ CHECKPOINT_ROWS = [
     Row("a checkpoint is missing", missing(CHECKPOINT), checkpoint(), "; ".join(NOT_THERE)),
     Row("the notebook that stores it was never run", missing(RECORD), checkpoint(),
         "; ".join(NOT_THERE)),
-    Row("a checkpoint was made with other data", line(3, "1001.fused.full.npy.gz\tJazz"),
+    Row("a checkpoint was made with other data", lambda place: [
+        line(3, "1001.npy\tJazz", name)(place) for name in (LABELS, BEAT_LABELS)],
         checkpoint(), OTHER_DATA),
     Row("a record without its description", missing(f"{RECORD}/record.json"), checkpoint(),
         OTHER_DATA),
@@ -704,6 +771,17 @@ PROFILE_ROWS = [
            f"1: 07_cnn.channels is 16 (int) but must be list; {CHANNELS}"),
           ("a word in a list of numbers", "07_cnn: {channels: [16, many]}",
            f"1: an entry of 07_cnn.channels is 'many' (str) {CHANNEL}"),
+          *((f"{name}: {value}", f"05_lstm: {{{name}: {value}}}",
+             f"1: 05_lstm.{name} is {value}; give {ends}") for name, value, ends in (
+              ("epochs", "0", "1 to 10000"), ("batch_size", "-4", "1 to 100000"),
+              ("hidden_size", "1000000000", "1 to 10000"), ("mixup", "-1", "0 to 1e+06"),
+              ("seed", "-1", "0 to 4.29497e+09"))),
+          ("a learning rate that is none", "05_lstm: {learning_rate: .nan}",
+           "1: 05_lstm.learning_rate is nan; give 1e-12 to 10000"),
+          ("no channels", "07_cnn: {channels: []}",
+           "1: 07_cnn.channels is empty; give at least one entry"),
+          ("a device of one notebook", "05_lstm: {device: cpu}", "1: device is one for all "
+           "notebooks; write it in section 'all', or give --device"),
           ("a profile with a wrong time limit", "runner: {timeout_minutes: soon}",
            f"1: timeout_minutes is 'soon' {LIMIT}"),
           ("a time limit of 0", "runner: {timeout_minutes: {default: 0}}",
@@ -753,8 +831,16 @@ USE_ROWS = [
             "more", "--keep=-1"),
     bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
             "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
-    bad_run("a run name that is no file name", "run name '../x': use letters, digits, '.', '_' and "
-            "'-' (and not 'latest'); it becomes a folder below runs/", "--name", "../x"),
+    *(bad_run(what, f"run name {name!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
+              "'latest' or 'interactive'); it becomes a folder below runs/", "--name", name)
+      for what, name in (("a run name that is no file name", "../x"),
+                         ("the name of what a student runs by hand", "interactive"))),
+    *(bad_run(f"--{name} of an empty variable", f"--{name} is empty; leave it out or give a value; "
+              "./run_all.sh --help shows what there is", f"--{name}", "")
+      for name in ("data", "profile", "name")),
+    Row("$MUSICLAB_RUN leads out of runs/", nothing, library(lambda place: records.open_record(
+        "05_lstm", place / "data", 0), MUSICLAB_RUN="../../x"),
+        "$MUSICLAB_RUN is '../../x', no name of a folder below runs/; correct it"),
     Row("a second run of the same name at the same time", nothing,
         while_another_runs(command(*USUAL)), "a run named 't' is under way (*); wait for it, or "
         "choose another name with --name", code=2),
@@ -768,7 +854,8 @@ DISK_ROWS = [
             f"{OTHER_HOME}", spoil=instead("home", Path.touch)),
     bad_run("a file lies where the runs go", "home/runs/t: cannot be written (Not a directory); "
             f"free some space, or {OTHER_HOME}", spoil=instead("home/runs", Path.touch)),
-    Row("the home is read-only", rights("home", 0o555),
+    Row("the home is read-only",
+        lambda place: [missing("home/.cache")(place), rights("home", 0o555)(place)],
         without_rights("-c", "from helpers.machinery.files import cache_dir; cache_dir()"),
         f"home/.cache: cannot make this folder (Permission denied); {OTHER_HOME}"),
     Row("the folder of results is read-only", rights(RUN, 0o555),
@@ -814,8 +901,8 @@ STOP_ROWS = [
 ]  # fmt: skip
 
 ROWS = [
-    *FOLDER_ROWS, *LABEL_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS, *PROFILE_ROWS, *USE_ROWS, *DISK_ROWS,
-    *STOP_ROWS,
+    *FOLDER_ROWS, *LABEL_ROWS, *AGREEMENT_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS, *PROFILE_ROWS,
+    *USE_ROWS, *DISK_ROWS, *STOP_ROWS,
 ]  # fmt: skip
 
 
@@ -868,8 +955,8 @@ def bad_left_out(place: Path) -> Iterator[list[str]]:
     with environment(place, MUSICLAB_LEFT_OUT=str(path)):
         listed = check_data.to_leave_out(check_data.check(place / "data"))
         check_data.write_list(path, place / "data", listed)
-        folders._read_left_out.cache_clear()
-        folders._tell_once.cache_clear()
+        machinery_left_out.read_left_out.cache_clear()
+        machinery_left_out.tell_once.cache_clear()
         texts = (text for split in listed.values() for text in split.values())
         yield [shown(place, text) for text in texts if text]
 
@@ -894,7 +981,7 @@ def test_what_is_bad_can_be_left_out(row, place):
         assert np.array_equal(rest.frames(index), whole.frames(whole.ids.index(clip)))
 
 
-@pytest.mark.parametrize("row", LABEL_ROWS[:7], ids=lambda row: row.what)
+@pytest.mark.parametrize("row", LABEL_ROWS[:9], ids=lambda row: row.what)
 def test_a_label_file_that_says_nothing_is_refused_even_then(row, place):
     row.spoil(place)
     with bad_left_out(place), pytest.raises(LabError) as caught:

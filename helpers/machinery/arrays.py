@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 from pathlib import Path
 
@@ -13,6 +14,14 @@ N_MELS, N_CHROMA = 128, 12
 N_ROWS = N_MELS + N_CHROMA  # of a stored array: mel bands in dB, then chroma classes
 _GZIP_AT_MOST = 1100  # gzip makes nothing smaller than 1/1032 of its size
 _GZIP_MAGIC = b"\x1f\x8b"
+# What a machine answers that cannot read now; the file may be whole, and is not to be left out.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOMEM)
+_LOWEST_DB, _HIGHEST_DB = -200.0, 1.0  # the lab's are -80 to 0; others may have another floor
+_LEEWAY = 0.01  # of a chroma value beyond 0..1
+
+
+class MachineError(LabError):
+    """The machine could not read a file that may be whole."""
 
 
 def read_array(path: str | Path) -> np.ndarray:
@@ -32,7 +41,27 @@ def read_array(path: str | Path) -> np.ndarray:
     array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
         raise LabError(f"{path}: holds NaN or infinite values; get this file again or remove it")
+    _check_ranges(path, array)
     return array
+
+
+def _check_ranges(path: Path, array: np.ndarray) -> None:
+    """Raise LabError unless [140, T] holds decibels and chroma: a network would learn anything."""
+    low, high = float(array[:N_MELS].min()), float(array[:N_MELS].max())
+    low_chroma, high_chroma = float(array[N_MELS:].min()), float(array[N_MELS:].max())
+    if low_chroma < -_LEEWAY or high_chroma > 1 + _LEEWAY:
+        first = array[:N_CHROMA]
+        turned = " (chroma seems to stand first)" if first.min() >= 0 and first.max() <= 1 else ""
+        raise LabError(
+            f"{path}: rows 128 to 139 hold {low_chroma:.4g} to {high_chroma:.4g}{turned}, expected "
+            "chroma of 0 to 1; mel bands come first; get this file again or make it anew"
+        )
+    if low < _LOWEST_DB or high > _HIGHEST_DB or 0 <= low < high:
+        power = " (it looks like power)" if 0 <= low else ""
+        raise LabError(
+            f"{path}: rows 0 to 127 hold {low:.4g} to {high:.4g}{power}, expected mel bands in dB, "
+            "about -80 to 0; use librosa.power_to_db(mel, ref=np.max), or get this file again"
+        )
 
 
 def read_n_frames(path: str | Path) -> int:
@@ -56,11 +85,16 @@ def read_n_frames(path: str | Path) -> int:
 
 
 def _not_whole(path: Path, problem: Exception | str) -> LabError:
+    if isinstance(problem, MemoryError) or getattr(problem, "errno", None) in _PASSING:
+        reason = getattr(problem, "strerror", None) or "not enough memory for it"
+        return MachineError(f"{path}: could not be read ({reason}); mend that and run this again")
     return LabError(f"{path}: no whole .npy array ({one_line(problem)}); get this file again")
 
 
 def open_array(path: Path) -> gzip.GzipFile:
     """Open a clip's file for reading bytes, through gzip where its first bytes say so."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+        raise OSError("no regular file")
     with open(path, "rb") as file:
         compressed = file.read(2) == _GZIP_MAGIC
     if path.suffix == ".gz" and not compressed:

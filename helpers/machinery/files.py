@@ -171,6 +171,11 @@ def one_line(error: object) -> str:
     return textwrap.shorten(text, 240, placeholder=" ...") or type(error).__name__
 
 
+def quoted(text: str) -> str:
+    """What a file says, for a message: quoted, and not longer than a line."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")
+
+
 def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
     """A hint for an error message: ` (did you mean 'x'?)`, or nothing when nothing is close."""
     close = get_close_matches(str(word), list(known), n=1)

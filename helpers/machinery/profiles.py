@@ -18,6 +18,12 @@ from helpers.machinery.files import LabError, did_you_mean, one_line
 PROFILE_FOLDER = Path(__file__).resolve().parents[1] / "profiles"
 DEMO = "demo"  # has no file
 ALL, RUNNER = "all", "runner"  # sections that are no notebook's
+# What a number may be where 1 to 10,000, for fractions anything above 0, is not it.
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1), "batch_size": (1, 100_000), "stack": (1, 1_000), "kernel": (1, 15),
+    "crop_frames": (0, 10**6), "lstm_crop_frames": (0, 10**6), "mixup": (0, 10**6),
+    "max_masked_bands": (0, 128),
+}  # fmt: skip
 _NOTEBOOK = re.compile(r"\d\d_\w+")
 
 
@@ -49,6 +55,7 @@ class Profile:
                         f"{did_you_mean(name, own)}; known: {', '.join(sorted(own))}"
                     )
                 _check_type(place, f"{section}.{name}", value, own[name])
+                _check_range(place, section, name, value)
         return {**own, **self.overrides(notebook)}
 
     def check_sections(self, notebooks: Iterable[str]) -> None:
@@ -173,6 +180,18 @@ def _check_type(where: str, name: str, value: object, example: object) -> None:
     if isinstance(example, list) and isinstance(value, list) and example:
         for item in value:
             _check_type(where, f"an entry of {name}", item, example[0])
+
+
+def _check_range(where: str, section: str, name: str, value: object) -> None:
+    """Numbers that no training can use would end somewhere inside of PyTorch."""
+    ends = RANGES.get(name, (1e-12, 1e4) if isinstance(value, float) else (1, 10_000))
+    for number in value if isinstance(value, list) else [value]:
+        if is_number(number) and not ends[0] <= number <= ends[1]:  # NaN is in no range
+            raise LabError(
+                f"{where}: {section}.{name} is {value!r}; give {ends[0]:g} to {ends[1]:g}"
+            )
+    if value == []:
+        raise LabError(f"{where}: {section}.{name} is empty; give at least one entry")
 
 
 def is_number(value: object) -> TypeGuard[float]:

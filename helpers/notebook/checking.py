@@ -1,4 +1,4 @@
-"""Holding what a notebook writes itself against the kit's version. Used by 01, 04 to 10."""
+"""Holding what a notebook writes itself against the kit's version. Used by 00, 01, 04 to 10."""
 
 from __future__ import annotations
 

@@ -1,20 +1,21 @@
 """Explorers: choose something by hand, and see (or hear) what changes.
 
-In JupyterLab each of them has controls. Anywhere else, run by the runner or as a plain script, the
-same call shows one fixed choice as an ordinary figure. The record always holds that fixed choice.
+Each shows controls with all that they need: data for `explorers.js`, which the browser runs in
+JupyterLab, on Kaggle and on a run's page, without network and without a kernel.
 """
 
 from __future__ import annotations
 
+import base64
 import html
+import io
+import json
 import math
-import threading
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import ipywidgets as widgets
+import matplotlib
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -26,26 +27,26 @@ from helpers.folders import GENRE, GENRE_BEAT, audio_clips, audio_path, read_cli
 from helpers.machinery.arrays import read_array
 from helpers.machinery.batches import unwrap
 from helpers.machinery.files import LabError, did_you_mean
-from helpers.machinery.process import headless
 from helpers.models import Classifier
 from helpers.notebook.records import Record
-from helpers.notebook.showing import replace_shown
+from helpers.notebook.showing import show_html
 from helpers.training import predict
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    # A widget for each argument of the drawing function, and all that is shown, from top to bottom.
-    Controls = tuple[dict[str, widgets.Widget], Sequence[widgets.Widget]]
-
 N_NEIGHBOURS = 4
+MOST_CLIPS = 60  # among which the page of a large data set lets one choose
+SECONDS = 10  # that are heard of a clip
 APPROXIMATE = "approximate, reconstructed from the mel spectrogram"
+SCRIPT = Path(__file__).with_suffix(".js")
 
-_WIDE: dict[str, Any] = {"style": {"description_width": "8em"}, "layout": {"width": "26em"}}
 
-Choices = list[tuple[str, Any]]  # what a menu shows, and what it stands for
-
-_one_at_a_time = threading.RLock()
+def _offer(notebook: str, kind: str, **data: Any) -> None:
+    """Show controls of this kind for these data; a plain script says where there are some."""
+    said = html.escape(json.dumps({"kind": kind, **data}))
+    note = "Controls stand here where the browser may run the kit's script: run this cell."
+    place = f'<div class="explorer" data-explorer="{said}"><p>{note}</p></div>'
+    script = f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
+    plain = f"controls to try ({kind}): in JupyterLab, and on the page of {notebook}"
+    show_html(place + script, plain)
 
 
 # ---- two clips ---------------------------------------------------------------------------------
@@ -54,27 +55,22 @@ _one_at_a_time = threading.RLock()
 def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
     """See and hear a training clip of each of two genres (steps 1 to 3).
 
-    `genres` are the two to begin with, by default the first and the last one of the alphabet.
-    Raises LabError for a genre that has no clip.
+    `genres` are the two to begin with, by default the first and the last one of the alphabet; two
+    more clips of them can be chosen, and one of each other genre. Raises LabError for a genre that
+    has no clip.
     """
     clips = _TrainingClips(record.data)
-    chosen = genres or (clips.genres[0], clips.genres[-1])
-    first, second = (clips.of(genre)[0][1] for genre in chosen)
-    fixed = {"first": first, "second": second, "picture": "mel"}
-
-    def controls() -> Controls:
-        inputs = {"picture": _menu("picture", list(plots.FEATURE_KINDS), "mel")}
-        sides = []
-        for which, genre in zip(("first", "second"), chosen, strict=True):
-            names = (f"{which} genre", f"{which} clip")
-            menus = _two_menus(names, clips.genres, clips.of, (genre, fixed[which]))
-            inputs[which] = menus[1]
-            sides.append(
-                widgets.VBox([*menus, *clips.sound_of(menus[1])], layout={"margin": "0 3em 0 0"})
-            )
-        return inputs, [widgets.HBox(sides), inputs["picture"]]
-
-    _open(record, "explore_clips", clips.draw, fixed, controls)
+    chosen = [clips.of(genre) for genre in genres or (clips.genres[0], clips.genres[-1])]
+    fixed = [ids[0] for ids in chosen]
+    others = [clips.of(genre)[0] for genre in clips.genres]
+    offered = sorted({*chosen[0][:3], *chosen[1][:3], *others}, key=clips.title)
+    _offer(
+        record.notebook,
+        "clips",
+        kinds=list(plots.FEATURE_KINDS),
+        begin=[offered.index(clip) for clip in fixed],
+        clips=[clips.offered(clip, approximate=clip in fixed) for clip in offered],
+    )
 
 
 class _TrainingClips:
@@ -88,7 +84,7 @@ class _TrainingClips:
         self.genres = sorted(self.full["genre"].unique().tolist())
         self.root, self.audible = root, audio_clips(root)
 
-    def of(self, genre: str) -> Choices:
+    def of(self, genre: str) -> list[str]:
         """The clips of a genre, those with audio first."""
         if genre not in self.genres:
             raise LabError(
@@ -96,8 +92,7 @@ class _TrainingClips:
                 f"{', '.join(self.genres)}"
             )
         ids = self.full.index[self.full["genre"] == genre]
-        choices = [(f"{i} (with audio)" if i in self.audible else i, i) for i in ids]
-        return sorted(choices, key=lambda choice: choice[1] not in self.audible)
+        return sorted(ids, key=lambda clip: clip not in self.audible)
 
     def title(self, clip: str) -> str:
         return f"{self.full.loc[clip, 'genre']} (clip {clip})"
@@ -107,37 +102,30 @@ class _TrainingClips:
         folder = self.beat if name.startswith("beat") else self.full
         return read_array(folder.loc[clip, "path"])[FEATURE_ROWS[plots.FEATURE_KINDS[name]]]
 
-    def draw(self, first: str, second: str, picture: str) -> Figure:
-        pictures = {self.title(clip): self.read(clip, picture) for clip in (first, second)}
-        return plots.spectrograms(
-            pictures, plots.FEATURE_KINDS[picture], picture.startswith("beat")
-        )
-
-    def sound_of(self, menu: widgets.Dropdown) -> list[widgets.Widget]:
-        """A player of the clip that is chosen or, without audio, a button for an approximation."""
-        from IPython.display import Audio
-
-        place, button = widgets.HTML(), widgets.Button(icon="play")
-
-        def offer() -> str:
-            path, title = audio_path(self.root, menu.value), html.escape(self.title(menu.value))
-            button.description = f"hear clip {menu.value}"
-            button.layout.display = "none" if path else None
-            if path:
-                return title + Audio(filename=str(path))._repr_html_()
-            return f"{title}: {APPROXIMATE}"
-
-        def make() -> str:
-            sound = approximate_audio(self.read(menu.value, "mel"))
-            return offer() + Audio(sound, rate=SAMPLE_RATE, autoplay=True)._repr_html_()
-
-        place.value = offer()
-        menu.observe(_answering(offer, place), "value")
-        button.on_click(_answering(make, place))
-        return [place, button]
+    def offered(self, clip: str, approximate: bool) -> dict[str, Any]:
+        """What the controls show of a clip: its four pictures, and its sound where it has one."""
+        arrays = {name: self.read(clip, name) for name in plots.FEATURE_KINDS}
+        sound = _sound(audio_path(self.root, clip), arrays["mel"] if approximate else None)
+        pictures = [_picture(array, name) for name, array in arrays.items()]
+        return {"title": self.title(clip), "pictures": pictures, **sound}
 
 
-def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
+def _sound(path: Path | None, mel: np.ndarray | None) -> dict[str, str]:
+    """The beginning of a clip as MP3 in base64 and a note, from its file or from its picture."""
+    import soundfile
+
+    if path is None and mel is None:
+        return {"sound": "", "note": "none"}
+    samples = (
+        soundfile.read(path, stop=SECONDS * SAMPLE_RATE)[0] if path else approximate_audio(mel)
+    )
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE, format="MP3")
+    sound = base64.b64encode(file.getvalue()).decode()
+    return {"sound": sound, "note": f"the first {SECONDS} seconds" if path else APPROXIMATE}
+
+
+def approximate_audio(mel: np.ndarray, seconds: float = SECONDS) -> np.ndarray:
     """Sound whose mel spectrogram is about this one, float32 [samples], of its first seconds.
 
     `mel` is [128, T] in dB. It holds neither phases nor the single frequencies inside a band, so
@@ -152,7 +140,23 @@ def approximate_audio(mel: np.ndarray, seconds: float = 10.0) -> np.ndarray:
     return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness
 
 
-# ---- the threshold -----------------------------------------------------------------------------
+def _picture(array: np.ndarray, name: str, columns: int = 400, rows: int = 128) -> str:
+    """A mel spectrogram or chromagram [F, T] as a small PNG in base64, frequency up."""
+    from PIL import Image
+
+    low, high = plots.DB_RANGE if plots.FEATURE_KINDS[name] == "mel" else (0, 1)
+    shades = np.clip(255 * (array[::-1].astype(np.float32) - low) / (high - low), 0, 255)
+    image = Image.fromarray(shades.astype(np.uint8))
+    size = min(image.width, columns), min(image.height, rows)
+    image = image.resize(size, Image.Resampling.BOX)
+    colours = matplotlib.colormaps[plots.COLOUR_MAP](np.arange(256), bytes=True)[:, :3]
+    image.putpalette(colours.tobytes())
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+# ---- the threshold and the confusion matrix ----------------------------------------------------
 
 
 def threshold(
@@ -169,22 +173,20 @@ def threshold(
             f"probabilities {probabilities.shape} do not belong to {len(true)} clips and "
             f"{len(classes)} classes; give one row per clip and one column per class"
         )
-    counts = np.bincount(true, minlength=len(classes))
-    fixed = {"number": int(counts.argmax()), "at": 0.5}
+    number = int(np.bincount(true, minlength=len(classes)).argmax())
+    # In ten-thousandths, rounded down: whether a score reaches a threshold of two digits stays.
+    scores = np.floor(1e4 * probabilities + 1e-6).astype(int)
+    data = {"begin": number, "true": true.tolist(), "scores": scores.tolist()}
+    _offer(record.notebook, "threshold", classes=[str(name) for name in classes], **data)
 
-    def draw(number: int, at: float) -> Figure:
-        belongs, scores = true == number, probabilities[:, number]
-        return plots.threshold_choice(belongs, scores, classes[number], at)
 
-    def controls() -> Controls:
-        names = [(f"{name} ({counts[i]})", i) for i, name in enumerate(classes)]
-        number = _menu("class (clips)", names, fixed["number"])
-        at = widgets.FloatSlider(
-            0.5, min=0, max=1, step=0.01, description="threshold", continuous_update=False, **_WIDE
-        )
-        return {"number": number, "at": at}, [number, at]
+def confusion(examples: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> None:
+    """Change the counts of a confusion matrix; watch accuracy, micro and macro F1 (step 6).
 
-    _open(record, "explore_threshold", draw, fixed, controls)
+    `examples` maps a name to counts to begin with: a row per true class, a column per answer.
+    """
+    known = {name: np.asarray(counts).tolist() for name, counts in examples.items()}
+    _offer("notebook 06", "confusion", classes=[str(name) for name in classes], examples=known)
 
 
 # ---- neighbours --------------------------------------------------------------------------------
@@ -204,13 +206,16 @@ def neighbours(
     """
     seen = _SeenByModel(model, dataset, batch_size, device)
     begin = seen.most_confident_error()
-
-    def controls() -> Controls:
-        labels, both = sorted(set(seen.labels)), (seen.labels[begin], begin)
-        menus = _two_menus(("class", "clip"), labels, seen.clips_of, both)
-        return {"clip": menus[1]}, menus
-
-    _open(record, "explore_neighbours", seen.draw, {"clip": begin}, controls)
+    offered = {begin, *range(0, len(seen.ids), math.ceil(len(seen.ids) / MOST_CLIPS))}
+    shown = sorted(offered.union(*map(seen.nearest, offered)))
+    _offer(
+        record.notebook,
+        "neighbours",
+        classes=list(seen.base.classes),
+        begin=shown.index(begin),
+        mean=seen.mean_likeness(),
+        clips=[seen.offered(clip, shown if clip in offered else []) for clip in shown],
+    )
 
 
 class _SeenByModel:
@@ -237,116 +242,28 @@ class _SeenByModel:
         wrong = np.array(self.answers) != np.array(self.labels)
         return int(np.where(wrong, self.probabilities.max(1), -1).argmax())
 
-    def clips_of(self, label: str) -> Choices:
-        """The clips of a class; those that the model takes for another one say so."""
-        return [
-            (name if answer == label else f"{name} (taken for {answer})", i)
-            for i, (name, answer) in enumerate(zip(self.ids, self.answers, strict=True))
-            if self.labels[i] == label
-        ]
-
     def nearest(self, clip: int) -> list[int]:
         """The clips that are most like this one, itself left out, the nearest first."""
         order = np.argsort(-self.likeness[clip], kind="stable")
         return [int(i) for i in order if i != clip][:N_NEIGHBOURS]
 
-    def draw(self, clip: int) -> Figure:
-        label, near = self.labels[clip], self.nearest(clip)
-        same = sum(self.labels[i] == label for i in near)
-        pairs = self.likeness[~np.eye(len(self.likeness), dtype=bool)]
-        title = (
-            f"{self.names[clip]} is taken for {self.answers[clip]}; "
-            f"{same} of its {len(near)} nearest clips are {label} "
-            f"(mean cosine of all pairs: {pairs.mean() if near else math.nan:.2f})"
-        )
-        scores = {
-            f"{name} (true)" if name == label else name: float(probability)
-            for name, probability in zip(self.base.classes, self.probabilities[clip], strict=True)
+    def mean_likeness(self) -> float | None:
+        """The mean over all pairs of clips; None for a single clip."""
+        n = len(self.likeness)
+        return float((self.likeness.sum() - n) / (n * (n - 1))) if n > 1 else None
+
+    def offered(self, clip: int, shown: list[int]) -> dict[str, Any]:
+        """What the controls show of a clip; its neighbours by their places in `shown`, if given."""
+        near = self.nearest(clip) if shown else []
+        return {
+            "title": self.names[clip],
+            "label": self.labels[clip],
+            "answer": self.answers[clip],
+            "scores": np.round(self.probabilities[clip], 3).tolist(),
+            "near": [[shown.index(i), round(float(self.likeness[clip, i]), 3)] for i in near],
+            "picture": _picture(self._mel(clip), "mel", 160, 64),
         }
-        pictures = {
-            f"{self.names[i]}\ncosine {self.likeness[clip, i]:.3f}": self._mel(i) for i in near
-        }
-        return plots.clip_and_neighbours(self._mel(clip), scores, pictures, title)
 
     def _mel(self, clip: int) -> np.ndarray:
         """The clip's mel spectrogram as it was stored, [128, T] in dB."""
         return self.base.store.clip(int(self.numbers[clip]), FEATURE_ROWS["mel"]).T
-
-
-# ---- controls, where there can be some ---------------------------------------------------------
-
-
-def _menu(name: str, choices: Sequence[Any], begin: Any) -> widgets.Dropdown:
-    return widgets.Dropdown(options=choices, value=begin, description=name, **_WIDE)
-
-
-def _two_menus(
-    names: Sequence[str], groups: list[str], members: Callable[[str], Choices], begin: Sequence[Any]
-) -> list[widgets.Dropdown]:
-    """A menu of groups, and one of the members of the group that is chosen in it."""
-    group = _menu(names[0], groups, begin[0])
-    member = _menu(names[1], members(begin[0]), begin[1])
-    group.observe(lambda change: member.set_trait("options", members(change["new"])), "value")
-    return [group, member]
-
-
-def _answering(act: Callable[[], str], place: widgets.HTML) -> Callable[[Any], None]:
-    """What a control calls when it changes: show in a place what `act` returns, or its error.
-
-    JupyterLab hands the changes to two threads of the kernel (from ipykernel 7.4 on). An `Output`
-    of ipywidgets loses count there, and its control never answers again: so none is used.
-    """
-
-    def answer(_: Any) -> None:
-        with _one_at_a_time:
-            try:
-                place.value = act()
-            except Exception as error:
-                place.value = f"<pre>{type(error).__name__}: {html.escape(str(error))}</pre>"
-
-    return answer
-
-
-def _open(
-    record: Record,
-    name: str,
-    draw: Callable[..., Figure],
-    fixed: dict[str, Any],
-    controls: Callable[[], Controls],
-) -> None:
-    """Show and store the figure of the fixed choice, below controls where these can be shown."""
-    if advice := _advice():
-        record.show(draw(**fixed), name)
-        print(advice)
-        return
-    from IPython.display import display
-
-    place, shown = f"{name}-{uuid.uuid4().hex}", fixed
-
-    def redraw() -> str:
-        nonlocal shown
-        choice = {name: control.value for name, control in inputs.items()}
-        if choice != shown:
-            replace_shown(draw(**choice), place)
-            shown = choice
-        return ""  # the error of the choice before goes
-
-    inputs, rows = controls()
-    errors = widgets.HTML()
-    for control in inputs.values():
-        control.observe(_answering(redraw, errors), "value")
-    display(widgets.VBox([*rows, errors]))
-    # No output of a widget, which a notebook would not keep when it is saved.
-    record.show(draw(**fixed), name, display_id=place)
-
-
-def _advice() -> str:
-    """What to do to get controls; empty where they can be shown."""
-    from IPython import get_ipython
-
-    if headless() or getattr(get_ipython(), "kernel", None) is None:
-        return (
-            "One fixed choice. To choose yourself, open this notebook in JupyterLab "
-            "(./run_all.sh lab) and run it there."
-        )
-    return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from helpers.folders import AXES
+
 FEATURES = {"mel": "mel", "chroma": "chroma", "fused": "mel + chroma"}
 FORMS = {"full": "full", "beat": "beats"}
 NAMES = {
@@ -16,6 +18,16 @@ NAMES = {
     f"lstm_{feature}_{form}": f"LSTM {shown}, {of_clips}"
     for feature, shown in FEATURES.items()
     for form, of_clips in FORMS.items()
+}
+# Candidates of notebook 11.
+NAMES |= {
+    "LSTMs (step 8)": "LSTMs (one per axis)",
+    "CNNs (step 8)": "CNNs (one per axis)",
+    "multitask CNN (step 10)": "multitask CNN",
+}
+NAMES |= {
+    f"CNNs, {axis} from genre (step 9)": f"transfer CNN for {axis}, CNNs for the others"
+    for axis in AXES
 }
 
 

@@ -7,7 +7,6 @@ what others stored from the same run, from the newest one, or from Kaggle's inpu
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.evaluation import Comparison, Score, affect_scores
-from helpers.folders import AXES, FOLDERS, SPLITS
+from helpers.folders import AXES
 from helpers.machinery.files import (
     KAGGLE_INPUT,
     LabError,
@@ -31,6 +30,7 @@ from helpers.machinery.files import (
     write_atomically,
 )
 from helpers.notebook.showing import render_figure, show_picture
+from helpers.notebook.soundness import data_fingerprint, require_soundness
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,20 +163,18 @@ class Record:
         self,
         figure: Figure,
         name: str,
-        display_id: str | None = None,
         caption: str | Sentence = "",
     ) -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
-        `replace_shown` can put another figure in the place of one with a `display_id`; the caption
-        is the report's. Raises LabError for a figure without alt text.
+        The caption is the report's. Raises LabError for a figure without alt text.
         """
         png, pdf, alt = render_figure(figure, name)
         write_atomically(self.folder / "figures" / f"{name}.pdf", pdf)
         write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
-        show_picture(png, alt, name, display_id, caption)
+        show_picture(png, alt, name, caption)
 
     def finish(self, key_metric: str) -> None:
         """Close the record: one line for the runner's table, and a list of what was stored."""
@@ -295,9 +293,13 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
 
     What the notebook stored there before is replaced as it stores again; what it made with other
     data is moved to `runs/<run>/other-data/` first, so that it is never read as a result of these.
-    What a killed process left half written there is removed.
+    What a killed process left half written there is removed. Raises LabError where the folders of
+    the data contradict each other.
     """
+    require_soundness(data)
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
+    if run != Path(run).name or run.startswith("."):
+        raise LabError(f"$MUSICLAB_RUN is {run!r}, no name of a folder below runs/; correct it")
     folder = runs_dir() / run / "records" / notebook
     if (folder / "record.json").is_file() and _made_with(folder) != data_fingerprint(data):
         _move_aside(folder)
@@ -384,27 +386,11 @@ def _read_table(path: Path, notebook: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, dtype={"id": str})
+        return pd.read_csv(path, converters={"id": str})  # an id may be NA
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
             f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"
         ) from error
-
-
-def data_fingerprint(data: Path) -> str:
-    """A short name for the content of a data folder: its label files, and its files' sizes.
-
-    Equal for equal data wherever it lies; used to tell which data a stored result belongs to.
-    """
-    digest = hashlib.sha256()
-    for folder in (data / name for name in FOLDERS):
-        for split in SPLITS:
-            labels = folder / f"{split}_labels.txt"
-            digest.update(labels.read_bytes() if labels.is_file() else b"-")
-            if (folder / split).is_dir():
-                listing = sorted((e.name, e.stat().st_size) for e in os.scandir(folder / split))
-                digest.update(repr(listing).encode())
-    return digest.hexdigest()[:12]
 
 
 def _now() -> str:

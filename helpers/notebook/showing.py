@@ -5,8 +5,10 @@ In a notebook each output carries what it shows as data, too; see `helpers.noteb
 
 from __future__ import annotations
 
+import html
 import io
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,26 +111,48 @@ def show_table(table: pd.DataFrame, digits: int = 3, caption: str | Sentence = "
     whole = table.reset_index(names=[str(name or "") for name in table.index.names])
     rows = list(whole.itertuples(index=False, name=None))
     piece = Table([str(name) for name in whole.columns], rows, _sentence(caption), digits)
-    display(rounded, metadata=_about(piece))
+    data = {"text/html": _as_html(piece, table.index.nlevels), "text/plain": rounded.to_string()}
+    display(data, raw=True, metadata=_about(piece))
+
+
+def _as_html(table: Table, n_heads: int) -> str:
+    """A table whose first columns head its rows; text stands at the left, numbers at the right."""
+    columns = [_as_text(column, table.digits) for column in zip(*table.rows, strict=True)]
+    columns = columns or [[] for _ in table.columns]
+    sides = ["right" if texts and all(map(_NUMBER.match, texts)) else "left" for texts in columns]
+    sides[:n_heads] = ["left"] * n_heads
+    lines = []
+    for number, cells in enumerate([table.columns, *zip(*columns, strict=True)]):
+        names = [f'th scope="{"row" if number else "col"}"'] * len(cells)
+        names[n_heads:] = ["td"] * (len(cells) - n_heads) if number else names[n_heads:]
+        lines.append("".join(
+            f'<{name} style="text-align: {side}">{html.escape(cell)}</{name[:2]}>'
+            for name, side, cell in zip(names, sides, cells, strict=True)
+        ))  # fmt: skip
+    head, *body = (f"<tr>{line}</tr>" for line in lines)
+    return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+
+
+_NUMBER = re.compile(r"[-+]?[\d.,]+( ?%| \[.*\])?$|–$")
+
+
+def _as_text(column: Sequence[Any], digits: int) -> list[str]:
+    """The cells of a column; its floats with as many decimals, up to `digits`, as they need."""
+    column = [value.item() if hasattr(value, "item") else value for value in column]
+    floats = [round(value, digits) for value in column if isinstance(value, float)]
+    needed = [n for n in range(digits) if all(round(x, n) == x for x in floats if x == x)]
+    form = f".{min(needed, default=digits)}f"
+
+    def text(value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return f"{round(value, digits) + 0.0:{form}}" if value == value else "–"
+
+    return [text(value) for value in column]
 
 
 def _sentence(text: str | Sentence) -> Sentence:
     return text if isinstance(text, Sentence) else Sentence(text)
-
-
-def show_source(thing: Callable[..., Any]) -> None:
-    """Show the source of a class or function of `helpers`, so that there is one copy of it."""
-    import inspect
-    import textwrap
-
-    source = inspect.getsource(thing)
-    if not _in_notebook():
-        print(source)
-        return
-    from IPython.display import Code, display
-
-    piece = Lines(textwrap.dedent(source), f"{thing.__module__.replace('.', '/')}.py")
-    display(Code(source, language="python"), metadata=_about(piece))
 
 
 def show_lines(text: str, file: str) -> None:
@@ -141,6 +165,16 @@ def show_lines(text: str, file: str) -> None:
     display({"text/plain": text}, raw=True, metadata=_about(Lines(text, file)))
 
 
+def show_html(markup: str, plain: str) -> None:
+    """Show HTML in a notebook; print `plain` elsewhere."""
+    if not _in_notebook():
+        print(plain)
+        return
+    from IPython.display import display
+
+    display({"text/html": markup, "text/plain": plain}, raw=True)
+
+
 def play(path: Path) -> None:
     """Offer an audio file to listen to: a player in a notebook, the file's name elsewhere."""
     if not _in_notebook():
@@ -149,17 +183,6 @@ def play(path: Path) -> None:
     from IPython.display import Audio, display
 
     display(Audio(filename=str(path)))
-
-
-def replace_shown(figure: Drawing, display_id: str) -> None:
-    """Put a figure in the place of the one that `Record.show` showed under this id.
-
-    What was stored stays. Raises LabError for a figure without alt text.
-    """
-    from IPython.display import Image, update_display
-
-    png, _, alt = render_figure(figure, display_id)
-    update_display(Image(data=png, format="png", alt=alt), display_id=display_id)
 
 
 def _in_notebook() -> bool:
@@ -191,17 +214,13 @@ def show_picture(
     png: bytes,
     alt: str,
     name: str,
-    display_id: str | None = None,
     caption: str | Sentence = "",
 ) -> None:
-    """In a notebook, show the picture with its alt text; in a script, name it.
-
-    `replace_shown` can put another figure in the place of one with a `display_id`.
-    """
+    """In a notebook, show the picture with its alt text; in a script, name it."""
     if not _in_notebook():
         print(f"figure {name}: {alt}")
         return
     from IPython.display import Image, display
 
     picture = Image(data=png, format="png", alt=alt)
-    display(picture, metadata=_about(Figure(name, _sentence(caption))), display_id=display_id)
+    display(picture, metadata=_about(Figure(name, _sentence(caption))))

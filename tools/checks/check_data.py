@@ -6,7 +6,6 @@ that is not on its list.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import sys
@@ -25,10 +24,11 @@ from helpers.folders import (
     find_data,
     inspect_clips,
 )  # fmt: skip
-from helpers.machinery.arrays import read_n_frames
+from helpers.machinery.arrays import MachineError, read_n_frames
 from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.process import headless
 from helpers.machinery.store import as_stored
+from helpers.notebook.soundness import Contents, data_fingerprint
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 
 SHORTEST_CLIP = 16  # frames: what the four poolings of the CNN need, which reads full clips
@@ -47,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="./run_all.sh check-data", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add(
-        "--data", metavar="DIR|demo", default="auto",
+        "--data",
+        metavar="DIR|demo",
+        default="auto",
         help="the data folder (default: what a run would find; nothing is fetched or built)",
     )
     add(
@@ -60,7 +62,9 @@ def main(arguments: Sequence[str]) -> int:
     data = find_data(options.data)
     found = check(data)
     lines = [line for split in found.values() for line in split.problems.values()]
-    for line in lines:
+    contents = Contents.of(data)
+    lines += contents.disagreements()
+    for line in (*lines, *(f"note: {weakness}" for weakness in contents.weaknesses())):
         print(line)
     n_clips = sum(len(split.good) for split in found.values())
     print(f"{data}: {len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good files")
@@ -75,18 +79,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def write_list(path: Path, data: Path, listed: dict[str, Problems]) -> None:
     """Write what loaders are to leave out, and of which state of the data that was found."""
-    about = {"state": state_of(data), "left_out": listed}
+    about = {"state": data_fingerprint(data), "left_out": listed}
     write_atomically(path, json.dumps(about, indent=1, ensure_ascii=False))
-
-
-def state_of(data: Path) -> str:
-    """A digest of the names, sizes and times of all files of the four folders."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in FOLDERS:
-        for path in sorted((data / name).rglob("*")):
-            status = path.lstat()
-            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
 
 
 def check(data: Path) -> dict[str, Split]:
@@ -125,6 +119,8 @@ def _problem_of(shortest: int, path: str) -> str:
     try:
         n_frames = read_n_frames(path)
         as_stored(path, n_frames)
+    except MachineError:  # it says nothing of the file
+        raise
     except LabError as error:
         return str(error)
     if n_frames < shortest:

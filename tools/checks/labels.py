@@ -27,10 +27,11 @@ from tools.common.notebooks import ROOT
 from tools.common.run_folder import Paths, find_run
 
 LABELS = ROOT / "docs" / "labels.csv"
-HEADING = re.compile(r"#{2,3} (.+?) · ")
+HEADING = re.compile(r"#{2,3} (?!Exercise )(.+?) · ")
 QUESTIONS = "6 questions"  # its heading is `## 6 · The questions`
 REPORT_TAG = "report"  # of cells whose outputs and formulas belong into the report
 FORMULA = re.compile(r"\$\$.+?\$\$", re.DOTALL)
+DEFINITION = re.compile(r"^(class|def) ", re.MULTILINE)
 FEWEST_WORDS = 8  # of an answer
 
 
@@ -110,9 +111,10 @@ def shown_in(notebook: Path) -> dict[str, Shown]:
                 text = re.sub(r"^#+ .*\n?", "", cell.source, flags=re.MULTILINE).strip()
                 here.answers += [text] if text else []
             continue
-        for output in cell.get("outputs", []):
-            piece = _add_output(here, output)
-            here.reported += [piece] if piece and REPORT_TAG in tags else []
+        pieces = [_add_output(here, output) for output in cell.get("outputs", [])]
+        if REPORT_TAG in tags and not pieces and DEFINITION.search(cell.source):
+            pieces = [Lines(cell.source, f"py/{notebook.stem}.py")]  # plain code that is taught
+        here.reported += [piece for piece in pieces if piece and REPORT_TAG in tags]
     return found
 
 

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from helpers.machinery.files import LabError, did_you_mean
 
@@ -17,6 +17,14 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is one line."""
 
     also_known: Sequence[str] = ()  # words that may stand where an unknown one stands
+
+    def parse_args(self, *arguments: Any, **more: Any) -> Any:
+        """As argparse does; an empty value, as of an unset shell variable, is a mistake."""
+        options = super().parse_args(*arguments, **more)
+        for name, value in vars(options).items():
+            if value == "":
+                self.error(f"--{name.replace('_', '-')} is empty; leave it out or give a value")
+        return options
 
     def error(self, message: str) -> NoReturn:
         """Raise LabError, with the option that was meant where one is close."""

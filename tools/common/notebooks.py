@@ -217,14 +217,15 @@ class Lab:
     def helper_files(self, code: Iterable[str]) -> list[Path]:
         """The files of the kit's modules that these pieces of code import, transitively.
 
-        Code that cannot be parsed is taken to import every module.
+        A module's script for browsers counts with it. Code that cannot be parsed is taken to import
+        every module.
         """
         files: set[Path] = set()
         waiting = list(code)
         while waiting:
             for path in self._imported_files(waiting.pop()):
                 if path not in files:
-                    files.add(path)
+                    files |= {path, *path.parent.glob(f"{path.stem}.js")}
                     waiting.append(path.read_text(encoding="utf-8"))
         return sorted(files)
 
@@ -246,7 +247,7 @@ def shared_files(root: Path) -> list[Path]:
 
     JupyterLab, for example, keeps copies of what it has open in `.ipynb_checkpoints/`.
     """
-    patterns = ("helpers/**/*.py", "helpers/profiles/*.yaml", "demo_music/**/*.py")
+    patterns = ("helpers/**/*.py", "helpers/**/*.yaml", "helpers/**/*.js", "demo_music/**/*.py")
     found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import IO
 
 from helpers.machinery import files
-from helpers.machinery.files import LabError, did_you_mean
+from helpers.machinery.files import LabError, did_you_mean, read_json
 from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
 LOCK, SUMMARY = ".lock", "summary.json"
+WHOLE_SUMMARY = {"data", "profile"}
 _DELETED = ".deleted-"
 
 
@@ -95,9 +96,10 @@ def opened(folder: Path) -> Iterator[None]:
     with lock:
         if not _locked(lock):
             lock.seek(0)
+            owner = lock.read().decode(errors="replace") or "?"
             raise LabError(
-                f"a run named {folder.name!r} is under way (process {lock.read().decode() or '?'});"
-                " wait for it, or choose another name with --name"
+                f"a run named {folder.name!r} is under way (process {owner}); wait for it, or "
+                "choose another name with --name"
             )
         with _writing(folder):
             lock.truncate(0)
@@ -157,6 +159,10 @@ def find_run(name: str | None = None) -> Path:
             f"{runs / wanted}: no finished run{did_you_mean(wanted, known)}; finished are: "
             f"{', '.join(known)}"
         )
+    path = runs / wanted / SUMMARY
+    said = read_json(path)
+    if not said.keys() >= WHOLE_SUMMARY or "fingerprint" not in dict(said["data"]):
+        raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 
 
@@ -211,7 +217,7 @@ def _latest(runs: Path) -> str:
     latest = runs / "latest"
     if latest.is_symlink():
         return Path(os.readlink(latest)).name
-    return latest.read_text(encoding="utf-8").strip() if latest.is_file() else ""
+    return latest.read_text("utf-8", "replace").strip() if latest.is_file() else ""
 
 
 def write_kernel_spec(folder: Path, *options: str) -> None:

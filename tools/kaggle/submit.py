@@ -18,7 +18,8 @@ from requests.exceptions import RequestException
 from helpers.evaluation import Score
 from helpers.folders import MULTITASK, find_data, inspect_clips
 from helpers.machinery.files import LabError, read_json, write_atomically
-from helpers.notebook.records import HELD_OUT, RESULTS, data_fingerprint
+from helpers.notebook.records import HELD_OUT, RESULTS
+from helpers.notebook.soundness import data_fingerprint
 from helpers.submission import check_solution
 from tools.common.command_line import Parser, run_command
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run

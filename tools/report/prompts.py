@@ -21,7 +21,9 @@ _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _PICTURE = re.compile(r"(!\[[^\]]*\]\()\s*<?([^)\s>]+)>?([^)]*\))")
+_BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg")
 
 
@@ -38,7 +40,9 @@ class Answer:
     @property
     def text(self) -> str:
         """What the members wrote, without comments."""
-        return _COMMENT.sub("", "\n".join(self.lines.values())).strip()
+        parts = _BLOCK.split("\n".join(self.lines.values()))  # every second one is code
+        parts[::2] = [_COMMENT.sub("", part) for part in parts[::2]]
+        return "".join(parts).strip()
 
 
 def my_report() -> Path:
@@ -64,7 +68,7 @@ def make_missing(folder: Path, words: Words) -> list[Path]:
     made = []
     for step, labels in steps(words).items():
         path = file_of(folder, step)
-        if not path.exists():
+        if not path.exists() and not path.is_symlink():  # a link may lead to what is away today
             write_atomically(path, _empty_file(step, labels, words))
             made.append(path)
     return made
@@ -87,7 +91,7 @@ def _answers_in(path: Path) -> list[Answer]:
     above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise LabError(f"{path}: cannot be read as UTF-8 text; save the file as UTF-8") from None
     known = {label.name for label in read_labels()}
@@ -160,14 +164,23 @@ def written(folder: Path) -> dict[str, list[Answer]]:
 
 
 def as_markdown(answer: Answer) -> str:
-    """An answer as a part of the report: headings made small, an open code fence closed."""
+    """An answer as a part of the report: headings made small, an open code fence closed.
+
+    A line of dashes is a rule, not the begin of settings for the whole document, and a footnote is
+    the answer's own.
+    """
     lines = answer.text.splitlines()
     fences = list(_fences(lines))
     small = [
-        line if fence else re.sub(r"^#{1,3} ", "#### ", line)
-        for line, fence in zip(lines, fences, strict=True)
+        line if fence else _own(answer, line) for line, fence in zip(lines, fences, strict=True)
     ]
     return "\n".join([*small, *filter(None, fences[-1:])])
+
+
+def _own(answer: Answer, line: str) -> str:
+    line = re.sub(r"^#{1,3} ", "#### ", line)
+    line = re.sub(r"^(-{3,}|\.{3})\s*$", "* * *", line)
+    return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{answer.file.stem}-{answer.line}-\1]", line)
 
 
 def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
@@ -179,6 +192,11 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
     for number, line in answer.lines.items():
         for match in _PICTURE.finditer(line):
             name, place = match[2], f"{answer.file}:{number}"
+            attributes = line[match.end() :]
+            if attributes.startswith("{") and not _WIDTH.match(attributes):
+                raise LabError(
+                    f"{place}: after a picture only a width can stand, as {{width=50%}}; correct it"
+                )
             if "://" in name:
                 raise LabError(
                     f"{place}: the picture {name} is on the network; save it into "

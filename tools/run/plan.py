@@ -14,7 +14,8 @@ from typing import Any
 from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
 from helpers.machinery.process import pick_device, usable_cores
-from helpers.machinery.profiles import DEMO, RUNNER, Profile, is_number
+from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, is_number
+from helpers.notebook.records import INTERACTIVE_RUN
 from tools.common.notebooks import Lab, drift
 from tools.common.run_folder import Paths
 from tools.run.processes import memory_available, threads_available
@@ -98,7 +99,7 @@ class Plan:
     @cached_property
     def fingerprint(self) -> str:
         """A short name for the content of the data folder, which must exist by now."""
-        from helpers.notebook.records import data_fingerprint
+        from helpers.notebook.soundness import data_fingerprint
 
         return data_fingerprint(self.data)
 
@@ -212,6 +213,11 @@ def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
     for name in lab.names:
         if name in profile.sections or name in selected:
             profile.parameters(name, lab.read(name).parameters)
+        for setting in sorted({"data", "device"} & profile.sections.get(name, {}).keys()):
+            raise LabError(
+                f"{profile.where(name, setting)}: {setting} is one for all notebooks; write it in "
+                f"section {ALL!r}, or give --{setting}"
+            )
     for setting, value in profile.sections.get(RUNNER, {}).items():
         place = profile.where(RUNNER, setting)
         if setting != "timeout_minutes":
@@ -289,10 +295,11 @@ def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
 
 
 def _checked_name(name: str) -> str:
-    if not _RUN_NAME.fullmatch(name) or name == "latest":
+    taken = ("latest", INTERACTIVE_RUN)  # of which the second holds what a student has made
+    if not _RUN_NAME.fullmatch(name) or name in taken:
         raise LabError(
-            f"run name {name!r}: use letters, digits, '.', '_' and '-' (and not 'latest'); it "
-            "becomes a folder below runs/"
+            f"run name {name[:90]!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
+            f"{' or '.join(map(repr, taken))}); it becomes a folder below runs/"
         )
     return name
 

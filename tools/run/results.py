@@ -15,6 +15,7 @@ from typing import Any
 
 from helpers.machinery.files import read_json, write_atomically
 from helpers.notebook.records import RESULTS, join_results
+from helpers.notebook.soundness import data_fingerprint
 from tools.checks import check_data
 from tools.common.run_folder import SUMMARY, Paths
 from tools.run.plan import LEFT_OUT, Plan
@@ -103,7 +104,7 @@ def note_left_out(plan: Plan) -> None:
     if not plan.skip_bad:
         return
     path = plan.folder / LEFT_OUT
-    if read_json(path).get("state") == check_data.state_of(plan.data):
+    if read_json(path).get("state") == data_fingerprint(plan.data):
         return  # nothing has changed since
     found = check_data.check(plan.data) if plan.data.exists() else {}
     check_data.write_list(path, plan.data, check_data.to_leave_out(found))

@@ -40,9 +40,10 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
     """
     paths = Paths(run, name)
     note = read_json(paths.note)
+    whole = all(isinstance(note.get(part), dict) for part in ("inputs", "needs"))
     if not paths.executed.is_file():
         return "it failed" if paths.failed.is_file() else "it has not run"
-    if not note:
+    if not whole or "record" not in note:
         return "nothing is noted of how it ran"
     if changed := _changed(note["inputs"], inputs):
         return changed
@@ -54,7 +55,8 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
 
 def noted_inputs(run: Path, name: str) -> dict[str, Any]:
     """What a task last ran to its end with; empty where nothing is noted."""
-    return read_json(Paths(run, name).note).get("inputs", {})
+    noted = read_json(Paths(run, name).note).get("inputs")
+    return noted if isinstance(noted, dict) else {}
 
 
 def stale_results(run: Path, lab: Lab) -> list[str]:
