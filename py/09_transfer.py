@@ -16,7 +16,8 @@
 #
 # **Needs** the results of notebooks 05, 07 and 08. **Leaves** a checkpoint and predictions for one axis, for notebook 11.
 #
-# **Takes** about one and a half minutes on the demo set with two CPU cores. With the lab's data: four times as many clips, and the `full` profile trains longer.
+# **Takes** about one and a half minutes on the demo set with two CPU cores. With the lab's data: four times as many clips, and
+# the `full` profile trains longer: nine trainings, take a GPU.
 #
 # **The one insight:** "it has pre-trained weights" explains nothing until the same training from fresh weights has been run
 # beside it. And weights that were not loaded fail silently: check what arrived before you praise the transfer.
@@ -340,9 +341,10 @@ def train_head(model, vectors, own_seed):
 # The head learns; the whole model then answers as the head does on the stored vectors.
 head_history = train_head(model, of_genre, seed)
 val_loader = datasets.make_loader(splits.val, batch_size, device=compute)
+head_only = HeadOnly(model).eval()
 agree(
     "predictions from the stored vectors",
-    lambda: HeadOnly(model).eval()(of_genre["val"], None),
+    lambda: head_only(of_genre["val"], None),
     lambda: training.predict(model, val_loader, compute),
 )
 
@@ -435,9 +437,9 @@ def fine_tune(own_seed, start, frozen_blocks=0):
 # | first the head, then everything; a small learning rate; the head's bias at the training mean | convention |
 # | the head on stored vectors; windows and SpecAugment as in step 7 | this kit (its benchmark on real music: [its tables](../docs/how_good_history.md)) |
 #
-# On the benchmark's songs "everything at once" was as good as two stages, and the head alone far worse. Our head begins with
-# tiny weights and passes little noise back, so stage 1 protects less here than the textbooks say. It is kept because it
-# tells how much the copied vectors already know.
+# On the benchmark's songs "everything at once" was as good as two stages, and the head alone far worse (measured with fewer
+# and larger steps of the head than here). Our head begins with tiny weights and passes little noise back, so stage 1 protects
+# less than the textbooks say. It is kept because it tells how much the copied vectors already know.
 
 # %% tags=["solution"]
 # The same two stages from three seeds; the first one is shown, and used by notebook 11.
@@ -499,8 +501,8 @@ show_table(pd.DataFrame({"validation loss": drift}), digits=4)
 
 # %% [markdown] tags=["extra"]
 # On the demo set the averages make hardly a difference: to batch norm, genre and affect clips sound alike. So what the loss
-# does when the blocks are released comes from the weights: the first steps pull apart what had adapted to each other, as
-# Yosinski et al. describe it, and the head no longer fits. Small steps and a head that is ready keep this small.
+# does when the blocks are released comes from the steps of the weights: the blocks move, and the head no longer fits them.
+# A head that is ready, and small steps, keep this small.
 
 # %% [markdown]
 # ### Exercise 9.1 · Count what arrived
@@ -574,7 +576,8 @@ def moved_by(make_optimizer):
     return sum(moved), len(moved)
 
 
-print("too early: {} of {} parameter tensors moved".format(*moved_by(too_early)))
+n_moved, n_all = moved_by(too_early)
+print(f"too early: {n_moved} of {n_all} parameter tensors moved")
 
 
 # %% tags=["exercise"]
@@ -748,7 +751,8 @@ tell_verdict(against_step8, "transfer CNN", "CNN of step 8")
 
 # %% [markdown]
 # (R2 is 0 for the mean and 1 for perfect values. The SVR of step 8 stands beside as a measure; it was fitted once.)
-#
+
+# %% [markdown]
 # ### The control: the same training from fresh weights
 #
 # The same function, one word changed: the same seeds, clips in the same order, head stage, scaling and steps.
@@ -839,13 +843,13 @@ record.show(
 # | cannot tell | better | the weights help in this recipe; another recipe does without them |
 # | better | cannot tell | the recipe helped; the weights, not shown |
 # | cannot tell | cannot tell | no gain from genre that these clips can show |
-#
+
+# %% [markdown]
 # ### How fast?
 #
 # Every curve begins at 0 with the loss before all weights learn: after stage 1 for the two fine-tunings, the constant mean for
-# step 8. The dotted line is step 8's lowest loss. Where transfer and control jump in the *same* epoch, the weights are not the
-# cause: both saw the same clips in the same order, and batch norm's averages follow the last batches (notebook 08 takes
-# such an epoch apart).
+# step 8. The dotted line is step 8's lowest loss. Where transfer and control jump in the *same* epoch, their first weights are
+# not the cause: what they share is the clips and their order (notebook 08 takes such an epoch apart).
 
 # %% tags=["report"]
 # Step 8's curve, and the first training from each start.
