@@ -146,11 +146,11 @@ class MultitaskLoss(nn.Module):
 # **The model** is step 8's CNN; only the head grows. Everything before it is shared:
 #
 # ```text
-# step 8, three networks                                    step 10, one network
+# step 8:   [B, T, 128] --CNN--> [B, 1024] --Linear--> [B]   valence
+#           [B, T, 128] --CNN--> [B, 1024] --Linear--> [B]   energy
+#           [B, T, 128] --CNN--> [B, 1024] --Linear--> [B]   danceability
 #
-# [B, T, 128] --CNN--> [B, 1024] --Linear--> [B]  valence
-# [B, T, 128] --CNN--> [B, 1024] --Linear--> [B]  energy    [B, T, 128] --CNN--> [B, 1024] --Linear--> [B, 3]
-# [B, T, 128] --CNN--> [B, 1024] --Linear--> [B]  dance.
+# step 10:  [B, T, 128] --CNN--> [B, 1024] --Linear--> [B, 3]
 # ```
 
 
