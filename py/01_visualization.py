@@ -129,7 +129,7 @@ toys = {
 # 2. A **filter bank** of 128 triangles sums the power of neighbouring frequencies into mel bands. The mel scale
 #    spaces them as our hearing does: evenly up to 1 kHz, then by equal *ratios*. So bands are narrow in the bass and
 #    wide in the treble:
-#    $$M(b, m) = \sum_k B(b, k)\, P(k, m), \qquad P = |X|^2$$
+#    $$M(b, m) = \sum_k B(b, k)\, P(k, m), \qquad P = {|X|}^2$$
 # 3. **Decibels** are a logarithm of power. 10 dB less is a tenth; here 0 dB is the loudest value, and -80 dB the
 #    floor:
 #    $$L = \max\!\left(-80,\; 10 \log_{10} \frac{M}{\max M}\right)$$
@@ -421,7 +421,8 @@ show_table(numbers, digits=1, caption="Four numbers of the two clips.")
 # %% [markdown]
 # ### What was really played
 #
-# The demo set is composed by a program, so we can look into its score: a luxury that real music does not offer.
+# The demo set is composed by a program, so we can look into its score: a luxury that real music does not offer. Bass and
+# chords are written "instrument:pattern", and "-" means none.
 
 
 # %% tags=["told"]
