@@ -104,16 +104,16 @@
         ...[0, 0.5, 1].map(share => word(String(share), x(10000 * share), 184, { "text-anchor": "middle" })),
         word(`probability of ${name} (filled: called so)`, 230, 203, { "text-anchor": "middle" }));
 
-      const px = recall => 40 + 200 * recall, py = precision => 168 - 150 * precision;
+      const px = recall => 40 + 200 * recall, py = precision => 168 - 140 * precision;
       const points = Array.from({ length: 101 }, (_, i) => count(i)).filter(one => one.TP + one.FP && TP + FN)
         .map(one => [px(one.TP / (TP + FN)), py(one.TP / (one.TP + one.FP))]);
       const guess = (TP + FN) / data.true.length;
       curve.setAttribute("aria-label", `Precision against recall of ${name} for every threshold; guessing has precision ${guess.toFixed(2)}`);
       curve.replaceChildren(
-        stroke(40, 168, 240, 168), stroke(40, 18, 40, 168), stroke(40, py(guess), 240, py(guess), { "stroke-dasharray": "1 4" }),
+        stroke(40, 168, 240, 168), stroke(40, 28, 40, 168), stroke(40, py(guess), 240, py(guess), { "stroke-dasharray": "1 4" }),
         ...points.slice(1).map((end, i) => stroke(...points[i], ...end, { stroke: BLUE, "stroke-width": 2 })),
         ...[0, 1].flatMap(share => [word(String(share), px(share), 184, { "text-anchor": "middle" }), word(String(share), 32, py(share) + 4, { "text-anchor": "end" })]),
-        word("recall", 140, 203, { "text-anchor": "middle" }), word("precision", 10, 12), word("guessing", 240, py(guess) - 4, { "text-anchor": "end" }));
+        word("recall", 140, 203, { "text-anchor": "middle" }), word("precision", 40, 14), word("guessing", 240, py(guess) - 4, { "text-anchor": "end" }));
       if (TP + FP && TP + FN)
         curve.append(make("circle", { cx: px(TP / (TP + FN)), cy: py(TP / (TP + FP)), r: 6, fill: ORANGE, stroke: "#000" }));
 
