@@ -393,12 +393,7 @@ tell(
 # Write the rule above as a function: a loop over the blocks, with the size and the step.
 
 
-# %% tags=["exercise"]
-def my_receptive_field(n_blocks, kernel=3, pool=2):
-    """How many input frames one value after so many blocks depends on."""
-    ...
-
-
+# %% tags=["told"]
 def check_receptive_field(field):
     """Says whether `field(n_blocks, kernel, pool)` counts right."""
     if field(0, 3, 2) is None:
@@ -409,6 +404,12 @@ def check_receptive_field(field):
     assert field(2, 5, 2) == 16, "filters of 5: 1 + 4 + 1 = 6, then 6 + 4 * 2 + 2 = 16"
     assert field(4, 3, 2) == 46, "four blocks: 4, 10, 22, 46; does your step grow?"
     print("right: 46 frames after four blocks")
+
+
+# %% tags=["exercise"]
+def my_receptive_field(n_blocks, kernel=3, pool=2):
+    """How many input frames one value after so many blocks depends on."""
+    ...
 
 
 check_receptive_field(my_receptive_field)
@@ -427,7 +428,7 @@ def receptive_field(n_blocks, kernel=3, pool=2):
 
 check_receptive_field(receptive_field)
 
-# %% tags=["solution", "report"]
+# %% tags=["solution"]
 # Block by block: the picture's size for one window, the parameters, and what one value sees.
 with torch.no_grad():
     images = [image for image, _ in kit.backbone.activations(x[:1], lengths[:1])]
@@ -437,6 +438,9 @@ for number, image in enumerate(images, start=1):
     n_channels, n_bands, n_frames = image.shape[1:]
     n_weights, sees = kernel**2 * before * n_channels, receptive_field(number, kernel)
     table.append([n_channels, n_bands, n_frames, n_weights, 2 * n_channels, sees])
+
+# %% tags=["report", "told"]
+# What one value sees is counted in frames; in bands it is as many.
 columns = ["channels", "frequency", "time", "conv weights", "batch norm", "sees"]
 sizes = pd.DataFrame(table, columns=columns, index=[f"after block {n}" for n in range(1, 5)])
 record.save_table("sizes", sizes.reset_index(names="stage"))
@@ -506,12 +510,7 @@ tell(
 # Two loops over the places, one sum inside. No border: a filter of 3 x 3 on a picture of 6 x 5 has 4 x 3 places.
 
 
-# %% tags=["exercise"]
-def my_convolution(image, weight):
-    """The answer of one filter [k, k] at each place of a picture [H, W]: [H - k + 1, W - k + 1]."""
-    ...
-
-
+# %% tags=["told"]
 def check_convolution(function):
     """Holds `function(image, weight)` against PyTorch's."""
     picture, weight = torch.randn(6, 5), torch.randn(3, 3)
@@ -525,6 +524,12 @@ def check_convolution(function):
     assert not torch.allclose(got, turned, atol=1e-5), "do not turn the filter around"
     assert torch.allclose(got, expected, atol=1e-5), "the shape is right, the sums are not"
     print("right: the same as PyTorch's")
+
+
+# %% tags=["exercise"]
+def my_convolution(image, weight):
+    """The answer of one filter [k, k] at each place of a picture [H, W]: [H - k + 1, W - k + 1]."""
+    ...
 
 
 check_convolution(my_convolution)
@@ -643,6 +648,9 @@ record.show(
     plots.losses({"training loss": overfit.train_loss}, title, 0.01),
     "overfit_batch", caption="Training loss of the CNN on four batches, on a logarithmic axis.",
 )  # fmt: skip
+
+# %% tags=["report", "told"]
+# The answer of 7δ.
 tell(
     "Yes: {passes} passes over four batches brought the training loss from {first:.2f} to "
     "{last:.4f}, below 0.01." if overfit.train_loss[-1] < 0.01 else
@@ -919,12 +927,7 @@ show_table(two_by_two, caption="How many test clips CNN (train) and the LSTM on 
 # `binomtest(k, n, 0.5).pvalue` of SciPy gives the p-value of $k$ heads in $n$ tosses. What if $n$ is 0?
 
 
-# %% tags=["exercise"]
-def my_mcnemar(only_first, only_second):
-    """The p-value for two counts of clips that only one of two classifiers recognises."""
-    ...
-
-
+# %% tags=["told"]
 def check_mcnemar(test):
     """Says whether `test(only_first, only_second)` gives the exact two-sided p-value."""
     if test(5, 5) is None:
@@ -936,6 +939,12 @@ def check_mcnemar(test):
     assert abs(test(10, 23) - 0.0351) < 1e-3, "10 against 23: p is 0.035"
     assert test(0, 0) == 1, "they never differ: p is 1"
     print("right: 10 against 23 clips has p = 0.035")
+
+
+# %% tags=["exercise"]
+def my_mcnemar(only_first, only_second):
+    """The p-value for two counts of clips that only one of two classifiers recognises."""
+    ...
 
 
 check_mcnemar(my_mcnemar)
@@ -1002,12 +1011,15 @@ tell(
 # %% [markdown]
 # ### Beside the SVM and the majority, and the further comparisons
 
-# %% tags=["solution", "report"]
+# %% tags=["solution"]
 # The baselines, trained on train + validation like the second CNN.
 statistics = [baselines.band_statistics(part) for part in (everything, test)]
 labels = everything.labels.numpy()
 predictions["svm_mel_refit"] = baselines.svm_predictions(statistics[0], labels, statistics[1])
 predictions["majority_full"] = baselines.majority_predictions(labels, len(test))
+
+# %% tags=["solution", "report"]
+# Accuracy and macro F1, each with its 95 % interval over the clips.
 scores = {
     name: evaluation.classification_scores(true, predicted, len(classes), seed)
     for name, predicted in predictions.items()
