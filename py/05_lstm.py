@@ -1276,4 +1276,5 @@ tell(
 # </details>
 
 # %% tags=["stored"]
-record.finish(key_metric=f"best on validation: {best['model']}, macro F1 {best['macro F1']:.2f}")
+chosen = name_of(best["model"])
+record.finish(key_metric=f"best on validation: {chosen}, macro F1 {best['macro F1']:.2f}")
