@@ -164,6 +164,7 @@ agree("frames of the last clip", lambda: plain[places[-1]][0], clips[len(clips) 
 # From here on the kit's is used.
 
 # %% tags=["solution"]
+# The three features, and what a mistyped axis says.
 for feature, stored in datasets.FEATURE_ROWS.items():
     other = datasets.SpectrogramDataset(root / folders.GENRE_BEAT, "train", feature)
     shape = tuple(other[0][0].shape)
@@ -372,6 +373,7 @@ caption = "A clip padded with 0 dB, and scaled first and then padded with 0."
 record.show(drawn, "padding", caption=caption)
 
 # %% tags=["solution", "report", "told"]
+# How much of each form is padding, and what it gives away.
 before, after = (effect["beats"][f"level and length: {what}"] for what in ("own frames", "padded"))
 tell(
     "**Verdict.** Of full clips {full} is padding, of beats {beats}: only there does it matter. "
@@ -578,6 +580,7 @@ tell(
 # genres' pieces, in the same colours.
 
 # %% tags=["solution", "report"]
+# The two histograms of step 4γ, with the same colours.
 per_class = mapping[mapping["class"] != "(dropped)"].groupby("class").sum()
 sizes = per_class["train clips"]
 largest, smallest, times = sizes.idxmax(), sizes.idxmin(), sizes.max() / sizes.min()

@@ -268,6 +268,7 @@ with torch.no_grad():
     agree("logits of PlainLSTM", lambda: plain(x, lengths), lambda: twin(x, lengths))
 
 # %% tags=["report", "told"]
+# In one sentence, for the report.
 tell(
     "The plain LSTM reads {n_features} numbers per frame with {hidden} units per direction and "
     "has {weights:,} weights. With the same weights the kit's `LSTMBackbone` gives the same "
@@ -398,6 +399,7 @@ overfit = train(
 )
 
 # %% tags=["report", "told"]
+# The curve of the over-training, and whether it went to 0.
 n_passes = len(overfit.train_loss)
 four_batches = training.History("four batches", overfit.train_loss, best_epoch=n_passes)
 record.show(
@@ -434,6 +436,7 @@ class NeverZero(torch.optim.Adam):
     """Bug 1: `zero_grad` is forgotten; gradients add up from step to step."""
 
     def zero_grad(self, set_to_none=True):
+        """Does nothing: the bug."""
         pass
 
 
@@ -441,6 +444,7 @@ class SoftmaxFirst(PlainLSTM):
     """Bug 2: softmax before `cross_entropy`, which applies one itself."""
 
     def forward(self, x, lengths):
+        """[B, T, F] -> probabilities where scores belong."""
         return super().forward(x, lengths).softmax(1)
 
 
@@ -452,6 +456,7 @@ class NoBatchFirst(PlainLSTM):
         self.lstm = nn.LSTM(n_features, hidden_size, bidirectional=True)
 
     def forward(self, x, lengths):
+        """[B, T, F] -> [B, C], along the wrong axis."""
         return self.head(masked_mean(self.lstm(x)[0], lengths))
 
 
@@ -470,6 +475,7 @@ class FrozenHead(PlainLSTM):
 # **Predict**, in the cell: `True` where you think that `overfit_batch` catches the bug, because the loss stays up.
 
 # %% tags=["exercise"]
+# Your guess: "alarm" or "passed" for each bug.
 my_guess = {
     "forgotten zero_grad": None,
     "softmax before cross-entropy": None,
@@ -523,6 +529,7 @@ def examine(network, optimizer_class, batches):
 
 
 # %% tags=["report", "told"]
+# The five bugs beside each other: does the alarm ring?
 hunt = pd.DataFrame({name: examine(*parts) for name, parts in suspects.items()}).T
 caught = hunt["loss at the end"] > 0.1
 hunt.insert(1, "overfit_batch", np.where(caught, "alarm", "passed"))
@@ -614,6 +621,7 @@ plain_history = train(plain, train_loader, val_loader, plain_epochs, learning_ra
 plain_loss, plain_accuracy = evaluate(plain, val_loader)
 
 # %% tags=["report", "told"]
+# The curve of the plain training, and what it says.
 record.show(
     plots.learning_curves(
         {"plain LSTM, beats": plain_history}, "Here it over-fits"
@@ -640,6 +648,7 @@ tell(
 # where the processor can, with about three digits; hence the tolerance.)
 
 # %%
+# The kit's loss on the same clips with the same weights (in bfloat16 where there is any).
 twin = kit_twin(plain)
 agree(
     "validation loss",
@@ -705,6 +714,7 @@ seconds = {
 }
 
 # %% tags=["report", "told"]
+# The epochs, taken one after the other.
 tell(
     "Against an epoch on beats with the kit's LSTM, taken one after the other: the packed form "
     "takes {packed:.1f} times as long, full clips with 16 frames joined {joined:.0f} times, full "
@@ -976,6 +986,7 @@ val_loss["plain LSTM"], plain_classes = score_clips(plain, beat.val)
 hits["plain LSTM"] = plain_classes == true
 
 # %% tags=["report", "told"]
+# Scores on validation with intervals, the lowest loss first.
 table = pd.DataFrame(validation)
 record.save_table("validation", table)
 names = table.sort_values("loss")["model"].tolist()
@@ -998,6 +1009,7 @@ show_table(
 # further it lies below the validation loss, the more has been memorised.
 
 # %% tags=["report", "told"]
+# What each model took.
 shown = table.sort_values("loss").assign(model=table["model"].map(name_of)).set_index("model")
 shown.index.name = None
 columns = ["training loss", "loss", "kept epoch", "optimiser steps", "numbers per step", "weights"]
@@ -1016,6 +1028,7 @@ show_table(
 # several, so of five one in four times a true tie may look clear.)
 
 # %% tags=["solution", "report"]
+# Which models are tied with the best one?
 best_name = table.loc[table["loss"].idxmin(), "model"]
 behind = {n: mean_score(val_loss[n] - val_loss[best_name]) for n in names if n != best_name}
 tied = [n for n in behind if behind[n].low <= 0]
@@ -1037,6 +1050,7 @@ tell(
 # counts how sure each answer was, not only whether it was right.)
 
 # %% tags=["solution", "report"]
+# The comparisons that the representations suggest, paired clip by clip.
 choices = {
     "mel against chroma, full clips": ("lstm_mel_full", "lstm_chroma_full"),
     "mel against chroma, per beat": ("lstm_mel_beat", "lstm_chroma_beat"),
@@ -1058,6 +1072,7 @@ tell(
 )  # fmt: skip
 
 # %% tags=["solution", "told"]
+# What later notebooks build on.
 best = table.set_index("model", drop=False).loc[best_name]
 full_rows = table[table["folder"] == folders.GENRE]
 best_full = full_rows.loc[full_rows["loss"].idxmin()]
@@ -1170,6 +1185,7 @@ def losses_of(model, batches, optimizer):
 
 
 # %% tags=["extra"]
+# The same function in two bases, trained by SGD and by Adam.
 turned = [(x @ cosines.to(compute), y, lengths) for x, y, lengths in few_batches]
 apart = {}
 for name, optimizer, rate in (("SGD", torch.optim.SGD, 0.1), ("Adam", torch.optim.Adam, 0.003)):
@@ -1199,6 +1215,7 @@ class LouderChroma(models.LSTMBackbone):
     """An LSTM that reads the chroma rows nine times as large."""
 
     def forward(self, x, lengths):
+        """Chroma nine times as loud, then as before."""
         mel, chroma = x[..., :N_MELS], x[..., N_MELS:]
         return super().forward(torch.cat([mel, 9 * chroma], dim=-1), lengths)
 
@@ -1223,6 +1240,7 @@ print(
 # - The validation set chose, by the lowest loss. Several models are tied with the winner; the test set is still unseen.
 
 # %% tags=["told"]
+# In one sentence.
 tell(
     "In this run: the plain LSTM {plain}, the kit's on the same features {kit}, the best LSTM, "
     "{best}, {top} (accuracy on {n} validation clips).",

@@ -252,6 +252,7 @@ def precision_recall_f1(counts):
 
 
 # %% tags=["solution"]
+# By hand, and held against the kit's tables.
 true, predicted = truth[folder_of[best]], predictions[best]
 numbers = range(len(classes))
 counts = confusion(true, predicted, len(classes))
@@ -303,6 +304,7 @@ tell(
 # later step uses the choice.
 
 # %% tags=["solution", "report"]
+# The classes of the best LSTM and two others, and what has been given up.
 shown = [best, *[name for name in lstms if name != best][:2], "svm_mel_full"]
 table = f1[shown].rename(columns=name_of)
 title = f"Easiest for {name_of(best)}: {f1[best].idxmax()}; hardest: {f1[best].idxmin()}"
@@ -318,6 +320,7 @@ tell("LSTMs that have given up a class (F1 = 0): {told:; }.", told=told)
 # Each row holds the shares of one true class and adds up to 1 (up to rounding); the number of its clips stands in brackets.
 
 # %% tags=["solution", "report"]
+# Which class is taken for which?
 off = counts - np.diag(np.diag(counts))
 confused = [classes[i] for i in np.unravel_index(off.argmax(), off.shape)]
 title = f"{name_of(best)}: {confused[0]} is taken for {confused[1]} most often"
@@ -498,6 +501,7 @@ check_macro_f1(my_macro_f1)
 # $$ \text{micro precision} = \frac{\sum TP}{\sum TP + \sum FP} = \frac{\text{right}}{\text{right} + \text{wrong}} = \text{accuracy} = \text{micro recall} = \text{micro } F_1 $$
 
 # %% tags=["solution", "report"]
+# One number with four names: asserted for every model.
 for name, answers in predictions.items():
     true_here = truth[folder_of[name]]
     micro = precision_recall_fscore_support(true_here, answers, average="micro", zero_division=0)
@@ -589,6 +593,7 @@ explorers.confusion(examples, ["Rock", "Blues", "Trip-Hop"])
 # </details>
 
 # %% tags=["solution", "report"]
+# F1 against class size.
 size = reports[best].loc[classes, "clips"]
 own_f1 = evaluation.f1_scores(truth[folder_of[best]], predictions[best], classes, seed)
 group = {name: "large" if size[name] > size.mean() else "small" for name in classes}
@@ -886,6 +891,7 @@ print(f"judged on {n_val} clips, a thousand times: on average the best of the si
       f"{lucky.max(axis=1).mean():.2f}, the worst {lucky.min(axis=1).mean():.2f}")  # fmt: skip
 
 # %% tags=["solution", "report"]
+# Every LSTM on validation and on test.
 table = pd.DataFrame({
     "validation loss": trained["loss"],
     "validation macro F1": trained["macro F1"],

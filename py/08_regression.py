@@ -271,6 +271,7 @@ check_mse(my_mse)
 
 # %% tags=["solution", "folded"]
 def my_mse(outputs, targets):
+    """Mean squared error that refuses unequal shapes."""
     if outputs.shape != targets.shape:
         raise ValueError(f"outputs {tuple(outputs.shape)}, targets {tuple(targets.shape)}")
     return ((outputs - targets) ** 2).mean()
@@ -311,6 +312,7 @@ starts = pd.DataFrame.from_dict(rows, orient="index")
 show_table(starts)
 
 # %% tags=["told"]
+# What the start at the mean saves.
 saved = 100 * (1 - starts["loss at the mean"] / starts["loss at 0.5"])
 tell(
     "Starting at the mean and not at 0.5 saves {most:.0f} % of the first loss for {axis}, and "
@@ -699,6 +701,7 @@ jump = pd.DataFrame.from_dict(rows, orient="index")
 show_table(jump)
 
 # %% tags=["told"]
+# What explains the jump?
 losses = jump["loss, validation clips"]
 lag, shift = losses.iloc[0] - losses.iloc[1], losses.iloc[1] - losses.iloc[2]
 weights = training.predict(jumped.backbone, validation, compute)
@@ -955,6 +958,7 @@ check_bend(my_bend)
 
 # %% tags=["solution", "folded"]
 def my_bend(true):
+    """A tenth of the value keeps the order."""
     return true / 10
 
 
@@ -1191,6 +1195,7 @@ print(f"Spearman for {my_axis} on validation: my loss {score}, squared error {sq
 # - Spearman asks for the order of the clips, R2 for their values; the paired comparison says what a difference is worth.
 
 # %% tags=["told"]
+# In one sentence.
 means = [Sentence("{model} {score}", model=name, score=own["mean"]) for name, own in scores.items()]
 tell(
     "In this run: mean Spearman on {n} held-out clips, first trainings: {means}. The hardest axis "
