@@ -77,8 +77,8 @@ epochs = 5  # passes in which all weights learn, at most
 patience = 5  # epochs without a better validation loss before training stops
 head_learning_rate = 0.0003  # of Adam at its highest, for the head alone
 learning_rate = 0.0003  # of Adam at its highest, for all weights: small, to keep what was learned
-crop_frames = 256  # training windows, in frames; predictions use whole clips
-max_masked_bands = 8  # SpecAugment hides up to so many mel bands in training
+crop_frames = 128  # training windows, in frames, as in step 8; predictions use whole clips
+max_masked_bands = 4  # SpecAugment hides up to so many mel bands in training, as in step 8
 n_seeds = 3  # fine-tunings from each start; the first one is shown and used later
 
 # %% tags=["setup"]
