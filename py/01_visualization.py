@@ -663,8 +663,8 @@ for n_frames in (n_beat, n_full):
 # What can the network learn about the beginning of a clip from its output at the end? The cell state $c_t$ carries
 # what is remembered. The **[forget gate](../docs/glossary.md#forget-gate)** $f_t$, between 0 and 1, says how much of it is kept:
 #
-# $$c_t = f_t \odot c_{t-1} + i_t \odot g_t, \qquad\text{so along the cell}\qquad
-#   \frac{\partial c_T}{\partial c_t} \approx f_{t+1} \odot f_{t+2} \odot \dots \odot f_T$$
+# $$c_t = f_t \cdot c_{t-1} + i_t \cdot g_t, \qquad\text{so along the cell}\qquad
+#   \frac{\partial c_T}{\partial c_t} \approx f_{t+1} \cdot f_{t+2} \cdot \dots \cdot f_T$$
 #
 # A product of many numbers below 1: the gradient of early frames [vanishes](../docs/glossary.md#vanishing-gradient).
 # How fast depends on the gates.

@@ -126,7 +126,7 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 #
 # $$ g_t = \tanh(W_g x_t + U_g h_{t-1} + b_g) $$
 #
-# $$ c_t = f_t \odot c_{t-1} + i_t \odot g_t, \qquad h_t = o_t \odot \tanh(c_t) $$
+# $$ c_t = f_t \cdot c_{t-1} + i_t \cdot g_t, \qquad h_t = o_t \cdot \tanh(c_t) $$
 #
 # ```text
 #                  forget            add

@@ -1037,4 +1037,5 @@ tell(comparison_sentence(result, name_of(first), name_of(second), "macro F1"))
 for name, predicted in predictions.items():
     record.save_predictions(f"test_{name}", ids[folder_of[name]], predicted, ["class"])
 accuracy = scores[best]["accuracy"].value
-record.finish(key_metric=f"{name_of(best)}: accuracy {accuracy:.2f} (majority {majority.value:.2f})")
+told = f"{name_of(best)}: accuracy {accuracy:.2f} (majority {majority.value:.2f})"
+record.finish(key_metric=told)
