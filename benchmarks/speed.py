@@ -209,7 +209,8 @@ def make_folder(data: Path, kind: str, n_clips: int | None = None) -> None:
     n_bytes = n_clips * N_ROWS * longest * (np.dtype(dtype).itemsize + 2)  # 2: when packed
     files.require_space(train, n_bytes, "the benchmark")
     lengths = [shortest, longest, *rng.integers(shortest, longest + 1, 46)]
-    arrays = [(-80 * rng.random((N_ROWS, length))).astype(dtype) for length in lengths]
+    floor = np.repeat([-80, 1], [N_MELS, N_ROWS - N_MELS])[:, None]  # decibels, then chroma
+    arrays = [(floor * rng.random((N_ROWS, length))).astype(dtype) for length in lengths]
     lines = ["Id\tGenre\n"]
     for number in range(n_clips):
         name = f"{1001 + number}.fused.full.npy"

@@ -610,8 +610,8 @@ def signals(rows: Mapping[str, np.ndarray], title: str, seconds: float) -> Figur
     Each array [T] spans `seconds`; its panel says its mean and standard deviation.
     """
     told = {
-        name: f"{len(values)} values, mean {values.mean():.2f}, standard deviation "
-        f"{values.std():.2f}"
+        name: f"{len(values)} values, mean {round(float(values.mean()), 2) + 0.0:.2f}, standard "
+        f"deviation {values.std():.2f}"
         for name, values in rows.items()
     }
     alt = f"{title}. " + "; ".join(f"{name}: {text}" for name, text in told.items()) + "."

@@ -684,7 +684,7 @@ for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
 #
 # <details><summary>Your team mate runs the same code with the same seed and gets another accuracy. Is one of you wrong?</summary>
 # Not necessarily. On another machine sums are made in another order; the trainings drift apart like two seeds.
-# Compare over several seeds, and with intervals. If your *own* second run differs, look for something that is not
+# Compare over several seeds, and with intervals. If your <em>own</em> second run differs, look for something that is not
 # seeded.
 # </details>
 #

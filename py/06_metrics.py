@@ -307,7 +307,8 @@ tell(
 # The classes of the best LSTM and two others, and what has been given up.
 shown = [best, *[name for name in lstms if name != best][:2], "svm_mel_full"]
 table = f1[shown].rename(columns=name_of)
-title = f"Easiest for {name_of(best)}: {f1[best].idxmax()}; hardest: {f1[best].idxmin()}"
+worst = ", ".join(f1.index[f1[best] == f1[best].min()])
+title = f"Easiest for {name_of(best)}: {f1[best].idxmax()}; hardest: {worst}"
 record.show(plots.class_f1(table, title), "f1_per_class", caption="F1 per class on test.")
 never = {name: f1.index[f1[name] == 0].tolist() for name in lstms}
 told = [Sentence("{model} ({which})", model=name_of(name), which=lost)

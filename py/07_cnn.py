@@ -276,7 +276,7 @@ tell(
 #   --block 1--> [B,  16, 64, T/2 ]      each block: conv 3x3 --> batch norm --> ReLU --> max pool 2x2
 #   --block 2--> [B,  32, 32, T/4 ]
 #   --block 3--> [B,  64, 16, T/8 ]
-#   --block 4--> [B, 128,  8, T/16] --mean over time--> [B, 128, 8] --flatten--> [B, 1024] --Linear--> [B, 10]
+#   --block 4--> [B, 128,  8, T/16] --mean over time--> [B, 128 x 8 = 1024] --Linear--> [B, 10]
 # ```
 
 
@@ -330,7 +330,7 @@ classes = splits.base.classes
 kit, _ = new_cnn(len(classes))
 own = CNN(len(classes))
 own.blocks.load_state_dict(kit.backbone.blocks.state_dict())
-own.head.load_state_dict(kit.head.state_dict())
+_ = own.head.load_state_dict(kit.head.state_dict())
 
 # %% tags=["solution"]
 four_loader = datasets.make_loader(splits.train, 4, crop_frames=crop_frames, seed=seed)
@@ -623,7 +623,7 @@ record.show(
 #
 # <details><summary>What to expect, and why</summary>
 # About ln 10 = 2.3: cross-entropy of a guess that gives each of the ten classes the probability 1/10. The first
-# *epoch's* mean is a little below it, because the network learns during the epoch. A first loss of 20 would point to
+# <em>epoch's</em> mean is a little below it, because the network learns during the epoch. A first loss of 20 would point to
 # unscaled inputs.
 # </details>
 

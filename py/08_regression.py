@@ -153,8 +153,8 @@ record.show(figure, "axes")
 # The weights start afresh: starting from the genre weights is a question of its own, for notebook 09.
 #
 # ```text
-# classifier  [B, T, F] --backbone--> [B, D] --Linear(D, 10)--> [B, 10]                 cross-entropy with classes [B]
-# regressor   [B, T, F] --backbone--> [B, D] --Linear(D, 1)---> [B, 1] --squeeze--> [B]  squared error with values [B]
+# classifier  [B, T, F] --backbone--> [B, D] --Linear(D, 10)--> [B, 10]                  cross-entropy
+# regressor   [B, T, F] --backbone--> [B, D] --Linear(D, 1)---> [B, 1] --squeeze--> [B]  squared error
 # ```
 
 # %% tags=["solution", "report"]
@@ -527,7 +527,7 @@ def show_axis(axis):
         values = predicted[kind, "validation"][0, :, column]
         panels[kind] = (labels, values, evaluation.spearman(labels, values, seed))
     record.show(
-        plots.predicted_against_true(panels, f"{axis}: predictions are squeezed to the middle"),
+        plots.predicted_against_true(panels, f"{axis}: predicted against true, validation"),
         f"scatter_{axis}",
         caption=Sentence("Predicted against true {axis}, validation clips.", axis=axis),
     )
@@ -904,7 +904,7 @@ check_ranks(my_ranks)
 # **Predict.** Which of the three columns stay the same?
 #
 # <details><summary>What to expect, and why</summary>
-# Only Spearman, because the order stays. [R2](../docs/glossary.md#r2) and the error change completely. Conversely, the constant mean has a moderate
+# Only Spearman, because the order stays. R2 and the error change completely. Conversely, the constant mean has a moderate
 # error but no order at all: its Spearman is undefined.
 # </details>
 

@@ -383,7 +383,7 @@ record.show(
 # **Predict.** One epoch is kept for three axes. Must it be the best one for each?
 #
 # <details><summary>What to expect, and why</summary>
-# No. The sum is lowest where its *changing* parts are lowest together. An axis that is learned quickly and then over-fitted
+# No. The sum is lowest where its <em>changing</em> parts are lowest together. An axis that is learned quickly and then over-fitted
 # pulls the choice forward; one that is still being learned pulls it back. An axis whose loss stays near 1 pulls in neither
 # direction, and it may just jump: its best epoch is then an accident of 40 clips.
 # </details>
@@ -407,7 +407,7 @@ best = pd.DataFrame({
     "in the kept epoch": val_losses.loc[kept],
 })  # fmt: skip
 best["explained there (%)"] = 100 * (1 - best["in the kept epoch"])
-show_table(best.round(2), caption="Each axis's own best epoch, and the one that was kept.")
+show_table(best.round(3), caption="Each axis's own best epoch, and the one that was kept.")
 record.save_values(weighted_loss=best["in the kept epoch"].to_dict(), kept_epoch=kept)
 
 # %% tags=["told", "report"]
@@ -782,7 +782,7 @@ tell(
 # **Check yourself**
 #
 # <details><summary>Adam rescales every parameter's step. Why do the weights of the loss still matter?</summary>
-# Adam makes up for a factor common to the whole loss. The weights change what the axes contribute *relative* to each other
+# Adam makes up for a factor common to the whole loss. The weights change what the axes contribute <em>relative</em> to each other
 # to the gradient of the shared filters.
 # </details>
 #

@@ -407,10 +407,10 @@ if expected.defined:
 def judge(score, where):
     """A sentence that compares a score with the expectation above."""
     if not (expected.defined and math.isfinite(score)):
-        template = "{where}: {score:.4f}; it cannot be compared, one of the two is undefined."
+        template = "{where}: {score:.3f}; it cannot be compared, one of the two is undefined."
         return Sentence(template, where=where, score=score)
     return Sentence(
-        "**Verdict.** {where}: {score:.4f}, {gap:.3f} {side} the expected value and {verdict} the "
+        "**Verdict.** {where}: {score:.3f}, {gap:.3f} {side} the expected value and {verdict} the "
         "margin of {low:.3f} to {high:.3f}.",
         where=where, score=score, gap=abs(score - expected.value), low=low, high=high,
         side="above" if score >= expected.value else "below",
@@ -592,7 +592,7 @@ check_mixture(mixture)
 # what they have in common.
 # </details>
 #
-# <details><summary>The chosen model is tied with four others. Was the choice useless?</summary>
+# <details><summary>The chosen model is tied with others. Was the choice useless?</summary>
 # As a finding, yes: it says nothing about which kind is better. As a decision, no: a rule that was fixed beforehand keeps you from
 # choosing by the leaderboard.
 # </details>

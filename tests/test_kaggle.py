@@ -187,7 +187,7 @@ def test_a_pushed_notebook_has_the_full_profile_s_parameters(home):
     notebook = nbformat.read(folder / "05_lstm.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     (number,) = (n for n, cell in enumerate(code) if "injected-parameters" in cell.metadata.tags)
-    assert code[number - 1].metadata.tags == ["parameters"]
+    assert "parameters" in code[number - 1].metadata.tags
     assert "apply_profile" in code[number + 1].source
     set_to: dict[str, object] = {}
     exec(code[number].source, set_to)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.machinery.files import write_atomically
+from helpers.notebook.names import name_of
 from helpers.notebook.records import RESULTS
 from tools.checks.labels import QUESTIONS, read_labels
 from tools.common.notebooks import ROOT
@@ -88,6 +89,13 @@ def _with_label(heading: str) -> str:
     return f"<b>{label}</b> {text}" if mark else text
 
 
+def _readable(row: list[str]) -> list[str]:
+    """A row of results.csv for reading: the model's name, and three digits."""
+    notebook, model, *about, value, low, high, seed, n = row
+    numbers = (f"{float(x):.3f}" if x else x for x in (value, low, high))
+    return [notebook, name_of(model), *about, *numbers, seed, n]
+
+
 def write_index(run: Path, summary: dict[str, Any]) -> Path:
     """Write `pages/index.html`, where a reader starts: notebooks, labels, results, failures.
 
@@ -117,7 +125,7 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
         bad=BAD,
         skipped=SKIPPED,
         columns=columns,
-        results=results,
+        results=[_readable(row) for row in results],
     )
     page = run / "pages" / "index.html"
     write_atomically(page, content)
@@ -201,7 +209,9 @@ def _exporter() -> HTMLExporter:
     def markdown(source: str) -> str:
         renderer = Renderer(escape=False)
         page = MarkdownWithMath(renderer=renderer).render(source)
-        return page.replace('href="../docs/glossary.md', f'href="{GLOSSARY_PAGE}')
+        page = page.replace('href="../docs/glossary.md', f'href="{GLOSSARY_PAGE}')
+        # Other files of the kit do not lie beside a page: named, not linked.
+        return re.sub(r'<a href="\.\./([\w/]+\.md)[^"]*">(.*?)</a>', r"\2 (<code>\1</code>)", page)
 
     exporter = HTMLExporter(
         template_name=TEMPLATE.name,
