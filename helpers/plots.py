@@ -369,16 +369,15 @@ def validation_race(
 def frozen_blocks(
     losses: Mapping[str, Mapping[int, Sequence[float]]], title: str, constant: float
 ) -> Figure:
-    """Validation losses over the number of frozen blocks (9ε): a dot each, their means joined.
+    """Validation losses over the number of frozen blocks (9ε): a dot each, the first ones joined.
 
     `losses` maps where the weights came from to the number of blocks and these to the losses of one
     or several trainings. `constant` draws a line: the loss of always predicting the mean.
     """
-    means = {
-        start: {n: float(np.mean(by_n[n])) for n in sorted(by_n)} for start, by_n in losses.items()
-    }
-    figure, ax = _one_panel(7, 3.4, f"{title}. Mean validation loss, {_listed(means, '.4f')}.")
-    for number, (start, line) in enumerate(means.items()):
+    firsts = {start: {n: float(by_n[n][0]) for n in sorted(by_n)} for start, by_n in losses.items()}
+    told = f"{title}. Validation loss of the first training, {_listed(firsts, '.4f')}."
+    figure, ax = _one_panel(7, 3.4, told)
+    for number, (start, line) in enumerate(firsts.items()):
         style = {"color": COLOURS[number], "marker": MARKERS[number]}
         if len(line) > 2:  # nothing was trained between two ends
             ax.plot(list(line), list(line.values()), color=COLOURS[number])
