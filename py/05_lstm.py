@@ -177,7 +177,7 @@ print(f"{len(beat.train)} clips to train on, {len(beat.val)} to validate, {n_cla
 
 # %% [markdown]
 # The loader puts clips of similar length into one batch, so that little is padded; this one holds long clips. On the
-# demo set the mean is about 56 beats.
+# demo set the mean over all training clips is about 56 beats.
 #
 # ### Exercise 5.1 · The mean that leaves the padding out
 #
