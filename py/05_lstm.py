@@ -14,8 +14,8 @@
 # - how to write the training loop, and how to find its bugs in seconds: over-train it on four batches
 # - which representation of the same music (mel, beat-synchronous mel, chroma, both) is easiest for an LSTM
 #
-# **Needs** the data only (notebook 00). **Leaves** one checkpoint per feature, the validation table, and the name of
-# the best LSTM, for notebooks 06, 07 and 08.
+# **Needs** the data only (notebook 00). **Leaves** three checkpoints (one per seed) of each of the six LSTMs, the
+# validation table, and the name of the best LSTM, for notebooks 06, 07 and 08.
 #
 # **Takes** about two and a half minutes on the demo set with two CPU cores. With the lab's data: eight times as many
 # clips, and the `full` profile trains longer: take a GPU.
@@ -23,8 +23,9 @@
 # **The one insight:** a network that cannot learn four batches by heart has a bug; look for it before you wait for an
 # hour.
 #
-# **How to read:** the core path takes 40 minutes. **Predict** first, then open the box, then look at the result. Do the
-# exercises before you open their solutions. Extras are folded.
+# **How to read:** the core path takes about an hour in two sittings; a good break is after Exercise 5.2. **Predict**
+# first, then open the box, then look at the result. Do the exercises before you open their solutions. Extras are
+# folded.
 
 # %% [markdown] tags=["setup"]
 # ## Set-up
@@ -145,6 +146,7 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 #
 # Along the upper line the memory is only multiplied by $f$ and added to. Where $f$ stays near 1, what was stored many
 # frames ago is still there, and its gradient finds the way back. `nn.LSTM` does these steps for all frames of a batch.
+# It keeps two biases per gate, which are added.
 #
 # *Bidirectional* means: a second LSTM reads the clip from its end. Both outputs of a frame stand side by side, 2H
 # numbers.
@@ -174,9 +176,13 @@ print(f"x {tuple(x.shape)}   y {tuple(y.shape)}   lengths from {lengths.min()} t
 print(f"{len(beat.train)} clips to train on, {len(beat.val)} to validate, {n_classes} classes")
 
 # %% [markdown]
+# The loader puts clips of similar length into one batch, so that little is padded; this one holds long clips. On the
+# demo set the mean over all training clips is about 56 beats.
+#
 # ### Exercise 5.1 · The mean that leaves the padding out
 #
-# Write the arrow in the middle of the drawing, without a loop over clips. Compare `torch.arange(T)` with `lengths`.
+# Write the arrow in the middle of the drawing, without a loop over clips. Compare `torch.arange(T)`, [T], with
+# `lengths[:, None]`, [B, 1]: the result is the mask, [B, T].
 
 
 # %% tags=["exercise"]
@@ -272,9 +278,8 @@ with torch.no_grad():
 tell(
     "The plain LSTM reads {n_features} numbers per frame with {hidden} units per direction and "
     "has {weights:,} weights. With the same weights the kit's `LSTMBackbone` gives the same "
-    "answers; the largest difference is {gap:.1e}.",
+    "answers.",
     n_features=n_features, hidden=hidden_size, weights=models.n_parameters(plain),
-    gap=(plain(x, lengths) - twin(x, lengths)).abs().max().item(),
 )  # fmt: skip
 
 # %% [markdown] tags=["report"]
@@ -339,8 +344,10 @@ tell(
 # $$ g \leftarrow g \cdot \min\left(1, \frac{1}{\lVert g \rVert}\right) $$
 #
 # Why clip? The gradient at an early frame is a product with one factor per later frame. Factors below 1 make it
-# *vanish* (notebook 01 draws that); factors above 1 make it *explode*: $1.1^{100}$ is 13,781. One such batch would
-# throw the weights far away. Clipping keeps the direction and bounds the step. It does nothing against vanishing.
+# *vanish* (notebook 01 draws that); factors above 1 make it *explode*: $1.1^{100}$ is 13,781. With plain
+# gradient descent one such batch would throw the weights far away. Adam bounds the step itself, but the huge gradient
+# stays in the running averages that it divides by, and for many steps the weights would hardly move. Clipping keeps the
+# direction and bounds the length, so no batch counts for much more than the others. It does nothing against vanishing.
 
 
 # %% tags=["solution", "report"]
@@ -365,12 +372,13 @@ norms = train_one_epoch(trial, train_loader, torch.optim.Adam(trial.parameters()
 n_clipped = sum(norm > 1 for norm in norms)
 print(f"first epoch: {n_clipped} of {len(norms)} gradients clipped, the longest {max(norms):.2f}")
 
-
 # %% [markdown]
+# Clipping is common here, but mild. The limit is there for the rare batch whose gradient is a hundred times as long.
+#
 # ### The whole training, with `overfit_batch`
 #
-# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights are copied; when it has
-# not been for `patience` epochs, training stops, and the copy is put back: [early stopping](../docs/glossary.md#early-stopping). With `overfit_batch=True`
+# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights are copied; after
+# `patience` epochs without a new lowest value, training stops, and the copy is put back: [early stopping](../docs/glossary.md#early-stopping). With `overfit_batch=True`
 # only four batches are used, for training and for measuring.
 
 
@@ -385,7 +393,7 @@ def train(model, train_batches, val_batches, epochs, learning_rate, overfit_batc
         train_one_epoch(model, train_batches, optimizer)
         history.train_loss.append(evaluate(model, train_batches)[0])
         history.val_loss.append(evaluate(model, val_batches)[0])
-        if history.val_loss[-1] == min(history.val_loss):
+        if history.val_loss[-1] < min(history.val_loss[:-1], default=math.inf):
             history.best_epoch, best_weights = epoch, copy.deepcopy(model.state_dict())
         if not overfit_batch and epoch - history.best_epoch >= patience:
             break
@@ -407,10 +415,10 @@ record.show(
     "overfit_batch", caption="Training loss of the LSTM on four batches.",
 )  # fmt: skip
 tell(
-    "Yes: the training loss fell from {first:.2f} to {last:.4f} in {passes} passes over {n} "
-    "batches." if overfit.train_loss[-1] < 0.1 else
-    "Not yet: the training loss fell from {first:.2f} to {last:.4f} in {passes} passes over {n} "
-    "batches.",
+    "Yes: the training loss fell from {first:.2f} after the first pass to {last:.4f} after "
+    "{passes} passes over {n} batches." if overfit.train_loss[-1] < 0.1 else
+    "Not yet: the training loss fell from {first:.2f} after the first pass to {last:.4f} after "
+    "{passes} passes over {n} batches.",
     first=overfit.train_loss[0], last=overfit.train_loss[-1], passes=n_passes,
     n=min(4, len(train_loader)),
 )  # fmt: skip
@@ -426,6 +434,8 @@ short = train(fresh_plain(), five, val_loader, 3, learning_rate)
 print("validation loss after each epoch:", [round(loss, 3) for loss in short.val_loss])
 
 # %% [markdown]
+# It falls, so the second half of the loop works as well.
+#
 # ### Bug hunt
 #
 # Five trainings, each with one classic bug. Which of them does `overfit_batch` catch?
@@ -473,6 +483,7 @@ class FrozenHead(PlainLSTM):
 # Bug 5: the labels are shuffled, as by reading the label file in another order than the clips.
 #
 # **Predict**, in the cell: `True` where you think that `overfit_batch` catches the bug, because the loss stays up.
+# Write your five guesses down before you scroll on.
 
 # %% tags=["exercise"]
 # Your guess: "alarm" or "passed" for each bug.
@@ -550,20 +561,24 @@ print(f"{n_right} of your {len(guessed)} guesses were right" if guessed else "no
 #   bounded, so it may wander or even arrive, late. Look at the *curve*, not only at its end.
 # - **Missing `batch_first`**: the LSTM runs across the clips. Each answer depends on the other clips of the batch, and
 #   the four batches are always the same, so they *can* be learned. The clip alone gets another answer: that is the
-#   check. (With a packed sequence `nn.LSTM` ignores the flag; the bug needs padded input, as most code has it.)
+#   check. (With a packed sequence `nn.LSTM` ignores the flag; the bug needs padded input, as most code has it.) On the
+#   demo set its validation accuracy is not below the one without a bug: a score does not show this bug either. Only the
+#   clip tested alone does.
 # - **Frozen head**: the LSTM learns to fit a random head, more slowly and not all the way, because that head's scores
 #   are bounded. Whether the alarm rings depends on where you set the bar; the weights that stood still are the sure
 #   sign. (An optimizer that was given *another model's* parameters is the commoner form: then all weights stand still.)
 # - **Shuffled labels** are memorised like true ones (Zhang et al. 2017, arXiv 1611.03530). Only clips that were not
-#   trained on show it: the validation accuracy is that of guessing.
+#   trained on show it: the validation accuracy is that of always naming the largest class.
 #
-# So the test is one-sided. A loss that stays up means a bug; a loss of 0 does not mean that there is none.
+# So the test is one-sided. A loss that stays up means a bug, or steps that are too few or too small (so over-train with
+# two or three times the usual learning rate); a loss of 0 does not mean that there is none.
 
 # %% [markdown]
 # ### Exercise 5.2 · Early stopping on paper
 #
 # Given a list of validation losses and a patience: after which epoch does training stop, and which epoch's weights are
-# kept? Count epochs from 1.
+# kept? Count epochs from 1. First by hand: 2.0, 1.5, 1.6, 1.4, 1.7, 1.5, 1.3 with patience 2. Then write the function.
+# Of two equal losses the first one is kept.
 
 
 # %% tags=["exercise"]
@@ -581,6 +596,7 @@ def check_early_stopping(function):
     assert first == (6, 4), f"expected (6, 4): 1.3 comes too late; got {first}"
     second = function([2.0, 1.5, 1.6, 1.4], 5)
     assert second == (4, 4), f"expected (4, 4): the list ends first; got {second}"
+    assert function([1.0, 1.0], 5) == (2, 1), "of two equal losses the first one is kept"
     print("right: a better epoch may come too late, that is the price of stopping")
 
 
@@ -604,8 +620,8 @@ check_early_stopping(early_stopping)
 # %% [markdown]
 # ## A first training, with nothing but the code above
 #
-# **Predict.** The plain LSTM now learns from all training clips, one frame per beat. Its training loss will go to 0, as
-# on four batches. What will the validation loss do?
+# **Predict.** The plain LSTM now learns from all training clips, one frame per beat. Its training loss will go on
+# falling towards 0. What will the validation loss do?
 #
 # <details><summary>What to expect, and why</summary>
 #
@@ -637,9 +653,9 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# **Read the curves.** Up to the dotted line both fall. Behind it the training loss goes on falling and the validation
-# loss turns: over-fitting, after a handful of epochs, with 100,000 weights and 231 clips. The weights of the dotted
-# line are kept.
+# **Read the curves.** On the demo set the training loss falls to the end. The validation loss falls for about four
+# epochs, is then nearly flat, and ends a little above its lowest value, the dotted line: over-fitting, with 100,000
+# weights and 231 clips. The weights of the dotted line are kept.
 
 # %% [markdown]
 # ## From here on: the kit's LSTM and its training
@@ -662,7 +678,7 @@ agree(
 # |---|---|---|---|
 # | turning each clip around in place of packing | packed sequences of unequal length are slow on a CPU | time, measured below | `models.py`, `LSTMBackbone.steps` |
 # | 16 frames of a full clip joined into one step | neighbouring frames repeat each other | time, measured below; accuracy: no difference found | `models.py`, `stack_frames` |
-# | mel bands read as [cepstral](../docs/glossary.md#cepstrum) coefficients | Adam treats each input on its own, so the choice of inputs matters | accuracy +0.040 [0.007, 0.075] | `models.py`, `cosine_matrix`; *Extra* below |
+# | mel bands read as [cepstral](../docs/glossary.md#cepstrum) coefficients (a cosine transform of the bands) | Adam treats each input on its own, so the choice of inputs matters | accuracy +0.040 [0.007, 0.075] | `models.py`, `cosine_matrix`; *Extra* below |
 # | [mixup](../docs/glossary.md#mixup): training on mixtures of two clips | few clips are soon memorised | accuracy +0.032 [0.009, 0.055] | `training.py`, `_mixed_loss` |
 # | the learning rate rises for an epoch, then falls along a cosine | Adam's first steps rest on few gradients; small last steps settle | not measured by itself | `training.py`, `_warm_up_then_cosine` |
 # | gradients clipped at length 1 | as above | safety | `training.py`, `_train_epoch` |
@@ -854,17 +870,19 @@ def tell_and_draw(names, figure_name):
 # > **Handout.** *Εκπαιδεύστε το LSTM σε φασματογράμματα mel.* Train the LSTM on mel spectrograms.
 #
 # The full clips: about 1,290 frames of 23 ms each, read in steps of 16. The whole 30 seconds go in, not the first few.
+# The curves are those of the first training; the printed scores are means over all trainings (three on the demo set).
 
 # %% tags=["solution", "report"]
 fit_lstm(folders.GENRE, "mel", "lstm_mel_full")
 tell_and_draw(["lstm_mel_full"], "curves_mel_full")
 
 # %% [markdown]
-# **Read the curves.** On the demo set the validation loss falls for about five epochs and is flat from there, also
-# because the learning rate has fallen to almost 0 by then. Mixup keeps it from rising, as it did for the plain LSTM.
-# The network over-fits all the same: on its training clips *unmixed* (the diamond) the loss is less than half of that
-# on validation, with a million weights for 231 clips. The blue line jumps, because each epoch draws other mixtures, and
-# may even lie above the other: so with mixup the two lines alone do not show over-fitting.
+# **Read the curves.** On the demo set the validation loss falls for about five epochs and is then flat. For the plain
+# LSTM it rose again. Two things may keep it from rising here: mixup, and the learning rate, which falls almost to 0 by
+# the last epoch. The network over-fits all the same: on its training clips *unmixed* (the diamond) the loss is less
+# than half of that on validation, with a million weights for 231 clips. The blue line jumps, because each epoch draws
+# other mixtures, and may even lie above the validation loss, because mixtures are harder to name than clips: so with
+# mixup the two lines alone do not show over-fitting.
 
 # %% [markdown]
 # ## 5δ · LSTM on beat-synchronous mel spectrograms
@@ -879,8 +897,8 @@ tell_and_draw(["lstm_mel_full"], "curves_mel_full")
 # <details><summary>What to expect, and why</summary>
 #
 # Attacks: a drum stroke lasts a few frames and is voted out by the others. And rhythm: how the strokes lie inside a
-# beat is gone, and so is the tempo. Melody, harmony and the average sound stay. In return there are fewer numbers to
-# memorise, and fewer weights.
+# beat is gone, and so is the tempo (only the number of beats in the 30 seconds still tells it). Melody, harmony and the
+# average sound stay. In return there are fewer numbers to memorise, and fewer weights.
 #
 # </details>
 
@@ -900,13 +918,13 @@ tell_and_draw(["lstm_mel_beat"], "curves_mel_beat")
 #
 # Twelve numbers per frame: which notes sound, whatever the octave. Harmony is kept; most of the timbre is gone.
 #
-# **Predict.** Which classes can still be told apart by their notes alone?
+# **Predict.** On the demo set mel reached a loss of about 1.1; guessing costs 2.3. Where will chroma end?
 #
 # <details><summary>What to expect, and why</summary>
 #
-# Those whose harmony differs: dense or thin chords, fast or slow changes, noise that fills all twelve classes. Those
-# that differ by their instruments (Metal and Rock, say) become alike. So expect a loss between that of mel and that of
-# guessing.
+# Nearer to guessing: harmony alone says little of a genre, and noise fills all twelve pitch classes; genres that differ
+# by their instruments (Metal and Rock, say) become alike. Yet not at guessing: dense or thin chords and fast or slow
+# changes can still be told apart.
 #
 # </details>
 
@@ -918,8 +936,8 @@ tell_and_draw(["lstm_chroma_full", "lstm_chroma_beat"], "curves_chroma")
 # %% [markdown]
 # **Read the curves.** On the demo set both stay far above mel: without timbre, genres that share their chords look
 # alike. Full clips end a little lower than beats. One of their steps shows 16 frames of 12 numbers side by side, so how
-# the notes move within a third of a second is visible; one beat is 12 numbers. And even with 12 numbers per step the
-# diamond lies well below: 231 clips are few.
+# the notes move within a third of a second is visible; one beat is 12 numbers. And on beats, with 12 numbers per step,
+# the diamond lies well below: 231 clips are few.
 
 # %% [markdown]
 # ## 5ζ · LSTM on chroma and mel together
@@ -943,8 +961,10 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# So chroma is still drowned, by the loudness of the frame (the first coefficient) above all. The network has to grow
-# large weights for it first. "Change this and run again", below, tries chroma made louder.
+# The transform is a rotation: it keeps the sum of the 128 variances, 128. But most of it now sits in three numbers, the
+# loudness of the frame first (their standard deviations are printed above). The twelve chroma rows together hold 12. So
+# chroma is a quiet part of the input: about 9 % of the variance that the first random weights receive. "Change this and
+# run again", below, tries chroma made louder.
 #
 # **Predict.** Will both together be better than mel alone?
 #
@@ -962,7 +982,7 @@ tell_and_draw(["lstm_fused_full", "lstm_fused_beat"], "curves_fused")
 
 # %% [markdown]
 # **Read the curves.** On the demo set both losses end a little lower than those of mel alone, on beats more so,
-# although chroma is drowned. A small gain, as predicted; the next section says whether it is one.
+# although chroma is quiet. A small gain, as predicted; the next section says whether it is one.
 
 # %% [markdown]
 # ## 5 · What the validation set says
@@ -973,7 +993,8 @@ tell_and_draw(["lstm_fused_full", "lstm_fused_beat"], "curves_fused")
 # there.
 #
 # Beside the LSTMs, on the same clips: the plain LSTM, the majority class, and an SVM (a classic classifier that draws a
-# curved border between classes) on the mean, standard deviation and mean step of each mel band.
+# curved border between classes) on the mean, standard deviation and mean step (the mean absolute change from one frame
+# to the next) of each mel band.
 
 # %% tags=["solution"]
 # The baselines learn from the LSTMs' own training clips.
@@ -1001,12 +1022,14 @@ accuracy = {name: float(hits[name].mean()) for name in hits}
 record.save_values(validation_accuracy=accuracy, n_validation=len(true), plain_loss=plain_loss)
 show_table(
     pd.DataFrame(scores).T,
-    caption="LSTMs and baselines on the validation set, lowest loss first, with 95 % intervals.",
+    caption="The six LSTMs, lowest loss first; below them the baselines, one training each "
+    "(95 % intervals).",
 )  # fmt: skip
 
 # %% [markdown]
 # What each of them costs. The loss on the training clips (without mixup, dropout off) is that of the kept epoch: the
-# further it lies below the validation loss, the more has been memorised.
+# further it lies below the validation loss, the more has been memorised. Training loss, kept epoch and steps are those
+# of the first training; the validation loss is the mean of all trainings (three on the demo set).
 
 # %% tags=["report", "told"]
 # What each model took.
@@ -1024,8 +1047,9 @@ show_table(
 # ### Which is best, and which cannot be told from it?
 #
 # For each model, the *paired* difference to the best one: per clip, its loss minus the best one's loss. Where the 95 %
-# interval of the mean contains 0, these clips leave the order open: a tie. (The intervals are not corrected for being
-# several, so of five one in four times a true tie may look clear.)
+# interval of the mean contains 0, these clips leave the order open: a tie. (The intervals are not corrected for there
+# being five of them. Even if all six models were equally good, up to one time in four at least one of them would look
+# clearly worse.)
 
 # %% tags=["solution", "report"]
 # Which models are tied with the best one?
@@ -1060,8 +1084,9 @@ choices = {
     "the kit's training against the plain one, per beat": ("lstm_mel_beat", "plain LSTM"),
 }
 gains = {choice: mean_score(hits[a] - hits[b]) for choice, (a, b) in choices.items()}
+n_more = {choice: round(gain.value * len(true), 1) + 0.0 for choice, gain in gains.items()}
 tell_list(
-    Sentence("{choice}: {gain}, {n:+d} clips", choice=k, gain=v, n=round(v.value * len(true)))
+    Sentence("{choice}: {gain}, {n:+.1f} clips", choice=k, gain=v, n=n_more[k])
     for k, v in gains.items()
 )
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
@@ -1070,6 +1095,11 @@ tell(
     "notebook 06 asks the test clips.",
     settled=settled,
 )  # fmt: skip
+
+# %% [markdown]
+# By loss and by accuracy the verdicts may differ: the loss uses how sure each answer is, so it sees smaller
+# differences; and one of several comparisons may look clear by luck. Where they differ, take it as a hint, not as a
+# result.
 
 # %% tags=["solution", "told"]
 # What later notebooks build on.
@@ -1089,10 +1119,11 @@ print(f"for later notebooks: {best['model']}; on full clips: {best_full['model']
 #   times as long as on beats. Whether that pays in accuracy these clips cannot show; notebook 06 has more of them.
 # - *More than the representation differs.* On full clips the LSTM reads 2,048 numbers per step, has ten times as many
 #   weights and was given fewer epochs. So "full against beats" compares two recipes, not two pictures alone.
-# - *All of them over-fit*: the loss on the training clips is well below that on validation in every row, least so for
-#   chroma.
-# - *The SVM is as good.* It sees three numbers per band and nothing of the order in time. So most of what tells these
-#   genres apart is the average sound; the order in time, an LSTM's strength, adds little.
+# - *All of them over-fit*: the loss on the training clips is well below that on validation in every row; in
+#   proportion least for chroma (two thirds of the validation loss, against a third to a half).
+# - *The SVM is as good.* It sees three numbers per band; of time it knows only how large the steps from frame to frame
+#   are. So on few clips the average sound tells most; what the order in time adds, an LSTM could not learn from 231
+#   clips, or these 57 cannot show it.
 # - *The kit's additions* cannot be told from the plain loop on these clips. They were chosen on real music, where they
 #   gained.
 
@@ -1104,6 +1135,8 @@ print(f"for later notebooks: {best['model']}; on full clips: {best_full['model']
 # two are the MFCCs of lab 2):
 #
 # $$ c_k = \sqrt{\frac{2}{F}} \sum_{n=0}^{F-1} x_n \cos\left(\frac{\pi k (n + 1/2)}{F}\right), \quad k \geq 1 $$
+#
+# ($c_0$, the loudness, has $\sqrt{1/F}$ in place of $\sqrt{2/F}$ and no cosine.)
 
 # %% tags=["extra"]
 # All frames of the training clips, one per beat and scaled: [frames, 128].
@@ -1114,8 +1147,9 @@ shared = {"mel bands": np.corrcoef(bands.T), "cepstral coefficients": np.corrcoe
 record.show(plots.correlations(shared, "Neighbouring bands repeat each other"), "cepstrum")
 
 # %% [markdown] tags=["extra"]
-# Violet: two bands rise and fall together. Most pairs of coefficients are nearly uncorrelated. Nothing is lost: the
-# transform is a rotation of the 128 axes, and the LSTM's first matrix could undo it. So why should it help?
+# Violet: two bands rise and fall together. Orange: one rises when the other falls. Most pairs of coefficients are
+# nearly uncorrelated. Nothing is lost: the transform is a rotation of the 128 axes, and the LSTM's first matrix could
+# undo it. So why should it help?
 #
 # ### Exercise 5.3 · Does it *start* differently?
 #
@@ -1138,6 +1172,9 @@ def check_share(function):
     if found is None:
         print("not written yet")
         return
+    small, few = torch.tensor([[1.0, 3.0], [-1.0, -3.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    got = float(function(small * torch.tensor([1.0, 0.0]), small, few))
+    assert abs(got - 4 / 34) < 1e-4, f"a small case gives 4/34 = 0.118, yours {got:.3f}"
     assert abs(function(some, some, weights) - 1) < 1e-4, "of the whole, the share is 1"
     in_bands = function(broad @ cosines.T, some @ cosines.T, weights)
     print(f"right: {in_bands:.2f} with bands, {found:.2f} with coefficients")
@@ -1206,18 +1243,19 @@ print(f"largest difference on the way: SGD {apart['SGD']:.1e}, Adam {apart['Adam
 # %% [markdown]
 # ## Change this and run again
 #
-# Subclass the backbone and change one thing. Here: is chroma drowned in the fused model? Make it louder. Replace it by
-# an idea of yours (another pooling: override `pool`); the beat-synchronous clips train in seconds.
+# Subclass the backbone and change one thing. Here: is chroma too quiet in the fused model? Make it three times as
+# large: then its twelve rows hold about the variance of all mel rows. Replace it by an idea of yours (another pooling:
+# override `pool`); the beat-synchronous clips train in seconds.
 
 
 # %%
 class LouderChroma(models.LSTMBackbone):
-    """An LSTM that reads the chroma rows nine times as large."""
+    """Reads the chroma rows three times as large: about the variance of all mel rows."""
 
     def forward(self, x, lengths):
-        """Chroma nine times as loud, then as before."""
+        """Chroma three times as large, then as before."""
         mel, chroma = x[..., :N_MELS], x[..., N_MELS:]
-        return super().forward(torch.cat([mel, 9 * chroma], dim=-1), lengths)
+        return super().forward(torch.cat([mel, 3 * chroma], dim=-1), lengths)
 
 
 _, spec = new_lstm(fused)
@@ -1230,7 +1268,7 @@ print(
 )
 
 # %% [markdown]
-# One training of each: a difference of a few hundredths is luck until several seeds agree.
+# One training of each. The seed alone makes differences of this size, so a tenth says little until several seeds agree.
 #
 # ## What we learned
 #

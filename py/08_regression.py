@@ -929,7 +929,7 @@ for name, variant in variants.items():
 show_table(pd.DataFrame.from_dict(rows, orient="index"))
 
 # %% [markdown]
-# So report both: Spearman, which the lab asks for, and R2, which says whether the *values* are right.
+# So report both: Spearman, which the lab asks for, and [R2](../docs/glossary.md#r2), which says whether the *values* are right.
 #
 # ### Exercise 8.3 · Right order, wrong values
 #
