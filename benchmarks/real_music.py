@@ -135,10 +135,8 @@ ABLATED = {
 }
 REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
 # Notebook 07 needs 05, whose networks are not looked at then.
-SHORT_05 = {
-    "epochs": 1, "beat_epochs": 1, "plain_epochs": 1, "overfit_epochs": 1, "hidden_size": 8,
-    "n_seeds": 1,
-}  # fmt: skip
+ONCE = ("epochs", "beat_epochs", "plain_epochs", "overfit_epochs", "n_seeds")
+SHORT_05 = {"hidden_size": 8} | dict.fromkeys(ONCE, 1)
 
 
 # ---- one fold ----------------------------------------------------------------------------------
