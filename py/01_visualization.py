@@ -16,7 +16,7 @@
 #
 # **Needs** the data only (notebook 00). **Leaves** the figures of steps 1 to 3, for the report.
 #
-# **Takes** less than half a minute on the demo set with two CPU cores. With the lab's data: as long, for it looks at
+# **Takes** about half a minute on the demo set with two CPU cores. With the lab's data: as long, for it looks at
 # few clips.
 #
 # **The one insight:** two clips are an anecdote. What you see in them is a guess about two genres, to be checked on

@@ -17,7 +17,7 @@
 # **Needs** the results of notebooks 05 and 07. **Leaves** the affect split, a checkpoint per model and axis, and every
 # model's predictions, for notebooks 09, 10 and 11.
 #
-# **Takes** about one and a half minutes on the demo set with two CPU cores. With the lab's data: four times as many
+# **Takes** one and a half to two and a half minutes on the demo set with two CPU cores. With the lab's data: four times as many
 # clips, and the `full` profile trains longer: take a GPU.
 #
 # **The one insight:** only the head and the loss change. What decides is on which clips you judge, and by which number.

@@ -16,7 +16,7 @@
 #
 # **Needs** the results of notebook 08. **Leaves** one checkpoint and its predictions, for notebook 11.
 #
-# **Takes** about two minutes on the demo set with two CPU cores. With the lab's data: four times as many clips; the `full` profile trains longer.
+# **Takes** two to three minutes on the demo set with two CPU cores. With the lab's data: four times as many clips; the `full` profile trains longer.
 #
 # **The one insight:** weights matter when the losses differ tenfold, and most where the axes compete for few shared numbers. Here the
 # losses differ about twofold, and the weights change little. But one network and *one last epoch* must do for all axes.
