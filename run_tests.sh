@@ -11,7 +11,9 @@ setup_extra=test
 source tools/setup/setup.sh
 
 status=0
-# By file, because the tests of a file share what is slow to make; at most four, for the memory.
-"$PYTHON" -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile "$@" || status=$?
+# By file, because the tests of a file share what is slow to make, the longest files first (conftest.py
+# sorts them); at most four processes, for the memory.
+"$PYTHON" -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder "$@" || status=$?
 echo "run_tests.sh: $(($(date +%s) - begun)) s with the set-up, exit $status"
 exit "$status"
