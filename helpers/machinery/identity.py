@@ -1,7 +1,4 @@
-"""The content of files as digests: read once, then remembered with their names, sizes and times.
-
-4,000 full clips of the lab (5.6 GiB as float64) take some ten seconds the first time, then 30 ms.
-"""
+"""The content of files as digests: read once, then remembered with their names, sizes and times."""
 
 from __future__ import annotations
 

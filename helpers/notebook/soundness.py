@@ -79,7 +79,14 @@ class Contents:
         """Read the label files, and the clips as far as they have changed."""
         places = list(product(FOLDERS, SPLITS))
         labels = {(name, split): _labels(data / name, split) for name, split in places}
-        found = {(name, split): _digests(data / name / split) for name, split in places}
+        found = {
+            (name, split): {
+                clip: digest
+                for clip, digest in _digests(data / name / split).items()
+                if clip not in left_out(data / name, split)
+            }
+            for name, split in places
+        }
         return cls(data, labels, found)
 
     def disagreements(self) -> Iterator[str]:

@@ -247,7 +247,8 @@ def shared_files(root: Path) -> list[Path]:
 
     JupyterLab, for example, keeps copies of what it has open in `.ipynb_checkpoints/`.
     """
-    patterns = ("helpers/**/*.py", "helpers/**/*.yaml", "helpers/**/*.js", "demo_music/**/*.py")
+    kit = ("helpers/**/*.py", "helpers/**/*.js", "helpers/profiles/*.yaml")
+    patterns = (*kit, "demo_music/**/*.py")
     found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
 

@@ -161,7 +161,8 @@ def find_run(name: str | None = None) -> Path:
         )
     path = runs / wanted / SUMMARY
     said = read_json(path)
-    if not said.keys() >= WHOLE_SUMMARY or "fingerprint" not in dict(said["data"]):
+    data = said.get("data")
+    if not (said.keys() >= WHOLE_SUMMARY and isinstance(data, dict) and "fingerprint" in data):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 
