@@ -79,12 +79,12 @@ seed = 0
 batch_size = 32  # clips per step
 channels = [16, 32, 64, 128]  # of the four blocks
 kernel = 3  # height and width of every filter
-crop_frames = 256  # training sees a random window of this many frames of each clip (about 6 s)
+crop_frames = 128  # training sees a random window of this many frames of each clip (about 3 s)
 max_masked_bands = 8  # training hides up to this many mel bands at a time (SpecAugment)
 epochs = 12  # passes over the training clips, at most
 patience = 6  # epochs without a better validation loss before training stops
 learning_rate = 0.002  # of Adam, after one epoch of warm-up
-overfit_epochs = 24  # passes over the four batches of step 7δ
+overfit_epochs = 20  # passes over the four batches of step 7δ
 digits_epochs = 8  # passes over the digits of step 7α
 n_seeds = 3  # trainings of CNN (train), each from another seed; the first one is used later
 n_refits = 1  # trainings of CNN (train + validation), at most n_seeds
@@ -463,7 +463,7 @@ tell(
 
 # %% [markdown] tags=["solution"]
 # **Why training on windows works.** Before the mean over time, no value has seen more than about a second. The network
-# collects local evidence (a drum hit, a chord, a texture) and averages it. The mean over a window of 6 s is a sample of
+# collects local evidence (a drum hit, a chord, a texture) and averages it. The mean over a window of a few seconds is a sample of
 # the mean over the clip, so a network that learned on windows can be used on whole clips, and every epoch brings new
 # windows. The price: it cannot know what happens *between* seconds, such as a chord sequence or a form. An LSTM could,
 # in principle.
@@ -687,7 +687,7 @@ tell(
 # |---|---|
 # | four blocks of convolution, batch norm, ReLU and max pooling; train + validation for the final network | the handout |
 # | filters of 3 x 3, 16 to 128 channels, Adam, warm-up, a validation set that chooses the number of epochs | convention |
-# | scaling per band, windows of 6 s, SpecAugment | this kit, by habit: its benchmark on real music ([its tables](../docs/how_good_history.md)) shows neither gain nor harm of scaling and SpecAugment |
+# | scaling per band, windows of 3 to 12 s, SpecAugment | this kit, by habit: its benchmark on real music ([its tables](../docs/how_good_history.md)) shows neither gain nor harm of scaling and SpecAugment |
 
 # %% [markdown]
 # ### The question, asked before any test clip is looked at
