@@ -366,7 +366,7 @@ record.show(drawn, "mel_full", caption=caption)
 # in every band. Single tones make it ragged; we smooth it over a third of an octave before we ask where the clips
 # differ most.
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # The mean of the bands within a sixth of an octave to each side.
 frequencies = features.mel_frequencies()  # centre of each band in Hz, [128]
 near = np.abs(np.log2(frequencies[:, None] / frequencies)) <= 1 / 6  # [128, 128]
@@ -753,7 +753,7 @@ def mean(outputs):
     return outputs.mean(0)
 
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # The clip with mean 0 and deviation 1 in each band, as networks get it (step 4): [T, 128].
 bands = mel[one]
 scaled = (bands - bands.mean(1, keepdims=True)) / (bands.std(1, keepdims=True) + 1e-6)
@@ -767,7 +767,7 @@ drawn = plots.gradient_reach(reach, "How far back an untrained LSTM listens: the
 caption = "How strongly the output of an untrained LSTM depends on each frame."
 record.show(drawn, "gradient_reach", caption=caption)
 
-# %% tags=["told", "report"]
+# %% tags=["told", "appendix"]
 # The curves in numbers; and what a frame still means to an output that comes later.
 enough = {name: int((values >= 0.01).sum()) for name, values in reach.items()}
 at_the_end = reach["last output, as PyTorch begins"]
@@ -1000,7 +1000,7 @@ pictures = {titles[genre]: array for genre, array in chroma.items()}
 drawn = plots.spectrograms(pictures, "chroma")
 record.show(drawn, "chroma_full", caption="Chromagrams of the two clips.")
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 pitch_use = {titles[genre]: array.mean(1) for genre, array in chroma.items()}
 drawn = plots.pitch_profiles(pitch_use, "Which pitch classes the clips use")
 record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pitch classes.")
@@ -1036,7 +1036,7 @@ tell(
 # All four forms side by side; the last row is new. Each kind of picture has one colour scale, so that equal colours
 # mean equal values.
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # One column per genre, one row per form.
 grid = {
     titles[genre]: {

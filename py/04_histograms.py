@@ -398,7 +398,7 @@ record.save_values(level_and_length={"own frames": before.value, "padded": after
 # The course maps the 20 genres of the label file to 10 classes. Here is the [mapping](../docs/glossary.md#class-mapping) beside the counts in the label files of this
 # run.
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # Each genre with its class and its clips in both splits.
 tracks = {split: folders.read_clips(root / folders.GENRE, split) for split in folders.SPLITS}
 counts = tracks["train"]["genre"].value_counts().sort_index()
@@ -500,7 +500,7 @@ as_genres = baselines.svm_predictions(features[fit], genre_of[fit], features[val
 in_classes = baselines.svm_predictions(features[fit_kept], class_of[fit_kept], features[val_kept])
 
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 def scores_of(true, predicted):
     """Accuracy and macro F1 with intervals, from names."""
     names = sorted({*true, *predicted})
@@ -544,7 +544,7 @@ tell(
 #
 # ### Are the dropped genres the hard ones?
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # Recall of each genre when all twenty are told apart; the colour says which are dropped.
 found = pd.DataFrame({"genre": genre_of[val], "kept": is_kept, "found": as_genres == genre_of[val]})
 recall = found.groupby(["kept", "genre"])["found"].agg(["mean", "size"])

@@ -539,7 +539,7 @@ def examine(network, optimizer_class, batches):
     }
 
 
-# %% tags=["report", "told"]
+# %% tags=["appendix", "told"]
 # The five bugs beside each other: does the alarm ring?
 hunt = pd.DataFrame({name: examine(*parts) for name, parts in suspects.items()}).T
 caught = hunt["loss at the end"] > 0.1
@@ -636,7 +636,7 @@ plain = fresh_plain()
 plain_history = train(plain, train_loader, val_loader, plain_epochs, learning_rate)
 plain_loss, plain_accuracy = evaluate(plain, val_loader)
 
-# %% tags=["report", "told"]
+# %% tags=["appendix", "told"]
 # The curve of the plain training, and what it says.
 record.show(
     plots.learning_curves(
@@ -729,7 +729,7 @@ seconds = {
     "single": epoch_seconds(kit_lstm(1), full),
 }
 
-# %% tags=["report", "told"]
+# %% tags=["appendix", "told"]
 # The epochs, taken one after the other.
 tell(
     "Against an epoch on beats with the kit's LSTM, taken one after the other: the packed form "
@@ -1006,7 +1006,7 @@ hits["majority class"] = baselines.majority_predictions(labels, len(true)) == tr
 val_loss["plain LSTM"], plain_classes = score_clips(plain, beat.val)
 hits["plain LSTM"] = plain_classes == true
 
-# %% tags=["report", "told"]
+# %% tags=["appendix", "told"]
 # Scores on validation with intervals, the lowest loss first.
 table = pd.DataFrame(validation)
 record.save_table("validation", table)
@@ -1031,7 +1031,7 @@ show_table(
 # further it lies below the validation loss, the more has been memorised. Training loss, kept epoch and steps are those
 # of the first training; the validation loss is the mean of all trainings (three on the demo set).
 
-# %% tags=["report", "told"]
+# %% tags=["appendix", "told"]
 # What each model took.
 shown = table.sort_values("loss").assign(model=table["model"].map(name_of)).set_index("model")
 shown.index.name = None
@@ -1073,7 +1073,7 @@ tell(
 # What did each choice of the handout bring, in accuracy, on the same clips? (The loss can settle what accuracy cannot: it
 # counts how sure each answer was, not only whether it was right.)
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # The comparisons that the representations suggest, paired clip by clip.
 choices = {
     "mel against chroma, full clips": ("lstm_mel_full", "lstm_chroma_full"),

@@ -190,7 +190,7 @@ table = pd.DataFrame({
 }, index=map(name_of, ordered))  # fmt: skip
 show_table(table, caption="Each model on the test set of its own features, with 95 % intervals.")
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # Which models lie above "always the most frequent class", with their whole interval?
 lstms = [name for name in ordered if name.startswith("lstm")]
 majority = scores["majority_full"]["accuracy"]
@@ -334,7 +334,7 @@ record.show(drawn, "confusion_best_lstm", caption=caption)
 # it: which *genres* are the clips that are mistaken?
 
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 def mistakes_of(name, answers):
     """A model's mistakes on test: clip, its genre in the label file, its class, the answer."""
     folder = folder_of[name]
@@ -593,7 +593,7 @@ explorers.confusion(examples, ["Rock", "Blues", "Trip-Hop"])
 # like nothing else), so single classes may break the rule. The intervals are widest for the small ones: 8 or 10 test clips say little.
 # </details>
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # F1 against class size.
 size = reports[best].loc[classes, "clips"]
 own_f1 = evaluation.f1_scores(truth[folder_of[best]], predictions[best], classes, seed)
@@ -737,7 +737,7 @@ def compared(pairs, metric):
     return evaluation.holm(found)
 
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 questions = {
     ("lstm_mel_full", "lstm_mel_beat"): "full clips or beats",
     ("lstm_mel_full", "lstm_chroma_full"): "mel or chroma, full clips",
@@ -762,7 +762,7 @@ for metric, results in by_metric.items():
 # open (an empty dot).
 
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 def show_compared(by_metric, caption):
     """Both metrics of each pair: difference with interval, and corrected p-value."""
     table = pd.DataFrame(index=[f"{a} minus {b}" for a, b in with_names(by_metric["macro F1"])])
@@ -891,7 +891,7 @@ lucky = np.random.default_rng(seed).binomial(n_val, 0.65, size=(1000, 6)) / n_va
 print(f"judged on {n_val} clips, a thousand times: on average the best of the six scores "
       f"{lucky.max(axis=1).mean():.2f}, the worst {lucky.min(axis=1).mean():.2f}")  # fmt: skip
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # Every LSTM on validation and on test.
 table = pd.DataFrame({
     "validation loss": trained["loss"],
@@ -938,7 +938,7 @@ if top != best:
 # good result for the network. On chroma the network has less to go by than the SVM on mel.
 # </details>
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # Every LSTM against the SVM on clips of its own form.
 against = [
     (name, "svm_mel_beat" if folder_of[name] == folders.GENRE_BEAT else "svm_mel_full")

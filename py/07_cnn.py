@@ -240,7 +240,7 @@ tell(
 # answer to 8s on the left side, where the 3 is open. The mean answer over all unseen 3s and over all unseen 8s shows
 # it:
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 with torch.no_grad():
     answers = digit_layers[:3](pixels[test_part])  # after the first ReLU, [n, 8, 8, 8]
 threes = answers[digit_labels[test_part] == 3].mean(0)
@@ -854,7 +854,7 @@ record.show(
 #   stops where its twin was kept.
 # - *The validation loss jumps.* The third curve shows how far batch norm's averages are to blame.
 
-# %% tags=["report", "told"]
+# %% tags=["appendix", "told"]
 rises = np.diff(history.val_loss, prepend=history.val_loss[0])  # none before epoch 1
 jump = int(rises.argmax())
 with_new = float(np.diff(renewed_losses, prepend=renewed_losses[0])[jump])
@@ -902,7 +902,7 @@ predictions = {name: outputs[0] for name, outputs in of_all_seeds.items()}
 # **By hand, for the first training of each.** A clip that both recognise, or neither, says nothing about which is
 # better. What counts are the clips that only one of them recognises:
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # Four counts that add up to the number of test clips.
 cnn_right = predictions["cnn_mel_best"] == true
 lstm_right = predictions["lstm_mel_full"] == true
@@ -961,7 +961,7 @@ def mcnemar(only_first, only_second):
 
 check_mcnemar(mcnemar)
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # The same for each training: how much does the answer depend on the seed?
 rows = []
 both = zip(of_all_seeds["cnn_mel_best"], of_all_seeds["lstm_mel_full"], strict=False)
@@ -1030,7 +1030,7 @@ for name, own_scores in scores.items():
 shown = pd.DataFrame(scores).T[["accuracy", "macro F1"]].rename(name_of)
 show_table(shown, caption="First training of each model on the full test set, 95 % intervals.")
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # CNN (train + validation) against three others: corrected, because they are several.
 outputs = predictions | of_all_seeds
 further = {}
@@ -1093,7 +1093,7 @@ tell(
 # %% [markdown]
 # ### What the four blocks see
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # Low frequencies at the bottom. In the first two rows channel k stands below filter k.
 clip, label, n_frames = test[0]
 with torch.no_grad():
@@ -1154,7 +1154,7 @@ def occlusion(model, clip, answer, bands=16, frames=86):
     return drops.reshape(n_rows, n_columns).numpy()
 
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # A test clip that can be heard, where there is one (only the demo set keeps audio).
 heard = set(folders.audio_clips(root))
 number = next((n for n, name in enumerate(test.ids) if name in heard), 0)
@@ -1170,7 +1170,7 @@ record.show(
     caption="Occlusion: how far the CNN's answer loses log-probability when a patch is hidden.",
 )  # fmt: skip
 
-# %% tags=["report", "told"]
+# %% tags=["appendix", "told"]
 # Whole bands and whole seconds, hidden one at a time.
 with torch.no_grad():
     probabilities = refit(clip[None], torch.tensor([len(clip)])).softmax(1)[0]

@@ -342,7 +342,7 @@ augment = {
     "CNN": {"crop_frames": crop_frames, "max_masked_bands": max_masked_bands},
 }
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # What is as before, what is new, and in what the two differ.
 recipe = {}
 for kind in kinds:
@@ -972,7 +972,7 @@ check_bend(my_bend)
 # its score is too high on average. It may choose the better network, though: by the lowest validation loss, in the mean
 # over axes and trainings.
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # Chosen by validation, before any held-out score is computed.
 rows = {}
 for kind in kinds:
@@ -1029,7 +1029,7 @@ show_table(
     pd.DataFrame.from_dict(r2, orient="index"), digits=2, caption="R2 on the held-out clips."
 )
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # Clip by clip: the nearer to a rising line, the better the order.
 panels = {}
 for column, axis in enumerate(axes):
@@ -1068,7 +1068,7 @@ show_table(pd.DataFrame.from_dict(rows, orient="index"))
 # The answer is about two *recipes*: as the table of 8α shows, the networks differ in architecture, but also in what they
 # read, in learning rate, epochs, windows and masks.
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # First minus second on the same held-out clips, in mean Spearman.
 trainings = {shown_as[kind]: list(predicted[kind, "heldout"]) for kind in features}
 lstms, cnns, svr = trainings

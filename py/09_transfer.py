@@ -911,7 +911,7 @@ record.show(
 # step 8. The dotted line is step 8's lowest loss. Where transfer and control jump in the same epoch, the **genre**
 # weights are not the cause: both saw the same clips in the same order, with the same steps.
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # Step 8's curve, and the first training from each start.
 lowest_of_step8, control_history = min(of_step8_cnn), from_fresh[0][1]
 curves = {
@@ -954,7 +954,7 @@ tell(
     lowest=lowest_loss, genre_epochs=genre.epoch,
 )  # fmt: skip
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # Clip by clip, first trainings: the nearer to the line, the better.
 panels = {}
 for name in ("transfer CNN", "control CNN", "CNN of step 8"):
@@ -1000,7 +1000,7 @@ for number in range(3):
     own, copied_from = (net.backbone.blocks[number][1] for net in (partly, genre.model))
     assert torch.equal(own.running_mean.cpu(), copied_from.running_mean.cpu())
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # The dots are trainings, the line goes through those of the first seed.
 record.show(
     plots.frozen_blocks(frozen, f"{axis}: how much may stay as genre left it", constant),

@@ -372,7 +372,7 @@ for number, done in enumerate(trainings["weighted"]):
     for part, values in (("validation", done.validation), ("heldout", done.heldout)):
         record.save_predictions(of_seed(f"multitask_{part}", number), ids[part], values, axes)
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 title = f"One CNN, three axes: epoch {kept} is kept"
 record.show(
     plots.learning_curves({"multitask CNN": first.history}, title), "learning_curves",
@@ -399,7 +399,7 @@ record.show(
 )  # fmt: skip
 record.save_table("validation_losses", val_losses.reset_index(names="epoch"))
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # What the common epoch costs each axis.
 best = pd.DataFrame({
     "own best epoch": val_losses.idxmin(),
@@ -490,7 +490,7 @@ def scores_of(true, models_of):
     return table.assign(mean=table.mean(axis=1))
 
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # On validation: weights are a choice, and the held-out clips make none.
 true = {"validation": datasets.labels_of(splits.val), "heldout": datasets.labels_of(splits.test)}
 true = {part: values.numpy() for part, values in true.items()}
@@ -549,7 +549,7 @@ def share(n_units, scale, weighted):
     return r2_score(targets, net(vectors).detach(), multioutput="raw_values")
 
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 x, y, lengths = next(iter(datasets.make_loader(splits.train, batch_size=64)))
 with torch.no_grad():
     vectors = first.model.backbone.cpu().eval()(x, lengths)  # [64, 1024]
@@ -627,7 +627,7 @@ caption = "Scores on the held-out clips, the mean over the trainings."
 show_table(on_heldout, digits=2, caption=caption)
 record.save_table("heldout_scores", on_heldout.reset_index(names="model"))
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # The first training of each, per axis and for the mean, with intervals.
 scores = {name: evaluation.affect_scores(target, done[0], seed) for name, done in heldout.items()}
 record.add_affect_scores("multitask CNN", "mel", target, shared[0])
@@ -637,7 +637,7 @@ record.show(
     caption="Spearman correlation on the held-out clips, with 95 % intervals.",
 )  # fmt: skip
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # Clip by clip: the nearer to a rising line, the better the order.
 panels = {
     axis: (target[:, i], shared[0][:, i], scores["multitask CNN"][axis])
@@ -684,7 +684,7 @@ tell(
     one=spread["multitask CNN"], three=spread["CNNs (one per axis)"],
 )  # fmt: skip
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # The price: parameters to store, and steps of the optimiser (each costs both about the same).
 step8 = record.load_table("08_regression", "histories")
 step8 = step8[step8["model"] == "CNN"].drop_duplicates(["axis", "epoch"])  # the first trainings

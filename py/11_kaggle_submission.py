@@ -237,7 +237,7 @@ predicted = on_test[chosen]
 print(f"{len(predicted)} test clips")
 show_table(predicted.describe().loc[["mean", "std", "min", "max"]], digits=2)
 
-# %% tags=["report"]
+# %% tags=["appendix"]
 # Are they centred where those for labelled clips are? Far away hints at a wrong scaling or column.
 heldout = candidates(stored("heldout"))[chosen].to_numpy()
 panels = {f"{axis}, test": predicted[axis].to_numpy() for axis in axes}
@@ -249,7 +249,7 @@ record.show(
     caption="Predictions of the chosen model for the test clips.",
 )  # fmt: skip
 
-# %% tags=["told", "report"]
+# %% tags=["told", "appendix"]
 means = [
     Sentence("{axis} {mean:.2f} ({heldout:.2f})", axis=axis, mean=test, heldout=own)
     for axis, test, own in centres

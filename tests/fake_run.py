@@ -17,7 +17,7 @@ from helpers.notebook.records import COMPARISON_COLUMNS, RESULT_COLUMNS
 from helpers.notebook.showing import comparison_sentence
 from helpers.notebook.shown import KEY, Figure, Lines, Piece, Sentence, Table, Text, stored
 from tools.checks.labels import QUESTIONS, read_labels
-from tools.common.notebooks import NOTEBOOKS, ROOT
+from tools.common.notebooks import NOTEBOOKS, ROOT, Lab
 
 CAPTION = Sentence("Paired differences in Spearman with 95 % intervals.")
 VALIDATED = Sentence(
@@ -110,6 +110,9 @@ def write_summary(run: Path, status: str = "done") -> None:
         "finished": "2026-01-02T03:04:05+00:00",
         "data": {"folder": "data", "demo": True, "fingerprint": "abc123"},
         "profile": "demo",
+        "parameters": {
+            notebook.name: Lab().read(notebook.name).parameters for notebook in NOTEBOOKS
+        },
         "seeds": {notebook.name: 0 for notebook in NOTEBOOKS},
         "commit": "0123456789ab",
         "python": "3.11.7",

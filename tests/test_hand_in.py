@@ -15,9 +15,9 @@ from nbformat.v4 import new_output
 
 from tests.bare_python import bare_python
 from tools.checks import pairs
+from tools.common.members import Member
 from tools.common.notebooks import Lab, Notebook
 from tools.hand_in import command as hand_in
-from tools.report.members import Member
 
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
 TWO = [Member("Μαρία Παπαδοπούλου", "03112345"), Member("Name Two", "03154321")]

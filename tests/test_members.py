@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.machinery.files import LabError
-from tools.report.members import Member, parse_members
+from tools.common.members import Member, parse_members
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from tools.checks.labels import label_headings, read_labels
 from tools.common.notebooks import ROOT
 from tools.report import prompts
 from tools.report.command import COURSE, TITLE
-from tools.report.content import ACROSS, ENVIRONMENT, STEPS
+from tools.report.content import CONCLUSIONS, ENVIRONMENT, LAYOUT, METHOD, STEPS, SUMMARY
+from tools.report.editions import EDITIONS, edition_of
 from tools.report.markdown import speaks
-from tools.report.references import LINKS, handout_links
 from tools.report.words import Words, languages
 
 FIELD = re.compile(r"\{(\w+)")
@@ -29,6 +29,7 @@ SOURCES = [
     for folder in ("py", "helpers/notebook", "tools/report")
     for path in sorted((ROOT / folder).glob("*.py"))
 ]
+EDITION = edition_of()
 LANGUAGES = [name for name in languages() if name != "en"]
 
 
@@ -63,28 +64,30 @@ def said_in(path: Path) -> tuple[set[str], set[str]]:
         if called in ("tell", "Sentence", "text"):
             texts |= constants(node.args[0])
             names |= set().union(*given.values())
-        elif called == "_section":
-            texts |= constants(node.args[0])
     texts, names = ({t for t in f if isinstance(t, str) and speaks(t)} for f in (texts, names))
     return texts, names
 
 
 def headings() -> set[str]:
     """Those of labels and chapters, and of other sections of which a cell is for the report."""
-    found = set(label_headings().values()) | {ACROSS, ENVIRONMENT}
-    found |= {title.partition(" · ")[2] for title in STEPS}
+    found = {*label_headings().values(), SUMMARY, METHOD, CONCLUSIONS, ENVIRONMENT}
+    titles = [*STEPS, *(t for about in EDITIONS.values() for t in about.get("titles", {}).values())]
+    found |= {title.partition(" · ")[2] for title in titles}
+    found |= {e["heading"] for about in EDITIONS.values() for e in about.get("extra", {}).values()}
     for path in sorted((ROOT / "py").glob("*.py")):
         heading = ""
         for cell in jupytext.read(path).cells:
             heading = cell.source.partition("\n")[0] if cell.source[:3] == "## " else heading
-            if "report" in cell.metadata.get("tags", []):
+            if {"report", "appendix"} & set(cell.metadata.get("tags", [])):
                 found.add(heading.rpartition(" · ")[2].lstrip("# "))
     return found - {"What is allowed", "The data folder", "The sub-folders"}  # never the first
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language):
-    words, texts = Words(language), headings() | {TITLE, COURSE}
+    words, texts = Words(language), headings() | {TITLE, COURSE, "Figure", "Table"}
+    for about in LAYOUT["labels"].values():
+        texts |= {*about.get("rows", {}).values(), about.get("caption", COURSE)}
     for path in SOURCES:
         texts |= said_in(path)[0]
     assert texts - words.texts.keys() == set(), "said, but not in the catalogue"
@@ -100,18 +103,20 @@ def test_a_catalogue_has_the_names_of_sentences_and_none_that_is_gone(language):
     for path in SOURCES:
         assert {name for name in said_in(path)[1] if name not in words.names} == set(), path.name
     files = [*SOURCES, *sorted((ROOT / "helpers").glob("*.py"))]
-    code = "".join(path.read_text(encoding="utf-8") for path in files)
+    code = "".join(path.read_text(encoding="utf-8") for path in files) + str(LAYOUT)
     parts = {name: name.partition(": ") for name in words.names}
     assert [
         n for n, (a, _, b) in parts.items() if n not in code and not (a in code and b in code)
     ] == []
 
 
-def test_every_question_has_a_prompt_in_each_language():
-    english = Words("en").prompts["prompts"]
-    assert set(english) <= LABELS
+@pytest.mark.parametrize("edition", [edition_of(name) for name in EDITIONS])
+def test_every_question_has_a_prompt_in_each_language(edition):
+    english = prompts.asked(Words("en"), edition)
+    assert set(english) <= LABELS.union(prompts.OF_THE_WHOLE, edition.extra)
+    assert set(edition.extra) | set(edition.labels) | set(edition.left_out) <= set(english) | LABELS
     for language in LANGUAGES:
-        own = Words(language).prompts["prompts"]
+        own = prompts.asked(Words(language), edition)
         assert [(k, len(v)) for k, v in own.items()] == [(k, len(v)) for k, v in english.items()]
 
 
@@ -149,33 +154,26 @@ def test_a_value_is_written_as_the_language_writes_it(value, english, greek):
     assert (Words("en").value(value), Words("el").value(value)) == (english, greek)
 
 
-def test_the_links_of_the_handouts_are_all_in_the_references():
-    links = [address for _, address in handout_links()]
-    text = LINKS.read_text(encoding="utf-8").partition("## Links of the handouts")[2]
-    for address in re.findall(r"https?://[^)\s]+", text):
-        assert address in links
-
-
 # ---- my_report/ ----
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The members' folder, fresh."""
-    prompts.make_missing(tmp_path / "my_report", Words("en"))
+    prompts.make_missing(tmp_path / "my_report", Words("en"), EDITION)
     return tmp_path / "my_report"
 
 
 def test_a_file_is_made_once_and_never_written_again(folder):
     (folder / "step_09.md").write_text("mine")
     (folder / "step_10.md").unlink()
-    assert prompts.make_missing(folder, Words("el")) == [folder / "step_10.md"]
+    assert prompts.make_missing(folder, Words("el"), EDITION) == [folder / "step_10.md"]
     assert (folder / "step_09.md").read_text() == "mine"
     assert "> Ερώτημα: " in (folder / "step_10.md").read_text(encoding="utf-8")
 
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
-    found = prompts.unanswered(folder)
+    found = prompts.unanswered(folder, EDITION)
     assert len(found) == sum(map(len, Words("en").prompts["prompts"].values()))
     for line in found:
         name, number, prompt = re.fullmatch(r"(.+?):(\d+): (.+)", line).groups()
@@ -188,8 +186,8 @@ def test_a_comment_is_no_answer_and_code_is_no_heading(folder):
         "## 9α · x\n\n> Prompt: one?\n\n<!-- to do -->\n\n## 9β · x\n\n> Prompt: two?\n\n"
         "```\n## 9γ · in code\n> Prompt: in code\n```\nand on\n"
     )
-    assert prompts.written(folder)["9β"][0].text.endswith("and on")
-    found = [line for line in prompts.unanswered(folder) if "step_09" in line]
+    assert prompts.written(folder, EDITION)["9β"][0].text.endswith("and on")
+    found = [line for line in prompts.unanswered(folder, EDITION) if "step_09" in line]
     assert found[0] == f"{path}:3: one?"
     assert [line.partition("section ")[2][:2] for line in found[1:]] == ["9γ", "9δ", "9ε"]
 
@@ -197,22 +195,25 @@ def test_a_comment_is_no_answer_and_code_is_no_heading(folder):
 def test_headings_of_the_members_belong_to_their_answer(folder):
     path = folder / "step_09.md"
     path.write_text("# Step 9\n\nLost.\n\n## 9α · x\n\nOne.\n\n## Discussion\n\nTwo.\n")
-    (answer,) = prompts.written(folder)["9α"]
+    (answer,) = prompts.written(folder, EDITION)["9α"]
     assert prompts.as_markdown(answer) == "One.\n\n#### Discussion\n\nTwo."
     assert f"{path}:1: the text above the first section is left out" in "".join(
-        prompts.unanswered(folder)
+        prompts.unanswered(folder, EDITION)
     )
 
 
 def test_who_takes_the_prompts_away_and_writes_has_answered(folder):
     text = "".join(f"## 9{letter} · x\n\nAn answer.\n\n" for letter in "αβγδε")
     (folder / "step_09.md").write_text(text)
-    assert not [line for line in prompts.unanswered(folder) if "step_09" in line]
+    assert not [line for line in prompts.unanswered(folder, EDITION) if "step_09" in line]
 
 
 def test_a_file_that_is_gone_or_no_text_is_said_to_be(folder):
     (folder / "step_11.md").unlink()
-    assert f"{folder / 'step_11.md'}:1: the file is not there" in prompts.unanswered(folder)[-1]
+    assert (
+        f"{folder / 'step_11.md'}:1: the file is not there"
+        in prompts.unanswered(folder, EDITION)[-1]
+    )
     (folder / "step_10.md").write_bytes("κείμενο".encode("iso-8859-7"))
     with pytest.raises(LabError, match="step_10.md: cannot be read as UTF-8 text"):
-        prompts.unanswered(folder)
+        prompts.unanswered(folder, EDITION)

@@ -30,6 +30,7 @@ LABELS = ROOT / "docs" / "labels.csv"
 HEADING = re.compile(r"#{2,3} (?!Exercise )(.+?) · ")
 QUESTIONS = "6 questions"  # its heading is `## 6 · The questions`
 REPORT_TAG = "report"  # of cells whose outputs and formulas belong into the report
+APPENDIX_TAG = "appendix"  # of those that belong into its appendix
 FORMULA = re.compile(r"\$\$.+?\$\$", re.DOTALL)
 DEFINITION = re.compile(r"^(class|def) ", re.MULTILINE)
 FEWEST_WORDS = 8  # of an answer
@@ -61,7 +62,7 @@ class Shown:
     sentences: list[str] = field(default_factory=list)  # computed by the run
     n_tables: int = 0
     reported: list[Piece] = field(default_factory=list)  # what is marked for the report
-    answers: list[str] = field(default_factory=list)  # the kit's own text
+    appended: list[Piece] = field(default_factory=list)  # what is marked for its appendix
 
 
 def read_labels() -> list[Label]:
@@ -107,14 +108,13 @@ def shown_in(notebook: Path) -> dict[str, Shown]:
                     here.prose.append(line)
             if REPORT_TAG in tags:
                 here.reported += [Text([Sentence(f)]) for f in FORMULA.findall(cell.source)]
-            if "solution" in tags or cell.source.startswith("## "):
-                text = re.sub(r"^#+ .*\n?", "", cell.source, flags=re.MULTILINE).strip()
-                here.answers += [text] if text else []
             continue
         pieces = [_add_output(here, output) for output in cell.get("outputs", [])]
-        if REPORT_TAG in tags and not pieces and DEFINITION.search(cell.source):
+        marked = {REPORT_TAG, APPENDIX_TAG} & set(tags)
+        if marked and not pieces and DEFINITION.search(cell.source):
             pieces = [Lines(cell.source, f"py/{notebook.stem}.py")]  # plain code that is taught
-        here.reported += [piece for piece in pieces if piece and REPORT_TAG in tags]
+        own = here.appended if APPENDIX_TAG in marked else here.reported
+        own += [piece for piece in pieces if piece and marked]
     return found
 
 

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import io
 import json
+import re
+import subprocess
 import sys
 import textwrap
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from helpers.machinery.files import LabError, write_atomically
 from tools.checks import pairs
+from tools.checks.labels import label_headings, read_labels
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+from tools.common.members import Member, parse_members
+from tools.common.members import add_option as add_members
 from tools.common.notebooks import Lab, shared_files
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
+from tools.hand_in.answers import answer_problems
 from tools.hand_in.commented import uncommented
-from tools.report.members import Member, parse_members
-from tools.report.members import add_option as add_members
-from tools.report.prompts import my_report, unanswered
+from tools.report.editions import Edition, edition_of
+from tools.report.editions import add_option as add_edition
+from tools.report.prompts import my_report
 from tools.run.staleness import stale_results
 
-MOST_MIB = 25
+MOST_MIB = 10
 REPORT, NOTE = "report.pdf", "README.txt"
+CHANGES, LABELS, VERSIONS = "CHANGES.diff", "LABELS.csv", "requirements.txt"
+PACKED = ("py", "helpers", "demo_music")
+STUB = Path(__file__).with_name("left_out.txt")
+LEFT_OUT = re.compile(r"demo_music/|helpers/notebook/explorers\.")  # music synthesis, widgets
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
@@ -35,6 +47,9 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     """
     lab = lab or Lab()
     options = _parser().parse_args(list(arguments))
+    edition = edition_of(options.edition)
+    if options.notebooks and not edition.notebooks:
+        raise LabError(f"the handout of {edition.name} takes no notebooks; leave --notebooks out")
     run = find_run(options.run)
     report = options.report or run / "report" / REPORT
     members: list[Member] = []
@@ -42,21 +57,27 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     try:
         members = parse_members(options.members)
     except LabError as error:
-        problems.append(str(error))  # told with all else that is wrong
-    problems += report_problems(report, members)
+        problems.append(f"--members: {error}")  # told with all else that is wrong
+    problems += [] if options.demo_anyway else demo_problems(run)
+    problems += report_problems(report, members, run, edition)
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
-    problems += prompt_problems(my_report())
+    told = changes(lab.root, options.kit)
+    problems += answer_problems(my_report(), run, edition, told)
     problems += code_problems(lab.root)
     if stale := stale_results(run, lab):
         problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
     if not problems:
-        problems = _write_zip(lab, run, report, members)
+        if not told:
+            print(
+                f"{CHANGES} is empty: the code is the kit's, as it was given; yours is the report"
+            )
+        contents = contents_of(lab, run, report, members, told, options)
+        problems = _write_zip(contents, run, members, edition)
     if not problems:
         return EXIT_DONE
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
-    for problem in problems:
-        print(f"  {problem}", file=sys.stderr)
+    print(*_by_file(problems, lab.root), sep="\n", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -68,21 +89,50 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_members(parser)
-    parser.add_argument("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
+    add(
         "--report",
         metavar="FILE",
         type=Path,
         help="your PDF (default: report/report.pdf of the run)",
     )
+    add_edition(parser)
+    add("--demo-anyway", action="store_true", help="pack a run on the demo set or profile, too")
+    add("--notebooks", action="store_true", help="the notebooks, too (not in every edition)")
+    add("--kit", metavar="COMMIT", help="the kit's commit that your changes are told against")
     return parser
+
+
+def _by_file(problems: Sequence[str], root: Path) -> Iterator[str]:
+    """The problems below the file that each is in, in the order of the files' first ones."""
+    grouped: dict[str, list[str]] = {}
+    for problem in problems:
+        found = re.match(r"(/?[^:\n]*\.\w+|--\w+)(?::(\d+))?: (.+)", problem, re.DOTALL)
+        file, line, what = found.groups() if found else ("the run", None, problem)
+        grouped.setdefault(file.removeprefix(f"{root}/"), []).append(f"{line or '-'}: {what}")
+    for file, lines in grouped.items():
+        yield from (f"  {file}", *(f"    {line.removeprefix('-: ')}" for line in lines))
 
 
 # ---- the rules ---------------------------------------------------------------------------------
 
 
-def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
-    """Why a file is no report of these members in PDF, a line each."""
+def demo_problems(run: Path) -> list[str]:
+    """Why a run's numbers say nothing about the lab's data, a line each."""
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    found = []
+    if summary["data"]["demo"]:
+        found.append("the demo set is no data of the lab; ./run_all.sh --data DIR takes those")
+    if summary["profile"] in ("demo", "smoke"):
+        found.append(f"profile {summary['profile']!r} is for trying; take --profile full")
+    return [f"{line}, or pack it all the same with --demo-anyway" for line in found]
+
+
+def report_problems(
+    report: Path, members: Sequence[Member], run: Path, edition: Edition
+) -> list[str]:
+    """Why a file is no report of these members on this run in PDF, a line each."""
     if not report.is_file():
         return [
             f"{report}: there is no report; make it with ./run_all.sh report, or name your own "
@@ -93,23 +143,32 @@ def report_problems(report: Path, members: Sequence[Member]) -> list[str]:
         return [f"{report}: no PDF; give the report as PDF, not as notebook or HTML"]
     if b"%%EOF" not in content[-1024:]:
         return [f"{report}: the PDF is cut short; make it again"]
-    authors = _authors(report)
+    front = _front(report)
+    authors = [author.replace("\\", "") for author in front.get("author", [])]
+    made = front.get("made-with", {})
     wanted = [f"{member.name} ({member.number})" for member in members]
+    found = []
     if authors and wanted and sorted(authors) != sorted(wanted):
-        return [
+        found.append(
             f"{report}: names {', '.join(authors)} on its first page, not {', '.join(wanted)}; "
             "make it again with these --members"
-        ]
-    return []
+        )
+    if front and not made:  # and may hold the kit's own answers
+        found.append(f"{report}: was made with another version of the kit; make it again")
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    if made and made["data"] != summary["data"]["fingerprint"]:
+        found.append(f"{report}: is of other data than the run; make it again")
+    if made and made["edition"] != edition.name:
+        found.append(f"{report}: follows {made['edition']}; make it with --edition {edition.name}")
+    return found
 
 
-def _authors(report: Path) -> list[str]:
-    """Who stands on the first page of a report of ./run_all.sh report; of others, nobody."""
+def _front(report: Path) -> dict[str, Any]:
+    """What a report of ./run_all.sh report says of itself; nothing of any other."""
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
     if not beside.is_file():
-        return []
-    front = beside.read_text(encoding="utf-8").partition("\n---")[0]
-    return [author.replace("\\", "") for author in yaml.safe_load(front)["author"]]
+        return {}
+    return yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
@@ -126,13 +185,6 @@ def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
         f"{report}: is older than {', '.join(newer[:3])}{' and others' if len(newer) > 3 else ''}; "
         "make it again with ./run_all.sh report"
     ]
-
-
-def prompt_problems(folder: Path) -> list[str]:
-    """The prompts that the members have not answered yet, a line each."""
-    if not folder.is_dir():
-        return [f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"]
-    return [f"{prompt}: not answered" for prompt in unanswered(folder)]
 
 
 def code_problems(root: Path) -> list[str]:
@@ -154,26 +206,106 @@ def code_files(root: Path) -> list[Path]:
 # ---- the zip -----------------------------------------------------------------------------------
 
 
-def _write_zip(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> list[str]:
+def _write_zip(
+    contents: dict[str, bytes], run: Path, members: Sequence[Member], edition: Edition
+) -> list[str]:
     """Write the zip under the exact name that the handout asks for; or why it must not be."""
-    contents = contents_of(lab, run, report, members)
     packed = pack(contents)
     size = len(packed) / 2**20
     if size > MOST_MIB:
-        return [f"the zip would have {size:.1f} MiB, more than {MOST_MIB}; make {report} smaller"]
-    path = run / f"{'_'.join(['patrec1', *(member.number for member in members)])}.zip"
+        return [f"the zip would have {size:.1f} MiB, more than {MOST_MIB}; make the report smaller"]
+    path = run / f"{'_'.join([edition.zip, *(member.number for member in members)])}.zip"
     write_atomically(path, packed)
-    n_code = len(contents.keys() - {REPORT, NOTE})
-    print(f"{path}: {size:.2f} MiB, {REPORT}, {n_code} files of code, {NOTE}")
+    n_code = sum(name.endswith((".py", ".ipynb")) for name in contents)
+    print(f"{path}: {size:.2f} MiB, {REPORT}, {n_code} files of code, {NOTE}, {CHANGES}, {LABELS}")
     return []
 
 
-def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
-    """Name in the zip -> content: the report, the code that the scripts need, and a note."""
-    contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
+def changes(root: Path, kit: str | None) -> str:
+    """How the code differs from the kit's, as a diff; new files are named.
+
+    `kit` is a commit; without it, what this checkout has in common with where it was cloned from.
+    Raises LabError when this checkout has no such commit.
+    """
+    for name in [kit] if kit else ["upstream/HEAD", "origin/HEAD"]:
+        if base := _git(root, "merge-base", "HEAD", name).strip():
+            new = _git(root, "ls-files", "--others", "--exclude-standard", "--", *PACKED)
+            told = "".join(f"new file: {line}\n" for line in new.splitlines())
+            return _git(root, "diff", base, "--", *PACKED) + told
+    if kit:
+        raise LabError(f"--kit {kit}: no commit of this checkout; give one of `git log`")
+    return "unknown: which commit is the kit's? ./run_all.sh hand-in --kit COMMIT says so\n"
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    except OSError:  # git is not installed
+        return ""
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""
+
+
+def contents_of(
+    lab: Lab, run: Path, report: Path, members: Sequence[Member], told: str, options: Any
+) -> dict[str, bytes]:
+    """Name in the zip -> content: the report, the code, how it differs from the kit, and notes."""
+    code = {}
     for path in code_files(lab.root):
-        contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
-    return contents
+        name, text = path.relative_to(lab.root).as_posix(), path.read_text(encoding="utf-8")
+        left_out = LEFT_OUT.match(name) and not options.demo_anyway
+        if not (left_out and path.suffix == ".js"):
+            code[name] = STUB.read_text(encoding="utf-8") if left_out else text
+        if name.startswith("py/"):
+            code[name] = without_answers(text, told)
+    if options.notebooks:
+        import jupytext
+
+        for name in [name for name in code if name.startswith("py/")]:
+            whole = jupytext.reads(code[name], fmt="py:percent")
+            code[f"notebooks/{Path(name).stem}.ipynb"] = jupytext.writes(whole, fmt="ipynb")
+    versions = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["versions"]
+    pinned = "".join(f"{name}=={version}\n" for name, version in versions.items())
+    notes = {
+        NOTE: note(lab, run, members),
+        CHANGES: told,
+        LABELS: _places(code, edition_of(options.edition)),
+        VERSIONS: pinned,
+    }
+    texts = {name: text.encode() for name, text in (code | notes).items()}
+    return texts | {REPORT: report.read_bytes()}
+
+
+def without_answers(script: str, told: str) -> str:
+    """A script without the kit's own answers: its Markdown cells tagged `solution`.
+
+    Their headings stay, and so does a cell that the members have changed, as the diff tells.
+    """
+    cells = _CELLS.split(script)
+    for number, cell in enumerate(cells):
+        lines = cell.splitlines()
+        if _ANSWER.match(cell) and not any(f"+{line}\n" in told for line in lines if line):
+            heads = [line for line in lines if line.startswith("# #")]
+            cells[number] = "\n".join([lines[0], *heads, "", ""]) if heads else ""
+    return "".join(cells)
+
+
+_CELLS = re.compile(r"^(?=# %%)", re.MULTILINE)
+_ANSWER = re.compile(r'# %% \[markdown\].*"solution"')
+
+
+def _places(code: dict[str, str], edition: Edition) -> str:
+    """Where each label is answered, as CSV: in the report, and in the code by file and line."""
+    lines = io.StringIO()
+    table = csv.writer(lines)
+    table.writerow(["label", "section of report.pdf", "script", "line"])
+    headings = label_headings()
+    for label in read_labels():
+        script, heading = f"py/{label.notebook}.py", headings.get(label.name, "")
+        if script not in code or not edition.label(label.name) or label.name in edition.left_out:
+            continue
+        found = code[script].partition(f" · {heading}\n")[0].count("\n") + 1
+        table.writerow([edition.label(label.name), heading, script, found])
+    return lines.getvalue()
 
 
 def pack(contents: dict[str, bytes]) -> bytes:
@@ -200,10 +332,13 @@ def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
 
 Members: {"; ".join(f"{member.name} ({member.number})" for member in members)}
 
-report.pdf  the report
-py/         a commented script per step, in the order below
-helpers/    what the scripts share
-demo_music/ the music of the demo set
+{REPORT}        the report
+{LABELS}        where each label of the handout is answered
+py/               a commented script per step, in the order below
+helpers/          what the scripts share
+{CHANGES}      what the members changed in the code of the course kit; all else in the code is
+                  the kit's, whose own answers (in Markdown) are taken out
+{VERSIONS}  the packages that the results were made with
 
 To run the code, with Python 3.11 to 3.13, from this folder:
 
@@ -212,9 +347,8 @@ To run the code, with Python 3.11 to 3.13, from this folder:
     export MUSICLAB_PROFILE={summary["profile"]}       # sizes and epochs
 {scripts}
 
-The first one says which packages are missing. Without MUSICLAB_DATA it builds a small set of
-synthesised music. Results go to runs/interactive/ below this folder; a later script reads what
-earlier ones left there.
+The first one says which packages are missing. Results go to runs/interactive/ below this
+folder; a later script reads what earlier ones left there.
 
 {made_with}
 

@@ -9,13 +9,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import write_atomically
+from helpers.machinery.files import LabError, write_atomically
 from tools.common.command_line import Parser, run_command
+from tools.common.members import Member, parse_members
+from tools.common.members import add_option as add_members
 from tools.report import prompts, typeset
 from tools.report.content import chapters
-from tools.report.markdown import PICTURES, Writer
-from tools.report.members import Member, parse_members
-from tools.report.members import add_option as add_members
+from tools.report.editions import Edition, edition_of
+from tools.report.editions import add_option as add_edition
+from tools.report.markdown import PICTURES, Writer, citable
 from tools.report.source import open_run
 from tools.report.words import Words, languages
 from tools.setup.check_environment import read_project
@@ -31,17 +33,21 @@ def main(arguments: Sequence[str]) -> int:
     words = Words(options.lang)
     members = parse_members(options.members)
     begin = time.monotonic()
+    edition, own = edition_of(options.edition), prompts.my_report()
     run = open_run(options.run)
-    own = prompts.my_report()
-    made = prompts.make_missing(own, words)
-    writer = Writer(words, run, prompts.written(own), options.with_kit_text)
+    _speak_one_language(own, words, edition)
+    made = prompts.make_missing(own, words, edition)
+    answers, shown = prompts.written(own, edition), chapters(run, edition)
+    if wrong := prompts.wrong_citations(answers, citable(shown, not options.no_appendix)):
+        raise LabError(wrong[0])
+    writer = Writer(words, run, answers, edition, not options.no_appendix)
     about = _about(words, members)
-    markdown = writer.report(about, chapters(run))
+    markdown = writer.report(about, shown)
     folder = options.output or run.folder / "report"
     _write(folder, markdown, writer, about)
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
-    _list_unanswered(prompts.unanswered(own))
+    _list_unanswered(prompts.unanswered(own, edition))
     print(f"{folder / 'report.pdf'}, .docx, .md ({time.monotonic() - begin:.0f} s)")
     return 0
 
@@ -57,11 +63,8 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
     add("--lang", metavar="|".join(languages()), default="en", help="language (default: en)")
-    add(
-        "--with-kit-text",
-        action="store_true",
-        help="the kit's own answers too, marked as the kit's, to compare with yours",
-    )
+    add("--no-appendix", action="store_true", help="only what the body shows")
+    add_edition(parser)
     add(
         "--output",
         metavar="DIR",
@@ -69,6 +72,25 @@ def _parser() -> Parser:
         help="the folder to write to (default: report/ of the run)",
     )
     return parser
+
+
+def _speak_one_language(own: Path, words: Words, edition: Edition) -> None:
+    """Put the prompts into the language of the report, after asking where something is written."""
+    others = prompts.in_other_language(own, words)
+    answered = {
+        answer.file.name for some in prompts.written(own, edition).values() for answer in some
+    }
+    if kept := sorted(answered & {path.name for path in others}):
+        asked = f"{', '.join(kept)} in {own}: put their prompts into {words.language!r}"
+        try:
+            said = input(f"{asked}? Your text stays as it is. [y/N] ")
+        except EOFError:
+            said = ""
+        if said.strip().lower() not in ("y", "yes"):
+            other = next(iter(others.values())).language
+            raise LabError(f"{asked} (answer y), or give --lang {other}")
+    for path, other in others.items():
+        prompts.translate(path, other, words, edition)
 
 
 def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -> None:
@@ -93,16 +115,14 @@ def _about(words: Words, members: Sequence[Member]) -> dict[str, Any]:
     """What the title page and the PDF's properties say, as plain text."""
     return {
         "title": words.text(TITLE),
-        "description": words.text(COURSE),
-        "authors": [member.name for member in members],
-        "members": [{"name": member.name, "number": member.number} for member in members],
+        "subtitle": words.text(COURSE),
+        "members": [[member.name, member.number] for member in members],
         "lang": words.language,
-        "date": date.today().isoformat(),
+        "date": words.date(date.today()),
         "version": read_project()["version"],  # of the kit
-        "words": {
-            "authors": words.text("Members of the team"),
-            "number": words.text("student number"),
-        },
+        "toc-title": words.text("Contents"),
+        "authors": words.text("Members of the team"),
+        "number": words.text("student number"),
     }
 
 

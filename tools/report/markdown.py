@@ -5,21 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table
-from tools.checks.labels import Shown, label_headings
+import yaml
+
+from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
+from tools.checks.labels import Shown
 from tools.report import prompts
+from tools.report.content import SETTING
+from tools.report.editions import Edition, edition_of
 from tools.report.prompts import Answer
-from tools.report.references import PAPERS, handout_links
 from tools.report.source import Run
 from tools.report.words import Words, escaped
 
 TEXT_WIDTH = 17.0  # of a page, in cm
-MOST_HEIGHT, MOST_HEIGHT_UPRIGHT = 13.0, 18.0  # of a figure, and of one much higher than wide
-SMALLER = 0.75  # figures are drawn for the screen
+MOST_HEIGHT = 7.0  # of a figure
+SMALLER = 0.54  # figures are drawn for the screen
 PICTURES = "figures"  # the folder beside the Markdown that its pictures lie in
+REFERENCES = Path(__file__).with_name("references.yaml")
 _NUMERIC = (int, float)
 
 
@@ -30,57 +35,96 @@ class Writer:
     words: Words
     run: Run
     answers: Mapping[str, Sequence[Answer]]
-    kit_text: bool = False
+    edition: Edition = field(default_factory=edition_of)
+    appendix: bool = True
     pictures: dict[str, Path] = field(default_factory=dict)  # name below PICTURES -> file
     vectors: dict[str, Path] = field(default_factory=dict)  # of these, what is to be printed
 
     def report(self, about: dict[str, Any], chapters: Mapping[str, Sequence[Shown]]) -> str:
         """The whole report, with what its first page says of it."""
-        parts = [self._front(about)]
-        for name, sections in chapters.items():
-            parts.append(f"# {self.words.heading(name)}")
+        words, body, more = self.words, [], []
+        asked = prompts.asked(words, self.edition)
+        for title, sections in chapters.items():
+            body.append(f"# {words.heading(title)}")
             for section in sections:
-                parts += self._section(section)
-        parts += self._references(about["version"])
-        return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+                if section.reported or section.name in asked:
+                    body += self._section(section)
+                if self.appendix and section.appended:
+                    more += [self._heading(section), *self._pieces(section, section.appended)]
+        body, more = self._joined(body), self._joined(more)
+        numbers: dict[str, int] = {}  # of the references, in the order of the text
+        body, more = self._cited(body, numbers), self._cited(more, numbers)
+        kit = {"version": about["version"], "commit": self.run.summary.get("commit") or "unknown"}
+        cited = [f"{n}. {references()[key].format_map(kit)}" for key, n in numbers.items()]
+        parts = [self._front(about), body, f"# {words.text('References')}", "\n".join(cited)]
+        parts += [f"# {words.text('Appendix')}", more] if more else []
+        return self._joined(parts) + "\n"
 
-    def _front(self, about: dict[str, Any]) -> str:
-        """The title and authors for every format, and a remark on what the kit has made."""
-        import yaml
+    def _joined(self, parts: Sequence[str]) -> str:
+        return "\n\n".join(part.strip("\n") for part in parts if part)
 
-        words = self.words
+    def _cited(self, text: str, numbers: dict[str, int]) -> str:
+        """The text with links to figures and tables, and numbers of references, outside of code."""
+
+        def link(match: re.Match[str]) -> str:
+            kind, name = match.groups()
+            if kind == "ref":
+                return f"\\[{numbers.setdefault(name, len(numbers) + 1)}\\]"
+            shown = self.words.text("Figure" if kind == "fig" else "Table")
+            return f"[{shown}](#{anchor(kind, name)})"
+
+        parts = prompts.BLOCK.split(text)  # every second one is code
+        parts[::2] = [prompts.CITATION.sub(link, part) for part in parts[::2]]
+        return "".join(parts)
+
+    def _front(self, about: Mapping[str, Any]) -> str:
+        """What the first page says, and a remark on what the kit has made."""
         said = Sentence(
-            'Figures, tables and measured sentences come from the run "{run}" of the course kit '
-            "*musiclab* (version {version}), which was used as supplied; the interpretation is the "
-            "members' own.",
+            'Figures, tables and the sentences beside a grey line come from the run "{run}" of the '
+            "course kit *musiclab* (version {version}); all other text is the members' own.",
             run=self.run.folder.name, version=about["version"],
         )  # fmt: skip
-        front = {
-            "title": about["title"],
-            "subtitle": about["description"],
-            "author": [f"{escaped(m['name'])} ({m['number']})" for m in about["members"]],
-            "date": about["date"],
-            "lang": about["lang"],
-            "toc-title": words.text("Contents"),
-            "abstract": words.say(said),
-        }
+        authors = [f"{escaped(name)} ({number})" for name, number in about["members"]]
+        made_with = {"edition": self.edition.name, "data": self.run.fingerprint}
+        front = about | {"author": authors, "abstract": self.words.say(said)}
+        front |= {"made-with": made_with, "members": None}
         text = yaml.safe_dump(front, allow_unicode=True, sort_keys=False, width=1000)
         return f"---\n{text}---"
 
-    def _section(self, section: Shown) -> Iterator[str]:
-        yield f"## {self.words.heading(section.headings[0].lstrip('# '))}"
-        shown = [self._piece(section.notebook, piece) for piece in section.reported]
-        written = [*self._written(section.name)]
-        labelled = section.name in label_headings()
-        kit = [*self._kit(section.answers)] if self.kit_text and labelled else []
-        yield from [*shown, *written, *kit] or [f"*{self.words.text('(Nothing written yet.)')}*"]
+    def _heading(self, section: Shown) -> str:
+        if not section.headings:
+            return ""
+        heading = section.headings[0].lstrip("# ")
+        label, mark, text = heading.partition(" · ")
+        if section.name in self.edition.headings():
+            label = self.edition.labels.get(label, label)
+            heading = f"{label}{mark}{text}" if label else text
+        return f"## {self.words.heading(heading)}"
 
-    def _piece(self, notebook: str, piece: Piece) -> str:
+    def _section(self, section: Shown) -> Iterator[str]:
+        """What the members wrote under a label, and what the run has to show for it."""
+        written = [*self._written(section.name)]
+        shown = [*self._pieces(section, section.reported)]
+        yield self._heading(section)
+        nothing = f"*{self.words.text('(Nothing written yet.)')}*"
+        yield from [*written, *shown] or [nothing]
+
+    def _pieces(self, section: Shown, pieces: Sequence[Piece]) -> Iterator[str]:
+        """Pieces in Markdown; sentences are set apart, as the program's."""
+        for is_text, group in groupby(pieces, key=lambda piece: isinstance(piece, Text)):
+            texts = [self._piece(section, piece) for piece in group]
+            said = self._joined(texts)
+            if is_text and said:
+                yield f'::: {{.measured custom-style="Block Text"}}\n{said}\n:::'
+            elif not is_text:
+                yield from texts
+
+    def _piece(self, section: Shown, piece: Piece) -> str:
         """A piece in Markdown."""
         if isinstance(piece, Figure):
-            return self._figure(notebook, piece)
+            return self._figure(section.notebook, piece)
         if isinstance(piece, Table):
-            return self._table(piece)
+            return self._table(piece, "" if piece is not first_table(section) else section.name)
         if isinstance(piece, Lines):
             source = self.words.say(Sentence("From `{file}`:", file=piece.file))
             language = "python" if piece.file.endswith(".py") else ""
@@ -94,17 +138,16 @@ class Writer:
         self.pictures[name] = stored.file
         if stored.file.with_suffix(".pdf").is_file():
             self.vectors[name] = stored.file.with_suffix(".pdf")
-        upright = stored.height > 1.2 * stored.width
-        most = (MOST_HEIGHT_UPRIGHT if upright else MOST_HEIGHT) / stored.height
-        width = min(SMALLER * stored.width, TEXT_WIDTH, most * stored.width)
+        width = min(SMALLER * stored.width, TEXT_WIDTH, MOST_HEIGHT / stored.height * stored.width)
         caption, alt = self.words.say(figure.caption), stored.alt
         if self.words.language != "en":  # the notebooks describe their figures in English
             alt = f"{caption} ({alt})"
         alt = alt.replace("\\", "/").replace('"', "'")
-        attributes = f'width={width / TEXT_WIDTH:.0%} alt="{alt}"'
+        own = anchor("fig", f"{notebook}/{figure.name}")
+        attributes = f'#{own} width={width / TEXT_WIDTH:.0%} alt="{alt}"'
         return f"![{caption}]({PICTURES}/{name}){{{attributes}}}"
 
-    def _table(self, table: Table) -> str:
+    def _table(self, table: Table, name: str) -> str:
         """A pipe table with its caption; columns of numbers stand at the right."""
         words = self.words
         numeric = [
@@ -116,14 +159,14 @@ class Writer:
         form = f".{table.digits}f"
         lines += [[words.value(cell, form) for cell in row] for row in table.rows]
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"{text}\n\n: {words.say(table.caption)}"
+        own = f" {{#{anchor('tab', name)}}}" if name else ""
+        return f"{text}\n\n: {words.say(table.caption)}{own}"
 
     def _written(self, label: str) -> Iterator[str]:
         """What the members wrote under a label; below several questions, each with its answer."""
         answers = self.answers.get(label, ())
         if not answers:
             return
-        yield f"#### {self.words.text('Our interpretation')}"
         for answer in answers:
             text = prompts.as_markdown(answer)
             for name, path in prompts.pictures_of(answer):
@@ -134,24 +177,31 @@ class Writer:
                 yield f"*{answer.prompt}*"
             yield text
 
-    def _kit(self, texts: Sequence[str]) -> Iterator[str]:
-        """The kit's own answers to a label, marked as such."""
-        if texts:
-            said = f"#### {self.words.text('Text of the kit, not of the members')}"
-            yield "\n\n".join(["::: {.kit lang=en}", said, *texts, ":::"])
 
-    def _references(self, version: str) -> Iterator[str]:
-        words = self.words
-        kit = Sentence(
-            "*musiclab* {version}, a course kit for music classification from spectrograms (MIT "
-            "licence): the notebooks, the library `helpers` and this report's figures, tables and "
-            "measured sentences.",
-            version=version,
-        )
-        yield f"# {words.text('References')}"
-        yield f"- {words.say(kit)}\n{PAPERS.read_text(encoding='utf-8')}"
-        yield f"## {words.text('Links of the handouts')}"
-        yield "\n".join(f"- {name}: <{address}>" for name, address in handout_links())
+def references() -> dict[str, str]:
+    """What can be cited, by its key."""
+    return yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))
+
+
+def anchor(kind: str, name: str) -> str:
+    """Where a citation such as `@fig:07_cnn/confusion_cnn` leads."""
+    return f"{kind}-{name.replace('/', '-').replace(' ', '-')}"
+
+
+def first_table(section: Shown) -> Table | None:
+    """What `@tab:LABEL` cites: the first table of the body that is no recipe."""
+    tables = (piece for piece in section.reported if isinstance(piece, Table))
+    return next((table for table in tables if table.columns[0] != SETTING), None)
+
+
+def citable(chapters: Mapping[str, Sequence[Shown]], appendix: bool = True) -> set[str]:
+    """What members can cite: `fig:NOTEBOOK/NAME`, `tab:LABEL` and `ref:KEY`."""
+    found = {f"ref:{key}" for key in references()}
+    for section in (section for sections in chapters.values() for section in sections):
+        shown = [*section.reported, *(section.appended if appendix else [])]
+        found |= {f"fig:{section.notebook}/{p.name}" for p in shown if isinstance(p, Figure)}
+        found |= {f"tab:{section.name}"} if first_table(section) else set()
+    return found
 
 
 def speaks(template: str) -> bool:

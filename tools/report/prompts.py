@@ -7,23 +7,26 @@ of other formats are shown as text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.machinery.files import LabError, project_root, write_atomically
-from tools.checks.labels import label_headings, read_labels
+from helpers.machinery.files import LabError, did_you_mean, project_root, write_atomically
+from tools.checks.labels import read_labels
+from tools.report.editions import Edition
 from tools.report.source import picture_size, step_of
-from tools.report.words import Words
+from tools.report.words import Words, languages
 
 FOLDER = "my_report"
 _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _PICTURE = re.compile(r"(!\[[^\]]*\]\()\s*<?([^)\s>]+)>?([^)]*\))")
-_BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
+CITATION = re.compile(r"(?<![\w`@\\])@(fig|tab|ref):(\w(?:[\w./-]*\w)?)")
+OF_THE_WHOLE = ("summary", "method", "conclusions")  # prompts of no step
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg")
 
 
@@ -40,7 +43,7 @@ class Answer:
     @property
     def text(self) -> str:
         """What the members wrote, without comments."""
-        parts = _BLOCK.split("\n".join(self.lines.values()))  # every second one is code
+        parts = BLOCK.split("\n".join(self.lines.values()))  # every second one is code
         parts[::2] = [_COMMENT.sub("", part) for part in parts[::2]]
         return "".join(parts).strip()
 
@@ -51,37 +54,76 @@ def my_report() -> Path:
 
 
 def file_of(folder: Path, step: str) -> Path:
-    """The file of a step, `step_05.md`."""
-    return folder / f"step_{int(step):02d}.md"
+    """The file of a step, `step_05.md`; without a step, that of the prompts on the whole."""
+    return folder / (f"step_{int(step):02d}.md" if step else "summary.md")
 
 
-def steps(words: Words) -> dict[str, list[str]]:
+def asked(words: Words, edition: Edition) -> dict[str, list[str]]:
+    """The prompts of an edition in a language, by label."""
+    texts = words.prompts
+    kept = {k: v for k, v in texts["prompts"].items() if k not in edition.left_out}
+    return kept | texts["extra"].get(edition.name, {})
+
+
+def steps(edition: Edition) -> dict[str, list[str]]:
     """The labels that have prompts, by step."""
     grouped: dict[str, list[str]] = {}
-    for label in words.prompts["prompts"]:
+    for label in asked(Words("en"), edition):
         grouped.setdefault(step_of(label), []).append(label)
     return grouped
 
 
-def make_missing(folder: Path, words: Words) -> list[Path]:
+def make_missing(folder: Path, words: Words, edition: Edition) -> list[Path]:
     """Write the files that are not there yet, in this language; returns those."""
     made = []
-    for step, labels in steps(words).items():
+    for step in steps(edition):
         path = file_of(folder, step)
         if not path.exists() and not path.is_symlink():  # a link may lead to what is away today
-            write_atomically(path, _empty_file(step, labels, words))
+            write_atomically(path, "\n".join(_empty_file(step, words, edition)).rstrip() + "\n")
             made.append(path)
     return made
 
 
-def _empty_file(step: str, labels: list[str], words: Words) -> str:
-    texts, headings = words.prompts, label_headings()
-    lines = [f"# {texts['title'].format(step=step)}", "", "<!--", texts["head"].rstrip(), "-->"]
-    for label in labels:
-        lines += ["", f"## {label} · {words.text(headings[label])}"]
-        for prompt in texts["prompts"][label]:
-            lines += ["", f"> {texts['mark']}: {prompt}", ""]
-    return "\n".join(lines).rstrip() + "\n"
+def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
+    """The lines of a file in which nothing has been answered."""
+    texts, headings = words.prompts, edition.headings()
+    title = texts["title"].format(step=step) if step else texts["whole"]
+    yield from (f"# {title}", "", "<!--", *texts["head"].splitlines(), "-->")
+    for label in steps(edition)[step]:
+        yield from ("", f"## {label} · {words.text(headings.get(label, label.capitalize()))}")
+        for prompt in asked(words, edition)[label]:
+            yield from ("", f"> {texts['mark']}: {prompt}", "")
+
+
+def in_other_language(folder: Path, words: Words) -> dict[Path, Words]:
+    """The files whose prompts are in another language than this, and in which."""
+    others = [Words(name) for name in languages() if name != words.language]
+    return {
+        path: other
+        for path in sorted(folder.glob("*.md"))
+        for other in others
+        if f"\n> {other.prompts['mark']}: " in _text_of(path)
+    }
+
+
+def translate(path: Path, old: Words, new: Words, edition: Edition) -> None:
+    """Put the kit's lines of a file into another language; what the members wrote stays."""
+    step = next(step for step in steps(edition) if file_of(path.parent, step) == path)
+    whole = [[*_empty_file(step, words, edition)] for words in (old, new)]
+    ours = ([line for line in lines if line.startswith(("#", ">"))] for lines in whole)
+    heads = (words.prompts["head"].rstrip() for words in (old, new))
+    text = "\n" + _text_of(path)
+    for before, after in zip(*ours, strict=True):
+        text = text.replace(f"\n{before}\n", f"\n{after}\n")
+    write_atomically(path, text[1:].replace(*heads))
+
+
+def _text_of(path: Path) -> str:
+    """A file of the members'. Raises LabError for one that is no UTF-8 text."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise LabError(f"{path}: cannot be read as UTF-8 text; save the file as UTF-8") from None
 
 
 def _answers_in(path: Path) -> list[Answer]:
@@ -90,14 +132,11 @@ def _answers_in(path: Path) -> list[Answer]:
     Text under a heading with a label but above its first prompt is an answer, too; what stands
     above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise LabError(f"{path}: cannot be read as UTF-8 text; save the file as UTF-8") from None
-    known = {label.name for label in read_labels()}
+    texts = Words("en").prompts
+    known = {label.name for label in read_labels()}.union(OF_THE_WHOLE, *texts["extra"].values())
     here = Answer(path, 1, "", "")  # what stands above the first section
     answers = [here]
-    lines = text.splitlines()
+    lines = _text_of(path).splitlines()
     for number, (line, fence) in enumerate(zip(lines, _fences(lines), strict=True), 1):
         heading, prompt = _HEADING.match(line), _PROMPT.match(line)
         if heading and not fence and heading[1] in known:
@@ -125,14 +164,17 @@ def _fences(lines: list[str]) -> Iterator[str]:
         yield fence
 
 
-def unanswered(folder: Path) -> list[str]:
+def unanswered(folder: Path, edition: Edition) -> list[str]:
     """One line, `file:line: prompt`, for each prompt without an answer, in the order of the lab.
 
     A file or a section that is gone is named, too.
     """
-    found = []
-    for step, labels in steps(Words("en")).items():
-        path = file_of(folder, step)
+    files = {file_of(folder, step): labels for step, labels in steps(edition).items()}
+    found = [
+        f"{path}:1: is not read; its name is none of the kit's, write its text into those"
+        for path in sorted({*folder.glob("*.md")} - files.keys())
+    ]
+    for path, labels in files.items():
         if not path.is_file():
             found.append(f"{path}:1: the file is not there; ./run_all.sh report makes it again")
             continue
@@ -153,10 +195,10 @@ def unanswered(folder: Path) -> list[str]:
     return found
 
 
-def written(folder: Path) -> dict[str, list[Answer]]:
+def written(folder: Path, edition: Edition) -> dict[str, list[Answer]]:
     """What the members wrote, by label; prompts without an answer are left out."""
     by_label: dict[str, list[Answer]] = {}
-    for path in sorted(folder.glob("step_*.md")):
+    for path in filter(Path.is_file, (file_of(folder, step) for step in steps(edition))):
         for answer in _answers_in(path):
             if answer.text and answer.label:
                 by_label.setdefault(answer.label, []).append(answer)
@@ -181,6 +223,19 @@ def _own(answer: Answer, line: str) -> str:
     line = re.sub(r"^#{1,3} ", "#### ", line)
     line = re.sub(r"^(-{3,}|\.{3})\s*$", "* * *", line)
     return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{answer.file.stem}-{answer.line}-\1]", line)
+
+
+def wrong_citations(answers: Mapping[str, Sequence[Answer]], known: Set[str]) -> list[str]:
+    """One line, `file:line: what`, for each figure, table or source cited that is not there."""
+    return [
+        f"{answer.file}:{number}: {match[0]} is not in this report"
+        f"{did_you_mean(match[0][1:], sorted(known))}; correct it, or take it out"
+        for own in answers.values()
+        for answer in own
+        for number, line in answer.lines.items()
+        for match in CITATION.finditer(line)
+        if match[0][1:] not in known
+    ]
 
 
 def pictures_of(answer: Answer) -> list[tuple[str, Path]]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.evaluation import Score
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook import showing
 from tools.checks.labels import Shown, label_headings, read_labels, shown_in
@@ -35,10 +34,33 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.summary = folder, read_json(folder / SUMMARY)
+        self.fingerprint = self.summary.get("data", {}).get("fingerprint")
 
     def values(self, notebook: str) -> dict[str, Any]:
         """The small results of a notebook, by name; empty where it stored none."""
         return read_json(Paths(self.folder, notebook).record / "values.json")
+
+    def facts(self, notebook: str) -> dict[str, Any]:
+        """The parameters that a notebook ran with, and the sizes of the lab's splits, by name."""
+        seven = Paths(self.folder, "07_cnn").record
+        parts = Counter(
+            row["part"]
+            for row in rows(Paths(self.folder, "08_regression").record / "affect_split.csv")
+        )
+        sizes = {
+            "n_genre_train": self.values("07_cnn").get("n_train", 0),
+            "n_genre_val": self.values("05_lstm").get("n_validation", 0),
+            "n_genre_test": len(rows(seven / "test_cnn_mel_best.csv")),
+            "n_affect_train": parts["train"],
+            "n_affect_val": parts["val"],
+            "n_affect_held_out": parts["held-out"],
+        }
+        parameters = self.summary.get("parameters", {}).get(notebook, {})
+        yes_or_no = {True: "yes", False: "no"}
+        return sizes | {
+            name: yes_or_no[value] if isinstance(value, bool) else value
+            for name, value in parameters.items()
+        }
 
     def sections(self, notebook: str) -> list[Shown]:
         """The labels of an executed notebook, and its other sections with something to report.
@@ -52,7 +74,7 @@ class Run:
                 f"{executed}: shows nothing for the report, it was run with an older kit; "
                 f"{self._again(notebook)}"
             )
-        return [section for section in found if section.reported or section.name in labels]
+        return [s for s in found if s.reported or s.appended or s.name in labels]
 
     def _again(self, notebook: str) -> str:
         return f"make it again with {command_of(self.folder)} --only {notebook[:2]} --force"
@@ -104,12 +126,6 @@ def picture_size(path: Path) -> tuple[int, int] | None:
             return picture.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-
-
-def score_of(row: dict[str, str], column: str) -> Score:
-    """The score in a row of a CSV table; undefined where the cell is empty."""
-    numbers = (float(row[c]) if row[c] else math.nan for c in (column, "low", "high"))
-    return Score(*numbers, reason=row.get("undefined", ""))
 
 
 def rows(path: Path) -> list[dict[str, str]]:

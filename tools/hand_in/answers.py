@@ -1,0 +1,56 @@
+"""What the members wrote, as a grader would look at it: which prompts have no answer of theirs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.common.notebooks import ROOT
+from tools.report.content import chapters
+from tools.report.editions import Edition
+from tools.report.markdown import citable
+from tools.report.prompts import unanswered, written, wrong_citations
+from tools.report.source import Run
+
+FEWEST_CHARACTERS = 60
+_SENTENCE = re.compile(r"(?<=[.!?;:·])\s+")
+_NOT_DONE = re.compile(r"not done|δεν έγινε", re.IGNORECASE)
+
+
+def answer_problems(folder: Path, run: Path, edition: Edition, told: str) -> Iterator[str]:
+    """A line for each prompt without an answer, and for each citation of what is not there.
+
+    `told` is the diff of the members' changes: what they added to the notebooks is their own text.
+    """
+    if not folder.is_dir():
+        yield f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"
+        return
+    for prompt in unanswered(folder, edition):
+        yield f"{prompt}: not answered"
+    answers = written(folder, edition)
+    kit = _prose_of_kit(told)
+    seen: dict[str, str] = {}  # text -> where it stood first
+    for answer in (answer for own in answers.values() for answer in own):
+        text = " ".join(answer.text.split())
+        place = f"{answer.file}:{answer.line}"
+        if _NOT_DONE.search(text) or "![" in text:  # a picture is an answer
+            continue
+        if len(text) < FEWEST_CHARACTERS:
+            yield (
+                f"{place}: {len(text)} characters are no answer under {answer.label} (fewest: "
+                f'{FEWEST_CHARACTERS}); write what you found, or "not done"'
+            )
+        elif seen.setdefault(text.casefold(), place) != place:
+            yield f"{place}: the same text as in {seen[text.casefold()]}; answer each prompt"
+        elif any(s in kit for s in _SENTENCE.split(text) if len(s) >= FEWEST_CHARACTERS):
+            yield f"{place}: holds the kit's own text; write what you think, in your words"
+    if "@" in str(answers):
+        yield from wrong_citations(answers, citable(chapters(Run(run), edition)))
+
+
+def _prose_of_kit(told: str) -> str:
+    """What the kit's notebooks say in Markdown, as one line."""
+    lines = (line for path in sorted(ROOT.glob("py/*.py")) for line in path.open(encoding="utf-8"))
+    ours = (line for line in lines if line.startswith("# ") and f"+{line}" not in told)
+    return " ".join(" ".join(line[1:].split()) for line in ours)
