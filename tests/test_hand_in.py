@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -15,24 +17,29 @@ from nbformat.v4 import new_output
 
 from tests.bare_python import bare_python
 from tools.checks import pairs
-from tools.common.members import Member
 from tools.common.notebooks import Lab, Notebook
+from tools.hand_in import answers
 from tools.hand_in import command as hand_in
+from tools.report import prompts
+from tools.report.editions import EDITIONS, edition_of
+from tools.report.words import Words
 
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
-TWO = [Member("Μαρία Παπαδοπούλου", "03112345"), Member("Name Two", "03154321")]
 ZIP = "patrec1_03112345_03154321.zip"
 PDF = b"%PDF-1.7\n%%EOF\n"  # as much of it as the checks look at
 SUMMARY = {
-    "data": {"demo": True, "folder": "/data", "fingerprint": "7582cc0c8f65"},
-    "profile": "demo", "device": "auto", "python": "3.11.7", "versions": {"torch": "2.13"},
+    "data": {"demo": False, "folder": "/data", "fingerprint": "7582cc0c8f65"},
+    "profile": "full", "device": "auto", "python": "3.11.7", "versions": {"torch": "2.13"},
 }  # fmt: skip
 SCRIPT = "# %% [markdown]\n# # Title\n\n# %%\n# Says hello.\nprint({!r})\n"
 
 
-def front(*authors: str) -> str:
+MADE = {"edition": "2021", "data": "7582cc0c8f65"}
+
+
+def front(*authors: str, made: dict[str, str] | None = MADE) -> str:
     """The begin of the report as Markdown, which lies beside the PDF."""
-    return "\n".join(["---", "title: x", "author:", *(f"- {a}" for a in authors), "---", "# y"])
+    return f"---\n{json.dumps({'author': authors, 'made-with': made})}\n---\n# y"
 
 
 class Small:
@@ -47,7 +54,7 @@ class Small:
         self.write("helpers/__init__.py", '"""The helpers."""\n')
         self.write("helpers/profiles/full.yaml", "all: {seed: 0}\n")
         self.write("LICENSE", "MIT License\n")
-        self.write("my_report/05.md", "What we saw.\n")
+        self.answer("2021")
         pairs.sync(root)
         self.write("runs/demo/summary.json", json.dumps(SUMMARY))
         (self.run.parent / "latest").symlink_to("demo")
@@ -61,6 +68,12 @@ class Small:
         path.write_text(text, encoding="utf-8")
         return path
 
+    def answer(self, edition: str) -> None:
+        """Every prompt of an edition with an answer that is one."""
+        prompts.make_missing(self.root / "my_report", Words("en"), edition_of(edition))
+        for path in (self.root / "my_report").iterdir():
+            path.write_text(re.sub("(?m)^(> .*)$", "\\1\n\nNot done.", path.read_text()))
+
     def hand_in(self, *options: str) -> int:
         return hand_in.main(["--members", *MEMBERS, *options], self.lab)
 
@@ -72,7 +85,6 @@ class Small:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
     monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    monkeypatch.setattr(hand_in, "unanswered", lambda folder: [])
     monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: [])
     return Small(tmp_path)
 
@@ -81,9 +93,10 @@ def refused(small: Small, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The broken rules that are told when nothing is packed."""
     assert small.hand_in() == hand_in.EXIT_FAILED
     assert small.zips == []
-    first, *problems = capsys.readouterr().err.splitlines()
+    first, *lines = capsys.readouterr().err.splitlines()
+    problems = [line.strip() for line in lines if line.startswith("    ")]  # below their files
     assert first == f"not packed; {len(problems)} to mend:"
-    return [problem.removeprefix("  ") for problem in problems]
+    return problems
 
 
 # ---- what is packed ----------------------------------------------------------------------------
@@ -99,8 +112,8 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     assert small.zips == [ZIP]
     with zipfile.ZipFile(small.run / ZIP) as archive:
         assert archive.namelist() == [
-            "README.txt", "helpers/__init__.py", "helpers/profiles/full.yaml", "py/05_a.py",
-            "py/06_b.py", "report.pdf",
+            "CHANGES.diff", "LABELS.csv", "README.txt", "helpers/__init__.py",
+            "helpers/profiles/full.yaml", "py/05_a.py", "py/06_b.py", "report.pdf",
         ]  # fmt: skip
         assert archive.read("report.pdf") == small.report.read_bytes()
         note = archive.read("README.txt").decode()
@@ -132,7 +145,8 @@ def test_one_member_alone_and_a_report_of_one_s_own(small, tmp_path):
 
 def test_the_code_in_the_zip_runs_by_itself(small, mini_data, tmp_path):
     """In an empty folder and an environment where no `helpers` can be imported."""
-    contents = hand_in.contents_of(Lab(), small.run, small.report, TWO)
+    contents = hand_in.contents_of(Lab().root, small.report, "", "", edition_of(), demo=False)
+    assert b"left out" in contents["demo_music/synthesis.py"]
     unpacked = tmp_path / "unpacked"
     with zipfile.ZipFile(io.BytesIO(hand_in.pack(contents))) as archive:
         archive.extractall(unpacked)
@@ -163,11 +177,13 @@ def test_all_broken_rules_are_told_at_once(small, capsys):
     assert hand_in.main(["--members", "Name One, el12345"], small.lab) == hand_in.EXIT_FAILED
     lines = capsys.readouterr().err.splitlines()
     for words in (
+        "  --members",
         "the number 'el12345' must be 4 to 12 digits",
-        "report.pdf: there is no report; make it with ./run_all.sh report",
-        "py/05_a.py:2: a code cell of 6 lines without a comment",
-        "helpers/own.py:1: f has no docstring or comment",
-        "py/05_a.py and notebooks/05_a.ipynb differ",
+        "there is no report; make it with ./run_all.sh report",
+        "  py/05_a.py",
+        "    2: a code cell of 6 lines without a comment",
+        "    1: f has no docstring or comment",
+        "notebooks/05_a.ipynb differs (",
     ):
         assert sum(words in line for line in lines) == 1, words
     assert small.zips == []
@@ -176,9 +192,12 @@ def test_all_broken_rules_are_told_at_once(small, capsys):
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("report.pdf", "<!DOCTYPE html>", "report.pdf: no PDF; give the report as PDF, not as"),
-        ("report.pdf", "%PDF-1.7", "report.pdf: the PDF is cut short; make it again"),
+        ("report.pdf", "<!DOCTYPE html>", "no PDF; give the report as PDF, not as"),
+        ("report.pdf", "%PDF-1.7", "the PDF is cut short; make it again"),
         ("report.md", front("Name Two (03154321)"), "names Name Two (03154321) on its first"),
+        ("report.md", front(made=None), "was made with another version of the kit; make it again"),
+        ("report.md", front(made=MADE | {"data": "x"}), "is of other data than the run"),
+        ("report.md", front(made=MADE | {"edition": "2024"}), "follows 2024; make it with --ed"),
         (
             "report.md",
             front("Μαρία Παπαδοπούλου (03112345)", "Name Two (03154320)"),
@@ -196,22 +215,97 @@ def test_what_is_no_report_of_these_members_in_pdf_is_refused(
 
 def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, capsys):
     later = small.report.stat().st_mtime + 5
-    os.utime(small.root / "my_report" / "05.md", (later, later))
+    os.utime(small.root / "my_report" / "step_05.md", (later, later))
     (said,) = refused(small, capsys)
-    assert said.endswith("is older than 05.md; make it again with ./run_all.sh report")
+    assert said.endswith("is older than step_05.md; make it again with ./run_all.sh report")
     shutil.rmtree(small.root / "my_report")
     (said,) = refused(small, capsys)
     assert "my_report: your own text is missing; ./run_all.sh report makes the files" in said
 
 
-def test_unanswered_prompts_and_old_results_are_listed(small, capsys, monkeypatch):
-    prompts = ["my_report/05.md:3: what do you see?", "my_report/06.md:1: which one?"]
-    monkeypatch.setattr(hand_in, "unanswered", lambda folder: prompts)
+KIT = "A strong network against weak ones: the LSTM forgets what it heard a hundred steps ago."
+OWN = "We read the curve as over-fitting, because the validation loss rises from epoch 6 on."
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "not answered"),
+        ("x", "1 characters are no answer under 5γ (fewest: 60); write what you found, or"),
+        (KIT, "holds the kit's own text; write what you think, in your words"),
+        (
+            "See @ref:adan, where the reasons for this optimiser stand, and all of them.",
+            "@ref:adan",
+        ),
+        ("See @fig:05_lstm/gone: the loss falls steadily, and then it rises again.", "@fig:05_lst"),
+        (OWN, "the same text as in "),
+        (f"{OWN} The best epoch is kept.", ""),
+        ("Not done: no time was left.", ""),
+    ],
+)
+def test_an_answer_that_a_grader_would_not_take_is_named(small, capsys, monkeypatch, text, problem):
+    monkeypatch.setattr(answers, "chapters", lambda run, edition: {})
+    monkeypatch.setattr(answers, "_prose_of_kit", lambda told: f"before {KIT} after")
+    path = small.root / "my_report" / "step_05.md"
+    for label, said in (("5β", OWN), ("5γ", text)):
+        head, mark, rest = path.read_text().partition(f"## {label} · ")
+        path.write_text(head + mark + rest.replace("Not done.", said, 1))
+    os.utime(path, (0, 0))
+    if not problem:
+        assert small.hand_in() == hand_in.EXIT_DONE
+        return
+    (said,) = refused(small, capsys)
+    assert problem in said and said.partition(":")[0].isdigit()
+
+
+def test_a_run_on_the_demo_set_is_packed_only_when_asked_for(small, capsys):
+    summary = SUMMARY | {"data": SUMMARY["data"] | {"demo": True}, "profile": "demo"}
+    small.write("runs/demo/summary.json", json.dumps(summary))
+    assert [line.partition(";")[0] for line in refused(small, capsys)] == [
+        "the demo set is no data of the lab", "profile 'demo' is for trying"
+    ]  # fmt: skip
+    assert small.hand_in("--demo-anyway") == hand_in.EXIT_DONE
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_zip_tells_the_members_work_from_the_kit_s(small, capsys, edition):
+    """The kit's answers are taken out, the members' stay, and a diff says which is which."""
+    answer = '# %% [markdown] tags=["solution"]\n# ## 5γ · {}\n#\n# {}\n\n'
+    script = SCRIPT.format("a") + answer.format("LSTM on mel spectrograms", f"The kit: {KIT}")
+    small.write("py/05_lstm.py", script + answer.format("more", f"Theirs: {KIT}"))
+    git = ["git", "-C", str(small.root), "-c", "user.name=x", "-c", "user.email=x@y"]
+    for words in (["init", "-q"], ["add", "py", "helpers"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    small.write("report.md", front(made=MADE | {"edition": edition})).replace(
+        small.report.with_suffix(".md")
+    )
+    shutil.rmtree(small.root / "my_report")
+    small.answer(edition)
+    os.utime(small.report)
+    options = ("--kit", "HEAD", "--edition", edition)
+    pairs.sync(small.root)
+    assert small.hand_in(*options) == hand_in.EXIT_DONE
+    assert "CHANGES.diff is empty: the code is the kit's, unchanged" in capsys.readouterr().out
+    small.write("py/05_lstm.py", script + answer.format("more", f"Ours, really: {OWN}"))
+    pairs.sync(small.root)
+    assert small.hand_in(*options) == hand_in.EXIT_DONE
+    with zipfile.ZipFile(next(small.run.glob("*.zip"))) as archive:
+        packed, told, places = (
+            archive.read(name).decode() for name in ("py/05_lstm.py", "CHANGES.diff", "LABELS.csv")
+        )
+        notebooks = [name for name in archive.namelist() if name.endswith(".ipynb")]
+    assert KIT not in packed and OWN in packed and "print('a')" in packed
+    assert f"+# Ours, really: {OWN}" in told and "new file" not in told
+    line = packed.splitlines().index("# ## 5γ · LSTM on mel spectrograms") + 1
+    assert f"{edition_of(edition).labels.get('5γ', '5γ')},py/05_lstm.py,{line}" in places
+    assert bool(notebooks) == edition_of(edition).notebooks
+
+
+def test_old_results_are_listed(small, capsys, monkeypatch):
     monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: ["05_a failed", "06_b: old"])
     assert refused(small, capsys) == [
-        *(f"{prompt}: not answered" for prompt in prompts),
         "05_a failed",
-        "06_b: old; bring all up to date with ./run_all.sh --name demo --data demo --profile demo",
+        "06_b: old; bring all up to date with ./run_all.sh --name demo --data /data --profile full",
     ]
 
 

@@ -10,11 +10,11 @@ from tools.common.notebooks import ROOT
 from tools.report.content import chapters
 from tools.report.editions import Edition
 from tools.report.markdown import citable
-from tools.report.prompts import unanswered, written, wrong_citations
+from tools.report.prompts import CITATION, unanswered, written, wrong_citations
 from tools.report.source import Run
 
 FEWEST_CHARACTERS = 60
-_SENTENCE = re.compile(r"(?<=[.!?;:·])\s+")
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _NOT_DONE = re.compile(r"not done|δεν έγινε", re.IGNORECASE)
 
 
@@ -43,9 +43,9 @@ def answer_problems(folder: Path, run: Path, edition: Edition, told: str) -> Ite
             )
         elif seen.setdefault(text.casefold(), place) != place:
             yield f"{place}: the same text as in {seen[text.casefold()]}; answer each prompt"
-        elif any(s in kit for s in _SENTENCE.split(text) if len(s) >= FEWEST_CHARACTERS):
+        elif any(s in kit for s in [text, *_SENTENCE.split(text)] if len(s) >= FEWEST_CHARACTERS):
             yield f"{place}: holds the kit's own text; write what you think, in your words"
-    if "@" in str(answers):
+    if any(CITATION.search(answer.text) for own in answers.values() for answer in own):
         yield from wrong_citations(answers, citable(chapters(Run(run), edition)))
 
 

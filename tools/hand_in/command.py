@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import json
 import re
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jupytext
 import yaml
 
 from helpers.machinery.files import LabError, write_atomically
@@ -34,7 +34,8 @@ from tools.run.staleness import stale_results
 
 MOST_MIB = 10
 REPORT, NOTE = "report.pdf", "README.txt"
-CHANGES, LABELS, VERSIONS = "CHANGES.diff", "LABELS.csv", "requirements.txt"
+CHANGES, LABELS = "CHANGES.diff", "LABELS.csv"
+SHORT = 20
 PACKED = ("py", "helpers", "demo_music")
 STUB = Path(__file__).with_name("left_out.txt")
 LEFT_OUT = re.compile(r"demo_music/|helpers/notebook/explorers\.")  # music synthesis, widgets
@@ -48,8 +49,6 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     lab = lab or Lab()
     options = _parser().parse_args(list(arguments))
     edition = edition_of(options.edition)
-    if options.notebooks and not edition.notebooks:
-        raise LabError(f"the handout of {edition.name} takes no notebooks; leave --notebooks out")
     run = find_run(options.run)
     report = options.report or run / "report" / REPORT
     members: list[Member] = []
@@ -69,10 +68,9 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
     if not problems:
         if not told:
-            print(
-                f"{CHANGES} is empty: the code is the kit's, as it was given; yours is the report"
-            )
-        contents = contents_of(lab, run, report, members, told, options)
+            print(f"{CHANGES} is empty: the code is the kit's, unchanged; yours is the report")
+        about = note(lab, run, members)
+        contents = contents_of(lab.root, report, about, told, edition, options.demo_anyway)
         problems = _write_zip(contents, run, members, edition)
     if not problems:
         return EXIT_DONE
@@ -99,7 +97,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_edition(parser)
     add("--demo-anyway", action="store_true", help="pack a run on the demo set or profile, too")
-    add("--notebooks", action="store_true", help="the notebooks, too (not in every edition)")
     add("--kit", metavar="COMMIT", help="the kit's commit that your changes are told against")
     return parser
 
@@ -192,7 +189,7 @@ def code_problems(root: Path) -> list[str]:
     scripts = [path for path in code_files(root) if path.suffix == ".py"]
     found = [line for p in scripts for line in uncommented(p, p.relative_to(root).as_posix())]
     return found + [
-        f"py/{name}.py and notebooks/{name}.ipynb differ ({difference}); python -m "
+        f"py/{name}.py: notebooks/{name}.ipynb differs ({difference}); python -m "
         f"tools.checks.pairs --sync takes the .py, `jupytext --sync py/{name}.py` the newer one"
         for name, difference in pairs.check(root).items()
     ]
@@ -246,31 +243,24 @@ def _git(root: Path, *words: str) -> str:
 
 
 def contents_of(
-    lab: Lab, run: Path, report: Path, members: Sequence[Member], told: str, options: Any
+    root: Path, report: Path, about: str, told: str, edition: Edition, demo: bool
 ) -> dict[str, bytes]:
-    """Name in the zip -> content: the report, the code, how it differs from the kit, and notes."""
+    """Name in the zip -> content: the report, the code, how it differs from the kit, and notes.
+
+    Music synthesis and widgets stay out, but for a hand-in on the demo set.
+    """
     code = {}
-    for path in code_files(lab.root):
-        name, text = path.relative_to(lab.root).as_posix(), path.read_text(encoding="utf-8")
-        left_out = LEFT_OUT.match(name) and not options.demo_anyway
+    for path in code_files(root):
+        name, text = path.relative_to(root).as_posix(), path.read_text(encoding="utf-8")
+        left_out = LEFT_OUT.match(name) and not demo
         if not (left_out and path.suffix == ".js"):
             code[name] = STUB.read_text(encoding="utf-8") if left_out else text
         if name.startswith("py/"):
             code[name] = without_answers(text, told)
-    if options.notebooks:
-        import jupytext
-
-        for name in [name for name in code if name.startswith("py/")]:
-            whole = jupytext.reads(code[name], fmt="py:percent")
-            code[f"notebooks/{Path(name).stem}.ipynb"] = jupytext.writes(whole, fmt="ipynb")
-    versions = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["versions"]
-    pinned = "".join(f"{name}=={version}\n" for name, version in versions.items())
-    notes = {
-        NOTE: note(lab, run, members),
-        CHANGES: told,
-        LABELS: _places(code, edition_of(options.edition)),
-        VERSIONS: pinned,
-    }
+    for name in [name for name in code if edition.notebooks and name.startswith("py/")]:
+        whole = jupytext.reads(code[name], fmt="py:percent")
+        code[f"notebooks/{Path(name).stem}.ipynb"] = jupytext.writes(whole, fmt="ipynb")
+    notes = {NOTE: about, CHANGES: told, LABELS: _places(code, edition)}
     texts = {name: text.encode() for name, text in (code | notes).items()}
     return texts | {REPORT: report.read_bytes()}
 
@@ -283,7 +273,8 @@ def without_answers(script: str, told: str) -> str:
     cells = _CELLS.split(script)
     for number, cell in enumerate(cells):
         lines = cell.splitlines()
-        if _ANSWER.match(cell) and not any(f"+{line}\n" in told for line in lines if line):
+        text = [line for line in lines[1:] if len(line) > SHORT]  # a short line is in every diff
+        if _ANSWER.match(cell) and not any(f"+{line}\n" in told for line in text):
             heads = [line for line in lines if line.startswith("# #")]
             cells[number] = "\n".join([lines[0], *heads, "", ""]) if heads else ""
     return "".join(cells)
@@ -294,18 +285,15 @@ _ANSWER = re.compile(r'# %% \[markdown\].*"solution"')
 
 
 def _places(code: dict[str, str], edition: Edition) -> str:
-    """Where each label is answered, as CSV: in the report, and in the code by file and line."""
-    lines = io.StringIO()
-    table = csv.writer(lines)
-    table.writerow(["label", "section of report.pdf", "script", "line"])
-    headings = label_headings()
+    """Where each label is answered in the code, as CSV; the report has them as headings."""
+    lines = ["label,script,line"]
     for label in read_labels():
-        script, heading = f"py/{label.notebook}.py", headings.get(label.name, "")
-        if script not in code or not edition.label(label.name) or label.name in edition.left_out:
-            continue
-        found = code[script].partition(f" · {heading}\n")[0].count("\n") + 1
-        table.writerow([edition.label(label.name), heading, script, found])
-    return lines.getvalue()
+        name, script = edition.labels.get(label.name, label.name), f"py/{label.notebook}.py"
+        if name and script in code and label.name not in edition.left_out:
+            heading = f" · {label_headings().get(label.name, '')}\n"
+            above = code[script].partition(heading)[0]
+            lines.append(f"{name},{script},{len(above.splitlines())}")
+    return "\n".join(lines) + "\n"
 
 
 def pack(contents: dict[str, bytes]) -> bytes:
@@ -332,13 +320,12 @@ def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
 
 Members: {"; ".join(f"{member.name} ({member.number})" for member in members)}
 
-{REPORT}        the report
-{LABELS}        where each label of the handout is answered
-py/               a commented script per step, in the order below
-helpers/          what the scripts share
-{CHANGES}      what the members changed in the code of the course kit; all else in the code is
-                  the kit's, whose own answers (in Markdown) are taken out
-{VERSIONS}  the packages that the results were made with
+{REPORT}    the report
+py/           a commented script per step, in the order below
+helpers/      what the scripts share
+{LABELS}    where each label of the handout is answered in the code
+{CHANGES}  what the members changed in the code of the course kit; all else in the code is the
+              kit's, whose own answers (in Markdown) are taken out
 
 To run the code, with Python 3.11 to 3.13, from this folder:
 

@@ -47,7 +47,10 @@ def main(arguments: Sequence[str]) -> int:
     _write(folder, markdown, writer, about)
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
-    _list_unanswered(prompts.unanswered(own, edition))
+    if lines := prompts.unanswered(own, edition):
+        print(f"{len(lines)} prompts without an answer (their sections stand without it):")
+        more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        print(*(f"  {line}" for line in [*lines[:SHOWN], *more]), sep="\n")
     print(f"{folder / 'report.pdf'}, .docx, .md ({time.monotonic() - begin:.0f} s)")
     return 0
 
@@ -76,21 +79,18 @@ def _parser() -> Parser:
 
 def _speak_one_language(own: Path, words: Words, edition: Edition) -> None:
     """Put the prompts into the language of the report, after asking where something is written."""
-    others = prompts.in_other_language(own, words)
-    answered = {
-        answer.file.name for some in prompts.written(own, edition).values() for answer in some
-    }
-    if kept := sorted(answered & {path.name for path in others}):
-        asked = f"{', '.join(kept)} in {own}: put their prompts into {words.language!r}"
+    other = prompts.other_language(own, words)
+    if other is None:
+        return
+    if prompts.written(own, edition):
+        asked = f"{own}: put its prompts into {words.language!r}, and leave your text as it is"
         try:
-            said = input(f"{asked}? Your text stays as it is. [y/N] ")
+            said = input(f"{asked}? [y/N] ")
         except EOFError:
             said = ""
         if said.strip().lower() not in ("y", "yes"):
-            other = next(iter(others.values())).language
-            raise LabError(f"{asked} (answer y), or give --lang {other}")
-    for path, other in others.items():
-        prompts.translate(path, other, words, edition)
+            raise LabError(f"{asked} (answer y), or give --lang {other.language}")
+    prompts.translate(own, other, words, edition)
 
 
 def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -> None:
@@ -124,15 +124,6 @@ def _about(words: Words, members: Sequence[Member]) -> dict[str, Any]:
         "authors": words.text("Members of the team"),
         "number": words.text("student number"),
     }
-
-
-def _list_unanswered(lines: Sequence[str]) -> None:
-    """Say which prompts have no answer yet; the first ones by name."""
-    if lines:
-        print(f"{len(lines)} prompts without an answer (their sections stand without it):")
-        print(*(f"  {line}" for line in lines[:SHOWN]), sep="\n")
-    if len(lines) > SHOWN:
-        print(f"  ... and {len(lines) - SHOWN} more")
 
 
 if __name__ == "__main__":

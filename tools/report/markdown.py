@@ -24,7 +24,7 @@ TEXT_WIDTH = 17.0  # of a page, in cm
 MOST_HEIGHT = 7.0  # of a figure
 SMALLER = 0.54  # figures are drawn for the screen
 PICTURES = "figures"  # the folder beside the Markdown that its pictures lie in
-REFERENCES = Path(__file__).with_name("references.yaml")
+REFERENCES = yaml.safe_load(Path(__file__).with_name("references.yaml").read_text("utf-8"))
 _NUMERIC = (int, float)
 
 
@@ -51,16 +51,16 @@ class Writer:
                     body += self._section(section)
                 if self.appendix and section.appended:
                     more += [self._heading(section), *self._pieces(section, section.appended)]
-        body, more = self._joined(body), self._joined(more)
         numbers: dict[str, int] = {}  # of the references, in the order of the text
-        body, more = self._cited(body, numbers), self._cited(more, numbers)
+        texts = [self._cited(self._joined(parts), numbers) for parts in (body, more)]
         kit = {"version": about["version"], "commit": self.run.summary.get("commit") or "unknown"}
-        cited = [f"{n}. {references()[key].format_map(kit)}" for key, n in numbers.items()]
-        parts = [self._front(about), body, f"# {words.text('References')}", "\n".join(cited)]
-        parts += [f"# {words.text('Appendix')}", more] if more else []
+        cited = [f"{n}. {REFERENCES[key].format_map(kit)}" for key, n in numbers.items()]
+        parts = [self._front(about), texts[0], f"# {words.text('References')}", "\n".join(cited)]
+        parts += [f"# {words.text('Appendix')}", texts[1]] if more else []
         return self._joined(parts) + "\n"
 
-    def _joined(self, parts: Sequence[str]) -> str:
+    @staticmethod
+    def _joined(parts: Sequence[str]) -> str:
         return "\n\n".join(part.strip("\n") for part in parts if part)
 
     def _cited(self, text: str, numbers: dict[str, int]) -> str:
@@ -165,8 +165,6 @@ class Writer:
     def _written(self, label: str) -> Iterator[str]:
         """What the members wrote under a label; below several questions, each with its answer."""
         answers = self.answers.get(label, ())
-        if not answers:
-            return
         for answer in answers:
             text = prompts.as_markdown(answer)
             for name, path in prompts.pictures_of(answer):
@@ -176,11 +174,6 @@ class Writer:
             if len(answers) > 1 and answer.prompt.endswith(("?", ";")):
                 yield f"*{answer.prompt}*"
             yield text
-
-
-def references() -> dict[str, str]:
-    """What can be cited, by its key."""
-    return yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))
 
 
 def anchor(kind: str, name: str) -> str:
@@ -196,7 +189,7 @@ def first_table(section: Shown) -> Table | None:
 
 def citable(chapters: Mapping[str, Sequence[Shown]], appendix: bool = True) -> set[str]:
     """What members can cite: `fig:NOTEBOOK/NAME`, `tab:LABEL` and `ref:KEY`."""
-    found = {f"ref:{key}" for key in references()}
+    found = {f"ref:{key}" for key in REFERENCES}
     for section in (section for sections in chapters.values() for section in sections):
         shown = [*section.reported, *(section.appended if appendix else [])]
         found |= {f"fig:{section.notebook}/{p.name}" for p in shown if isinstance(p, Figure)}

@@ -27,6 +27,9 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
 CITATION = re.compile(r"(?<![\w`@\\])@(fig|tab|ref):(\w(?:[\w./-]*\w)?)")
 OF_THE_WHOLE = ("summary", "method", "conclusions")  # prompts of no step
+_ACTIVE = re.compile(
+    rb"<script|<foreignObject|<!ENTITY|\son\w+\s*=|href\s*=\s*[\"'](?!#|data:)", re.I
+)
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg")
 
 
@@ -95,27 +98,27 @@ def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
             yield from ("", f"> {texts['mark']}: {prompt}", "")
 
 
-def in_other_language(folder: Path, words: Words) -> dict[Path, Words]:
-    """The files whose prompts are in another language than this, and in which."""
-    others = [Words(name) for name in languages() if name != words.language]
-    return {
-        path: other
-        for path in sorted(folder.glob("*.md"))
-        for other in others
-        if f"\n> {other.prompts['mark']}: " in _text_of(path)
-    }
+def other_language(folder: Path, words: Words) -> Words | None:
+    """The language of prompts in these files that are in another one than this."""
+    text = "".join(map(_text_of, sorted(folder.glob("*.md"))))
+    others = (Words(name) for name in languages() if name != words.language)
+    return next((o for o in others if f"\n> {o.prompts['mark']}: " in text), None)
 
 
-def translate(path: Path, old: Words, new: Words, edition: Edition) -> None:
-    """Put the kit's lines of a file into another language; what the members wrote stays."""
-    step = next(step for step in steps(edition) if file_of(path.parent, step) == path)
-    whole = [[*_empty_file(step, words, edition)] for words in (old, new)]
-    ours = ([line for line in lines if line.startswith(("#", ">"))] for lines in whole)
-    heads = (words.prompts["head"].rstrip() for words in (old, new))
-    text = "\n" + _text_of(path)
-    for before, after in zip(*ours, strict=True):
-        text = text.replace(f"\n{before}\n", f"\n{after}\n")
-    write_atomically(path, text[1:].replace(*heads))
+def translate(folder: Path, old: Words, new: Words, edition: Edition) -> None:
+    """Put the kit's lines of all files into another language; what the members wrote stays."""
+    for step in steps(edition):
+        path = file_of(folder, step)
+        before, after = (
+            [line for line in _empty_file(step, words, edition) if line.startswith(("#", ">"))]
+            for words in (old, new)
+        )
+        text = "\n" + _text_of(path) if path.is_file() else ""
+        for line, other in zip(before, after, strict=True):
+            text = text.replace(f"\n{line}\n", f"\n{other}\n")
+        if text:
+            heads = (words.prompts["head"].rstrip() for words in (old, new))
+            write_atomically(path, text[1:].replace(*heads))
 
 
 def _text_of(path: Path) -> str:
@@ -241,33 +244,32 @@ def wrong_citations(answers: Mapping[str, Sequence[Answer]], known: Set[str]) ->
 def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
     """The pictures that an answer shows: as written, and the file.
 
-    Raises LabError for one that is not there, lies elsewhere on the network, or is of another kind.
+    Raises LabError for one that is not there, lies elsewhere, or is of another kind.
     """
-    found = []
-    for number, line in answer.lines.items():
-        for match in _PICTURE.finditer(line):
-            name, place = match[2], f"{answer.file}:{number}"
-            attributes = line[match.end() :]
-            if attributes.startswith("{") and not _WIDTH.match(attributes):
-                raise LabError(
-                    f"{place}: after a picture only a width can stand, as {{width=50%}}; correct it"
-                )
-            if "://" in name:
-                raise LabError(
-                    f"{place}: the picture {name} is on the network; save it into "
-                    f"{answer.file.parent} and write its file name"
-                )
-            path = answer.file.parent / name
-            if not path.is_file():
-                raise LabError(
-                    f"{place}: the picture {name} is not there; put it beside the file, or take "
-                    "the line out"
-                )
-            kind = path.suffix.lower()
-            if kind not in PICTURES or (kind != ".svg" and picture_size(path) is None):
-                raise LabError(
-                    f"{place}: {name} is no picture that can be shown; take a whole file of "
-                    f"these kinds: {', '.join(PICTURES)}"
-                )
-            found.append((name, path))
-    return found
+    return [
+        (match[2], _picture(f"{answer.file}:{number}", answer.file.parent, match))
+        for number, line in answer.lines.items()
+        for match in _PICTURE.finditer(line)
+    ]
+
+
+def _picture(place: str, folder: Path, match: re.Match[str]) -> Path:
+    name, attributes = match[2], match.string[match.end() :]
+    path, kind = folder / name, Path(name).suffix.lower()
+    wrong = ""
+    if attributes.startswith("{") and not _WIDTH.match(attributes):
+        wrong = "after a picture only a width can stand, as {width=50%}; correct it"
+    elif "://" in name:
+        wrong = f"the picture {name} is on the network; save it into {folder}, write its file name"
+    elif not path.resolve().is_relative_to(folder.resolve()):
+        wrong = f"the picture {name} lies outside of {folder}; copy it there, write its file name"
+    elif not path.is_file():
+        wrong = f"the picture {name} is not there; put it beside the file, or take the line out"
+    elif kind not in PICTURES or (kind != ".svg" and picture_size(path) is None):
+        kinds = ", ".join(PICTURES)
+        wrong = f"{name} is no picture that can be shown; take a whole file of these kinds: {kinds}"
+    elif kind == ".svg" and _ACTIVE.search(path.read_bytes()):
+        wrong = f"{name} holds a script or leads elsewhere; save it as PNG"
+    if wrong:
+        raise LabError(f"{place}: {wrong}")
+    return path

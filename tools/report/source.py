@@ -11,7 +11,7 @@ from typing import Any
 
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook import showing
-from tools.checks.labels import Shown, label_headings, read_labels, shown_in
+from tools.checks.labels import Shown, label_headings, shown_in
 from tools.common.notebooks import NOTEBOOKS
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.run.results import BAD
@@ -42,25 +42,18 @@ class Run:
 
     def facts(self, notebook: str) -> dict[str, Any]:
         """The parameters that a notebook ran with, and the sizes of the lab's splits, by name."""
-        seven = Paths(self.folder, "07_cnn").record
-        parts = Counter(
-            row["part"]
-            for row in rows(Paths(self.folder, "08_regression").record / "affect_split.csv")
-        )
+        split = rows(Paths(self.folder, "08_regression").record / "affect_split.csv")
+        test = rows(Paths(self.folder, "07_cnn").record / "test_cnn_mel_best.csv")
+        parts = Counter(row["part"] for row in split)
         sizes = {
             "n_genre_train": self.values("07_cnn").get("n_train", 0),
             "n_genre_val": self.values("05_lstm").get("n_validation", 0),
-            "n_genre_test": len(rows(seven / "test_cnn_mel_best.csv")),
+            "n_genre_test": len(test),
             "n_affect_train": parts["train"],
             "n_affect_val": parts["val"],
             "n_affect_held_out": parts["held-out"],
         }
-        parameters = self.summary.get("parameters", {}).get(notebook, {})
-        yes_or_no = {True: "yes", False: "no"}
-        return sizes | {
-            name: yes_or_no[value] if isinstance(value, bool) else value
-            for name, value in parameters.items()
-        }
+        return sizes | self.summary.get("parameters", {}).get(notebook, {})
 
     def sections(self, notebook: str) -> list[Shown]:
         """The labels of an executed notebook, and its other sections with something to report.
@@ -94,8 +87,7 @@ class Run:
 def open_run(name: str | None) -> Run:
     """The finished run of this name, or the newest one.
 
-    Raises LabError when there is none, a notebook failed or was not run, or a figure that
-    docs/labels.csv names is missing.
+    Raises LabError when there is none, or a notebook failed or was not run.
     """
     folder = find_run(name)
     run = Run(folder)
@@ -110,9 +102,6 @@ def open_run(name: str | None) -> Run:
             f"{folder}: no finished run ({', '.join(absent)} not executed); "
             f"run {command_of(folder)}"
         )
-    for label in read_labels():
-        for figure in label.figures:
-            run.figure(label.notebook, figure)
     return run
 
 
