@@ -35,7 +35,7 @@ end
 
 -- A link leads to another page of the web, or it is text: the report has no other files.
 function Link(link)
-  local id = link.target:match("^#(fig%-.+)") or link.target:match("^#(tab%-.+)")
+  local id = link.target:match("^#(fig:.+)") or link.target:match("^#(tab:.+)")
   if id and typst then
     return pandoc.RawInline("typst", "#ref(label(" .. quoted(id) .. "))")
   elseif id then
