@@ -49,7 +49,8 @@ class Writer:
                 if section.reported or section.name in asked:
                     body += self._section(section)
                 if self.appendix and section.appended:
-                    more += [self._heading(section), *self._pieces(section, section.appended)]
+                    more += [f"##{self._heading(section)}"]  # small, and not in the contents
+                    more += self._pieces(section, section.appended)
         if wrong := prompts.wrong_citations(self.answers, self._joined(body + more)):
             raise LabError(wrong[0])
         numbers: dict[str, int] = {}  # of the references, in the order of the text
@@ -57,7 +58,7 @@ class Writer:
         kit = {"version": about["version"], "commit": self.run.summary.get("commit") or "unknown"}
         cited = [f"{n}. {REFERENCES[key].format_map(kit)}" for key, n in numbers.items()]
         parts = [self._front(about), texts[0], f"# {words.text('References')}", "\n".join(cited)]
-        parts += [f"# {words.text('Appendix')}", texts[1]] if more else []
+        parts += [f"# {words.text('Appendix')} {{.appendix}}", texts[1]] if more else []
         return self._joined(parts) + "\n"
 
     @staticmethod

@@ -47,6 +47,15 @@ function Link(link)
   return link.content
 end
 
+-- In the appendix nothing floats: there is too little text between its figures.
+function Header(header)
+  if typst and header.classes:includes("appendix") then
+    local begin = "#pagebreak(weak: true)\n#set figure(placement: none)\n" ..
+      "#show figure.where(kind: table): set block(breakable: true)"
+    return { pandoc.RawBlock("typst", begin), header }
+  end
+end
+
 -- The blocks as the body of a function of the template.
 local function call(name, lang, content)
   local begin = "#" .. name .. "[" .. (lang and "#set text(lang: " .. quoted(lang) .. ")" or "")
@@ -69,5 +78,5 @@ end
 
 return {
   { Pandoc = count },
-  { Image = Image, Link = Link, Div = Div },
+  { Image = Image, Link = Link, Header = Header, Div = Div },
 }
