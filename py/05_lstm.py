@@ -377,7 +377,7 @@ print(f"first epoch: {n_clipped} of {len(norms)} gradients clipped, the longest 
 #
 # ### The whole training, with `overfit_batch`
 #
-# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights are copied; after
+# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights (the [state dict](../docs/glossary.md#state-dict)) are copied; after
 # `patience` epochs without a new lowest value, training stops, and the copy is put back: [early stopping](../docs/glossary.md#early-stopping). With `overfit_batch=True`
 # only four batches are used, for training and for measuring.
 
