@@ -73,7 +73,7 @@ seed = 0
 axis = "valence"  # the axis to fine-tune on: valence, energy or danceability
 batch_size = 16  # clips per step
 head_epochs = 20  # passes in which the new head learns alone; each takes milliseconds
-epochs = 5  # passes in which all weights learn, at most
+epochs = 4  # passes in which all weights learn, at most
 patience = 5  # epochs without a better validation loss before training stops
 head_learning_rate = 0.0003  # of Adam at its highest, for the head alone
 learning_rate = 0.0003  # of Adam at its highest, for all weights: small, to keep what was learned
@@ -646,7 +646,7 @@ check_optimizer(in_time)
 
 
 # %% tags=["exercise"]
-# Each block is convolution, batch norm, ReLU, pooling: block[1] is the batch norm.
+# Each block is convolution, batch norm, pooling, ReLU: block[1] is the batch norm.
 def my_freeze(model, n):
     """Freezes the first n blocks, weights and statistics; returns the model."""
     ...
