@@ -1036,7 +1036,7 @@ tell(
 # All four forms side by side; the last row is new. Each kind of picture has one colour scale, so that equal colours
 # mean equal values.
 
-# %% tags=["solution", "appendix"]
+# %% tags=["solution", "report"]
 # One column per genre, one row per form.
 grid = {
     titles[genre]: {
