@@ -35,8 +35,7 @@ class Paths:
         self.page = run / "pages" / f"{name}.html"
         self.log = run / "logs" / f"{name}.log"  # what was printed outside of its cells
         self.record = run / "records" / name  # what it leaves for later ones
-        self.progress = progress / f"{name}.json"  # how far it is
-        self.result = progress / f"{name}.result.json"  # how its process ended
+        self.progress = progress / f"{name}.json"  # how far it is; in the end, how it went
         self.connection = progress / f"{name}.kernel.json"  # how to reach its kernel
 
 

@@ -115,8 +115,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
     from tools.run.results import BAD, UP_TO_DATE, Row, note_left_out, write_results
-    from tools.run.schedule import run_tasks
-    from tools.run.tasks import DEMO_TASK
+    from tools.run.tasks import DEMO_TASK, run_tasks
 
     console = display.make_console()
     display.print_header(console, plan.described())
@@ -126,7 +125,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
     with opened(plan.folder):
         note_left_out(plan)
         with display.make_display(console, rows) as view:
-            run_tasks(plan, rows, view)
+            run_tasks(plan, view)
         if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
             del rows[DEMO_TASK]
         summary = write_results(plan, rows, time.monotonic() - begin)
@@ -147,7 +146,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
 def _list(plan: Plan) -> int:
     from tools.run import display
     from tools.run.results import UP_TO_DATE
-    from tools.run.schedule import why_to_run
+    from tools.run.tasks import why_to_run
 
     console = display.make_console()
     display.print_header(console, plan.described())

@@ -47,9 +47,9 @@ class Display:
     may use it, one for each notebook that runs.
     """
 
-    def __init__(self, console: Console, rows: Mapping[str, Row]) -> None:
+    def __init__(self, console: Console, rows: dict[str, Row]) -> None:
         self.console = console
-        self.rows = rows
+        self.rows = rows  # as each was shown last
         self._lock = threading.RLock()
         self._next_lines: dict[str, float] = {}
 
@@ -59,48 +59,39 @@ class Display:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def started(self, name: str) -> None:
-        """A notebook (or the building of the demo set) begins."""
-        self._next_lines[name] = PLAIN_SECONDS
-        self.say(f"{name}: started")
+    def show(self, row: Row) -> None:
+        """How a notebook (or the building of the demo set) fares: it starts, goes on, has ended."""
+        with self._lock:
+            self.rows[row.notebook] = row
+            self._draw(row)
+            for line in row.message if row.status in (FAILED, TIMEOUT) else ():
+                self._say(f"    {line}")
 
-    def ticked(self, name: str, seconds: float, progress: Mapping[str, Any]) -> None:
-        """About twice a second: where it is."""
-        if seconds >= self._next_lines[name]:
-            self._next_lines[name] += PLAIN_SECONDS
-            self.say(f"{name}: {clock(seconds)} {describe_progress(progress)}".rstrip())
-
-    def ended(self, name: str) -> None:
-        """A notebook is done, failed or was not needed; its row says which."""
-        row = self.rows[name]
+    def _draw(self, row: Row) -> None:
+        seconds, due = row.seconds or 0, self._next_lines.get(row.notebook, 0)
         if row.status == SKIPPED:
-            self.say(f"{name}: skipped, {row.message[0]}")
+            self._say(f"{row.notebook}: skipped, {row.message[0]}")
         elif row.status == UP_TO_DATE:
-            self.say(f"{name}: up to date")
-        else:
-            self.say(f"{name}: {row.status} after {clock(row.seconds or 0)}  {row.key_metric}")
+            self._say(f"{row.notebook}: up to date")
+        elif row.status != RUNNING:
+            self._say(f"{row.notebook}: {row.status} after {clock(seconds)}  {row.key_metric}")
+        elif seconds >= due:
+            self._next_lines[row.notebook] = due + PLAIN_SECONDS
+            said = f"{clock(seconds)} {row.key_metric}" if due else "started"
+            self._say(f"{row.notebook}: {said}".rstrip())
 
-    def failed(self, lines: Iterable[str]) -> None:
-        """Show the last lines of a failure."""
-        with self._lock:
-            for line in lines:
-                self.say(f"    {line}")
-
-    def say(self, line: str) -> None:
-        """Print one line as it is."""
-        with self._lock:
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveDisplay(Display):
     """A table of all notebooks that is redrawn in place; failures scroll by above it."""
 
-    def __init__(self, console: Console, rows: Mapping[str, Row]) -> None:
+    def __init__(self, console: Console, rows: dict[str, Row]) -> None:
         super().__init__(console, rows)
         # Drawn when asked, not by a thread of its own: the processor belongs to the notebooks.
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._begin = time.monotonic()
-        self._running: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     def __enter__(self) -> Display:
         self._live.start()
@@ -110,37 +101,14 @@ class LiveDisplay(Display):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def started(self, name: str) -> None:
-        self.ticked(name, 0.0, {})
-
-    def ticked(self, name: str, seconds: float, progress: Mapping[str, Any]) -> None:
-        with self._lock:
-            self._running[name] = (seconds, progress)
-            self._draw()
-
-    def ended(self, name: str) -> None:
-        with self._lock:
-            self._running.pop(name, None)
-            self._draw()
-
-    def _draw(self) -> None:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for name, row in self.rows.items():
-            text, seconds, note = row.status, row.seconds, row.key_metric
-            if name in self._running:
-                seconds, progress = self._running[name]
-                text, note = RUNNING, describe_progress(progress)
-            table.add_row(
-                Text(name, "bold" if text == RUNNING else ""),
-                Text(text, _STYLES.get(text, "")),
-                "" if seconds is None else clock(seconds),
-                Text(note, overflow="ellipsis", no_wrap=True),
-            )
+    def _draw(self, row: Row | None = None) -> None:
+        table = _table_of(self.rows.values())
+        table.columns[-1].no_wrap = True
         total = Text(f"{clock(time.monotonic() - self._begin)} in all; Ctrl-C stops", "dim")
         self._live.update(Group(table, total), refresh=True)
 
 
-def make_display(console: Console, rows: Mapping[str, Row]) -> Display:
+def make_display(console: Console, rows: dict[str, Row]) -> Display:
     """The live view in a terminal, plain lines elsewhere."""
     return (LiveDisplay if console.is_terminal else Display)(console, rows)
 
@@ -189,12 +157,7 @@ def print_header(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
 
 def print_table(console: Console, rows: Iterable[Row]) -> None:
     """Print the final table."""
-    table = _table(HEADINGS, right=(1, 3))
-    for row in rows:
-        cells = [Text(cell) for cell in row.cells]
-        cells[2].stylize(_STYLES.get(row.status, ""))
-        table.add_row(*cells)
-    console.print(table)
+    console.print(_table_of(rows))
 
 
 def print_left_out(console: Console, lines: Sequence[str]) -> None:
@@ -214,6 +177,15 @@ def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> 
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
     console.print(table)
+
+
+def _table_of(rows: Iterable[Row]) -> Table:
+    table = _table(HEADINGS, right=(1, 3))
+    for row in rows:
+        cells = [Text(cell) for cell in row.cells]
+        cells[2].stylize(_STYLES.get(row.status, ""))
+        table.add_row(*cells)
+    return table
 
 
 def _table(headings: Iterable[str], right: tuple[int, ...] = ()) -> Table:
