@@ -25,7 +25,7 @@ from tools.checks.check_data import Split
 from tools.common.run_folder import remove_old_runs
 from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
-from tools.run.display import LiveDisplay
+from tools.run.display import Display
 from tools.run.plan import make_plan
 from tools.run.results import DONE, RUNNING, WAITING, Row
 from tools.run.staleness import stale_results
@@ -192,7 +192,7 @@ def test_jobs_auto_looks_at_cores_memory_and_device(small, monkeypatch, cores, g
 
 def test_the_live_display_shows_all_that_run(small):
     console = Console(file=StringIO(), force_terminal=True, width=100)
-    with LiveDisplay(console, {name: Row(name) for name in NAMES}) as display:
+    with Display(console, {name: Row(name) for name in NAMES}) as display:
         for name in NAMES[:2]:
             display.show(Row(name, RUNNING, 61, key_metric="epoch 2/9"))
         shown = console.file.getvalue().split("00_begin")[-1]

@@ -12,7 +12,7 @@ from helpers.machinery.profiles import profile_names
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import Lab
 from tools.common.run_folder import opened, remove_old_runs
-from tools.run.plan import GIB_PER_JOB, Plan, make_plan
+from tools.run.plan import DEMO_TASK, GIB_PER_JOB, Plan, make_plan
 
 EPILOG = """\
 examples:
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--only",
         metavar="NN",
-        action="append",
+        action="extend",
         nargs="+",
         help="only these notebooks, by number or name, and what they need",
     )
@@ -91,20 +91,10 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
 
     Raises LabError for wrong use.
     """
-    options = _parser().parse_args(list(arguments))
-    keep = _number_to_keep(options.keep)
-    plan = make_plan(
-        lab or Lab(),
-        data=options.data,
-        profile=options.profile,
-        device=options.device,
-        name=options.name,
-        only=_words(options.only),
-        force=options.force,
-        jobs=options.jobs,
-        skip_bad=options.skip_bad,
-    )
-    return _list(plan) if options.list else run(plan, keep)
+    options = vars(_parser().parse_args(list(arguments)))
+    listed, keep = options.pop("list"), _number_to_keep(options.pop("keep"))
+    plan = make_plan(lab or Lab(), **options)
+    return _list(plan) if listed else run(plan, keep)
 
 
 def run(plan: Plan, keep: int | None = None) -> int:
@@ -115,7 +105,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
     from tools.run.results import BAD, UP_TO_DATE, Row, note_left_out, write_results
-    from tools.run.tasks import DEMO_TASK, run_tasks
+    from tools.run.tasks import run_tasks
 
     console = display.make_console()
     display.print_header(console, plan.described())
@@ -124,7 +114,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
     begin = time.monotonic()
     with opened(plan.folder):
         note_left_out(plan)
-        with display.make_display(console, rows) as view:
+        with display.Display(console, rows) as view:
             run_tasks(plan, view)
         if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
             del rows[DEMO_TASK]
@@ -166,17 +156,6 @@ def _number_to_keep(text: str | None) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise LabError(f"--keep {text} is no number of runs; give 1 or more")
     return int(text)
-
-
-def _words(only: list[list[str]] | None) -> list[str] | None:
-    """The notebooks named by one or more `--only`, split at spaces and commas."""
-    if only is None:
-        return None
-    parts = [part for group in only for part in group]
-    words = [word.strip() for part in parts for word in part.split(",") if word.strip()]
-    if not words:
-        raise LabError("--only names no notebook; for example --only 05,06")
-    return words
 
 
 if __name__ == "__main__":

@@ -41,57 +41,20 @@ _STYLES = {
 
 
 class Display:
-    """Plain lines: one when a notebook starts, one about every 30 s, one when it ends.
+    """A table of all notebooks in a terminal, redrawn in place; failures scroll by above it.
 
-    The base of the live view, and the one to use where output is not a terminal. Several threads
-    may use it, one for each notebook that runs.
+    Elsewhere plain lines: one when a notebook starts, one about every 30 s, one when it ends.
+    Several threads may use it, one for each notebook that runs.
     """
 
     def __init__(self, console: Console, rows: dict[str, Row]) -> None:
         self.console = console
         self.rows = rows  # as each was shown last
-        self._lock = threading.RLock()
-        self._next_lines: dict[str, float] = {}
-
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, row: Row) -> None:
-        """How a notebook (or the building of the demo set) fares: it starts, goes on, has ended."""
-        with self._lock:
-            self.rows[row.notebook] = row
-            self._draw(row)
-            for line in row.message if row.status in (FAILED, TIMEOUT) else ():
-                self._say(f"    {line}")
-
-    def _draw(self, row: Row) -> None:
-        seconds, due = row.seconds or 0, self._next_lines.get(row.notebook, 0)
-        if row.status == SKIPPED:
-            self._say(f"{row.notebook}: skipped, {row.message[0]}")
-        elif row.status == UP_TO_DATE:
-            self._say(f"{row.notebook}: up to date")
-        elif row.status != RUNNING:
-            self._say(f"{row.notebook}: {row.status} after {clock(seconds)}  {row.key_metric}")
-        elif seconds >= due:
-            self._next_lines[row.notebook] = due + PLAIN_SECONDS
-            said = f"{clock(seconds)} {row.key_metric}" if due else "started"
-            self._say(f"{row.notebook}: {said}".rstrip())
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-class LiveDisplay(Display):
-    """A table of all notebooks that is redrawn in place; failures scroll by above it."""
-
-    def __init__(self, console: Console, rows: dict[str, Row]) -> None:
-        super().__init__(console, rows)
         # Drawn when asked, not by a thread of its own: the processor belongs to the notebooks.
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._begin = time.monotonic()
+        self._lock = threading.RLock()
+        self._next_lines: dict[str, float] = {}
 
     def __enter__(self) -> Display:
         self._live.start()
@@ -101,16 +64,36 @@ class LiveDisplay(Display):
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def _draw(self, row: Row | None = None) -> None:
+    def show(self, row: Row) -> None:
+        """How a notebook (or the building of the demo set) fares: it starts, goes on, has ended."""
+        with self._lock:
+            self.rows[row.notebook] = row
+            self._draw()
+            if not self.console.is_interactive:
+                self._tell(row)
+            for line in row.message if row.status in (FAILED, TIMEOUT) else ():
+                self._say(f"    {line}")
+
+    def _draw(self) -> None:
         table = _table_of(self.rows.values())
         table.columns[-1].no_wrap = True
         total = Text(f"{clock(time.monotonic() - self._begin)} in all; Ctrl-C stops", "dim")
         self._live.update(Group(table, total), refresh=True)
 
+    def _tell(self, row: Row) -> None:
+        name, seconds, due = row.notebook, row.seconds or 0, self._next_lines.get(row.notebook, 0)
+        if row.status == SKIPPED:
+            self._say(f"{name}: skipped, {row.message[0]}")
+        elif row.status == UP_TO_DATE:
+            self._say(f"{name}: up to date")
+        elif row.status != RUNNING:
+            self._say(f"{name}: {row.status} after {clock(seconds)}  {row.key_metric}")
+        elif seconds >= due:
+            self._next_lines[name] = due + PLAIN_SECONDS
+            self._say(f"{name}: {f'{clock(seconds)} {row.key_metric}' if due else 'started'}")
 
-def make_display(console: Console, rows: dict[str, Row]) -> Display:
-    """The live view in a terminal, plain lines elsewhere."""
-    return (LiveDisplay if console.is_terminal else Display)(console, rows)
+    def _say(self, line: str) -> None:
+        self.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def make_console() -> Console:

@@ -22,7 +22,8 @@ from tools.run.processes import memory_available, threads_available
 
 KAGGLE = "kaggle"
 GPU_PROFILE = "full"
-TIMEOUT_MINUTES = 30.0  # of a notebook, where the profile does not say
+DEMO_TASK = "demo_set"  # the building of the demo set, which comes before all notebooks
+DEMO_MINUTES, NOTEBOOK_MINUTES = 60.0, 30.0  # time limits, where the profile does not say
 LEFT_OUT = "left_out.json"
 GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
@@ -68,21 +69,24 @@ class Plan:
         """What papermill passes to one notebook: what is not as in its own cell."""
         return self.profile.overrides(name) | {"data": str(self.data), "device": self.device}
 
-    def timeout_minutes(self, name: str) -> float:
-        """How long one notebook may run before it is stopped."""
-        limit = self.profile.sections.get(RUNNER, {}).get("timeout_minutes", TIMEOUT_MINUTES)
-        if isinstance(limit, Mapping):
-            limit = limit.get(name, limit.get("default", TIMEOUT_MINUTES))
-        return float(limit)
+    def timeout_minutes(self, task: str) -> float:
+        """How long a notebook, or the building of the demo set, may take before it is stopped."""
+        if task == DEMO_TASK:
+            return DEMO_MINUTES
+        limits = {"default": NOTEBOOK_MINUTES} | _limits(self.profile)
+        return float(limits.get(task, limits["default"]))
 
-    def digest_inputs(self, name: str) -> dict[str, Any]:
-        """All that one notebook's results depend on, except the notebooks it needs.
+    def digest_inputs(self, task: str) -> dict[str, Any]:
+        """All that a notebook's results depend on, except the notebooks it needs.
 
-        The data folder counts by its content, so that moving it reruns nothing.
+        The data folder counts by its content, so that moving it reruns nothing. Of the demo set:
+        the code that makes it.
         """
+        if task == DEMO_TASK:
+            return {"code": self.lab.digest(["import demo_music.build"])}
         return {
-            "code": self.lab.code_digest(name),
-            "parameters": {**self.parameters(name), "data": self.fingerprint},
+            "code": self.lab.code_digest(task),
+            "parameters": {**self.parameters(task), "data": self.fingerprint},
             "left_out": {place: sorted(what) for place, what in self.left_out.items()},
         }
 
@@ -178,7 +182,10 @@ def make_plan(
     Raises LabError for an unknown notebook, profile, parameter or device, for a data folder that
     is none, for a name that is no file name, and for a number of jobs that is none.
     """
-    selected = tuple(lab.find(word) for word in only) if only else tuple(lab.names)
+    words = lab.names if only is None else " ".join(only).replace(",", " ").split()
+    if not words:
+        raise LabError("--only names no notebook; for example --only 05,06")
+    selected = tuple(lab.find(word) for word in words)
     given = lab.load_profile(profile) if profile else None
     if given:
         _check_profile(lab, given, lab.with_needs(selected))
@@ -218,30 +225,30 @@ def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
                 f"{profile.where(name, setting)}: {setting} is one for all notebooks; write it in "
                 f"section {ALL!r}, or give --{setting}"
             )
-    for setting, value in profile.sections.get(RUNNER, {}).items():
-        place = profile.where(RUNNER, setting)
+    for setting in profile.sections.get(RUNNER, {}):
         if setting != "timeout_minutes":
             raise LabError(
-                f"{place}: unknown parameter {setting!r} in section {RUNNER!r}"
-                f"{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
+                f"{profile.where(RUNNER, setting)}: unknown parameter {setting!r} in section "
+                f"{RUNNER!r}{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
             )
-        _check_minutes(place, value, lab.names)
-
-
-def _check_minutes(place: str, value: object, names: list[str]) -> None:
-    """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
-    limits = value if isinstance(value, Mapping) else {"default": value}
-    for name, minutes in limits.items():
-        if name != "default" and name not in names:
+    place = profile.where(RUNNER, "timeout_minutes")
+    for name, minutes in _limits(profile).items():
+        if name not in ("default", *lab.names):
             raise LabError(
-                f"{place}: timeout_minutes names {name!r}{did_you_mean(name, names)}; use names "
-                "of notebooks, or default"
+                f"{place}: timeout_minutes names {name!r}{did_you_mean(name, lab.names)}; use "
+                "names of notebooks, or default"
             )
         if not (is_number(minutes) and minutes > 0):
             raise LabError(
                 f"{place}: timeout_minutes is {minutes!r} but must be a number above 0; write for "
                 "example 60"
             )
+
+
+def _limits(profile: Profile) -> dict[str, Any]:
+    """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
+    limits = profile.sections.get(RUNNER, {}).get("timeout_minutes", {})
+    return dict(limits) if isinstance(limits, Mapping) else {"default": limits}
 
 
 def _find_data(data: str) -> tuple[Path, bool]:

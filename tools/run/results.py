@@ -112,19 +112,14 @@ def note_left_out(plan: Plan) -> None:
 
 def code_commit(root: Path) -> str:
     """The commit of a checkout, with `+` where files differ from it; empty outside of git."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
+    describe = ["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
     try:
-        commit = git("rev-parse", "--short=12", "HEAD")
-        changed = bool(commit) and bool(git("status", "--porcelain", "--untracked-files=no"))
+        done = subprocess.run(
+            ["git", "-C", str(root), *describe], capture_output=True, text=True, check=False
+        )
     except OSError:  # git is not installed
         return ""
-    return commit + "+" * changed
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def write_results(plan: Plan, rows: Mapping[str, Row], seconds: float) -> dict[str, Any]:

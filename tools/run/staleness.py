@@ -53,12 +53,6 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
     return f"its results are older than those of {', '.join(older)}" if older else ""
 
 
-def noted_inputs(run: Path, name: str) -> dict[str, Any]:
-    """What a task last ran to its end with; empty where nothing is noted."""
-    noted = read_json(Paths(run, name).note).get("inputs")
-    return noted if isinstance(noted, dict) else {}
-
-
 def stale_results(run: Path, lab: Lab) -> list[str]:
     """Why some results of a run are not those of the code as it is now, a line per notebook."""
     reasons = {

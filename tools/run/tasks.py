@@ -19,7 +19,7 @@ from helpers.machinery.files import LabError, cache_dir, read_json, remove_lefto
 from helpers.notebook.records import RESULTS, take_back
 from tools.run import pages
 from tools.run.display import Display, clock, describe_progress
-from tools.run.plan import Plan
+from tools.run.plan import DEMO_TASK, Plan
 from tools.run.processes import Outcome, run_supervised
 from tools.run.results import (
     BAD,
@@ -32,10 +32,8 @@ from tools.run.results import (
     Row,
     key_metric,
 )
-from tools.run.staleness import noted_inputs, why_stale, write_note
+from tools.run.staleness import why_stale, write_note
 
-DEMO_TASK = "demo_set"
-DEMO_TIMEOUT_MINUTES = 60.0
 FULL_DISK_MB = 20.0  # with less than this left, a failure is blamed on it
 PROGRAM = Path(__file__).resolve().with_name("execute.py")
 
@@ -112,15 +110,13 @@ def why_to_do(plan: Plan, task: str) -> str:
         if demo_size() < plan.demo_size:
             return "the demo set is to be built"
         # The builder itself decides what a change means, and is soon done when it means nothing.
-        known = noted_inputs(plan.folder, task) == _demo_inputs(plan)
-        return "" if known else "the demo set may be older than its code"
+        known = read_json(plan.paths(task).note).get("inputs")
+        return (
+            "" if known == plan.digest_inputs(task) else "the demo set may be older than its code"
+        )
     if plan.force and task in plan.selected:
         return "--force"
     return why_stale(plan.folder, task, plan.lab.needs(task), plan.digest_inputs(task))
-
-
-def _demo_inputs(plan: Plan) -> dict[str, Any]:
-    return {"code": plan.lab.digest(["import demo_music.build"])}
 
 
 # ---- doing it ----------------------------------------------------------------------------------
@@ -172,8 +168,7 @@ class Tasks:
 
     def _make(self, task: str) -> Row:
         """Build the demo set or execute a notebook, in a process of its own, and note it."""
-        paths, is_demo = self.plan.paths(task), task == DEMO_TASK
-        inputs = _demo_inputs(self.plan) if is_demo else self.plan.digest_inputs(task)
+        paths, inputs = self.plan.paths(task), self.plan.digest_inputs(task)
         results = paths.record / RESULTS, paths.record / "values.json"
         # Without them the task is not up to date: a run killed from here on starts it again.
         for stale in (paths.note, paths.executed, paths.failed, paths.page, *results):
@@ -191,7 +186,7 @@ class Tasks:
         row = Row(task, DONE, round(outcome.seconds, 1), round(peak, 1))
         if done:
             row = replace(row, key_metric=key_metric(paths))
-            needs = () if is_demo else self.plan.lab.needs(task)
+            needs = () if task == DEMO_TASK else self.plan.lab.needs(task)
             write_note(self.plan.folder, row, needs, inputs)
             return row
         with suppress(LabError):  # on a full disk
@@ -203,7 +198,7 @@ class Tasks:
         """The lines to show."""
         paths = self.plan.paths(task)
         if outcome.timed_out:
-            limit = clock(60 * self._minutes(task))
+            limit = clock(60 * self.plan.timeout_minutes(task))
             whose = "" if task == DEMO_TASK else " (profile: timeout_minutes)"
             lines = [f"{task} was stopped at its time limit of {limit}{whose}"]
         elif full := self._full_disk():
@@ -234,7 +229,7 @@ class Tasks:
             [sys.executable, "-P", str(PROGRAM), json.dumps(job)],
             env={**self.plan.environment(), "MUSICLAB_PROGRESS": str(paths.progress)},
             log=paths.log,
-            timeout_seconds=60 * self._minutes(task),
+            timeout_seconds=60 * self.plan.timeout_minutes(task),
             on_tick=ticked,
         )
 
@@ -250,9 +245,6 @@ class Tasks:
             "parameters": self.plan.overrides(task),
             "cwd": str(self.plan.lab.root / "notebooks"),
         }
-
-    def _minutes(self, task: str) -> float:
-        return DEMO_TIMEOUT_MINUTES if task == DEMO_TASK else self.plan.timeout_minutes(task)
 
     def _go_on(self) -> None:
         """Raise KeyboardInterrupt when the run is being stopped."""
