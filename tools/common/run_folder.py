@@ -192,6 +192,11 @@ def write_kernel_spec(folder: Path, *options: str) -> None:
     files.write_atomically(path, json.dumps(spec, indent=1) + "\n")
 
 
+def first_in(variable: str, folder: Path) -> str:
+    """An environment variable that lists folders, with this one before all others."""
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get(variable))))
+
+
 def _point_latest_at(folder: Path) -> None:
     """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
     latest = folder.parent / "latest"

@@ -121,7 +121,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
         summary = write_results(plan, rows, time.monotonic() - begin)
         pages.write_glossary(plan.folder / "pages")
         index = pages.write_index(plan.folder, summary)
-    display.print_table(console, rows.values())
+    console.print(display.table_of(rows.values()))
     console.print(
         f"{display.clock(summary['total_seconds'])} in all. Pages: {index}", soft_wrap=True
     )
@@ -129,7 +129,7 @@ def run(plan: Plan, keep: int | None = None) -> int:
     if any(row.status in BAD for row in rows.values()):
         return EXIT_FAILED
     for line in remove_old_runs(plan.folder, keep) if keep else ():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return EXIT_DONE
 
 

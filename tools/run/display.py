@@ -10,7 +10,6 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -75,7 +74,7 @@ class Display:
                 self._say(f"    {line}")
 
     def _draw(self) -> None:
-        table = _table_of(self.rows.values())
+        table = table_of(self.rows.values())
         table.columns[-1].no_wrap = True
         total = Text(f"{clock(time.monotonic() - self._begin)} in all; Ctrl-C stops", "dim")
         self._live.update(Group(table, total), refresh=True)
@@ -93,13 +92,18 @@ class Display:
             self._say(f"{name}: {f'{clock(seconds)} {row.key_metric}' if due else 'started'}")
 
     def _say(self, line: str) -> None:
-        self.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line.rstrip(), soft_wrap=True)
 
 
 def make_console() -> Console:
-    """A console for standard output; wide where it is no terminal, so that no table is folded."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    """A console for standard output that prints words as they are; wide where it is no terminal.
+
+    So no table is folded there.
+    """
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 def describe_progress(progress: Mapping[str, Any]) -> str:
@@ -135,12 +139,18 @@ def clock(seconds: float) -> str:
 def print_header(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     """Print what the run is about, one line each."""
     for what, value in pairs:
-        console.print(f"[bold]{what:<9}[/bold]{escape(value)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{what:<9}", "bold"), value), soft_wrap=True)
 
 
-def print_table(console: Console, rows: Iterable[Row]) -> None:
-    """Print the final table."""
-    console.print(_table_of(rows))
+def table_of(rows: Iterable[Row]) -> Table:
+    """The table of a run, while it is under way and in the end."""
+    table = Table(*HEADINGS, box=SIMPLE, pad_edge=False)
+    for number in (1, 3):  # seconds, memory
+        table.columns[number].justify = "right"
+    for row in rows:
+        name, seconds, status, *rest = row.cells
+        table.add_row(name, seconds, Text(status, _STYLES.get(status, "")), *rest)
+    return table
 
 
 def print_left_out(console: Console, lines: Sequence[str]) -> None:
@@ -149,30 +159,14 @@ def print_left_out(console: Console, lines: Sequence[str]) -> None:
     if len(lines) > len(shown):
         shown.append(f"... and {len(lines) - len(shown)} more, see summary.json")
     if shown:
-        console.print(f"left out ({len(lines)}):", highlight=False)
+        console.print(f"left out ({len(lines)}):")
     for line in shown:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {line}", soft_wrap=True)
 
 
 def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> None:
     """Print the notebooks: name, title, what each needs, state."""
-    table = _table(("notebook", "title", "needs", "state"))
+    table = Table("notebook", "title", "needs", "state", box=SIMPLE, pad_edge=False)
     for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
+        table.add_row(*line)
     console.print(table)
-
-
-def _table_of(rows: Iterable[Row]) -> Table:
-    table = _table(HEADINGS, right=(1, 3))
-    for row in rows:
-        cells = [Text(cell) for cell in row.cells]
-        cells[2].stylize(_STYLES.get(row.status, ""))
-        table.add_row(*cells)
-    return table
-
-
-def _table(headings: Iterable[str], right: tuple[int, ...] = ()) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in right else "left")
-    return table

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from helpers.machinery.files import cache_dir
 from tools.common.command_line import run_command
 from tools.common.notebooks import Lab, drift
-from tools.common.run_folder import write_kernel_spec
+from tools.common.run_folder import first_in, write_kernel_spec
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
@@ -17,8 +17,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     lab = lab or Lab()
     jupyter = cache_dir() / "jupyter"
     write_kernel_spec(jupyter)
-    paths = [str(jupyter), os.environ.get("JUPYTER_PATH", "")]
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(path for path in paths if path)
+    os.environ["JUPYTER_PATH"] = first_in("JUPYTER_PATH", jupyter)
     refresh_scripts(lab)
     os.chdir(lab.root)
     sys.stdout.flush()

@@ -23,7 +23,7 @@ from helpers.machinery.files import write_atomically
 from helpers.notebook.names import name_of
 from helpers.notebook.records import RESULTS
 from tools.checks.labels import QUESTIONS, read_labels
-from tools.common.notebooks import ROOT
+from tools.common.notebooks import ROOT, Source, contents_of
 
 if TYPE_CHECKING:
     from nbconvert import HTMLExporter
@@ -54,20 +54,16 @@ def write_page(notebook: Path, page: Path) -> None:
     import nbformat
 
     node = nbformat.read(notebook, as_version=4)
-    prose = "\n".join(cell.source for cell in node.cells if cell.cell_type == "markdown")
-    title = re.search(r"^# (.+)", prose, re.MULTILINE)
-    write_atomically(page, _rendered(node, title[1].strip() if title else page.stem))
+    write_atomically(page, _rendered(node, Source(page, contents_of(node.cells)).title))
 
 
-def write_glossary(folder: Path) -> Path:
+def write_glossary(folder: Path) -> None:
     """Write the glossary's page, to which the pages of the notebooks in `folder` link."""
     import nbformat
 
-    text = GLOSSARY.read_text(encoding="utf-8")
-    cell = nbformat.v4.new_markdown_cell(text)
-    page = folder / GLOSSARY_PAGE
-    write_atomically(page, _rendered(nbformat.v4.new_notebook(cells=[cell]), "Glossary"))
-    return page
+    cell = nbformat.v4.new_markdown_cell(GLOSSARY.read_text(encoding="utf-8"))
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    write_atomically(folder / GLOSSARY_PAGE, _rendered(notebook, "Glossary"))
 
 
 def _rendered(node: Any, title: str) -> str:

@@ -17,7 +17,7 @@ from helpers.machinery.process import pick_device, usable_cores
 from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
 from tools.common.notebooks import Lab, drift
-from tools.common.run_folder import Paths
+from tools.common.run_folder import Paths, first_in
 from tools.run.processes import memory_available, threads_available
 
 KAGGLE = "kaggle"
@@ -110,7 +110,6 @@ class Plan:
     def environment(self) -> dict[str, str]:
         """The environment of a process of this run."""
         env = {k: v for k, v in os.environ.items() if k not in ("MUSICLAB_PROFILE", "MPLBACKEND")}
-        jupyter = str(self.folder / "jupyter")
         env.update(
             MUSICLAB_RUN=self.name,
             MUSICLAB_DATA=str(self.data),
@@ -118,8 +117,8 @@ class Plan:
             MUSICLAB_HEADLESS="1",
             MUSICLAB_LEFT_OUT=str(self.folder / LEFT_OUT) if self.skip_bad else "",
             PYTHONHASHSEED="0",
-            PYTHONPATH=_first_in_path(str(self.lab.root), env.get("PYTHONPATH")),
-            JUPYTER_PATH=_first_in_path(jupyter, env.get("JUPYTER_PATH")),
+            PYTHONPATH=first_in("PYTHONPATH", self.lab.root),
+            JUPYTER_PATH=first_in("JUPYTER_PATH", self.folder / "jupyter"),
             IPYTHONDIR=str(self.folder / "jupyter" / "ipython"),
             PYDEVD_DISABLE_FILE_VALIDATION="1",
         )
@@ -309,10 +308,6 @@ def _checked_name(name: str) -> str:
             f"{' or '.join(map(repr, taken))}); it becomes a folder below runs/"
         )
     return name
-
-
-def _first_in_path(entry: str, rest: str | None) -> str:
-    return f"{entry}{os.pathsep}{rest}" if rest else entry
 
 
 def _short(path: Path) -> str:
