@@ -92,15 +92,17 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     Raises LabError for wrong use.
     """
     options = vars(_parser().parse_args(list(arguments)))
-    listed, keep = options.pop("list"), _number_to_keep(options.pop("keep"))
+    listed, keep = options.pop("list"), options.pop("keep")
+    if keep is not None and not (keep.isdecimal() and int(keep)):
+        raise LabError(f"--keep {keep} is no number of runs; give 1 or more")
     plan = make_plan(lab or Lab(), **options)
-    return _list(plan) if listed else run(plan, keep)
+    return _list(plan) if listed else run(plan, int(keep or 0))
 
 
-def run(plan: Plan, keep: int | None = None) -> int:
+def run(plan: Plan, keep: int = 0) -> int:
     """Run a plan and report it; return the exit code.
 
-    After a success all but the `keep` newest runs are deleted, none without that number.
+    After a success all but the `keep` newest runs are deleted; none with 0.
     """
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
@@ -140,22 +142,13 @@ def _list(plan: Plan) -> int:
 
     console = display.make_console()
     display.print_header(console, plan.described())
-    reasons = why_to_run(plan)
-    lines = []
-    for name in plan.notebooks:
+    table = display.make_table("notebook", "title", "needs", "state")
+    for name, reason in why_to_run(plan).items():
         needs = ", ".join(need[:2] for need in plan.lab.needs(name))
-        state = f"to run: {reasons[name]}" if reasons[name] else UP_TO_DATE
-        lines.append((name, plan.lab.read(name).title, needs, state))
-    display.print_list(console, lines)
+        state = f"to run: {reason}" if reason else UP_TO_DATE
+        table.add_row(name, plan.lab.read(name).title, needs, state)
+    console.print(table)
     return EXIT_DONE
-
-
-def _number_to_keep(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise LabError(f"--keep {text} is no number of runs; give 1 or more")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ class Display:
             self._say(f"{name}: {row.status} after {clock(seconds)}  {row.key_metric}")
         elif seconds >= due:
             self._next_lines[name] = due + PLAIN_SECONDS
-            self._say(f"{name}: {f'{clock(seconds)} {row.key_metric}' if due else 'started'}")
+            said = f"{clock(seconds)} {row.key_metric}" if due else "started"
+            self._say(f"{name}: {said}")
 
     def _say(self, line: str) -> None:
         self.console.print(line.rstrip(), soft_wrap=True)
@@ -142,9 +143,14 @@ def print_header(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
         console.print(Text.assemble((f"{what:<9}", "bold"), value), soft_wrap=True)
 
 
+def make_table(*headings: str) -> Table:
+    """A table with a line below its headings."""
+    return Table(*headings, box=SIMPLE, pad_edge=False)
+
+
 def table_of(rows: Iterable[Row]) -> Table:
     """The table of a run, while it is under way and in the end."""
-    table = Table(*HEADINGS, box=SIMPLE, pad_edge=False)
+    table = make_table(*HEADINGS)
     for number in (1, 3):  # seconds, memory
         table.columns[number].justify = "right"
     for row in rows:
@@ -162,11 +168,3 @@ def print_left_out(console: Console, lines: Sequence[str]) -> None:
         console.print(f"left out ({len(lines)}):")
     for line in shown:
         console.print(f"  {line}", soft_wrap=True)
-
-
-def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> None:
-    """Print the notebooks: name, title, what each needs, state."""
-    table = Table("notebook", "title", "needs", "state", box=SIMPLE, pad_edge=False)
-    for line in lines:
-        table.add_row(*line)
-    console.print(table)

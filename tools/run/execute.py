@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import signal
 import sys
@@ -29,7 +28,6 @@ SOURCE_LINES = 6
 # start at a time, both may be told the same ones; the second then ends before it has run anything.
 STARTS = 4
 _NOT_STARTED = "died before replying to kernel_info"
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def main() -> int:
@@ -82,7 +80,9 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
                 config=config,
             )
         except PapermillExecutionError as error:
-            shown = _ANSI.sub("", "\n".join(error.traceback)).rstrip().splitlines()
+            from nbconvert.filters import strip_ansi
+
+            shown = strip_ansi("\n".join(error.traceback)).rstrip().splitlines()
             return {
                 "status": "failed",
                 "cell": error.exec_count,
@@ -97,8 +97,8 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
             if "died" in text.lower() or "dead" in name.lower():
                 text = "the kernel died; most often the machine ran out of memory"
             return {"status": "failed", "lines": [f"{name}: {text}" if text else name]}
-        break
-    return {"status": "done"}
+        else:
+            return {"status": "done"}
 
 
 def _peak_mb() -> float:

@@ -6,8 +6,8 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -19,18 +19,12 @@ _MIB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended: its exit code, or None when its time was up."""
+class Outcome(NamedTuple):
+    """How a command ended: its exit code, or None when it was stopped because its time was up."""
 
     exit_code: int | None
     seconds: float
     peak_mb: float
-
-    @property
-    def timed_out(self) -> bool:
-        """True when the command was stopped because its time was up."""
-        return self.exit_code is None
 
 
 def run_supervised(

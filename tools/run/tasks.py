@@ -35,6 +35,7 @@ from tools.run.results import (
 from tools.run.staleness import why_stale, write_note
 
 FULL_DISK_MB = 20.0  # with less than this left, a failure is blamed on it
+LOG_LINES = 12  # of the log of what died without a word
 PROGRAM = Path(__file__).resolve().with_name("execute.py")
 
 
@@ -53,7 +54,7 @@ def run_tasks(plan: Plan, display: Display) -> None:
     graph.prepare()
     waiting: list[str] = []
     running: dict[Future[Row], str] = {}
-    written: list[Future[Row | None]] = []
+    written: dict[Future[None], str] = {}
     try:
         with (
             ThreadPoolExecutor(plan.jobs) as threads,
@@ -71,11 +72,12 @@ def run_tasks(plan: Plan, display: Display) -> None:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     display.show(future.result())
                     task = running.pop(future)
-                    written.append(writer.submit(tasks.write_page, task))
+                    written[writer.submit(tasks.write_page, task)] = task
                     graph.done(task)
-            for row in (page.result() for page in written):
-                if row:
-                    display.show(row)
+            for page, task in written.items():
+                row, error = display.rows[task], page.exception()
+                if error and row.status not in BAD:  # what went wrong before is told already
+                    display.show(_failed(row, f"page of {task}", error))
     finally:
         remove_leftovers(cache_dir())  # of what was killed just now, or in an earlier run
 
@@ -149,22 +151,13 @@ class Tasks:
         except Exception as error:
             return _failed(Row(task), task, error)
 
-    def write_page(self, task: str) -> Row | None:
-        """Write the page of a notebook as far as it came, where there is none; a row if it fails.
-
-        What went wrong before is told already.
-        """
+    def write_page(self, task: str) -> None:
+        """Write the page of a notebook, as far as it came, where there is none."""
         paths = self.plan.paths(task)
         notebook = paths.executed if paths.executed.is_file() else paths.failed
-        if paths.page.is_file() or not notebook.is_file():
-            return None
-        self._go_on()
-        row = self.display.rows[task]
-        try:
+        if notebook.is_file() and not paths.page.is_file():
+            self._go_on()
             pages.write_page(notebook, paths.page)
-        except Exception as error:
-            return None if row.status in BAD else _failed(row, f"page of {task}", error)
-        return None
 
     def _make(self, task: str) -> Row:
         """Build the demo set or execute a notebook, in a process of its own, and note it."""
@@ -191,13 +184,13 @@ class Tasks:
             return row
         with suppress(LabError):  # on a full disk
             take_back(paths.record)
-        status = TIMEOUT if outcome.timed_out else FAILED
+        status = FAILED if outcome.exit_code is not None else TIMEOUT
         return replace(row, status=status, message=self._what_went_wrong(task, outcome, ended))
 
     def _what_went_wrong(self, task: str, outcome: Outcome, ended: dict[str, Any]) -> list[str]:
         """The lines to show."""
         paths = self.plan.paths(task)
-        if outcome.timed_out:
+        if outcome.exit_code is None:
             limit = clock(60 * self.plan.timeout_minutes(task))
             whose = "" if task == DEMO_TASK else " (profile: timeout_minutes)"
             lines = [f"{task} was stopped at its time limit of {limit}{whose}"]
@@ -210,7 +203,8 @@ class Tasks:
             lines += [f"  {line}" for line in ended["lines"]]
         else:
             lines = [f"{task} ended with code {outcome.exit_code}; the last lines of its log:"]
-            lines += [f"  {line}" for line in _tail(paths.log)]
+            log = paths.log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+            lines += [f"  {line}" for line in log[-LOG_LINES:]]
         if paths.failed.exists():
             lines.append(f"as far as it came: {paths.failed}")
         return [*lines, f"log: {paths.log}"]
@@ -266,14 +260,7 @@ class Tasks:
         )
 
 
-def _failed(row: Row, what: str, error: Exception) -> Row:
+def _failed(row: Row, what: str, error: BaseException) -> Row:
     """The row of a task that an error of ours or of the machine has ended."""
     text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
     return replace(row, status=FAILED, message=[f"{what} failed: {text}"])
-
-
-def _tail(log: Path, lines: int = 12) -> list[str]:
-    """The last lines of a log; a LabError among them says everything alone."""
-    text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-    own = [line for line in text if line.startswith("error: ")]
-    return own[-1:] or text[-lines:]
