@@ -8,7 +8,6 @@ Exit 1 when a heading, its evidence or its answer is missing.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import sys
@@ -194,7 +193,6 @@ def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
 def main(arguments: Sequence[str]) -> int:
     """Print a row per label; 1 when something is missing."""
     parser = Parser(prog="python -m tools.checks.labels", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--run", help="the run's name; default: the newest one")
     parser.add_argument("--other", help="count the computed lines that differ from this run's")
     options = parser.parse_args(list(arguments))

@@ -19,7 +19,13 @@ class Parser(argparse.ArgumentParser):
     also_known: Sequence[str] = ()  # words that may stand where an unknown one stands
 
     def parse_args(self, *arguments: Any, **more: Any) -> Any:
-        """As argparse does; an empty value, as of an unset shell variable, is a mistake."""
+        """As argparse does; words cut short, and empty values (unset variables), are mistakes.
+
+        A help text of several lines is shown as it is written.
+        """
+        self.allow_abbrev = False
+        if "\n" in f"{self.description}{self.epilog}":
+            self.formatter_class = argparse.RawDescriptionHelpFormatter
         options = super().parse_args(*arguments, **more)
         for name, value in vars(options).items():
             if value == "":

@@ -19,7 +19,6 @@ from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
 LOCK, SUMMARY = ".lock", "summary.json"
-WHOLE_SUMMARY = {"data", "profile"}
 _DELETED = ".deleted-"
 
 
@@ -70,6 +69,7 @@ def opened(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 _remove_leftovers(folder)
+                files.remove_leftovers(files.cache_dir())  # of any process that was killed
 
 
 @contextmanager
@@ -118,8 +118,8 @@ def find_run(name: str | None = None) -> Path:
         )
     path = runs / wanted / SUMMARY
     said = read_json(path)
-    data = said.get("data")
-    if not (said.keys() >= WHOLE_SUMMARY and isinstance(data, dict) and "fingerprint" in data):
+    about = said.get("data") if "profile" in said else None
+    if not (isinstance(about, dict) and "fingerprint" in about):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 

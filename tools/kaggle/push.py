@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -55,12 +54,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh kaggle-push",
         description=f"Run notebooks on Kaggle with the profile {PROFILE!r}, in private kernels "
         "with a GPU, without internet. A notebook is pushed when those it needs have run there.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("notebooks", metavar="NN", nargs="*", help="by number or name (default: all)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -60,12 +59,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh submit",
         description="Check solution.txt, show what score is expected, send it to the Kaggle "
         "competition, and store the score for notebook 11.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")

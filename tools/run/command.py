@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -36,15 +35,13 @@ missed a requirement; 2 wrong use; 130 interrupted
 COMMANDS = ("lab", "check-data", "report", "hand-in", "kaggle-push", "submit", "bench")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh",
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
         f"       ./run_all.sh {' | '.join(COMMANDS[1:])} [--help]",
         description="Run the notebooks of the lab and show what came out.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.also_known = COMMANDS
     add = parser.add_argument

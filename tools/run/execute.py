@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 from helpers.machinery.files import LabError
@@ -114,10 +115,8 @@ def _end_with_the_runner() -> None:
 
     os.read(0, 1)  # not sys.stdin: its lock would be held while Python shuts down
     for process in psutil.Process().children(recursive=True):
-        try:
+        with suppress(psutil.Error):
             process.kill()
-        except psutil.Error:
-            continue
     os.killpg(0, signal.SIGKILL)  # this process leads a group
 
 

@@ -274,9 +274,8 @@ def resolved_device(device: str) -> str:
     """`cpu` or `cuda`: what `auto` comes to on this machine; any other name as it is."""
     if device != "auto":
         return device
-    if not any(Path(driver).exists() for driver in _GPU_DRIVERS):
-        if shutil.which("nvidia-smi") is None:
-            return "cpu"
+    if not any(map(os.path.exists, _GPU_DRIVERS)) and shutil.which("nvidia-smi") is None:
+        return "cpu"
     return pick_device("auto").type
 
 

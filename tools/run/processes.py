@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,26 +81,20 @@ class _Family:
 
     def look(self) -> None:
         """Note new members, and the most memory that one of them holds."""
-        try:
+        with suppress(psutil.Error):
             for member in self._root.children(recursive=True):
                 self._members.setdefault(member.pid, member)
-        except psutil.Error:
-            pass
         for member in self._members.values():
-            try:
+            with suppress(psutil.Error):
                 self.peak_mb = max(self.peak_mb, member.memory_info().rss / _MIB)
-            except psutil.Error:
-                continue
 
     def kill(self) -> None:
         """End every member. psutil compares start times, so a reused number is never hit."""
         self.look()
         living = [member for member in self._members.values() if member.is_running()]
         for member in living:
-            try:
+            with suppress(psutil.Error):
                 member.kill()
-            except psutil.Error:
-                continue
         end = time.monotonic() + KILL_WAIT_SECONDS
         while any(map(_works, living)) and time.monotonic() < end:
             time.sleep(0.01)
@@ -119,9 +114,7 @@ def _works(process: psutil.Process) -> bool:
 def threads_available() -> int:
     """The number of threads that a notebook will compute with."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    return usable_cores()
+    return int(wanted) if wanted.isdecimal() and int(wanted) else usable_cores()
 
 
 def memory_available() -> int:

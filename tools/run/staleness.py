@@ -55,13 +55,11 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
 
 def stale_results(run: Path, lab: Lab) -> list[str]:
     """Why some results of a run are not those of the code as it is now, a line per notebook."""
-    reasons = {
-        notebook.name: why_stale(
-            run, notebook.name, notebook.needs, {"code": lab.code_digest(notebook.name)}
-        )
-        for notebook in lab.notebooks
-    }
-    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+    reasons = (
+        (name, why_stale(run, name, lab.needs(name), {"code": lab.code_digest(name)}))
+        for name in lab.names
+    )
+    return [f"{name}: {reason}" for name, reason in reasons if reason]
 
 
 def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:

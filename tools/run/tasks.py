@@ -8,14 +8,14 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from helpers.folders import demo_size
-from helpers.machinery.files import LabError, cache_dir, read_json, remove_leftovers
+from helpers.machinery.files import LabError, read_json
 from helpers.notebook.records import RESULTS, take_back
 from tools.run import pages
 from tools.run.display import Display, clock, describe_progress
@@ -55,13 +55,9 @@ def run_tasks(plan: Plan, display: Display) -> None:
     waiting: list[str] = []
     running: dict[Future[Row], str] = {}
     written: dict[Future[None], str] = {}
-    try:
-        with (
-            ThreadPoolExecutor(plan.jobs) as threads,
-            ThreadPoolExecutor(1) as writer,  # nbconvert and Pygments are not made for threads
-            ExitStack() as at_the_end,
-        ):
-            at_the_end.callback(tasks.stop.set)  # by then all is done, or something was raised
+    # One page at a time: nbconvert and Pygments are not made for threads.
+    with ThreadPoolExecutor(plan.jobs) as threads, ThreadPoolExecutor(1) as writer:
+        try:
             while graph.is_active():
                 waiting += graph.get_ready()
                 if waiting and len(running) < plan.jobs:
@@ -78,8 +74,8 @@ def run_tasks(plan: Plan, display: Display) -> None:
                 row, error = display.rows[task], page.exception()
                 if error and row.status not in BAD:  # what went wrong before is told already
                     display.show(_failed(row, f"page of {task}", error))
-    finally:
-        remove_leftovers(cache_dir())  # of what was killed just now, or in an earlier run
+        finally:
+            tasks.stop.set()  # all is done, or something was raised
 
 
 def _in_order(plan: Plan) -> list[str]:
