@@ -22,7 +22,7 @@ from helpers.notebook.soundness import data_fingerprint
 from helpers.submission import check_solution
 from tools.common.command_line import Parser, run_command
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
-from tools.kaggle.client import explained, sign_in, words_of
+from tools.kaggle.client import asking, explained, sign_in, words_of
 
 COMPETITION = "multitask-affective-music-lab-2022"
 NOTEBOOK = "11_kaggle_submission"
@@ -148,11 +148,8 @@ def _scored(client: Any, competition: str, ref: int, page: str) -> Any:
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         time.sleep(POLL_SECONDS)
-        try:
+        with asking("sent, but the answer could not be read", by_hand):
             found = client.competition_submissions(competition) or []
-        except RequestException as error:
-            unread = "sent, but the answer could not be read"
-            raise LabError(explained(error, unread, advice=by_hand)) from error
         for submission in found:
             if submission.ref == ref and submission.status.name == "ERROR":
                 reason = submission.error_description or "without saying why"

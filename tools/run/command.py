@@ -103,7 +103,7 @@ def run(plan: Plan, keep: int = 0) -> int:
     """
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
-    from tools.run.results import BAD, UP_TO_DATE, Row, note_left_out, write_results
+    from tools.run.results import BAD, Row, Status, note_left_out, write_results
     from tools.run.tasks import run_tasks
 
     console = display.make_console()
@@ -113,9 +113,10 @@ def run(plan: Plan, keep: int = 0) -> int:
     begin = time.monotonic()
     with opened(plan.folder):
         note_left_out(plan)
-        with display.Display(console, rows) as view:
+        view = display.Display(console, rows)
+        with view.live:
             run_tasks(plan, view)
-        if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
+        if DEMO_TASK in rows and rows[DEMO_TASK].status == Status.UP_TO_DATE:
             del rows[DEMO_TASK]
         summary = write_results(plan, rows, time.monotonic() - begin)
         pages.write_glossary(plan.folder / "pages")
@@ -134,7 +135,7 @@ def run(plan: Plan, keep: int = 0) -> int:
 
 def _list(plan: Plan) -> int:
     from tools.run import display
-    from tools.run.results import UP_TO_DATE
+    from tools.run.results import Status
     from tools.run.tasks import why_to_run
 
     console = display.make_console()
@@ -142,7 +143,7 @@ def _list(plan: Plan) -> int:
     table = display.make_table("notebook", "title", "needs", "state")
     for name, reason in why_to_run(plan).items():
         needs = ", ".join(need[:2] for need in plan.lab.needs(name))
-        state = f"to run: {reason}" if reason else UP_TO_DATE
+        state = f"to run: {reason}" if reason else Status.UP_TO_DATE
         table.add_row(name, plan.lab.read(name).title, needs, state)
     console.print(table)
     return EXIT_DONE

@@ -13,29 +13,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tools.run.results import (
-    DONE,
-    FAILED,
-    HEADINGS,
-    RUNNING,
-    SKIPPED,
-    TIMEOUT,
-    UP_TO_DATE,
-    WAITING,
-    Row,
-)
+from tools.run.results import HEADINGS, Row, Status
 
 PLAIN_SECONDS = 30.0
 PLAIN_WIDTH = 160
 LEFT_OUT_SHOWN = 10
 _STYLES = {
-    WAITING: "dim",
-    RUNNING: "bold",
-    DONE: "green",
-    UP_TO_DATE: "green",
-    FAILED: "bold red",
-    TIMEOUT: "bold red",
-    SKIPPED: "yellow",
+    Status.WAITING: "dim",
+    Status.RUNNING: "bold",
+    Status.DONE: "green",
+    Status.UP_TO_DATE: "green",
+    Status.FAILED: "bold red",
+    Status.TIMEOUT: "bold red",
+    Status.SKIPPED: "yellow",
 }
 
 
@@ -43,49 +33,43 @@ class Display:
     """A table of all notebooks in a terminal, redrawn in place; failures scroll by above it.
 
     Elsewhere plain lines: one when a notebook starts, one about every 30 s, one when it ends.
-    Several threads may use it, one for each notebook that runs.
+    Several threads may use it, one for each notebook that runs; `live` is open while they do.
     """
 
     def __init__(self, console: Console, rows: dict[str, Row]) -> None:
         self.console = console
         self.rows = rows  # as each was shown last
-        # Drawn when asked, not by a thread of its own: the processor belongs to the notebooks.
-        self._live = Live(console=console, auto_refresh=False, transient=True)
         self._begin = time.monotonic()
+        # Drawn when asked, not by a thread of its own: the processor belongs to the notebooks.
+        self.live = Live(
+            console=console, get_renderable=self._picture, auto_refresh=False, transient=True
+        )
         self._lock = threading.RLock()
         self._next_lines: dict[str, float] = {}
-
-    def __enter__(self) -> Display:
-        self._live.start()
-        self._draw()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
 
     def show(self, row: Row) -> None:
         """How a notebook (or the building of the demo set) fares: it starts, goes on, has ended."""
         with self._lock:
             self.rows[row.notebook] = row
-            self._draw()
+            self.live.refresh()
             if not self.console.is_interactive:
                 self._tell(row)
-            for line in row.message if row.status in (FAILED, TIMEOUT) else ():
+            for line in row.message if row.status in (Status.FAILED, Status.TIMEOUT) else ():
                 self._say(f"    {line}")
 
-    def _draw(self) -> None:
+    def _picture(self) -> Group:
         table = table_of(self.rows.values())
         table.columns[-1].no_wrap = True
         total = Text(f"{clock(time.monotonic() - self._begin)} in all; Ctrl-C stops", "dim")
-        self._live.update(Group(table, total), refresh=True)
+        return Group(table, total)
 
     def _tell(self, row: Row) -> None:
         name, seconds, due = row.notebook, row.seconds or 0, self._next_lines.get(row.notebook, 0)
-        if row.status == SKIPPED:
+        if row.status == Status.SKIPPED:
             self._say(f"{name}: skipped, {row.message[0]}")
-        elif row.status == UP_TO_DATE:
+        elif row.status == Status.UP_TO_DATE:
             self._say(f"{name}: up to date")
-        elif row.status != RUNNING:
+        elif row.status != Status.RUNNING:
             self._say(f"{name}: {row.status} after {clock(seconds)}  {row.key_metric}")
         elif seconds >= due:
             self._next_lines[name] = due + PLAIN_SECONDS

@@ -102,7 +102,7 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
     from jinja2 import Environment, FileSystemLoader
 
     from tools.run.display import clock
-    from tools.run.results import BAD, HEADINGS, SKIPPED, Row
+    from tools.run.results import BAD, HEADINGS, Row, Status
 
     pages = {path.stem: _about(path) for path in sorted((run / "pages").glob("[0-9]*.html"))}
     _link_neighbours(list(pages.values()))
@@ -120,7 +120,7 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
         headings=HEADINGS,
         rows=[(row, pages.get(row.notebook)) for row in rows],
         bad=BAD,
-        skipped=SKIPPED,
+        skipped=Status.SKIPPED,
         columns=columns,
         results=[_readable(row) for row in results],
     )
@@ -216,7 +216,7 @@ def _exporter() -> HTMLExporter:
         exclude_output_prompt=True,
     )
     exporter.register_filter("markdown2html", markdown)
-    exporter.environment.globals.update(alt_text=_alt_text, size_of=_size_of, groups=_groups)
+    exporter.environment.globals.update(no_alt=NO_ALT, size_of=_size_of, groups=_groups)
     return exporter
 
 
@@ -255,12 +255,6 @@ def formula(latex: str, block: bool = False) -> str:
     except Exception:  # an unknown command, or the package is missing: still readable
         mark = "$$" if block else "$"
         return f"<code>{mark}{html.escape(latex.strip(), quote=False)}{mark}</code>"
-
-
-def _alt_text(output: Any, kind: str) -> str:
-    """The description of a figure, from the metadata of the output."""
-    metadata = output.get("metadata", {})
-    return html.escape(metadata.get(kind, {}).get("alt") or metadata.get("alt") or NO_ALT)
 
 
 def _size_of(png: str) -> str:

@@ -45,29 +45,28 @@ def run_supervised(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
+    with (
+        open(log, "wb") as output,
+        subprocess.Popen(
             command,
             env=dict(env),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
-    family = _Family(process.pid)
-    exit_code = None
-    try:
-        while exit_code is None and time.monotonic() - begin < timeout_seconds:
-            try:
-                exit_code = process.wait(TICK_SECONDS)
-            except subprocess.TimeoutExpired:
-                family.look()
-                on_tick(time.monotonic() - begin)
-    finally:
-        family.kill()
-        process.wait()
-        assert process.stdin is not None
-        process.stdin.close()
+        ) as process,
+    ):
+        family = _Family(process.pid)
+        exit_code = None
+        try:
+            while exit_code is None and time.monotonic() - begin < timeout_seconds:
+                try:
+                    exit_code = process.wait(TICK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    family.look()
+                    on_tick(time.monotonic() - begin)
+        finally:
+            family.kill()
     return Outcome(exit_code, time.monotonic() - begin, family.peak_mb)
 
 

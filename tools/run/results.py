@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,22 @@ from tools.common.run_folder import SUMMARY, Paths
 from tools.run.plan import LEFT_OUT, Plan
 from tools.run.processes import threads_available
 
-WAITING, RUNNING = "waiting", "running"
-DONE, UP_TO_DATE, FAILED, SKIPPED, TIMEOUT = "done", "up to date", "failed", "skipped", "timeout"
-BAD = (FAILED, SKIPPED, TIMEOUT)
-
 PACKAGES = "torch numpy scipy scikit-learn librosa pandas matplotlib papermill nbconvert".split()
+
+
+class Status(StrEnum):
+    """How a notebook, or the building of the demo set, fares."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    UP_TO_DATE = "up to date"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    TIMEOUT = "timeout"
+
+
+BAD = (Status.FAILED, Status.SKIPPED, Status.TIMEOUT)
 
 
 @dataclass
@@ -33,7 +45,7 @@ class Row:
     """One line of the final table. `seconds` and `peak_mb` are those of the last execution."""
 
     notebook: str
-    status: str = WAITING
+    status: str = Status.WAITING
     seconds: float | None = None
     peak_mb: float | None = None
     key_metric: str = ""
@@ -47,7 +59,7 @@ class Row:
             "" if self.seconds is None else f"{self.seconds:.0f}",
             self.status,
             "" if self.peak_mb is None else f"{self.peak_mb / 1024:.2f} GiB",
-            self.message[0] if self.status == SKIPPED and self.message else self.key_metric,
+            self.message[0] if self.status == Status.SKIPPED and self.message else self.key_metric,
         )
 
 
@@ -65,8 +77,7 @@ def record_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with open(path, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
+            content = hashlib.sha256(path.read_bytes()).digest()
             digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + content)
     return digest.hexdigest()
 

@@ -21,17 +21,7 @@ from tools.run import pages
 from tools.run.display import Display, clock, describe_progress
 from tools.run.plan import DEMO_TASK, Plan
 from tools.run.processes import Outcome, run_supervised
-from tools.run.results import (
-    BAD,
-    DONE,
-    FAILED,
-    RUNNING,
-    SKIPPED,
-    TIMEOUT,
-    UP_TO_DATE,
-    Row,
-    key_metric,
-)
+from tools.run.results import BAD, Row, Status, key_metric
 from tools.run.staleness import why_stale, write_note
 
 FULL_DISK_MB = 20.0  # with less than this left, a failure is blamed on it
@@ -135,13 +125,13 @@ class Tasks:
         """
         failed = [need for need in needs if self.display.rows[need].status in BAD]
         if failed:
-            return Row(task, SKIPPED, message=[f"needs {', '.join(failed)}"])
+            return Row(task, Status.SKIPPED, message=[f"needs {', '.join(failed)}"])
         if not why_to_do(self.plan, task):
             paths = self.plan.paths(task)
             note = read_json(paths.note)
             known = note.get("seconds"), note.get("peak_mb"), key_metric(paths)
-            return Row(task, UP_TO_DATE, *known)
-        self.display.show(Row(task, RUNNING, 0.0))
+            return Row(task, Status.UP_TO_DATE, *known)
+        self.display.show(Row(task, Status.RUNNING, 0.0))
         try:
             return self._make(task)
         except Exception as error:
@@ -165,14 +155,14 @@ class Tasks:
         try:
             outcome = self._supervise(task)
             ended = read_json(paths.progress)
-            done = outcome.exit_code == 0 and ended.get("status") == DONE
+            done = outcome.exit_code == 0 and ended.get("status") == Status.DONE
             if read_json(paths.partial):  # no JSON: papermill was stopped while it wrote
                 paths.partial.replace(paths.executed if done else paths.failed)
         finally:
             for passing in (paths.partial, paths.progress, paths.connection):
                 passing.unlink(missing_ok=True)
         peak = max(outcome.peak_mb, ended.get("peak_mb", 0.0))
-        row = Row(task, DONE, round(outcome.seconds, 1), round(peak, 1))
+        row = Row(task, Status.DONE, round(outcome.seconds, 1), round(peak, 1))
         if done:
             row = replace(row, key_metric=key_metric(paths))
             needs = () if task == DEMO_TASK else self.plan.lab.needs(task)
@@ -180,7 +170,7 @@ class Tasks:
             return row
         with suppress(LabError):  # on a full disk
             take_back(paths.record)
-        status = FAILED if outcome.exit_code is not None else TIMEOUT
+        status = Status.FAILED if outcome.exit_code is not None else Status.TIMEOUT
         return replace(row, status=status, message=self._what_went_wrong(task, outcome, ended))
 
     def _what_went_wrong(self, task: str, outcome: Outcome, ended: dict[str, Any]) -> list[str]:
@@ -211,7 +201,7 @@ class Tasks:
         def ticked(seconds: float) -> None:
             self._go_on()
             said = describe_progress(read_json(paths.progress))
-            self.display.show(Row(task, RUNNING, seconds, key_metric=said))
+            self.display.show(Row(task, Status.RUNNING, seconds, key_metric=said))
 
         paths.progress.unlink(missing_ok=True)
         return run_supervised(
@@ -259,4 +249,4 @@ class Tasks:
 def _failed(row: Row, what: str, error: BaseException) -> Row:
     """The row of a task that an error of ours or of the machine has ended."""
     text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
-    return replace(row, status=FAILED, message=[f"{what} failed: {text}"])
+    return replace(row, status=Status.FAILED, message=[f"{what} failed: {text}"])
