@@ -27,8 +27,7 @@ from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
 from tools.run.display import Display
 from tools.run.plan import make_plan
-from tools.run.results import Row, Status
-from tools.run.staleness import stale_results
+from tools.run.results import Row, Status, stale_results
 from tools.run.tasks import why_to_run
 
 

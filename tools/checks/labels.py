@@ -153,16 +153,11 @@ def missing(run: Path) -> Iterator[str]:
         if not paths.executed.is_file():
             yield f"{name}: not executed in {run.name}"
             continue
-        shown, figures = shown_in(paths.executed), _stored_figures(paths.record)
+        shown, described = shown_in(paths.executed), read_json(paths.record / "figures.json")
+        stored = (path for path in paths.record.glob("figures/*.png") if path.stat().st_size)
+        figures = {path.stem for path in stored if described.get(path.stem)}
         for label in labels:
             yield from (f"{label.name} ({name}): {what}" for what in _lacks(label, shown, figures))
-
-
-def _stored_figures(record: Path) -> set[str]:
-    """The figures of a record that have a description and a file with something in it."""
-    described = read_json(record / "figures.json")
-    stored = (record / "figures").glob("*.png")
-    return {path.stem for path in stored if path.stat().st_size and described.get(path.stem)}
 
 
 def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def run_command(
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the closed terminal
-            signal.signal(number, _interrupt)
+            signal.signal(number, signal.default_int_handler)
     try:
         return main(list(sys.argv[1:] if arguments is None else arguments))
     except LabError as error:
@@ -60,7 +60,3 @@ def run_command(
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -118,7 +118,7 @@ def run(plan: Plan, keep: int = 0) -> int:
             run_tasks(plan, view)
         if DEMO_TASK in rows and rows[DEMO_TASK].status == Status.UP_TO_DATE:
             del rows[DEMO_TASK]
-        summary = write_results(plan, rows, time.monotonic() - begin)
+        summary = write_results(plan, rows.values(), time.monotonic() - begin)
         pages.write_glossary(plan.folder / "pages")
         index = pages.write_index(plan.folder, summary)
     console.print(display.table_of(rows.values()))

@@ -34,9 +34,8 @@ def refresh_scripts(lab: Lab) -> list[str]:
     refreshed = []
     for name in lab.names:
         script, notebook = lab.script(name), lab.read(name).path
-        if not script.is_file() or script.stat().st_mtime >= notebook.stat().st_mtime:
-            continue
-        if os.access(script, os.W_OK) and not drift(script, notebook):
+        older = script.is_file() and script.stat().st_mtime < notebook.stat().st_mtime
+        if older and os.access(script, os.W_OK) and not drift(script, notebook):
             os.utime(script)
             refreshed.append(name)
     return refreshed

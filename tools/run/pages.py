@@ -96,8 +96,8 @@ def _readable(row: list[str]) -> list[str]:
 def write_index(run: Path, summary: dict[str, Any]) -> Path:
     """Write `pages/index.html`, where a reader starts: notebooks, labels, results, failures.
 
-    `summary` is what `tools.run.results.summary` returns. The pages get links to their neighbours.
-    Returns the index's path.
+    `summary` is what `tools.run.results.write_results` returns. The pages get links to their
+    neighbours. Returns the index's path.
     """
     from jinja2 import Environment, FileSystemLoader
 

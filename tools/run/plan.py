@@ -155,9 +155,8 @@ class Plan:
         """A line for each `py/NN.py` that was edited without its notebook, which runs."""
         for name in self.notebooks:
             script, notebook = self.lab.script(name), self.lab.read(name).path
-            if not script.is_file() or script.stat().st_mtime <= notebook.stat().st_mtime:
-                continue  # the common case
-            if drift(script, notebook):
+            newer = script.is_file() and script.stat().st_mtime > notebook.stat().st_mtime
+            if newer and drift(script, notebook):
                 yield (
                     f"py/{name}.py is ahead of notebooks/{name}.ipynb, which is what runs; "
                     "python -m tools.checks.pairs --sync writes the notebooks anew from py/"

@@ -21,8 +21,7 @@ from tools.run import pages
 from tools.run.display import Display, clock, describe_progress
 from tools.run.plan import DEMO_TASK, Plan
 from tools.run.processes import Outcome, run_supervised
-from tools.run.results import BAD, Row, Status, key_metric
-from tools.run.staleness import why_stale, write_note
+from tools.run.results import BAD, Row, Status, key_metric, why_stale, write_note
 
 FULL_DISK_MB = 20.0  # with less than this left, a failure is blamed on it
 LOG_LINES = 12  # of the log of what died without a word
