@@ -57,13 +57,14 @@ def write_page(notebook: Path, page: Path) -> None:
     write_atomically(page, _rendered(node, Source(page, contents_of(node.cells)).title))
 
 
-def write_glossary(folder: Path) -> None:
+def write_glossary(folder: Path) -> Path:
     """Write the glossary's page, to which the pages of the notebooks in `folder` link."""
     import nbformat
 
     cell = nbformat.v4.new_markdown_cell(GLOSSARY.read_text(encoding="utf-8"))
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    write_atomically(folder / GLOSSARY_PAGE, _rendered(notebook, "Glossary"))
+    page = folder / GLOSSARY_PAGE
+    write_atomically(page, _rendered(nbformat.v4.new_notebook(cells=[cell]), "Glossary"))
+    return page
 
 
 def _rendered(node: Any, title: str) -> str:
