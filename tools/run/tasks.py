@@ -97,10 +97,8 @@ def why_to_do(plan: Plan, task: str) -> str:
         if demo_size() < plan.demo_size:
             return "the demo set is to be built"
         # The builder itself decides what a change means, and is soon done when it means nothing.
-        known = read_json(plan.paths(task).note).get("inputs")
-        return (
-            "" if known == plan.digest_inputs(task) else "the demo set may be older than its code"
-        )
+        noted = read_json(plan.paths(task).note).get("inputs")
+        return "" if noted == plan.digest_inputs(task) else "its code may have changed since"
     if plan.force and task in plan.selected:
         return "--force"
     return why_stale(plan.folder, task, plan.lab.needs(task), plan.digest_inputs(task))
