@@ -25,11 +25,10 @@ from tools.checks.check_data import Split
 from tools.common.run_folder import remove_old_runs
 from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
-from tools.run.display import LiveDisplay
+from tools.run.display import Display
 from tools.run.plan import make_plan
-from tools.run.results import WAITING, Row
-from tools.run.schedule import why_to_run
-from tools.run.staleness import stale_results
+from tools.run.results import Row, Status, stale_results
+from tools.run.tasks import why_to_run
 
 
 @pytest.fixture
@@ -192,16 +191,16 @@ def test_jobs_auto_looks_at_cores_memory_and_device(small, monkeypatch, cores, g
 
 def test_the_live_display_shows_all_that_run(small):
     console = Console(file=StringIO(), force_terminal=True, width=100)
-    with LiveDisplay(console, {name: Row(name) for name in NAMES}) as display:
+    display = Display(console, {name: Row(name) for name in NAMES})
+    with display.live:
         for name in NAMES[:2]:
-            display.started(name)
-            display.ticked(name, 61, {"epoch": 2, "epochs": 9})
+            display.show(Row(name, Status.RUNNING, 61, key_metric="epoch 2/9"))
         shown = console.file.getvalue().split("00_begin")[-1]
-        display.ended("05_train")
+        display.show(Row("05_train", Status.DONE, 62))
         later = console.file.getvalue().split("00_begin")[-1]
     lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in shown.splitlines()]
     assert all("running" in line and "epoch 2/9" in line for line in lines[:2])
-    assert WAITING in lines[2] and later.count("epoch 2/9") == 1
+    assert Status.WAITING in lines[2] and later.count("epoch 2/9") == 1
 
 
 def test_little_memory_is_told_before_the_start(small, capfd, monkeypatch):

@@ -19,7 +19,13 @@ class Parser(argparse.ArgumentParser):
     also_known: Sequence[str] = ()  # words that may stand where an unknown one stands
 
     def parse_args(self, *arguments: Any, **more: Any) -> Any:
-        """As argparse does; an empty value, as of an unset shell variable, is a mistake."""
+        """As argparse does; words cut short, and empty values (unset variables), are mistakes.
+
+        A help text of several lines is shown as it is written.
+        """
+        self.allow_abbrev = False
+        if "\n" in f"{self.description}{self.epilog}":
+            self.formatter_class = argparse.RawDescriptionHelpFormatter
         options = super().parse_args(*arguments, **more)
         for name, value in vars(options).items():
             if value == "":
@@ -45,7 +51,7 @@ def run_command(
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the closed terminal
-            signal.signal(number, _interrupt)
+            signal.signal(number, signal.default_int_handler)
     try:
         return main(list(sys.argv[1:] if arguments is None else arguments))
     except LabError as error:
@@ -54,7 +60,3 @@ def run_command(
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -223,11 +223,11 @@ class Lab:
         files: set[Path] = set()
         waiting = list(code)
         while waiting:
-            for path in self._imported_files(waiting.pop()):
-                if path not in files:
-                    files |= {path, *path.parent.glob(f"{path.stem}.js")}
-                    waiting.append(path.read_text(encoding="utf-8"))
-        return sorted(files)
+            new = self._imported_files(waiting.pop()) - files
+            waiting += [path.read_text(encoding="utf-8") for path in new]
+            files |= new
+        scripts = {path.with_suffix(".js") for path in files}
+        return sorted(files | set(filter(Path.is_file, scripts)))
 
     def _imported_files(self, code: str) -> set[Path]:
         tree = _parsed(code)
@@ -235,9 +235,9 @@ class Lab:
             return {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
         found = set()
         for name in imported_names(tree):
-            parts = name.split(".")
-            for depth in range(len(parts)):  # a package's own file runs before what is in it
-                place = self.root.joinpath(*parts[: depth + 1])
+            place = self.root
+            for part in name.split("."):  # a package's own file runs before what is in it
+                place /= part
                 found |= {place.with_suffix(".py"), place / "__init__.py"}
         return {path for path in found if path.is_file()}
 

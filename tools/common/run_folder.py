@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,66 +19,23 @@ from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
 LOCK, SUMMARY = ".lock", "summary.json"
-WHOLE_SUMMARY = {"data", "profile"}
 _DELETED = ".deleted-"
 
 
-@dataclass(frozen=True)
 class Paths:
     """Where one notebook's things lie in a run's folder."""
 
-    run: Path
-    name: str
-
-    @property
-    def executed(self) -> Path:
-        """The executed notebook; it exists only when the notebook ran to its end."""
-        return self.run / "notebooks" / f"{self.name}.ipynb"
-
-    @property
-    def partial(self) -> Path:
-        """The executed notebook while it runs."""
-        return self.run / "notebooks" / f"{self.name}.partial.ipynb"
-
-    @property
-    def failed(self) -> Path:
-        """The notebook as far as it came, when it failed."""
-        return self.run / "notebooks" / f"{self.name}.failed.ipynb"
-
-    @property
-    def note(self) -> Path:
-        """What the notebook ran with and on; there when it ran to its end."""
-        return self.run / "notebooks" / f"{self.name}.done.json"
-
-    @property
-    def page(self) -> Path:
-        """The HTML page."""
-        return self.run / "pages" / f"{self.name}.html"
-
-    @property
-    def log(self) -> Path:
-        """What the notebook's processes printed outside of its cells."""
-        return self.run / "logs" / f"{self.name}.log"
-
-    @property
-    def record(self) -> Path:
-        """The folder of what the notebook leaves for later ones."""
-        return self.run / "records" / self.name
-
-    @property
-    def progress(self) -> Path:
-        """How far the notebook is; written by `report_progress` of the notebook."""
-        return self.run / "progress" / f"{self.name}.json"
-
-    @property
-    def result(self) -> Path:
-        """How the notebook's process ended; written by `tools/run/execute.py`."""
-        return self.run / "progress" / f"{self.name}.result.json"
-
-    @property
-    def connection(self) -> Path:
-        """How to reach the notebook's kernel; there while it runs."""
-        return self.run / "progress" / f"{self.name}.kernel.json"
+    def __init__(self, run: Path, name: str) -> None:
+        notebooks, progress = run / "notebooks", run / "progress"
+        self.executed = notebooks / f"{name}.ipynb"  # there only when it ran to its end
+        self.partial = notebooks / f"{name}.partial.ipynb"  # while it runs
+        self.failed = notebooks / f"{name}.failed.ipynb"  # as far as it came
+        self.note = notebooks / f"{name}.done.json"  # what it ran to its end with and on
+        self.page = run / "pages" / f"{name}.html"
+        self.log = run / "logs" / f"{name}.log"  # what was printed outside of its cells
+        self.record = run / "records" / name  # what it leaves for later ones
+        self.progress = progress / f"{name}.json"  # how far it is; in the end, how it went
+        self.connection = progress / f"{name}.kernel.json"  # how to reach its kernel
 
 
 @contextmanager
@@ -113,6 +69,7 @@ def opened(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 _remove_leftovers(folder)
+                files.remove_leftovers(files.cache_dir())  # of any process that was killed
 
 
 @contextmanager
@@ -161,8 +118,8 @@ def find_run(name: str | None = None) -> Path:
         )
     path = runs / wanted / SUMMARY
     said = read_json(path)
-    data = said.get("data")
-    if not (said.keys() >= WHOLE_SUMMARY and isinstance(data, dict) and "fingerprint" in data):
+    about = said.get("data") if "profile" in said else None
+    if not (isinstance(about, dict) and "fingerprint" in about):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 
@@ -233,6 +190,11 @@ def write_kernel_spec(folder: Path, *options: str) -> None:
     }
     path = folder / "kernels" / "python3" / "kernel.json"
     files.write_atomically(path, json.dumps(spec, indent=1) + "\n")
+
+
+def first_in(variable: str, folder: Path) -> str:
+    """An environment variable that lists folders, with this one before all others."""
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get(variable))))
 
 
 def _point_latest_at(folder: Path) -> None:
