@@ -159,12 +159,7 @@ class Record:
             note=note,
         )  # fmt: skip
 
-    def show(
-        self,
-        figure: Figure,
-        name: str,
-        caption: str | Sentence = "",
-    ) -> None:
+    def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
         The caption is the report's. Raises LabError for a figure without alt text.
