@@ -52,12 +52,6 @@ class History:
             }
         )
 
-    @classmethod
-    def from_table(cls, name: str, table: pd.DataFrame) -> History:
-        """The history that `table` described, for one with validation losses."""
-        columns = (table[column].tolist() for column in ("train_loss", "val_loss", "seconds"))
-        return cls(name, *columns, best_epoch=int(table["val_loss"].to_numpy().argmin()) + 1)
-
     def then(self, later: History) -> History:
         """This training and a second one of the same model, as one; both with validation."""
         losses = self.val_loss + later.val_loss
