@@ -36,6 +36,7 @@ class Style:
 
     `tempo` in beats per minute; `minor` the probability of a minor mode; layers are written
     "instrument:pattern" or "-" for none; the ranges from `density` on run from 0 (none) to 1.
+    `clips`: how many the real set has in train (as printed) and in test (inferred).
     """
 
     tempo: Range
@@ -56,6 +57,7 @@ class Style:
     reverb: Range = (0.1, 0.3)
     drum_level: Range = (0.5, 0.9)
     medium: tuple[str, ...] = ("clean", "clean", "tape")
+    clips: tuple[int, int] = (160, 40)
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def draw_factors(genre: str, rng: np.random.Generator) -> Factors:
     own = STYLES[genre]
     cousin = STYLES[own.cousins[rng.integers(len(own.cousins))]]
     for field in fields(Style):
-        if field.name == "cousins":
+        if field.name in ("cousins", "clips"):
             continue
         style = cousin if rng.random() < BORROWED else own
         drawn[field.name] = _draw(field.name, getattr(style, field.name), rng)
