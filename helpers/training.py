@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 
 from helpers.machinery.batches import Batch, require_frames
 from helpers.machinery.files import LabError
@@ -136,7 +137,8 @@ def train(
     history = History(name)
     keeper = _BestEpoch(model, patience)
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)
-    with threads_for(model, device), _progress_bar(name, n_epochs) as bar:
+    bar = tqdm(total=n_epochs, desc=name, unit="epoch", disable=headless(), leave=False)
+    with threads_for(model, device), bar:
         for _ in range(n_epochs):
             started = time.perf_counter()
             train_loss = _train_epoch(
@@ -315,13 +317,7 @@ class _BestEpoch:
         return self.epoch
 
 
-def _progress_bar(name: str, n_epochs: int):  # noqa: ANN202 (tqdm has no public type)
-    from tqdm.auto import tqdm
-
-    return tqdm(total=n_epochs, desc=name, unit="epoch", disable=headless(), leave=False)
-
-
-def _show_epoch(bar, history: History, n_epochs: int) -> None:  # noqa: ANN001
+def _show_epoch(bar: tqdm, history: History, n_epochs: int) -> None:
     """Show the newest losses and the time left, here and to the runner."""
     done = len(history.train_loss)
     values = {"train_loss": history.train_loss[-1]}
