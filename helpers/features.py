@@ -46,18 +46,6 @@ def mel_frequencies() -> np.ndarray:
     return librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2)[1:-1]
 
 
-def mel_bandwidths() -> np.ndarray:
-    """How many Hz each of the 128 mel bands stands for, float64 [128].
-
-    librosa divides a band by its width, so that its values are power per Hz: times the width they
-    are power again, and may be summed.
-    """
-    import librosa
-
-    edges = librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2)
-    return (edges[2:] - edges[:-2]) / 2
-
-
 def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     """Compute the features of one clip from mono audio [samples] at `sr` Hz.
 
