@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import yaml
@@ -115,12 +114,12 @@ class Pattern:
     """How a layer plays a bar of sixteenths; "?" is drawn once per section.
 
     `length` of a note in steps; `tones` indexes the chord's tones from the root upwards, one for
-    each hit in turn; none plays the whole chord; `strum` seconds between the strings.
+    each hit in turn; by default the whole chord is played; `strum` seconds between the strings.
     """
 
     steps: str
     length: int
-    tones: tuple[int, ...] | None = None
+    tones: tuple[int, ...] = (WHOLE_CHORD,)
     strum: float = 0.0
 
 
@@ -159,11 +158,9 @@ def _frozen(value: Any) -> Any:
 
 def _fits(value: Any, hint: Any) -> bool:
     inner = get_args(hint)
-    if isinstance(value, tuple) and get_origin(hint) is tuple:
+    if inner and isinstance(value, tuple):
         wanted = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         return len(value) == len(wanted) and all(map(_fits, value, wanted))
-    if get_origin(hint) is UnionType:
-        return any(_fits(value, one) for one in inner)
     return type(value) in ((int, float) if hint is float else (hint,))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle
 
 import numpy as np
 
@@ -410,17 +411,13 @@ def _play_pattern(
     hits = _hits(pattern.steps, factors.density, rng)
     hits = [hit for hit in hits if hit[0] < grid.steps_per_bar]
     seconds = pattern.length * grid.step_seconds * 0.97
-    counter = 0
+    tones = cycle(pattern.tones)
     for bar in bars:
         chord = harmony.chord(bar, register)
         for step, strength in hits:
             start = grid.step_times[bar * grid.steps_per_bar + step]
             start += 0.012 * factors.loose * rng.standard_normal()
-            choice = styles.WHOLE_CHORD
-            if pattern.tones is not None:
-                choice = pattern.tones[counter % len(pattern.tones)]
-            counter += 1
-            for number, midi in enumerate(_chosen_tones(chord, choice)):
+            for number, midi in enumerate(_chosen_tones(chord, next(tones))):
                 yield Note(start + number * pattern.strum, seconds, midi, strength)
 
 
@@ -664,14 +661,10 @@ def compose_clip(factors: Factors, rng: np.random.Generator) -> np.ndarray:
     sections = _make_sections(grid, factors, rng)
     harmony = _make_harmony(factors, rng)
     swell = _swell(sections)
-    wet = np.zeros(N_SAMPLES, dtype=np.float32)
-    for layer in ("chords", "lead"):
-        words = getattr(factors, layer)
-        if words != "-":
-            wet += _play_layer(layer, words, factors, grid, harmony, sections, rng)
-    dry = np.zeros(N_SAMPLES, dtype=np.float32)
-    if factors.bass != "-":
-        dry += _play_layer("bass", factors.bass, factors, grid, harmony, sections, rng)
+    wet, dry = np.zeros((2, N_SAMPLES), dtype=np.float32)  # with the room, and without
+    for layer, mix in (("chords", wet), ("lead", wet), ("bass", dry)):
+        if (words := getattr(factors, layer)) != "-":
+            mix += _play_layer(layer, words, factors, grid, harmony, sections, rng)
     if styles.RHYTHMS[factors.rhythm]:
         drums = factors.drum_level * _levelled(_render_drums(factors, grid, sections, rng))
         wet += 0.3 * drums
