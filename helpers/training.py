@@ -173,10 +173,7 @@ def _train_epoch(
     mixup: float,
 ) -> float:
     """One pass over the batches; returns the mean loss per clip."""
-    model.train()  # every epoch: validation has switched it off
-    _keep_frozen_batch_norms(model)
-    if not dropout:
-        _switch_dropout_off(model)
+    _set_modes(model, dropout)
     total, n_clips = 0.0, 0
     for x, y, lengths in batches:
         optimizer.zero_grad()
@@ -268,17 +265,16 @@ def _shortest_clip(model: nn.Module) -> int:
     return max(getattr(module, "min_frames", 1) for module in model.modules())
 
 
-def _keep_frozen_batch_norms(model: nn.Module) -> None:
-    """Batch norm in training mode moves its running statistics, even without any gradient."""
+def _set_modes(model: nn.Module, dropout: bool) -> None:
+    """Training mode, but for dropout where it is not wanted, and for frozen batch norms.
+
+    Batch norm in training mode moves its running statistics, even without any gradient.
+    """
+    model.train()  # every epoch: validation has switched it off
     for module in model.modules():
         own = list(module.parameters(recurse=False))
-        if isinstance(module, nn.BatchNorm2d) and not any(p.requires_grad for p in own):
-            module.eval()
-
-
-def _switch_dropout_off(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        frozen = isinstance(module, nn.BatchNorm2d) and not any(p.requires_grad for p in own)
+        if frozen or (isinstance(module, nn.Dropout) and not dropout):
             module.eval()
 
 
