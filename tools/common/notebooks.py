@@ -217,8 +217,8 @@ class Lab:
     def helper_files(self, code: Iterable[str]) -> list[Path]:
         """The files of the kit's modules that these pieces of code import, transitively.
 
-        A module's script for browsers counts with it. Code that cannot be parsed is taken to import
-        every module.
+        A module's script for browsers and its tables of data count with it. Code that cannot be
+        parsed is taken to import every module.
         """
         files: set[Path] = set()
         waiting = list(code)
@@ -226,8 +226,8 @@ class Lab:
             new = self._imported_files(waiting.pop()) - files
             waiting += [path.read_text(encoding="utf-8") for path in new]
             files |= new
-        scripts = {path.with_suffix(".js") for path in files}
-        return sorted(files | set(filter(Path.is_file, scripts)))
+        beside = {path.with_suffix(suffix) for path in files for suffix in (".js", ".yaml")}
+        return sorted(files | set(filter(Path.is_file, beside)))
 
     def _imported_files(self, code: str) -> set[Path]:
         tree = _parsed(code)
@@ -248,7 +248,7 @@ def shared_files(root: Path) -> list[Path]:
     JupyterLab, for example, keeps copies of what it has open in `.ipynb_checkpoints/`.
     """
     kit = ("helpers/**/*.py", "helpers/**/*.js", "helpers/profiles/*.yaml")
-    patterns = (*kit, "demo_music/**/*.py")
+    patterns = (*kit, "demo_music/**/*.py", "demo_music/*.yaml")
     found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
 
