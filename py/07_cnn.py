@@ -81,7 +81,7 @@ channels = [16, 32, 64, 128]  # of the four blocks
 kernel = 3  # height and width of every filter
 crop_frames = 128  # training sees a random window of this many frames of each clip (about 3 s)
 max_masked_bands = 8  # training hides up to this many mel bands at a time (SpecAugment)
-epochs = 12  # passes over the training clips, at most
+epochs = 9  # passes over the training clips, at most
 patience = 6  # epochs without a better validation loss before training stops
 learning_rate = 0.002  # of Adam, after one epoch of warm-up
 overfit_epochs = 20  # passes over the four batches of step 7δ
@@ -361,7 +361,8 @@ tell(
 # |---|---|---|---|
 # | zeros behind each clip's end after every block, and a mean over real frames only | clips of a batch differ in length | the same answer for a clip in any batch (the numbers above) | `CNNBackbone.activations` |
 # | dropout of 30 % before the head | few clips are soon learned by heart | less over-fitting | `CNNBackbone.forward` |
-# | another order of the numbers in memory (`channels_last`), ReLU in place | convolutions read it faster, no copies | time and memory; the same values | `CNNBackbone.__init__` |
+# | another order of the numbers in memory (`channels_last`) | convolutions read it faster | time; the same values | `CNNBackbone.__init__` |
+# | ReLU after the pooling, in place | the largest value is the largest before and after a ReLU | a quarter of the ReLUs to do, no copies; the same values | `conv_block` |
 # | backbone and head apart | step 8 changes the head, step 9 keeps the backbone | one backbone for three tasks | `Classifier` |
 # | an error for clips that are too short | four poolings need 16 frames | one clear line | `CNNBackbone.activations` |
 #
