@@ -4,8 +4,6 @@ That mel, chroma, beats and what lies between them are librosa's, test_benchmark
 chords below; notebook 01 asks the widths of the mel bands.
 """
 
-from __future__ import annotations
-
 import librosa
 import numpy as np
 import pytest
@@ -33,23 +31,19 @@ def chords() -> np.ndarray:
     return (wave / np.abs(wave).max()).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def extracted() -> features.ClipFeatures:
-    return features.extract(chords())
-
-
-def test_beats_are_found_where_there_are_some(extracted):
+def test_a_clip_has_the_same_features_at_another_sampling_rate():
+    extracted = features.extract(chords())
     assert extracted.full.dtype == extracted.beat.dtype == np.float32
     assert len(extracted.beat_times) >= 10
-    steady = features.extract(_sine(440))
-    assert len(steady.beat_times) == 0 and steady.beat.shape == (arrays.N_ROWS, 1)
-
-
-def test_other_sampling_rates_are_resampled(extracted):
     fast = librosa.resample(chords(), orig_sr=22050, target_sr=44100)
     other = features.extract(fast, sr=44100).full
     assert other.shape == extracted.full.shape
     assert np.median(np.abs(other[:100] - extracted.full[:100])) < 0.5
+
+
+def test_a_steady_tone_without_beats_is_one_column():
+    steady = features.extract(_sine(440))
+    assert len(steady.beat_times) == 0 and steady.beat.shape == (arrays.N_ROWS, 1)
 
 
 def test_a_tone_is_loudest_in_the_band_of_its_frequency():
