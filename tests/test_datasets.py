@@ -1,6 +1,4 @@
-"""The packed store, the Dataset, scaling, splits, batches and augmentation."""
-
-from __future__ import annotations
+"""The Dataset, scaling, splits, batches and augmentation; and the baselines on its clips."""
 
 import shutil
 from dataclasses import replace
@@ -11,17 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from helpers import datasets
+from helpers import baselines, datasets, folders
 from helpers.datasets import BandScaler, SpectrogramDataset
-from helpers.folders import (
-    AXES,
-    CLASS_MAPPING,
-    GENRE,
-    GENRE_BEAT,
-    MULTITASK,
-    MULTITASK_BEAT,
-    read_clips,
-)
+from helpers.folders import AXES, CLASS_MAPPING, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
 from helpers.machinery import batches
 from helpers.machinery.arrays import read_array
 from helpers.machinery.files import LabError
@@ -44,7 +34,7 @@ ROWS = {"mel": (0, 128), "chroma": (128, 140), "fused": (0, 140)}
 )
 def test_items_are_the_stored_clips_with_their_labels(mini_data, name, feature, axes):
     dataset = SpectrogramDataset(mini_data / name, "train", feature, axes=axes)
-    tracks = read_clips(mini_data / name, "train").set_index("id")
+    tracks = folders.read_clips(mini_data / name, "train").set_index("id")
     first, last = ROWS[feature]
     assert dataset.n_features == last - first
     for index in (0, len(dataset) - 1):
@@ -68,7 +58,9 @@ def test_class_numbers_are_the_same_in_both_splits_and_folders(mini_data):
             dataset = SpectrogramDataset(mini_data / folder, split)
             assert dataset.classes == ["Classical", "Hip-Hop", "Rock"]  # sorted, as the course's
             assert torch.bincount(dataset.labels).tolist() == [clips] * 3  # International is gone
-            genres = read_clips(mini_data / folder, split)["genre"].map(CLASS_MAPPING).dropna()
+            genres = (
+                folders.read_clips(mini_data / folder, split)["genre"].map(CLASS_MAPPING).dropna()
+            )
             assert [dataset.classes[number] for number in dataset.labels] == genres.tolist()
     unmapped = SpectrogramDataset(mini_data / GENRE, "test", class_mapping=None)
     assert unmapped.classes == ["Classical", "Hip-Hop", "International", "Psych-Rock"]
@@ -278,3 +270,51 @@ def test_an_epoch_visits_every_clip_once_whole_padded_with_0_and_with_its_own_la
             visited.append(clip)
     assert sorted(visited) == sorted(part.indices)
     assert shuffle or visited == part.indices
+
+
+# ---- the baselines, on statistics of its clips -------------------------------------------------
+
+
+@pytest.mark.parametrize(("feature", "n_features"), [("mel", 128), ("chroma", 12), ("fused", 140)])
+def test_statistics_are_those_of_the_raw_clips_in_the_subset_s_order(
+    mini_data, feature, n_features
+):
+    dataset = SpectrogramDataset(mini_data / GENRE, "test", feature)
+    raw = [dataset.frames(clip) for clip in (4, 2)]
+    dataset.scaler = BandScaler.fit(dataset)  # is for networks; changes nothing here
+    statistics = baselines.band_statistics(Subset(dataset, [4, 2]))
+    assert statistics.shape == (2, 3 * n_features) and statistics.dtype == np.float32
+    for own, frames in zip(statistics, raw, strict=True):
+        steps = np.abs(np.diff(frames, axis=0)).mean(0)
+        expected = np.concatenate([frames.mean(0), frames.std(0), steps])
+        np.testing.assert_allclose(own, expected, rtol=1e-5)
+
+
+def test_a_clip_of_one_frame_has_no_steps():
+    statistics = baselines._clip_statistics(np.array([[3.0, -2.0]], dtype=np.float32))
+    assert statistics.tolist() == [3.0, -2.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_the_majority_is_that_of_the_training_labels():
+    assert baselines.majority_predictions(np.array([2, 0, 2, 1]), 3).tolist() == [2, 2, 2]
+
+
+def test_the_svm_learns_what_is_in_the_statistics(mini_data):
+    train, test = (SpectrogramDataset(mini_data / GENRE, split) for split in ("train", "test"))
+    predicted = baselines.svm_predictions(
+        baselines.band_statistics(train), train.labels.numpy(), baselines.band_statistics(test)
+    )
+    assert (predicted == test.labels.numpy()).mean() > 0.8
+
+
+def test_the_svr_predicts_one_axis_or_several(mini_data):
+    dataset = SpectrogramDataset(mini_data / MULTITASK, axes=AXES)
+    statistics, values = baselines.band_statistics(dataset), dataset.labels.numpy()
+    together = baselines.svr_predictions(statistics[:12], values[:12], statistics[12:])
+    assert together.shape == (4, 3)
+    for number in range(3):
+        alone = baselines.svr_predictions(statistics[:12], values[:12, number], statistics[12:])
+        assert alone.shape == (4,)
+        np.testing.assert_array_equal(alone, together[:, number])
+    again = baselines.svr_predictions(statistics, values, statistics)
+    assert np.corrcoef(again[:, 0], values[:, 0])[0, 1] > 0.9
