@@ -1,7 +1,5 @@
 """The rule that code is commented: what it lets pass, and how it names what it does not."""
 
-from __future__ import annotations
-
 import pytest
 
 from tools.common.notebooks import ROOT

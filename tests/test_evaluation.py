@@ -1,7 +1,5 @@
 """Metrics against scikit-learn and scipy, intervals against a plain loop, and what is undefined."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 On a page and in JupyterLab; all pages of a run stand in test_smoke.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import json

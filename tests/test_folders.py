@@ -1,7 +1,5 @@
 """Finding the data, label files with their quirks, and arrays: right ones, and bad ones named."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import shutil
@@ -59,7 +57,6 @@ def test_each_place_wins_over_the_next_one(nowhere, home, tmp_path, monkeypatch)
     "place",
     [
         "kaggle/patreco3-multitask-affective-music/data",
-        "kaggle/datasets/owner/slug/data",
         "a/input/data/data",  # ../input of the working folder, as in 2020
         "home/data",  # the checkout's own, from another working folder
     ],

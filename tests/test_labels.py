@@ -2,8 +2,6 @@
 shape: the same first cell, parameters as in the demo profile, cells of a readable size.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 import statistics

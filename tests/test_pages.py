@@ -4,8 +4,6 @@ The index, with links and failures, is looked at in test_runner; all pages of a 
 and in a browser what runs on a page in test_explorers.
 """
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The .py and .ipynb of each notebook agree, and the check notices when they do not."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable

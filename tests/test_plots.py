@@ -1,7 +1,5 @@
 """Every figure of the lab can be drawn, has an alternative text, and shows what it says."""
 
-from __future__ import annotations
-
 import inspect
 import io
 import math

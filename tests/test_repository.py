@@ -1,7 +1,5 @@
 """What holds for the repository as a whole: its files, links, scripts, and the order of modules."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

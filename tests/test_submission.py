@@ -3,8 +3,6 @@
 Its exact form notebook 11 asks, which writes the same in two lines.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The training loop: what it learns, what it keeps, when it stops, and what it refuses."""
 
-from __future__ import annotations
-
 import copy
 import json
 import math
