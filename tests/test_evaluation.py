@@ -1,8 +1,7 @@
 """Metrics against scikit-learn and scipy, intervals against a plain loop, and what is undefined."""
 
 import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,15 +14,9 @@ from helpers.machinery.files import LabError
 from helpers.notebook.showing import comparison_sentence
 
 Metric = Callable[[np.ndarray], float]  # of the numbers of the clips that it is asked of
+# Undefined values are told with their reason, not as warnings of a library.
+pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
-
-
-@pytest.fixture(autouse=True)
-def _no_warnings() -> Iterator[None]:
-    """Undefined values are told with their reason, not as warnings of a library."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def labels(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray]:

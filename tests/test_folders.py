@@ -101,12 +101,8 @@ def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path):
 
 # ---- arrays ------------------------------------------------------------------------------------
 
-
-def clip_array(n_frames: int = 5) -> np.ndarray:
-    """Values that every float type holds exactly."""
-    values = np.arange(140 * n_frames, dtype=np.float64).reshape(140, n_frames) % 64 - 64
-    values[128:] /= -64
-    return values
+CLIP = np.arange(700.0).reshape(140, 5) % 64 - 64  # every float type holds its values exactly
+CLIP[128:] /= -64
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f8"])
@@ -118,12 +114,12 @@ def test_any_float_type_is_read_plain_or_gzipped_whatever_its_name(
     tmp_path, dtype, name, pack, order
 ):
     path = tmp_path / "7.npy"
-    np.save(path, np.asarray(clip_array(), dtype=dtype, order=order))
+    np.save(path, np.asarray(CLIP, dtype=dtype, order=order))
     content = pack(path.read_bytes())
     (tmp_path / name).write_bytes(content)
     array = arrays.read_array(tmp_path / name)
     assert array.dtype == np.float32 and array.flags.c_contiguous
-    np.testing.assert_array_equal(array, clip_array())
+    np.testing.assert_array_equal(array, CLIP)
     assert arrays.read_n_frames(tmp_path / name) == 5
 
 

@@ -3,7 +3,6 @@
 import inspect
 import io
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,12 +105,11 @@ FIGURES = {
 }
 
 
+@pytest.mark.filterwarnings("error")  # a missing letter or a layout that fails is a warning
 @pytest.mark.parametrize("name", sorted(FIGURES - {"use_style"} | DRAWN.keys()))
 def test_a_figure_is_drawn_without_warnings_with_labels_title_and_alt_text(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a missing letter or a layout that fails is a warning
-        figure = drawn(name)
-        figure.savefig(io.BytesIO(), format="png", dpi=60)
+    figure = drawn(name)
+    figure.savefig(io.BytesIO(), format="png", dpi=60)
     alt = figure.get_label()
     assert len(alt) > 10 and alt.endswith(".") and "nan" not in alt
     for ax in figure.axes:

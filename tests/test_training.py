@@ -144,7 +144,7 @@ def test_mixup_shows_mixtures_and_asks_for_both_labels():
     assert history.train_loss[0] == pytest.approx(expected.item(), abs=1e-5)
 
 
-# ---- schedule, frozen weights, losses ------------------------------------------------------------
+# ---- frozen weights, losses ----------------------------------------------------------------------
 
 
 def test_frozen_parameters_and_their_batch_norms_stay():
@@ -167,9 +167,6 @@ def test_several_axes_have_the_loss_that_sums_over_them():
     assert isinstance(loss, models.MultitaskLoss) and loss.weights.tolist() == [1, 1]
 
 
-# ---- what is refused ---------------------------------------------------------------------------
-
-
 def test_a_loss_that_is_not_finite_stops_with_a_remedy():
     good = clips(1)
     broken = [(x * math.nan, y, lengths) for x, y, lengths in good]
@@ -183,10 +180,9 @@ def test_a_loss_that_is_not_finite_stops_with_a_remedy():
 
 
 def test_a_history_becomes_a_table():
-    history = train(small_lstm(), clips(1), clips(1), epochs=3)
-    table = history.table()
+    table = train(small_lstm(), clips(1), clips(1), epochs=3, name="lstm").table()
     assert list(table.columns) == ["epoch", "train_loss", "val_loss", "seconds"]
-    assert table["epoch"].tolist() == [1, 2, 3] and table["val_loss"].tolist() == history.val_loss
+    assert table["epoch"].tolist() == [1, 2, 3]
     assert train(small_lstm(), clips(1), epochs=2).table()["val_loss"].isna().all()
 
 
