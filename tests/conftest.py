@@ -33,7 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Files are dealt out in this order, each to one process: the longest ones may not come last.
-LONGEST = ("test_smoke", "test_interruptions", "test_on_kaggle", "test_browser", "test_runner")
+LONGEST = ("test_smoke", "test_interruptions", "test_on_kaggle", "test_explorers", "test_runner")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
