@@ -15,7 +15,7 @@ from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips
 from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is, unwrap
 from helpers.machinery.files import LabError
-from helpers.machinery.store import open_store
+from helpers.machinery.store import equal_clips, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,10 +142,12 @@ def _with_classes(
     mapping = dict(zip(GENRES, GENRES, strict=True)) if mapping is None else mapping
     genres = tracks["genre"].tolist()
     tracks = tracks.assign(label=_classes_of(genres, mapping))
+    split = tracks["split"].iloc[0]
     tracks = tracks[tracks["label"].notna()]
     if tracks.empty:
-        raise LabError(f"{folder}: no clip is left, the class mapping drops all genres; change it")
-    split = tracks["split"].iloc[0]
+        raise LabError(
+            f"{folder}/{split}_labels.txt: the class mapping drops all its genres; change it"
+        )
     if split != "train":
         genres = read_clips(folder, "train")["genre"].tolist()
     classes = sorted({name for name in _classes_of(genres, mapping) if name is not None})
@@ -311,6 +313,11 @@ def genre_splits(folder: Path, feature: str, seed: int, *, val_fraction: float =
     """
     labelled = SpectrogramDataset(folder, "train", feature)
     test = SpectrogramDataset(folder, "test", feature)
+    for learned, tested in equal_clips(labelled.store, test.store):
+        raise LabError(
+            f"{folder}: train clip {labelled.ids[learned]} and test clip {test.ids[tested]} hold "
+            "the same frames; what is tested must not be learned, remove one of them"
+        )
     by_id = np.argsort(labelled.ids)  # whatever the order of the label file
     train_part, val_part = (
         np.sort(by_id[part])

@@ -7,13 +7,15 @@ clip then is a stretch of rows, and only what is used is read. float16 is exact 
 
 A store is a folder, `<cache>/packed/<data>-<folder>-<split>-<place>/`, that holds one folder named
 by a digest of the names, sizes and times of the source files, with `frames.npy` [sum of T, 140] and
-`lengths.npy` [n]; `source` names the folder that they are from. It gets its name when it is whole.
+`lengths.npy` [n], and their checksums; `source` names the folder that they are from. It gets its
+name when it is whole.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -30,13 +32,17 @@ from helpers.machinery.files import (
     PARTIAL_SUFFIX,
     LabError,
     cache_dir,
+    read_json,
     require_space,
+    stop_at_machine_errors,
     write_atomically,
 )
+from helpers.machinery.identity import content_digest, file_digests
 from helpers.machinery.process import headless, report_progress
 
-STORE_VERSION = "3"
-SOURCE = "source"
+STORE_VERSION = "4"
+SOURCE, CHECKSUMS = "source", "checksums.json"
+ARRAYS = ("frames.npy", "lengths.npy")
 AT_A_TIME = 64  # clips that are in memory while they are packed
 # What a file system without locks answers: then several may pack, and the last one stays.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -60,6 +66,12 @@ class FeatureStore:
         start = self.starts[index]
         return self.frames[start : start + self.lengths[index], rows].astype(np.float32)
 
+    def middle(self, index: int) -> tuple[int, bytes]:
+        """What two clips with the same frames share: their length and a glimpse of the middle."""
+        length = int(self.lengths[index])
+        start = self.starts[index] + length // 2
+        return length, self.frames[start : start + min(4, length - length // 2)].tobytes()
+
     def select(self, clips: np.ndarray) -> FeatureStore:
         """The same array with these clips only, in this order."""
         return replace(self, starts=self.starts[clips], lengths=self.lengths[clips])
@@ -68,8 +80,9 @@ class FeatureStore:
 def open_store(paths: Sequence[str]) -> FeatureStore:
     """Open the packed form of these clip files of one folder; pack them first if need be.
 
-    A store that is cut short, of another version, or made of other files than these (changed,
-    added or removed since) is made anew, never trusted. Several processes may ask at a time: one
+    A store that is cut short, of another version, made of other files than these (changed, added
+    or removed since), or no longer what was written (its checksums are compared when its files are
+    new or changed) is made anew, never trusted. Several processes may ask at a time: one
     packs, the others wait and share its files. Raises LabError for the first broken clip.
     """
     order = sorted(range(len(paths)), key=paths.__getitem__)  # whatever the label file's order
@@ -93,6 +106,15 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
     return store.select(back)
+
+
+def equal_clips(first: FeatureStore, second: FeatureStore) -> Iterator[tuple[int, int]]:
+    """Pairs of clips, one of each store, that hold the same frames, whatever files they are of."""
+    middles = {first.middle(clip): clip for clip in range(len(first.lengths))}
+    for clip in range(len(second.lengths)):
+        twin, rows = middles.get(second.middle(clip)), slice(0, N_ROWS)
+        if twin is not None and np.array_equal(first.clip(twin, rows), second.clip(clip, rows)):
+            yield twin, clip
 
 
 def _store_folder(paths: list[str]) -> Path:
@@ -132,7 +154,14 @@ def _open(folder: Path, n_clips: int) -> FeatureStore | None:
     ends = np.cumsum(lengths)
     whole = lengths.shape == (n_clips,) and lengths.min() >= 1
     whole = whole and frames.shape == (ends[-1], N_ROWS)
+    whole = whole and _is_as_written(folder)
     return FeatureStore(frames, ends - lengths, lengths) if whole else None
+
+
+def _is_as_written(folder: Path) -> bool:
+    """Whether the files have their checksums; read to their ends only if new or changed."""
+    found = file_digests(str(folder.parent), [f"{folder.name}/{name}" for name in ARRAYS])
+    return found == [read_json(folder / CHECKSUMS).get(name) for name in ARRAYS]
 
 
 def _pack(paths: list[str], whole: Path) -> None:
@@ -156,6 +185,8 @@ def _pack(paths: list[str], whole: Path) -> None:
                 np.lib.format.write_array_header_1_0(file, about)
                 for frames in _counted(_read_all(pool, paths, lengths), len(paths), folder):
                     file.write(frames)
+        checksums = {name: content_digest(new / name) for name in ARRAYS}
+        (new / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
         write_atomically(whole.parent / SOURCE, os.path.realpath(folder))
         if whole.exists():  # a damaged one
             os.rename(whole, partial / "old")
@@ -184,10 +215,14 @@ def _read_all(
 
 def as_stored(path: str, n_frames: int) -> np.ndarray:
     """A clip as float16 [T, 140]; LabError when it is not what its header said."""
-    array = read_array(path)
-    if array.shape[1] != n_frames:
-        raise LabError(f"{path}: changed while it was packed; run this again")
-    return np.ascontiguousarray(array.T, dtype="<f2")
+    try:
+        array = read_array(path)
+        if array.shape[1] != n_frames:
+            raise LabError(f"{path}: changed while it was packed; run this again")
+        return np.ascontiguousarray(array.T, dtype="<f2")
+    except MemoryError as error:
+        stop_at_machine_errors(path, error)
+        raise
 
 
 def _counted(clips: Iterator[np.ndarray], total: int, folder: str) -> Iterator[np.ndarray]:

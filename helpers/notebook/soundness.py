@@ -123,6 +123,31 @@ class Contents:
             if full and beat:
                 labels = f"{self.data / name}_beat/{split}_labels.txt"
                 yield from _between_forms(labels, self.data / name, full, beat)
+        yield from self._too_little()
+
+    def _too_little(self) -> Iterator[str]:
+        """What leaves nothing to tell apart, or nothing to test on, each a line."""
+        counts = {}
+        for split in SPLITS:
+            genres = [label[0] for label in self.labels[GENRE, split].values()]
+            counts[split] = Counter(filter(None, map(CLASS_MAPPING.get, genres)))
+            if genres and not counts[split]:
+                place = f"{self.data / GENRE}/{split}_labels.txt"
+                yield f"{place}: the class mapping drops all its genres; add clips of others"
+        train, place = counts["train"], f"{self.data / GENRE}/train_labels.txt"
+        if len(train) == 1:
+            yield f"{place}: all clips are {[*train][0]}; add clips of another class to tell apart"
+        elif train and max(train.values()) == 1:
+            yield f"{place}: no class has two clips, to learn from and to validate on; add clips"
+        for unseen in sorted(set(counts["test"]) - set(train)) if train else ():
+            test = place.replace("train_labels", "test_labels")
+            yield f"{test}: {unseen} has no training clip; drop it in the class mapping"
+        n_labelled = len(self.labels[MULTITASK, "train"])
+        if 0 < n_labelled < 3:
+            yield (
+                f"{self.data / MULTITASK}/train_labels.txt: {n_labelled} clips cannot be training, "
+                "validation and held-out part; add clips"
+            )
 
     def weaknesses(self) -> Iterator[str]:
         """What makes results weaker than they look, each a line."""
