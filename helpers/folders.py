@@ -146,10 +146,9 @@ def _is_demo_set(data: Path) -> bool:
 
 
 def _named_folder(folder: Path, what: str) -> Path:
-    if not folder.exists():
-        raise LabError(f"{folder}: {what} does not exist; give the folder that holds {MARKER}/")
-    if not folder.is_dir():
-        raise LabError(f"{folder}: {what} is a file; give the folder that holds {MARKER}/")
+    if not os.path.isdir(folder):  # also where we may not look
+        state = "is a file" if os.path.exists(folder) else "does not exist"
+        raise LabError(f"{folder}: {what} {state}; give the folder that holds {MARKER}/")
     if folder.name == MARKER:
         folder = folder.parent
     found = sorted({place.resolve() for place in _search(folder, depth=3)})

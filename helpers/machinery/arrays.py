@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.machinery.files import LabError, get_again, one_line, stop_at_machine_errors
+from helpers.machinery.files import LabError, blame_machine, get_again, one_line
 
 N_MELS, N_CHROMA = 128, 12
 N_ROWS = N_MELS + N_CHROMA  # of a stored array: mel bands in dB, then chroma classes
@@ -79,7 +79,7 @@ def read_n_frames(path: str | Path) -> int:
 
 
 def _not_whole(path: Path, problem: Exception | str) -> LabError:
-    stop_at_machine_errors(path, problem)
+    blame_machine(path, problem)
     again = get_again(path, "get this file again")
     return LabError(f"{path}: no whole .npy array ({one_line(problem)}); {again}")
 

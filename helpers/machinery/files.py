@@ -38,15 +38,13 @@ class MachineError(LabError):
     """The machine could not read a file that may be whole, and is not to be left out."""
 
 
-def stop_at_machine_errors(path: str | Path, problem: object) -> None:
+def blame_machine(path: str | Path, problem: object) -> None:
     """Raise MachineError unless the problem is one of the file itself."""
     if isinstance(problem, MemoryError):
-        reason = "not enough memory for it"
-    elif isinstance(problem, OSError) and problem.errno not in _ITS_OWN_FAULT:
-        reason = one_line(problem.strerror)
-    else:
-        return
-    raise MachineError(f"{path}: could not be read ({reason}); mend that and run this again")
+        problem = OSError(errno.ENOMEM, "not enough memory for it")
+    if isinstance(problem, OSError) and problem.errno not in _ITS_OWN_FAULT:
+        reason = f"could not be read ({problem.strerror})"
+        raise MachineError(f"{path}: {reason}; mend that and run this again")
 
 
 def show_lab_errors_as_one_line() -> None:
@@ -186,20 +184,12 @@ def remove_leftovers(folder: Path) -> None:
 
     The files of processes that are still alive stay.
     """
+    import psutil
+
     for path in folder.rglob(f".*{PARTIAL_SUFFIX}"):
         owner = path.name.split(".")[-3]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        if owner.isdecimal() and not (len(owner) < 10 and psutil.pid_exists(int(owner))):
             path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True
 
 
 def one_line(error: object) -> str:

@@ -11,13 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
-from helpers.machinery.files import (
-    LabError,
-    cache_dir,
-    read_json,
-    stop_at_machine_errors,
-    write_atomically,
-)
+from helpers.machinery.files import LabError, blame_machine, cache_dir, read_json, write_atomically
 
 UNREADABLE = "-"
 
@@ -36,26 +30,35 @@ def file_digests(folder: str, names: Sequence[str]) -> list[str]:
     """
     place = os.path.realpath(folder)
     known = cache_dir() / "identity" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
-    kept = read_json(known)  # also of the other split's labels
-    before = {name: kept[name] if isinstance(kept.get(name), list) else [] for name in names}
-
-    def entry(name: str) -> list:
-        path = os.path.join(place, name)
-        try:
-            status = os.stat(path)
-            state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-            if before[name][:3] == state:
-                return before[name]
-            if not S_ISREG(status.st_mode):  # a pipe would never end
-                return [UNREADABLE]
-            return [*state, content_digest(path)]
-        except OSError as error:
-            stop_at_machine_errors(path, error)
-            return [UNREADABLE]
-
+    # also of the other split's labels
+    kept = {name: entry for name, entry in read_json(known).items() if isinstance(entry, list)}
+    states = {name: _state(f"{place}/{name}") for name in names}
+    new = [name for name, state in states.items() if (kept.get(name) or [0, 0])[:-1] != state]
     with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
-        entries = dict(zip(names, pool.map(entry, names), strict=True))
-    if entries != before:
+        contents = pool.map(lambda name: _content(f"{place}/{name}", states[name]), new)
+        kept |= {
+            name: [*states[name], content] for name, content in zip(new, contents, strict=True)
+        }
+    if new:
         with suppress(LabError):  # a full disk costs the time, not the answer
-            write_atomically(known, json.dumps({**kept, **entries}))
-    return [entries[name][-1] for name in names]
+            write_atomically(known, json.dumps(kept))
+    return [kept[name][-1] for name in names]
+
+
+def _state(path: str) -> list[int]:
+    """What changes with a file; nothing where there is no regular one (a pipe would never end)."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        blame_machine(path, error)
+        return []
+    times = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return times if S_ISREG(status.st_mode) else []
+
+
+def _content(path: str, state: list[int]) -> str:
+    try:
+        return content_digest(path) if state else UNREADABLE
+    except OSError as error:
+        blame_machine(path, error)
+        return UNREADABLE

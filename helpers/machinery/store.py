@@ -6,7 +6,7 @@ clip then is a stretch of rows, and only what is used is read. float16 is exact 
 -80 dB, far below what the models can tell apart.
 
 A store is a folder, `<cache>/packed/<data>-<folder>-<split>-<place>/`, that holds one folder named
-by a digest of the names, sizes and times of the source files, with `frames.npy` [sum of T, 140] and
+by a digest of the names and contents of the source files, with `frames.npy` [sum of T, 140] and
 `lengths.npy` [n], and their checksums; `source` names the folder that they are from. It gets its
 name when it is whole.
 """
@@ -31,10 +31,10 @@ from helpers.machinery.arrays import N_ROWS, read_array, read_n_frames
 from helpers.machinery.files import (
     PARTIAL_SUFFIX,
     LabError,
+    blame_machine,
     cache_dir,
     read_json,
     require_space,
-    stop_at_machine_errors,
     write_atomically,
 )
 from helpers.machinery.identity import content_digest, file_digests
@@ -65,12 +65,6 @@ class FeatureStore:
         """The frames of one clip, float32 [T, F]; `rows` picks mel, chroma or both."""
         start = self.starts[index]
         return self.frames[start : start + self.lengths[index], rows].astype(np.float32)
-
-    def middle(self, index: int) -> tuple[int, bytes]:
-        """What two clips with the same frames share: their length and a glimpse of the middle."""
-        length = int(self.lengths[index])
-        start = self.starts[index] + length // 2
-        return length, self.frames[start : start + min(4, length - length // 2)].tobytes()
 
     def select(self, clips: np.ndarray) -> FeatureStore:
         """The same array with these clips only, in this order."""
@@ -108,36 +102,14 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
     return store.select(back)
 
 
-def equal_clips(first: FeatureStore, second: FeatureStore) -> Iterator[tuple[int, int]]:
-    """Pairs of clips, one of each store, that hold the same frames, whatever files they are of."""
-    middles = {first.middle(clip): clip for clip in range(len(first.lengths))}
-    for clip in range(len(second.lengths)):
-        twin, rows = middles.get(second.middle(clip)), slice(0, N_ROWS)
-        if twin is not None and np.array_equal(first.clip(twin, rows), second.clip(clip, rows)):
-            yield twin, clip
-
-
 def _store_folder(paths: list[str]) -> Path:
-    """Where the store of these files is or will be, named by its sources' names, sizes and times.
-
-    The time of a file's contents alone would miss one that was replaced by an equally old one.
-    Asked relative to the open folder, which spares the kernel the walk along the whole path.
-    """
+    """Where the store of these files is or will be, named by its sources' names and contents."""
     folder = os.path.dirname(paths[0])
     names = [path[len(folder) + 1 :] for path in paths]
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        states = [
-            (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            for status in (os.stat(name, dir_fd=opened) for name in names)
-        ]
-    except OSError as error:
-        raise LabError(f"{folder}/{error.filename}: cannot be read ({error.strerror})") from error
-    finally:
-        os.close(opened)
+    contents = file_digests(folder, names)
     place = os.path.realpath(folder)
     readable = "-".join([*Path(place).parts[-2:], hashlib.sha256(place.encode()).hexdigest()[:8]])
-    digest = hashlib.blake2b(f"{STORE_VERSION}\n{names}\n{states}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{STORE_VERSION}\n{names}\n{contents}".encode(), digest_size=16)
     return cache_dir() / "packed" / readable / digest.hexdigest()
 
 
@@ -221,7 +193,7 @@ def as_stored(path: str, n_frames: int) -> np.ndarray:
             raise LabError(f"{path}: changed while it was packed; run this again")
         return np.ascontiguousarray(array.T, dtype="<f2")
     except MemoryError as error:
-        stop_at_machine_errors(path, error)
+        blame_machine(path, error)
         raise
 
 
