@@ -612,7 +612,10 @@ AGREEMENT_ROWS = [
            f"{TEST_LABELS}: the class mapping drops all its genres; add clips of others"),
           ("two labelled affect clips", (AFFECT_LABELS, AFFECT_LABELS.replace("set/", "set_beat/")),
            lambda content: b"".join(content.splitlines(keepends=True)[:3]),
-           f"{AFFECT_LABELS}: 2 clips cannot be train, validation and held-out; add clips"),
+           f"{AFFECT_LABELS}: 2 clip(s), too few to train, validate and test; add clips"),
+          ("an axis with one value", (AFFECT_LABELS, AFFECT_LABELS.replace("set/", "set_beat/")),
+           lambda content: re.sub(rb"(?m)^(\d+),[\d.]+", rb"\1,0.5", content),
+           f"{AFFECT_LABELS}: valence is 0.5 everywhere; correct it, it cannot be learned"),
       )),
 ]  # fmt: skip
 

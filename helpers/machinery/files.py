@@ -208,7 +208,7 @@ def quoted(text: str) -> str:
 def get_again(path: str | Path, remedy: str = "download or unpack the data again") -> str:
     """What to do about a file or folder of the data that is damaged or gone."""
     demo = project_root() / ".cache" / "demo"
-    if not Path(path).resolve().is_relative_to(demo):
+    if not Path(os.path.realpath(path)).is_relative_to(demo):  # also for a link to itself
         return remedy
     return f"delete {demo}, and ./run_all.sh or notebook 00 builds it again"
 

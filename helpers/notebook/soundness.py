@@ -142,9 +142,15 @@ class Contents:
             yield f"{files['train']}: no class has two clips, to learn and to validate; add clips"
         for unseen in sorted(set(self._classes("test")) - set(train)) if train else ():
             yield f"{files['test']}: {unseen} has no training clip; drop it in the class mapping"
-        if 0 < (n_clips := len(self.labels[MULTITASK, "train"])) < 3:
-            place = f"{self.data / MULTITASK}/train_labels.txt"
-            yield f"{place}: {n_clips} clips cannot be train, validation and held-out; add clips"
+        file, labelled = (
+            f"{self.data / MULTITASK}/train_labels.txt",
+            self.labels[MULTITASK, "train"],
+        )
+        if 0 < len(labelled) < 4:  # two of them to train on: one has no variance
+            yield f"{file}: {len(labelled)} clip(s), too few to train, validate and test; add clips"
+        for axis, column in zip(AXES, zip(*labelled.values(), strict=True), strict=False):
+            if len(set(column)) == 1:
+                yield f"{file}: {axis} is {column[0]} everywhere; correct it, it cannot be learned"
 
     def weaknesses(self) -> Iterator[str]:
         """What makes results weaker than they look, each a line."""
@@ -154,14 +160,10 @@ class Contents:
             if twins:
                 yield (
                     f"{self.data / name / split}: {len(twins)} clips are the same file as another, "
-                    f"the first is {twins[0]}; each counts"
+                    f"the first is {twins[0]}; each counts on its own"
                 )
         for single in sorted(name for name, n in self._classes("train").items() if n == 1):
             yield f"{self.data / GENRE}: class {single} has one training clip, so none to validate"
-        values = list(zip(*self.labels[MULTITASK, "train"].values(), strict=True))
-        for axis, column in zip(AXES, values, strict=False):
-            if len(set(column)) == 1:
-                yield f"{self.data / MULTITASK}: {axis} is {column[0]} everywhere; nothing to learn"
 
 
 def _same_files(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, str]]:
