@@ -169,10 +169,7 @@ def _named_folder(folder: Path, what: str) -> Path:
 
 
 def _search(place: Path, depth: int) -> list[Path]:
-    """The nearest folders at or below `place` that hold the marker, by name.
-
-    All are on one level, at most `depth` levels down.
-    """
+    """The nearest folders at or below `place` with the marker: of one level, of these `depth`."""
     level = [place] if place.is_dir() else []
     for _ in range(depth):
         # False where we may not look

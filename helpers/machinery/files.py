@@ -150,8 +150,6 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
-    except FileNotFoundError:
-        raise LabError(f"{path}: the file is missing; {get_again(path)}") from None
     except OSError as error:
         again = "check its rights" if error.errno == errno.EACCES else get_again(path)
         raise LabError(f"{path}: cannot be read ({error.strerror}); {again}") from error

@@ -32,10 +32,9 @@ def data_fingerprint(data: Path) -> str:
     stored result belongs to.
     """
     found = []
-    for folder in (data / name for name in FOLDERS):
-        for split in SPLITS:
-            labels = file_digests(str(folder), [f"{split}_labels.txt"])
-            found.append((labels, sorted(_digests(folder / split).items())))
+    for name, split in product(FOLDERS, SPLITS):
+        labels = file_digests(str(data / name), [f"{split}_labels.txt"])
+        found.append((labels, sorted(_digests(data / name / split).items())))
     return hashlib.sha256(repr(found).encode()).hexdigest()[:12]
 
 
