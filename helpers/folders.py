@@ -391,8 +391,6 @@ def clip_files(folder: Path) -> dict[str, str]:
 
     Raises LabError where there are none, and for two files that both say to be one clip.
     """
-    if not folder.is_dir():
-        raise LabError(f"{folder}: this folder is missing; {get_again(folder)}")
     files: dict[str, str] = {}
     try:
         with os.scandir(folder) as entries:
@@ -405,6 +403,8 @@ def clip_files(folder: Path) -> dict[str, str]:
                         names = " and ".join(sorted((Path(other).name, name)))
                         raise LabError(f"{folder}: {names} are both clip {clip}; remove one")
                     files[clip] = min(path, other, key=len)
+    except (FileNotFoundError, NotADirectoryError):
+        raise LabError(f"{folder}: this folder is missing; {get_again(folder)}") from None
     except OSError as error:
         raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
     if not files:

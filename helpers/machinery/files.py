@@ -142,17 +142,18 @@ def read_text(path: Path) -> str:
     raw = b""
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
-            raise OSError(0, "no regular file")
+            raise OSError(errno.ENOENT, "no regular file")
         raw = path.read_bytes()
         if b"\0" in raw:  # UTF-16 that does not say so is valid UTF-8, with a NUL per letter
             raise UnicodeDecodeError("utf-8", raw, raw.index(b"\0"), raw.index(b"\0") + 1, "NUL")
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
+        again = get_again(path, "save the file as UTF-8")
+        raise LabError(f"{path}:{line}: no UTF-8 text; {again}") from None
     except OSError as error:
-        again = "check its rights" if error.errno == errno.EACCES else get_again(path)
-        raise LabError(f"{path}: cannot be read ({error.strerror}); {again}") from error
+        blame_machine(path, error)
+        raise LabError(f"{path}: cannot be read ({error.strerror}); {get_again(path)}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
