@@ -491,7 +491,7 @@ FOLDER_ROWS = [
 LABEL_ROWS = [
     *(Row(f"a label file {what}", spoil, dataset(), f"{LABELS}{problem}")
       for what, spoil, problem in (
-          ("is missing", missing(LABELS), f": cannot be read (*); {GET_AGAIN}"),
+          ("is missing", missing(LABELS), f": cannot be read ({os.strerror(2)}); {GET_AGAIN}"),
           ("is UTF-16 that does not say so", changed(
               LABELS, lambda content: content.decode().encode("utf-16-le")),
            ":1: no UTF-8 text; save the file as UTF-8"),

@@ -33,8 +33,7 @@ def read_array(path: str | Path) -> np.ndarray:
     check_shape(path, array.shape, array.dtype)
     array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
-        again = get_again(path, "get this file again or remove it")
-        raise LabError(f"{path}: holds NaN or infinite values; {again}")
+        raise LabError(f"{path}: holds NaN or infinite values; get this file again or remove it")
     _check_ranges(path, array)
     return array
 

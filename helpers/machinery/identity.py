@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from stat import S_ISREG
 
@@ -30,35 +31,32 @@ def file_digests(folder: str, names: Sequence[str]) -> list[str]:
     """
     place = os.path.realpath(folder)
     known = cache_dir() / "identity" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
-    # also of the other split's labels
-    kept = {name: entry for name, entry in read_json(known).items() if isinstance(entry, list)}
-    states = {name: _state(f"{place}/{name}") for name in names}
-    new = [name for name, state in states.items() if (kept.get(name) or [0, 0])[:-1] != state]
+    kept = _remembered(known)
+    new = [name for name in names if kept.get(name, [0])[:3] != _looked_at(f"{place}/{name}")]
     with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
-        contents = pool.map(lambda name: _content(f"{place}/{name}", states[name]), new)
-        kept |= {
-            name: [*states[name], content] for name, content in zip(new, contents, strict=True)
-        }
+        kept |= zip(
+            new, pool.map(lambda name: _looked_at(f"{place}/{name}", True), new), strict=True
+        )
     if new:
         with suppress(LabError):  # a full disk costs the time, not the answer
-            write_atomically(known, json.dumps(kept))
-    return [kept[name][-1] for name in names]
+            write_atomically(known, json.dumps({**kept}))  # as it is now, for other threads
+    return [(kept[name] or [UNREADABLE])[-1] for name in names]
 
 
-def _state(path: str) -> list[int]:
-    """What changes with a file; nothing where there is no regular one (a pipe would never end)."""
+@cache
+def _remembered(known: Path) -> dict[str, list]:
+    """What is known of the files of a folder by name, the other split's labels among them."""
+    return {name: entry for name, entry in read_json(known).items() if isinstance(entry, list)}
+
+
+def _looked_at(path: str, content: bool = False) -> list:
+    """Size and times of a file, and a digest of its content if asked for; empty if it is none."""
     try:
         status = os.stat(path)
+        if not S_ISREG(status.st_mode):  # a pipe would never end
+            return []
+        state = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        return [*state, content_digest(path)] if content else state
     except OSError as error:
         blame_machine(path, error)
         return []
-    times = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    return times if S_ISREG(status.st_mode) else []
-
-
-def _content(path: str, state: list[int]) -> str:
-    try:
-        return content_digest(path) if state else UNREADABLE
-    except OSError as error:
-        blame_machine(path, error)
-        return UNREADABLE
