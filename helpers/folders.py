@@ -365,13 +365,15 @@ def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
     ids, lines = labels.pop("id"), labels.pop("line", [])
     paths = [files.get(name) for name in ids]
     clips = pd.DataFrame({"id": ids, "path": paths, "split": split, **labels})
-    again = get_again(folder, "unpack the data again or take the line out")
-    for name, number in zip(ids, lines, strict=False):
-        if name not in files:
-            problems[name] = (
-                f"{labels_path}:{number}: clip {name} is not in {folder / split}; {again}"
-            )
-    return clips[clips["path"].notna()].reset_index(drop=True), problems
+    if None in paths:
+        clips = clips[clips["path"].notna()].reset_index(drop=True)
+        again = get_again(folder, "unpack the data again or take the line out")
+        for name, number in zip(ids, lines, strict=True):
+            if name not in files:
+                problems[name] = (
+                    f"{labels_path}:{number}: clip {name} is not in {folder / split}; {again}"
+                )
+    return clips, problems
 
 
 def _unlabelled(files: Mapping[str, str]) -> tuple[dict[str, list], Problems]:

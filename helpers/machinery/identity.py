@@ -33,11 +33,10 @@ def file_digests(folder: str, names: Sequence[str]) -> list[str]:
     known = cache_dir() / "identity" / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.json"
     kept = _remembered(known)
     new = [name for name in names if kept.get(name, [0])[:3] != _looked_at(f"{place}/{name}")]
-    with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
-        kept |= zip(
-            new, pool.map(lambda name: _looked_at(f"{place}/{name}", True), new), strict=True
-        )
     if new:
+        with ThreadPoolExecutor() as pool:  # reading and hashing release the interpreter lock
+            found = pool.map(lambda name: _looked_at(f"{place}/{name}", True), new)
+            kept |= zip(new, found, strict=True)
         with suppress(LabError):  # a full disk costs the time, not the answer
             write_atomically(known, json.dumps({**kept}))  # as it is now, for other threads
     return [(kept[name] or [UNREADABLE])[-1] for name in names]
