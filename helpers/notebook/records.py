@@ -378,7 +378,8 @@ def _read_table(path: Path, notebook: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, converters={"id": str})  # an id may be NA
+        # an id may be NA, which is text
+        return pd.read_csv(path, dtype={"id": str}, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
             f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"
