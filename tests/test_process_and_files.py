@@ -13,6 +13,7 @@ import torch
 
 from helpers.machinery import files, process
 from helpers.machinery.files import LabError
+from tests.small_lab import SmallLab
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -111,3 +112,29 @@ def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(name
         capture_output=True, text=True,
     )  # fmt: skip
     assert (int(answer.stdout) > 200e6) == kept
+
+
+# ---- what ends a run from outside --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os.kill(os.getppid(), 9)", "05_train was ended from outside (Killed); if you"),
+        (
+            "import shutil, time; from helpers.small import record; shutil.rmtree("
+            "record('').parents[1]); time.sleep(60)",
+            "05_train failed: {run} was deleted or moved in the midst of the run",
+        ),
+    ],
+    ids=["a notebook's process is killed", "the run's folder is deleted"],
+)
+def test_what_ended_a_notebook_from_outside_is_said(tmp_path, monkeypatch, capsys, code, said):
+    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
+    monkeypatch.setenv("MUSICLAB_PROFILE", "full")
+    small = SmallLab.made(tmp_path)
+    small.write("05_train", code)
+    assert small.run("--only", "5") == 1
+    shown = capsys.readouterr().out
+    assert said.format(run=small.folder) in shown
+    assert "MUSICLAB_PROFILE in the environment: ignored; a run has options" in shown

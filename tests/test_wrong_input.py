@@ -51,7 +51,9 @@ from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
 from tools.common.notebooks import Lab
 from tools.common.run_folder import opened
+from tools.report import typeset
 from tools.run.command import main as main_of_run
+from tools.run.processes import threads_available
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -736,6 +738,7 @@ EPOCHS = f"but must be int; write for example {OF_05['epochs']}"
 RATE = f"but must be float; write for example {OF_05['learning_rate']}"
 CHANNELS = f"write for example {OF_07['channels']}"
 CHANNEL = f"but must be int; write for example {OF_07['channels'][0]}"
+BOMB = ", ".join(["&a0 [0, 0]", *(f"&a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 20))])
 LIMIT = "but must be a number above 0; write for example 60"
 
 PROFILE_ROWS = [
@@ -779,6 +782,10 @@ PROFILE_ROWS = [
               ("seed", "-1", "0 to 4.29497e+09"))),
           ("a learning rate that is none", "05_lstm: {learning_rate: .nan}",
            "1: 05_lstm.learning_rate is nan; give 1e-12 to 10000"),
+          ("a demo set beyond all measure", "00_setup: {demo_size: 1000000.0}",
+           "1: 00_setup.demo_size is 1000000.0; give 0.001 to 100"),
+          ("lists that stand for more than fits into memory", f"05_lstm: {{epochs: [{BOMB}]}}",
+           f"1: 05_lstm.epochs is [[...], [...], [...], [...], [...], [...], ...] (list) {EPOCHS}"),
           ("no channels", "07_cnn: {channels: []}",
            "1: 07_cnn.channels is empty; give at least one entry"),
           ("a device of one notebook", "05_lstm: {device: cpu}", "1: device is one for all "
@@ -823,6 +830,7 @@ USE_ROWS = [
             "--only", ","),
     bad_run("no jobs", "--jobs 0 is no number of notebooks; give 1 or more, or auto",
             "--jobs", "0"),
+    bad_run("a digit that is none", f"unknown notebook '²'; known: {NOTEBOOKS}", "--only", "²"),
     bad_run("jobs that are no number", "--jobs many is no number of notebooks; give 1 or more, or "
             "auto",
             "--jobs", "many"),
@@ -906,6 +914,31 @@ DISK_ROWS = [
         code=2),
 ]  # fmt: skip
 
+
+def brackets(place: Path) -> None:
+    """pandoc reads such a line for ever."""
+    with mock.patch.object(typeset, "LONGEST", 0.2):
+        typeset._pandoc("[" * 30_000, "typst", [])
+
+
+AS_COMMAND = "import os, sys; from tools.common.command_line import run_command; "
+MACHINE_ROWS = [
+    Row("OMP_NUM_THREADS is no number", nothing,
+        library(lambda _: threads_available(), OMP_NUM_THREADS="²"), "", code=0,
+        instead="(accepted: all cores are used)"),
+    bad_run("runs/latest is a folder", "home/runs/latest: a folder where a link belongs (copying "
+            "makes one of it); rename it, for it may hold results, and give the same command again",
+            spoil=lambda place: (place / "home/runs/latest").mkdir()),
+    Row("standard output is on a full disk", nothing, without_rights("-c", f"{AS_COMMAND}os.dup2("
+        "os.open('/dev/full', os.O_WRONLY), 1); sys.exit(run_command(lambda _: print(1) or 0))"),
+        "[Errno 28] No space left on device; mend that and run this again"),
+    Row("a terminal without Greek letters", nothing, lambda place: ended(started(place, "-c",
+        "import helpers; print('α')", PYTHONIOENCODING="latin-1")), "", code=0,
+        instead="(accepted: shown as escapes)"),
+    Row("an answer that pandoc reads for ever", nothing, library(brackets), "pandoc cannot read "
+        "the report: it was not done after 0.2 s; mend your text in my_report/"),
+]  # fmt: skip
+
 RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")
 IN_NOTEBOOK = "home/runs/t/logs/00_setup.log"
 GOES_ON = "interrupted; the same command goes on from here"
@@ -930,7 +963,7 @@ STOP_ROWS = [
 
 ROWS = [
     *FOLDER_ROWS, *LABEL_ROWS, *AGREEMENT_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS, *PROFILE_ROWS,
-    *USE_ROWS, *OWN_CODE_ROWS, *DISK_ROWS, *STOP_ROWS,
+    *USE_ROWS, *OWN_CODE_ROWS, *DISK_ROWS, *MACHINE_ROWS, *STOP_ROWS,
 ]  # fmt: skip
 
 

@@ -172,9 +172,9 @@ def command_of(run: Path) -> str:
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     data = "demo" if summary["data"]["demo"] else shlex.quote(summary["data"]["folder"])
     profile = summary["profile"]
-    return f"./run_all.sh --name {run.name} --data {data}" + (
-        f" --profile {profile}" if profile in profile_names() else ""
-    )
+    if profile not in profile_names():  # the user's own, of which the run keeps a copy
+        profile = shlex.quote(str(run / profile))
+    return f"./run_all.sh --name {run.name} --data {data} --profile {profile}"
 
 
 def remove_old_runs(current: Path, keep: int) -> list[str]:
@@ -218,6 +218,8 @@ def _latest(runs: Path) -> str:
     latest = runs / "latest"
     if latest.is_symlink():
         return Path(os.readlink(latest)).name
+    if latest.is_dir():  # a copy of runs/ that followed the link
+        return latest.name
     return latest.read_text("utf-8", "replace").strip() if latest.is_file() else ""
 
 
@@ -238,6 +240,11 @@ def write_kernel_spec(folder: Path, *options: str) -> None:
 def _point_latest_at(folder: Path) -> None:
     """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
     latest = folder.parent / "latest"
+    if latest.is_dir() and not latest.is_symlink():
+        raise LabError(
+            f"{latest}: a folder where a link belongs (copying makes one of it); rename it, for it "
+            "may hold results, and give the same command again"
+        )
     new = folder / ".latest.part"  # where it is cleared away, should this be killed here
     try:
         new.unlink(missing_ok=True)

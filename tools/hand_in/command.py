@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shlex
 import sys
 import textwrap
 import zipfile
@@ -171,6 +172,9 @@ def _write_zip(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> 
 def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
     """Name in the zip -> content: the report, the code that the scripts need, and a note."""
     contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
+    own = run / json.loads((run / SUMMARY).read_text(encoding="utf-8"))["profile"]
+    if own.is_file():  # a profile of the members' own, which the scripts are to be run with
+        contents[own.name] = own.read_bytes()
     for path in code_files(lab.root):
         contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
     return contents
@@ -209,7 +213,7 @@ To run the code, with Python 3.11 to 3.13, from this folder:
 
     export PYTHONPATH="$PWD"           # else an installed `helpers` would be taken
     export MUSICLAB_DATA=/path/to/data # the folder that holds fma_genre_spectrograms
-    export MUSICLAB_PROFILE={summary["profile"]}       # sizes and epochs
+    export MUSICLAB_PROFILE={shlex.quote(summary["profile"])}       # sizes and epochs
 {scripts}
 
 The first one says which packages are missing. Without MUSICLAB_DATA it builds a small set of

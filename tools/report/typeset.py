@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, one_line
 
 FOLDER = Path(__file__).parent / "pandoc"
 # The members' text may hold anything: nothing in it is taken for another format's commands.
@@ -17,6 +18,7 @@ READER = (
     "markdown-raw_html-raw_tex-raw_attribute-citations-example_lists"
     "+lists_without_preceding_blankline"  # as on GitHub and in notebooks
 )
+LONGEST = 300  # seconds; a report takes a few, and 30,000 brackets that never close all day
 OPTIONS = [f"--lua-filter={FOLDER / 'filter.lua'}", "--columns=10000", "--wrap=preserve"]
 
 
@@ -66,10 +68,16 @@ def _pandoc(markdown: str, to: str, options: list[str], out: Path | None = None)
     """Convert; the text, or nothing when it goes to the file `out`."""
     import pypandoc
 
-    return pypandoc.convert_text(
-        markdown,
-        to,
-        format=READER,
-        extra_args=["--standalone", *OPTIONS, *options],
-        outputfile=None if out is None else str(out),
-    )
+    words = ["--standalone", f"--from={READER}", f"--to={to}", *OPTIONS, *options]
+    command = [pypandoc.get_pandoc_path(), *words, *([f"--output={out}"] if out else [])]
+    try:  # ends pandoc, whatever ends this
+        done = subprocess.run(
+            command, input=markdown.encode(), capture_output=True, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        problem = f"it was not done after {LONGEST} s"
+    else:
+        if done.returncode == 0:
+            return done.stdout.decode()
+        problem = one_line(done.stderr.decode(errors="replace"))
+    raise LabError(f"pandoc cannot read the report: {problem}; mend your text in my_report/")

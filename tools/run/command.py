@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.profiles import profile_names
-from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
+from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command, whole_number
 from tools.common.notebooks import Lab
 from tools.common.run_folder import opened, remove_old_runs
 from tools.run.plan import GIB_PER_JOB, Plan, make_plan
@@ -125,6 +125,9 @@ def run(plan: Plan, keep: int | None = None) -> int:
     begin = time.monotonic()
     with opened(plan.folder):
         note_left_out(plan)
+        if plan.profile.path and plan.profile.name not in profile_names():  # the user's own
+            kept = plan.folder / plan.profile.name
+            write_atomically(kept, plan.profile.path.read_bytes())
         with display.make_display(console, rows) as view:
             run_tasks(plan, rows, view)
         if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
@@ -164,9 +167,9 @@ def _list(plan: Plan) -> int:
 def _number_to_keep(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal() or int(text) < 1:
+    if not whole_number(text):
         raise LabError(f"--keep {text} is no number of runs; give 1 or more")
-    return int(text)
+    return whole_number(text)
 
 
 def _words(only: list[list[str]] | None) -> list[str] | None:

@@ -14,8 +14,9 @@ from typing import Any
 from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
 from helpers.machinery.process import pick_device, usable_cores
-from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, is_number
+from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
+from tools.common.command_line import whole_number
 from tools.common.notebooks import Lab, drift
 from tools.common.run_folder import Paths
 from tools.run.processes import memory_available, threads_available
@@ -25,6 +26,7 @@ GPU_PROFILE = "full"
 TIMEOUT_MINUTES = 30.0  # of a notebook, where the profile does not say
 LEFT_OUT = "left_out.json"
 GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
+OBSERVED = {f"MUSICLAB_{name}" for name in ("DATA", "HOME", "KEEP_MEMORY", "HEADLESS")}
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
 _GPU_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
@@ -135,7 +137,8 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
-            *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
+            *(("note", note) for note in (*_ignored_settings(), *self._little_memory())),
+            *(("note", note) for note in self._scripts_ahead()),
         ]
 
     def _little_memory(self) -> Iterator[str]:
@@ -239,8 +242,8 @@ def _check_minutes(place: str, value: object, names: list[str]) -> None:
             )
         if not (is_number(minutes) and minutes > 0):
             raise LabError(
-                f"{place}: timeout_minutes is {minutes!r} but must be a number above 0; write for "
-                "example 60"
+                f"{place}: timeout_minutes is {brief.repr(minutes)} but must be a number above 0; "
+                "write for example 60"
             )
 
 
@@ -279,8 +282,8 @@ def _number_of_jobs(jobs: str, device: str) -> int:
 
     Notebooks compute with as many threads whatever this is, so that their results are the same.
     """
-    if jobs.isdecimal() and int(jobs) > 0:
-        return int(jobs)
+    if number := whole_number(jobs):
+        return number
     if jobs != "auto":
         raise LabError(f"--jobs {jobs} is no number of notebooks; give 1 or more, or auto")
     roomy = usable_cores() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30
@@ -289,7 +292,7 @@ def _number_of_jobs(jobs: str, device: str) -> int:
 
 def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
     source = DEMO if is_demo else folders.data_name(data)
-    name = source if source == profile.name else f"{source}-{profile.name}"
+    name = source if source == profile.name else f"{source}-{Path(profile.name).stem}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
     return safe[:80] or "run"
 
@@ -302,6 +305,13 @@ def _checked_name(name: str) -> str:
             f"{' or '.join(map(repr, taken))}); it becomes a folder below runs/"
         )
     return name
+
+
+def _ignored_settings() -> Iterator[str]:
+    """A line when the environment says something of which a run takes no notice."""
+    given = {name for name in os.environ if name.startswith("MUSICLAB_")}
+    if ignored := sorted(given - OBSERVED):
+        yield f"{', '.join(ignored)} in the environment: ignored; a run has options (--help)"
 
 
 def _first_in_path(entry: str, rest: str | None) -> str:

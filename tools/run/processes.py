@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +13,18 @@ from pathlib import Path
 import psutil
 
 from helpers.machinery.process import usable_cores
+from tools.common.command_line import whole_number
 
 TICK_SECONDS = 0.5
 KILL_WAIT_SECONDS = 5.0
 _MIB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (  # what each counts, in which unit, and from where on it hinders nobody
+    (resource.RLIMIT_CPU, "s of processor time", 1, 10**5),
+    (resource.RLIMIT_AS, "MiB of memory", _MIB, 16_000),
+    (resource.RLIMIT_FSIZE, "MiB in a file", _MIB, 1_000),
+    (resource.RLIMIT_NOFILE, "open files", 1, 200),
+)
 
 
 @dataclass(frozen=True)
@@ -124,10 +132,18 @@ def _works(process: psutil.Process) -> bool:
 
 def threads_available() -> int:
     """The number of threads that a notebook will compute with."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    return usable_cores()
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one number per level
+    return whole_number(wanted.strip()) or usable_cores()
+
+
+def limits_set() -> str:
+    """The narrow limits that `ulimit` has set for each process here, in words; empty for none."""
+    found = []
+    for kind, what, unit, plenty in _LIMITS:
+        limit = resource.getrlimit(kind)[0] / unit  # without one it is negative, or very much
+        if 0 <= limit < plenty:
+            found.append(f"{round(limit, 1):g} {what}")
+    return ", ".join(found)
 
 
 def memory_available() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -16,11 +17,11 @@ from typing import Any
 from helpers.folders import demo_size
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook.records import RESULTS, take_back
-from tools.common.run_folder import Paths
+from tools.common.run_folder import LOCK, Paths
 from tools.run import pages
 from tools.run.display import Display, clock
 from tools.run.plan import Plan
-from tools.run.processes import Outcome, run_supervised
+from tools.run.processes import Outcome, limits_set, run_supervised
 from tools.run.results import (
     BAD,
     DONE,
@@ -164,9 +165,17 @@ class Tasks:
             lines = [f"{name} failed{where}:"]
             lines += [f"  | {line}" for line in ended.get("source", [])]
             lines += [f"  {line}" for line in ended["lines"]]
+        elif (outcome.exit_code or 0) < 0:
+            how = signal.strsignal(-outcome.exit_code)
+            lines = [
+                f"{name} was ended from outside ({how}); if you did not do that, the machine ran "
+                "out of memory: close other programs, or take --jobs 1"
+            ]
         else:
             lines = [f"{name} ended with code {outcome.exit_code}; the last lines of its log:"]
             lines += [f"  {line}" for line in _tail(paths.log)]
+        if limits := limits_set():
+            lines.append(f"limits set here (ulimit -a), if one is the cause: {limits}")
         if paths.failed.exists():
             lines.append(f"as far as it came: {paths.failed}")
             with suppress(LabError):  # it is told already
@@ -203,6 +212,7 @@ class Tasks:
             self._go_on()
             self.display.ticked(task, seconds, read_json(paths.progress))
 
+        self._go_on()
         paths.progress.unlink(missing_ok=True)
         return run_supervised(
             # -P: the folder of the program is no place to import from.
@@ -214,9 +224,11 @@ class Tasks:
         )
 
     def _go_on(self) -> None:
-        """Raise KeyboardInterrupt when the run is being stopped."""
+        """Raise KeyboardInterrupt when the run is being stopped, LabError when it is deleted."""
         if self.stop.is_set():
             raise KeyboardInterrupt
+        if not (self.plan.folder / LOCK).exists():
+            raise LabError(f"{self.plan.folder} was deleted or moved in the midst of the run")
 
     def _full_disk(self) -> str:
         """What to say when the disk of the run is full; nothing when it is not.
