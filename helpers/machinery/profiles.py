@@ -59,7 +59,7 @@ class Profile:
                         f"{did_you_mean(name, own)}; known: {', '.join(sorted(own))}"
                     )
                 _check_type(place, f"{section}.{name}", value, own[name])
-                _check_range(place, section, name, value)
+                _check_range(place, section, name, value, own[name])
         return {**own, **self.overrides(notebook)}
 
     def check_sections(self, notebooks: Iterable[str]) -> None:
@@ -188,9 +188,9 @@ def _check_type(where: str, name: str, value: object, example: object) -> None:
             _check_type(where, f"an entry of {name}", item, example[0])
 
 
-def _check_range(where: str, section: str, name: str, value: object) -> None:
+def _check_range(where: str, section: str, name: str, value: object, example: object) -> None:
     """Numbers that no training can use would end somewhere inside of PyTorch."""
-    ends = RANGES.get(name, (1e-12, 1e4) if isinstance(value, float) else (1, 10_000))
+    ends = RANGES.get(name, (1e-12, 1e4) if isinstance(example, float) else (1, 10_000))
     for number in value if isinstance(value, list) else [value]:
         if is_number(number) and not ends[0] <= number <= ends[1]:  # NaN is in no range
             raise LabError(
