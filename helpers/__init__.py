@@ -2,12 +2,11 @@
 
 `machinery/`, below them, makes them fast and safe; `notebook/`, above them, stores and shows.
 
-Importing this package changes four things of the process, all of them here:
+Importing this package changes three things of the process, all of them here:
 """
 
 from helpers.machinery import files, process
 
 process.let_waiting_threads_sleep()  # OpenMP, before PyTorch is first imported
 process.keep_freed_memory()  # malloc
-process.print_what_a_terminal_lacks()  # sys.stdout
 files.show_lab_errors_as_one_line()  # sys.excepthook

@@ -114,27 +114,18 @@ def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(name
     assert (int(answer.stdout) > 200e6) == kept
 
 
-# ---- what ends a run from outside --------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("import os; os.kill(os.getppid(), 9)", "05_train was ended from outside (Killed); if you"),
-        (
-            "import shutil, time; from helpers.small import record; shutil.rmtree("
-            "record('').parents[1]); time.sleep(60)",
-            "05_train failed: {run} was deleted or moved in the midst of the run",
-        ),
+        ("os.kill(os.getppid(), 9)", " was ended from outside (Killed); if you did not do that"),
+        ("shutil.rmtree('../runs/t'); time.sleep(60)", "/t was deleted or moved in the midst of"),
     ],
-    ids=["a notebook's process is killed", "the run's folder is deleted"],
 )
 def test_what_ended_a_notebook_from_outside_is_said(tmp_path, monkeypatch, capsys, code, said):
     monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
     monkeypatch.setenv("MUSICLAB_PROFILE", "full")
     small = SmallLab.made(tmp_path)
-    small.write("05_train", code)
+    small.write("05_train", f"import os, shutil, time; {code}")
     assert small.run("--only", "5") == 1
     shown = capsys.readouterr().out
-    assert said.format(run=small.folder) in shown
-    assert "MUSICLAB_PROFILE in the environment: ignored; a run has options" in shown
+    assert said in shown and "ignored  MUSICLAB_PROFILE; a run has options" in shown

@@ -53,7 +53,6 @@ from tools.common.notebooks import Lab
 from tools.common.run_folder import opened
 from tools.report import typeset
 from tools.run.command import main as main_of_run
-from tools.run.processes import threads_available
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -817,6 +816,7 @@ PROFILE_ROWS = [
       )),
 ]  # fmt: skip
 
+JOBS, KEPT = "notebooks; give 1 or more, or auto", "runs; give 1 or more"
 USE_ROWS = [
     bad_run("an unknown notebook", "unknown notebook '05_lsmt' (did you mean '05_lstm'?); known: "
             f"{NOTEBOOKS}", "--only", "05_lsmt"),
@@ -828,16 +828,11 @@ USE_ROWS = [
             "--help shows what there is", "--name"),
     bad_run("--only without a notebook", "--only names no notebook; for example --only 05,06",
             "--only", ","),
-    bad_run("no jobs", "--jobs 0 is no number of notebooks; give 1 or more, or auto",
-            "--jobs", "0"),
     bad_run("a digit that is none", f"unknown notebook '²'; known: {NOTEBOOKS}", "--only", "²"),
-    bad_run("jobs that are no number", "--jobs many is no number of notebooks; give 1 or more, or "
-            "auto",
-            "--jobs", "many"),
-    bad_run("no run to keep", "--keep 0 is no number of runs; give 1 or more",
-            "--keep", "0"),
-    bad_run("runs to keep that are no number", "--keep -1 is no number of runs; give 1 or "
-            "more", "--keep=-1"),
+    *(bad_run(f"--{option}", f"--{option.replace('=', ' ')} is no number of {what}",
+              f"--{option}")
+      for option, what in (("jobs=0", JOBS), ("jobs=many", JOBS), ("jobs=²", JOBS),
+                           ("keep=0", KEPT), ("keep=-1", KEPT))),
     bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
             "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
     *(bad_run(what, f"run name {name!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
@@ -912,31 +907,17 @@ DISK_ROWS = [
     Row("the disk is full when a run begins", nothing, on_a_full_disk(command(*USUAL), 0),
         f"home/runs/t: cannot be written (File too large); free some space, or {OTHER_HOME}",
         code=2),
-]  # fmt: skip
-
-
-def brackets(place: Path) -> None:
-    """pandoc reads such a line for ever."""
-    with mock.patch.object(typeset, "LONGEST", 0.2):
-        typeset._pandoc("[" * 30_000, "typst", [])
-
-
-AS_COMMAND = "import os, sys; from tools.common.command_line import run_command; "
-MACHINE_ROWS = [
-    Row("OMP_NUM_THREADS is no number", nothing,
-        library(lambda _: threads_available(), OMP_NUM_THREADS="²"), "", code=0,
-        instead="(accepted: all cores are used)"),
-    bad_run("runs/latest is a folder", "home/runs/latest: a folder where a link belongs (copying "
-            "makes one of it); rename it, for it may hold results, and give the same command again",
+    Row("standard output is on a full disk", nothing, without_rights("-c", "import os, sys; from "
+        "tools.common.command_line import run_command; os.dup2(os.open('/dev/full', os.O_WRONLY), "
+        "1); sys.exit(run_command(lambda _: print(1) or 0))"), "[Errno 28] No space left on "
+        "device; mend that and run this again",
+        cannot="" if os.path.exists("/dev/full") else "there is no /dev/full here"),
+    bad_run("runs/latest is a folder", "home/runs/latest: a folder where a link belongs, which "
+            "copying can make of it; rename it, and give the same command again",
             spoil=lambda place: (place / "home/runs/latest").mkdir()),
-    Row("standard output is on a full disk", nothing, without_rights("-c", f"{AS_COMMAND}os.dup2("
-        "os.open('/dev/full', os.O_WRONLY), 1); sys.exit(run_command(lambda _: print(1) or 0))"),
-        "[Errno 28] No space left on device; mend that and run this again"),
-    Row("a terminal without Greek letters", nothing, lambda place: ended(started(place, "-c",
-        "import helpers; print('α')", PYTHONIOENCODING="latin-1")), "", code=0,
-        instead="(accepted: shown as escapes)"),
-    Row("an answer that pandoc reads for ever", nothing, library(brackets), "pandoc cannot read "
-        "the report: it was not done after 0.2 s; mend your text in my_report/"),
+    Row("an answer that pandoc reads for ever", nothing, library(lambda _: typeset._pandoc(
+        "[" * 30_000, "typst", [], seconds=0.2)), "pandoc cannot read the report: it was killed, "
+        "or not done after 0.2 s; mend your text in my_report/"),
 ]  # fmt: skip
 
 RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")
@@ -963,7 +944,7 @@ STOP_ROWS = [
 
 ROWS = [
     *FOLDER_ROWS, *LABEL_ROWS, *AGREEMENT_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS, *PROFILE_ROWS,
-    *USE_ROWS, *OWN_CODE_ROWS, *DISK_ROWS, *MACHINE_ROWS, *STOP_ROWS,
+    *USE_ROWS, *OWN_CODE_ROWS, *DISK_ROWS, *STOP_ROWS,
 ]  # fmt: skip
 
 

@@ -33,13 +33,6 @@ def let_waiting_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def print_what_a_terminal_lacks() -> None:
-    """Show letters that the terminal's encoding lacks as escapes, where Python would give up."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has UTF-8 and no such thing
-            stream.reconfigure(errors="backslashreplace")
-
-
 def keep_freed_memory() -> None:
     """Let the C library keep what a training step frees for the next one.
 

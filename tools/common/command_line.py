@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from helpers.machinery.files import LabError, did_you_mean, one_line
@@ -56,7 +56,9 @@ def run_command(
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
     except (OSError, MemoryError) as error:
-        _leave_stdout()
+        with suppress(OSError):
+            print(end="", flush=True)
+        sys.stdout = None  # else Python tries once more to write what was refused, and complains
         if not isinstance(error, BrokenPipeError):  # as of `| head`, which has read enough
             print(f"error: {one_line(error)}; mend that and run this again", file=sys.stderr)
         return EXIT_FAILED
@@ -72,11 +74,3 @@ def whole_number(text: str) -> int:
 
 def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _leave_stdout() -> None:
-    """Give up what could not be printed; Python would try again, and complain, when it ends."""
-    try:
-        print(end="", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

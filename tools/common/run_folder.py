@@ -16,11 +16,9 @@ from typing import IO
 
 from helpers.machinery import files
 from helpers.machinery.files import LabError, did_you_mean, read_json
-from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
 LOCK, SUMMARY = ".lock", "summary.json"
-WHOLE_SUMMARY = {"data", "profile"}
 _DELETED = ".deleted-"
 
 
@@ -162,7 +160,8 @@ def find_run(name: str | None = None) -> Path:
     path = runs / wanted / SUMMARY
     said = read_json(path)
     data = said.get("data")
-    if not (said.keys() >= WHOLE_SUMMARY and isinstance(data, dict) and "fingerprint" in data):
+    named = isinstance(said.get("profile"), str)
+    if not (named and isinstance(data, dict) and "fingerprint" in data):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 
@@ -171,9 +170,7 @@ def command_of(run: Path) -> str:
     """The command that brings a finished run up to date, as its summary says it was made."""
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     data = "demo" if summary["data"]["demo"] else shlex.quote(summary["data"]["folder"])
-    profile = summary["profile"]
-    if profile not in profile_names():  # the user's own, of which the run keeps a copy
-        profile = shlex.quote(str(run / profile))
+    profile = shlex.quote(summary["profile"])
     return f"./run_all.sh --name {run.name} --data {data} --profile {profile}"
 
 
@@ -216,10 +213,8 @@ def _last_run(folder: Path) -> float:
 def _latest(runs: Path) -> str:
     """The name of the run that `runs/latest` points at, as a link or a text file."""
     latest = runs / "latest"
-    if latest.is_symlink():
-        return Path(os.readlink(latest)).name
-    if latest.is_dir():  # a copy of runs/ that followed the link
-        return latest.name
+    if latest.is_symlink() or latest.is_dir():  # a folder: of a copy that followed the link
+        return Path(os.readlink(latest) if latest.is_symlink() else latest).name
     return latest.read_text("utf-8", "replace").strip() if latest.is_file() else ""
 
 
@@ -241,10 +236,8 @@ def _point_latest_at(folder: Path) -> None:
     """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
     latest = folder.parent / "latest"
     if latest.is_dir() and not latest.is_symlink():
-        raise LabError(
-            f"{latest}: a folder where a link belongs (copying makes one of it); rename it, for it "
-            "may hold results, and give the same command again"
-        )
+        what = "a folder where a link belongs, which copying can make of it"
+        raise LabError(f"{latest}: {what}; rename it, and give the same command again")
     new = folder / ".latest.part"  # where it is cleared away, should this be killed here
     try:
         new.unlink(missing_ok=True)

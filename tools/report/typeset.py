@@ -18,7 +18,6 @@ READER = (
     "markdown-raw_html-raw_tex-raw_attribute-citations-example_lists"
     "+lists_without_preceding_blankline"  # as on GitHub and in notebooks
 )
-LONGEST = 300  # seconds; a report takes a few, and 30,000 brackets that never close all day
 OPTIONS = [f"--lua-filter={FOLDER / 'filter.lua'}", "--columns=10000", "--wrap=preserve"]
 
 
@@ -64,20 +63,25 @@ def _copy(pictures: Mapping[str, Path], root: Path) -> None:
         shutil.copyfile(path, place)
 
 
-def _pandoc(markdown: str, to: str, options: list[str], out: Path | None = None) -> str:
-    """Convert; the text, or nothing when it goes to the file `out`."""
+def _pandoc(
+    markdown: str, to: str, options: list[str], out: Path | None = None, seconds: float = 300
+) -> str:
+    """Convert; the text, or nothing when it goes to the file `out`.
+
+    A report takes a few seconds. Raises LabError after `seconds`, and for what cannot be read.
+    """
     import pypandoc
 
     words = ["--standalone", f"--from={READER}", f"--to={to}", *OPTIONS, *options]
     command = [pypandoc.get_pandoc_path(), *words, *([f"--output={out}"] if out else [])]
     try:  # ends pandoc, whatever ends this
         done = subprocess.run(
-            command, input=markdown.encode(), capture_output=True, timeout=LONGEST
+            command, input=markdown.encode(), capture_output=True, timeout=seconds, check=True
         )
-    except subprocess.TimeoutExpired:
-        problem = f"it was not done after {LONGEST} s"
-    else:
-        if done.returncode == 0:
-            return done.stdout.decode()
-        problem = one_line(done.stderr.decode(errors="replace"))
-    raise LabError(f"pandoc cannot read the report: {problem}; mend your text in my_report/")
+    except subprocess.SubprocessError as error:
+        said = (error.stderr or b"").decode(errors="replace")
+        problem = one_line(said or f"it was killed, or not done after {seconds} s")
+        raise LabError(
+            f"pandoc cannot read the report: {problem}; mend your text in my_report/"
+        ) from error
+    return done.stdout.decode()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import LabError
 from helpers.machinery.profiles import profile_names
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command, whole_number
 from tools.common.notebooks import Lab
@@ -92,7 +92,9 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     Raises LabError for wrong use.
     """
     options = _parser().parse_args(list(arguments))
-    keep = _number_to_keep(options.keep)
+    keep = whole_number(options.keep) if options.keep else None
+    if keep == 0:
+        raise LabError(f"--keep {options.keep} is no number of runs; give 1 or more")
     plan = make_plan(
         lab or Lab(),
         data=options.data,
@@ -125,9 +127,6 @@ def run(plan: Plan, keep: int | None = None) -> int:
     begin = time.monotonic()
     with opened(plan.folder):
         note_left_out(plan)
-        if plan.profile.path and plan.profile.name not in profile_names():  # the user's own
-            kept = plan.folder / plan.profile.name
-            write_atomically(kept, plan.profile.path.read_bytes())
         with display.make_display(console, rows) as view:
             run_tasks(plan, rows, view)
         if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
@@ -162,14 +161,6 @@ def _list(plan: Plan) -> int:
         lines.append((name, plan.lab.read(name).title, needs, state))
     display.print_list(console, lines)
     return EXIT_DONE
-
-
-def _number_to_keep(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not whole_number(text):
-        raise LabError(f"--keep {text} is no number of runs; give 1 or more")
-    return whole_number(text)
 
 
 def _words(only: list[list[str]] | None) -> list[str] | None:

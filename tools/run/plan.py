@@ -127,6 +127,7 @@ class Plan:
         """What is said before a run starts: (what, value)."""
         state = "" if folders.demo_size() >= self.demo_size else ", to be built first"
         data = f"demo set ({_short(self.data)}{state})" if self.is_demo else _short(self.data)
+        ignored = sorted({name for name in os.environ if name.startswith("MUSICLAB_")} - OBSERVED)
         device = self.device if self.device != "auto" else f"auto ({resolved_device('auto')})"
         return [
             ("data", data),
@@ -137,8 +138,12 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
-            *(("note", note) for note in (*_ignored_settings(), *self._little_memory())),
-            *(("note", note) for note in self._scripts_ahead()),
+            *(
+                [("ignored", f"{', '.join(ignored)}; a run has options (--help)")]
+                if ignored
+                else []
+            ),
+            *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
 
     def _little_memory(self) -> Iterator[str]:
@@ -305,13 +310,6 @@ def _checked_name(name: str) -> str:
             f"{' or '.join(map(repr, taken))}); it becomes a folder below runs/"
         )
     return name
-
-
-def _ignored_settings() -> Iterator[str]:
-    """A line when the environment says something of which a run takes no notice."""
-    given = {name for name in os.environ if name.startswith("MUSICLAB_")}
-    if ignored := sorted(given - OBSERVED):
-        yield f"{', '.join(ignored)} in the environment: ignored; a run has options (--help)"
 
 
 def _first_in_path(entry: str, rest: str | None) -> str:

@@ -19,12 +19,6 @@ TICK_SECONDS = 0.5
 KILL_WAIT_SECONDS = 5.0
 _MIB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
-_LIMITS = (  # what each counts, in which unit, and from where on it hinders nobody
-    (resource.RLIMIT_CPU, "s of processor time", 1, 10**5),
-    (resource.RLIMIT_AS, "MiB of memory", _MIB, 16_000),
-    (resource.RLIMIT_FSIZE, "MiB in a file", _MIB, 1_000),
-    (resource.RLIMIT_NOFILE, "open files", 1, 200),
-)
 
 
 @dataclass(frozen=True)
@@ -137,13 +131,10 @@ def threads_available() -> int:
 
 
 def limits_set() -> str:
-    """The narrow limits that `ulimit` has set for each process here, in words; empty for none."""
-    found = []
-    for kind, what, unit, plenty in _LIMITS:
-        limit = resource.getrlimit(kind)[0] / unit  # without one it is negative, or very much
-        if 0 <= limit < plenty:
-            found.append(f"{round(limit, 1):g} {what}")
-    return ", ".join(found)
+    """The narrow limits that hold for each process here, as of `ulimit`; empty for none."""
+    plenty = {"RLIMIT_CPU": 10**5, "RLIMIT_AS": 2**34, "RLIMIT_FSIZE": 2**30, "RLIMIT_NOFILE": 200}
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in plenty}
+    return ", ".join(f"{name} {n}" for name, n in limits.items() if 0 <= n < plenty[name])
 
 
 def memory_available() -> int:

@@ -166,11 +166,8 @@ class Tasks:
             lines += [f"  | {line}" for line in ended.get("source", [])]
             lines += [f"  {line}" for line in ended["lines"]]
         elif (outcome.exit_code or 0) < 0:
-            how = signal.strsignal(-outcome.exit_code)
-            lines = [
-                f"{name} was ended from outside ({how}); if you did not do that, the machine ran "
-                "out of memory: close other programs, or take --jobs 1"
-            ]
+            how = f"{name} was ended from outside ({signal.strsignal(-outcome.exit_code)}); "
+            lines = [how + "if you did not do that, the machine ran out of memory"]
         else:
             lines = [f"{name} ended with code {outcome.exit_code}; the last lines of its log:"]
             lines += [f"  {line}" for line in _tail(paths.log)]

@@ -22,6 +22,9 @@ case "${PYTHONPATH:-}:" in
   *) export PYTHONPATH="$setup_root${PYTHONPATH:+:$PYTHONPATH}" ;;
 esac
 
+# A letter that a terminal lacks is shown as an escape, where Python would give up.
+export PYTHONIOENCODING="${PYTHONIOENCODING:-:backslashreplace}"
+
 setup_say() { printf '%s\n' "$*" >&2; }
 
 setup_fail() {
