@@ -117,7 +117,7 @@ def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(name
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("os.kill(os.getppid(), 9)", " was ended from outside (Killed); if you did not do that"),
+        ("os.kill(os.getppid(), 9)", " was ended from outside (Killed); if nobody did that, look"),
         ("shutil.rmtree('../runs/t'); time.sleep(60)", "/t was deleted or moved in the midst of"),
     ],
 )
@@ -128,4 +128,4 @@ def test_what_ended_a_notebook_from_outside_is_said(tmp_path, monkeypatch, capsy
     small.write("05_train", f"import os, shutil, time; {code}")
     assert small.run("--only", "5") == 1
     shown = capsys.readouterr().out
-    assert said in shown and "ignored  MUSICLAB_PROFILE; a run has options" in shown
+    assert said in shown and "ignored  MUSICLAB_PROFILE (see --help)" in shown

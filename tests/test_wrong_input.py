@@ -917,7 +917,7 @@ DISK_ROWS = [
             spoil=lambda place: (place / "home/runs/latest").mkdir()),
     Row("an answer that pandoc reads for ever", nothing, library(lambda _: typeset._pandoc(
         "[" * 30_000, "typst", [], seconds=0.2)), "pandoc cannot read the report: it was killed, "
-        "or not done after 0.2 s; mend your text in my_report/"),
+        "or not done after 0.2 s; mend my_report/"),
 ]  # fmt: skip
 
 RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")

@@ -173,8 +173,7 @@ def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) ->
     """Name in the zip -> content: the report, the code that the scripts need, and a note."""
     contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
     own = Path(json.loads((run / SUMMARY).read_text(encoding="utf-8"))["profile"])
-    if own.is_file():  # a profile of the members' own, which the scripts are to be run with
-        contents[own.name] = own.read_bytes()
+    contents |= {own.name: own.read_bytes()} if own.is_file() else {}  # the members' own
     for path in code_files(lab.root):
         contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
     return contents

@@ -81,7 +81,5 @@ def _pandoc(
     except subprocess.SubprocessError as error:
         said = (error.stderr or b"").decode(errors="replace")
         problem = one_line(said or f"it was killed, or not done after {seconds} s")
-        raise LabError(
-            f"pandoc cannot read the report: {problem}; mend your text in my_report/"
-        ) from error
+        raise LabError(f"pandoc cannot read the report: {problem}; mend my_report/") from error
     return done.stdout.decode()

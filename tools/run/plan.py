@@ -138,11 +138,7 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
-            *(
-                [("ignored", f"{', '.join(ignored)}; a run has options (--help)")]
-                if ignored
-                else []
-            ),
+            *([("ignored", f"{', '.join(ignored)} (see --help)")] if ignored else []),
             *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
 

@@ -167,7 +167,7 @@ class Tasks:
             lines += [f"  {line}" for line in ended["lines"]]
         elif (outcome.exit_code or 0) < 0:
             how = f"{name} was ended from outside ({signal.strsignal(-outcome.exit_code)}); "
-            lines = [how + "if you did not do that, the machine ran out of memory"]
+            lines = [how + "if nobody did that, look whether the machine ran out of memory"]
         else:
             lines = [f"{name} ended with code {outcome.exit_code}; the last lines of its log:"]
             lines += [f"  {line}" for line in _tail(paths.log)]
