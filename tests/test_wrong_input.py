@@ -51,7 +51,6 @@ from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
 from tools.common.notebooks import Lab
 from tools.common.run_folder import opened
-from tools.report import typeset
 from tools.run.command import main as main_of_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -915,9 +914,6 @@ DISK_ROWS = [
     bad_run("runs/latest is a folder", "home/runs/latest: a folder where a link belongs, which "
             "copying can make of it; rename it, and give the same command again",
             spoil=lambda place: (place / "home/runs/latest").mkdir()),
-    Row("an answer that pandoc reads for ever", nothing, library(lambda _: typeset._pandoc(
-        "[" * 30_000, "typst", [], seconds=0.2)), "pandoc cannot read the report: it was killed, "
-        "or not done after 0.2 s; mend my_report/"),
 ]  # fmt: skip
 
 RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import LabError, one_line
+from helpers.machinery.files import LabError
 
 FOLDER = Path(__file__).parent / "pandoc"
 # The members' text may hold anything: nothing in it is taken for another format's commands.
@@ -63,23 +62,14 @@ def _copy(pictures: Mapping[str, Path], root: Path) -> None:
         shutil.copyfile(path, place)
 
 
-def _pandoc(
-    markdown: str, to: str, options: list[str], out: Path | None = None, seconds: float = 300
-) -> str:
-    """Convert; the text, or nothing when it goes to the file `out`.
-
-    A report takes a few seconds. Raises LabError after `seconds`, and for what cannot be read.
-    """
+def _pandoc(markdown: str, to: str, options: list[str], out: Path | None = None) -> str:
+    """Convert; the text, or nothing when it goes to the file `out`."""
     import pypandoc
 
-    words = ["--standalone", f"--from={READER}", f"--to={to}", *OPTIONS, *options]
-    command = [pypandoc.get_pandoc_path(), *words, *([f"--output={out}"] if out else [])]
-    try:  # ends pandoc, whatever ends this
-        done = subprocess.run(
-            command, input=markdown.encode(), capture_output=True, timeout=seconds, check=True
-        )
-    except subprocess.SubprocessError as error:
-        said = (error.stderr or b"").decode(errors="replace")
-        problem = one_line(said or f"it was killed, or not done after {seconds} s")
-        raise LabError(f"pandoc cannot read the report: {problem}; mend my_report/") from error
-    return done.stdout.decode()
+    return pypandoc.convert_text(
+        markdown,
+        to,
+        format=READER,
+        extra_args=["--standalone", *OPTIONS, *options],
+        outputfile=None if out is None else str(out),
+    )
