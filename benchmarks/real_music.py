@@ -270,7 +270,7 @@ def main(arguments: Sequence[str]) -> int:
     songs = open_songs(data, data.parent / ANSWERS if demo else options.answers)
     n_repeats = 1 if options.quick else N_REPEATS
     folds = [f for repeat in range(n_repeats) for f in make_folds(songs, options.folds, repeat + 1)]
-    profile = Path(load_profile(options.profile).name).stem
+    profile = load_profile(options.profile).name
     key = f"{data_name(data)}-{profile}-{options.folds}-{songs.digest}"
     bench = Bench(songs, options.profile, cache_dir() / "real_music" / key)
     # The lab's runs and packed clips lie there, too: `runs/latest` stays the user's own.

@@ -80,11 +80,11 @@ def find_data(data: str | Path = "auto") -> Path:
     if str(data) == "demo":
         return _built_demo()
     if str(data) != "auto":
-        return _named_folder(Path(os.path.expanduser(data)), "the data folder")
+        return _named_folder(Path(data).expanduser(), "the data folder")
     if named := os.environ.get("MUSICLAB_DATA"):
         if named == "demo":
             return _built_demo()
-        return _named_folder(Path(os.path.expanduser(named)), "$MUSICLAB_DATA")
+        return _named_folder(Path(named).expanduser(), "$MUSICLAB_DATA")
     places = [KAGGLE_INPUT, Path("../input").resolve(), Path("data").resolve()]
     places += [project_root() / "data"]
     for place in places:

@@ -38,5 +38,5 @@ def test_a_profile_replaces_parameters_of_its_notebook_and_says_so(tmp_path, mon
 
 def test_a_profile_of_ones_own_is_not_mistaken_for_the_kits(tmp_path):
     (tmp_path / "full.yaml").write_text("all: {seed: 1}")
-    own = profiles.load_profile(f"{tmp_path}/full.yaml")
-    assert own.name == str(tmp_path.resolve() / "full.yaml")
+    assert profiles.load_profile(f"{tmp_path}/full.yaml").name == "full.yaml"
+    assert profiles.load_profile("full").name == "full"

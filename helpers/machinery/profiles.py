@@ -103,9 +103,8 @@ def load_profile(name: str) -> Profile:
             f"unknown profile {name!r}{did_you_mean(name, profile_names())}; known: "
             f"{', '.join(profile_names())}, or give the path of a .yaml file of your own"
         )
-    # One of the user's own is named by its whole path: `full.yaml` is not the kit's `full`.
-    own = path.parent != PROFILE_FOLDER
-    profile = Profile(os.path.realpath(path) if own else name, *_read_yaml_sections(path))
+    # One of the user's own keeps its ending: `full.yaml` is not the kit's `full`.
+    profile = Profile(Path(name).name, *_read_yaml_sections(path))
     for section, values in profile.sections.items():
         if not isinstance(values, dict):
             raise LabError(

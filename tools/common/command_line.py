@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -65,11 +64,6 @@ def run_command(
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-def whole_number(text: str) -> int:
-    """The number that a word says in plain digits; 0 where it says none, or one beyond all use."""
-    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

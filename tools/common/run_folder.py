@@ -16,9 +16,11 @@ from typing import IO
 
 from helpers.machinery import files
 from helpers.machinery.files import LabError, did_you_mean, read_json
+from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
 LOCK, SUMMARY = ".lock", "summary.json"
+WHOLE_SUMMARY = {"data", "profile"}
 _DELETED = ".deleted-"
 
 
@@ -160,8 +162,7 @@ def find_run(name: str | None = None) -> Path:
     path = runs / wanted / SUMMARY
     said = read_json(path)
     data = said.get("data")
-    named = isinstance(said.get("profile"), str)
-    if not (named and isinstance(data, dict) and "fingerprint" in data):
+    if not (said.keys() >= WHOLE_SUMMARY and isinstance(data, dict) and "fingerprint" in data):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 
@@ -170,7 +171,9 @@ def command_of(run: Path) -> str:
     """The command that brings a finished run up to date, as its summary says it was made."""
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     data = "demo" if summary["data"]["demo"] else shlex.quote(summary["data"]["folder"])
-    profile = shlex.quote(summary["profile"])
+    profile = summary["profile"]
+    if profile not in profile_names():  # a file of the user's own
+        profile = shlex.quote(str(summary.get("profile_file", profile)))
     return f"./run_all.sh --name {run.name} --data {data} --profile {profile}"
 
 

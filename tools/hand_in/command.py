@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import shlex
 import sys
 import textwrap
 import zipfile
@@ -172,8 +171,6 @@ def _write_zip(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> 
 def contents_of(lab: Lab, run: Path, report: Path, members: Sequence[Member]) -> dict[str, bytes]:
     """Name in the zip -> content: the report, the code that the scripts need, and a note."""
     contents = {REPORT: report.read_bytes(), NOTE: note(lab, run, members).encode()}
-    own = Path(json.loads((run / SUMMARY).read_text(encoding="utf-8"))["profile"])
-    contents |= {own.name: own.read_bytes()} if own.is_file() else {}  # the members' own
     for path in code_files(lab.root):
         contents[path.relative_to(lab.root).as_posix()] = path.read_bytes()
     return contents
@@ -191,10 +188,9 @@ def pack(contents: dict[str, bytes]) -> bytes:
 def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
     """How to run the code, what the report's results were made with, and the kit's licence."""
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-    profile = Path(summary["profile"]).name
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     made_with = textwrap.fill(
-        f'The results of the report: run "{run.name}", profile {profile}, data with the '
+        f'The results of the report: run "{run.name}", profile {summary["profile"]}, data with the '
         f"fingerprint {summary['data']['fingerprint']}, device {summary['device']}, Python "
         f"{summary['python']}, {versions}.",
         width=88,
@@ -213,7 +209,7 @@ To run the code, with Python 3.11 to 3.13, from this folder:
 
     export PYTHONPATH="$PWD"           # else an installed `helpers` would be taken
     export MUSICLAB_DATA=/path/to/data # the folder that holds fma_genre_spectrograms
-    export MUSICLAB_PROFILE={shlex.quote(profile)}       # sizes and epochs
+    export MUSICLAB_PROFILE={summary["profile"]}       # sizes and epochs
 {scripts}
 
 The first one says which packages are missing. Without MUSICLAB_DATA it builds a small set of

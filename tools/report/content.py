@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 from helpers.evaluation import Comparison, Score
 from helpers.notebook.records import RESULTS
@@ -142,7 +141,7 @@ def _environment(run: Run) -> list[Shown]:
     facts = {
         "run": run.folder.name,
         "finished": summary.get("finished", ""),
-        "profile": Path(summary.get("profile", "")).name,
+        "profile": summary.get("profile", ""),
         "device": run.values("00_setup").get("device", summary.get("device", "")),
         "seed": ", ".join(sorted({str(seed) for seed in summary.get("seeds", {}).values()})),
         "trainings per model": ", ".join(sorted({str(n) for n in n_trainings})),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from helpers.machinery.files import LabError
 from helpers.machinery.profiles import profile_names
-from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command, whole_number
+from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import Lab
 from tools.common.run_folder import opened, remove_old_runs
 from tools.run.plan import GIB_PER_JOB, Plan, make_plan
@@ -92,9 +92,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     Raises LabError for wrong use.
     """
     options = _parser().parse_args(list(arguments))
-    keep = whole_number(options.keep) if options.keep else None
-    if keep == 0:
-        raise LabError(f"--keep {options.keep} is no number of runs; give 1 or more")
+    keep = _number_to_keep(options.keep)
     plan = make_plan(
         lab or Lab(),
         data=options.data,
@@ -161,6 +159,14 @@ def _list(plan: Plan) -> int:
         lines.append((name, plan.lab.read(name).title, needs, state))
     display.print_list(console, lines)
     return EXIT_DONE
+
+
+def _number_to_keep(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise LabError(f"--keep {text} is no number of runs; give 1 or more")
+    return int(text)
 
 
 def _words(only: list[list[str]] | None) -> list[str] | None:

@@ -16,7 +16,6 @@ from helpers.machinery.files import LabError, demo_data, did_you_mean, project_r
 from helpers.machinery.process import pick_device, usable_cores
 from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
-from tools.common.command_line import whole_number
 from tools.common.notebooks import Lab, drift
 from tools.common.run_folder import Paths
 from tools.run.processes import memory_available, threads_available
@@ -283,8 +282,8 @@ def _number_of_jobs(jobs: str, device: str) -> int:
 
     Notebooks compute with as many threads whatever this is, so that their results are the same.
     """
-    if number := whole_number(jobs):
-        return number
+    if jobs.isdecimal() and int(jobs) > 0:
+        return int(jobs)
     if jobs != "auto":
         raise LabError(f"--jobs {jobs} is no number of notebooks; give 1 or more, or auto")
     roomy = usable_cores() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30

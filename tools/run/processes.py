@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import time
@@ -13,7 +14,6 @@ from pathlib import Path
 import psutil
 
 from helpers.machinery.process import usable_cores
-from tools.common.command_line import whole_number
 
 TICK_SECONDS = 0.5
 KILL_WAIT_SECONDS = 5.0
@@ -127,7 +127,9 @@ def _works(process: psutil.Process) -> bool:
 def threads_available() -> int:
     """The number of threads that a notebook will compute with."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one number per level
-    return whole_number(wanted.strip()) or usable_cores()
+    if re.fullmatch("0*[1-9][0-9]{0,5}", wanted.strip()):
+        return int(wanted)
+    return usable_cores()
 
 
 def limits_set() -> str:

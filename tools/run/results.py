@@ -84,6 +84,7 @@ def summary(plan: Plan, rows: Iterable[Row], seconds: float) -> dict[str, Any]:
             "fingerprint": plan.fingerprint if plan.data.exists() else None,
         },
         "profile": plan.profile.name,
+        "profile_file": plan.profile.path and str(plan.profile.path.resolve()),
         "device": plan.device,
         "threads": threads_available(),
         "jobs": plan.jobs,
