@@ -778,6 +778,7 @@ EPOCHS = f"but must be int; write for example {OF_05['epochs']}"
 RATE = f"but must be float; write for example {OF_05['learning_rate']}"
 CHANNELS = f"write for example {OF_07['channels']}"
 CHANNEL = f"but must be int; write for example {OF_07['channels'][0]}"
+BOMB = ", ".join(["&a0 [0, 0]", *(f"&a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 20))])
 LIMIT = "but must be a number above 0; write for example 60"
 
 PROFILE_ROWS = [
@@ -821,6 +822,10 @@ PROFILE_ROWS = [
               ("seed", "-1", "0 to 4.29497e+09"))),
           ("a learning rate that is none", "05_lstm: {learning_rate: .nan}",
            "1: 05_lstm.learning_rate is nan; give 1e-12 to 10000"),
+          ("a demo set beyond all measure", "00_setup: {demo_size: 1000000.0}",
+           "1: 00_setup.demo_size is 1000000.0; give 0.001 to 100"),
+          ("lists that stand for more than fits into memory", f"05_lstm: {{epochs: [{BOMB}]}}",
+           f"1: 05_lstm.epochs is [[...], [...], [...], [...], [...], [...], ...] (list) {EPOCHS}"),
           ("no channels", "07_cnn: {channels: []}",
            "1: 07_cnn.channels is empty; give at least one entry"),
           ("a device of one notebook", "05_lstm: {device: cpu}", "1: device is one for all "
@@ -852,6 +857,7 @@ PROFILE_ROWS = [
       )),
 ]  # fmt: skip
 
+JOBS, KEPT = "notebooks; give 1 or more, or auto", "runs; give 1 or more"
 USE_ROWS = [
     bad_run("an unknown notebook", "unknown notebook '05_lsmt' (did you mean '05_lstm'?); known: "
             f"{NOTEBOOKS}", "--only", "05_lsmt"),
@@ -863,15 +869,11 @@ USE_ROWS = [
             "--help shows what there is", "--name"),
     bad_run("--only without a notebook", "--only names no notebook; for example --only 05,06",
             "--only", ","),
-    bad_run("no jobs", "--jobs 0 is no number of notebooks; give 1 or more, or auto",
-            "--jobs", "0"),
-    bad_run("jobs that are no number", "--jobs many is no number of notebooks; give 1 or more, or "
-            "auto",
-            "--jobs", "many"),
-    bad_run("no run to keep", "--keep 0 is no number of runs; give 1 or more",
-            "--keep", "0"),
-    bad_run("runs to keep that are no number", "--keep -1 is no number of runs; give 1 or "
-            "more", "--keep=-1"),
+    bad_run("a digit that is none", f"unknown notebook '²'; known: {NOTEBOOKS}", "--only", "²"),
+    *(bad_run(f"--{option}", f"--{option.replace('=', ' ')} is no number of {what}",
+              f"--{option}")
+      for option, what in (("jobs=0", JOBS), ("jobs=many", JOBS), ("jobs=²", JOBS),
+                           ("keep=0", KEPT), ("keep=-1", KEPT))),
     bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
             "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
     *(bad_run(what, f"run name {name!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
@@ -946,6 +948,14 @@ DISK_ROWS = [
     Row("the disk is full when a run begins", nothing, on_a_full_disk(command(*USUAL), 0),
         f"home/runs/t: cannot be written (File too large); free some space, or {OTHER_HOME}",
         code=2),
+    Row("standard output is on a full disk", nothing, without_rights("-c", "import os, sys; from "
+        "tools.common.command_line import run_command; os.dup2(os.open('/dev/full', os.O_WRONLY), "
+        "1); sys.exit(run_command(lambda _: print(1) or 0))"), "[Errno 28] No space left on "
+        "device; mend that and run this again",
+        cannot="" if os.path.exists("/dev/full") else "there is no /dev/full here"),
+    bad_run("runs/latest is a folder", "home/runs/latest: a folder where a link belongs, which "
+            "copying can make of it; rename it, and give the same command again",
+            spoil=lambda place: (place / "home/runs/latest").mkdir()),
 ]  # fmt: skip
 
 RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")

@@ -77,7 +77,8 @@ def project_root() -> Path:
     """
     home = os.environ.get("MUSICLAB_HOME")
     if home:
-        return Path(home).expanduser().resolve()
+        # not Path.resolve(), which gives up on a link to itself
+        return Path(os.path.realpath(os.path.expanduser(home)))
     checkout = Path(__file__).resolve().parents[2]
     whole = all((checkout / marker).exists() for marker in ROOT_MARKERS)
     if whole and not checkout.is_relative_to(KAGGLE_INPUT):

@@ -181,7 +181,7 @@ class Lab:
         """The notebook that a user means by `6`, `06`, `metrics` or `06_metrics`."""
         for name in self.names:
             number, _, rest = name.partition("_")
-            if word in (name, number, rest) or (word.isdigit() and int(word) == int(number)):
+            if word in (name, rest) or word.lstrip("0").zfill(2) == number:
                 return name
         shorts = [*self.names, *(name.partition("_")[2] for name in self.names)]
         raise LabError(

@@ -129,9 +129,9 @@ def command_of(run: Path) -> str:
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     data = "demo" if summary["data"]["demo"] else shlex.quote(summary["data"]["folder"])
     profile = summary["profile"]
-    return f"./run_all.sh --name {run.name} --data {data}" + (
-        f" --profile {profile}" if profile in profile_names() else ""
-    )
+    if profile not in profile_names():  # a file of the user's own
+        profile = shlex.quote(str(summary.get("profile_file", profile)))
+    return f"./run_all.sh --name {run.name} --data {data} --profile {profile}"
 
 
 def remove_old_runs(current: Path, keep: int) -> list[str]:
@@ -173,8 +173,8 @@ def _last_run(folder: Path) -> float:
 def _latest(runs: Path) -> str:
     """The name of the run that `runs/latest` points at, as a link or a text file."""
     latest = runs / "latest"
-    if latest.is_symlink():
-        return Path(os.readlink(latest)).name
+    if latest.is_symlink() or latest.is_dir():  # a folder: of a copy that followed the link
+        return Path(os.readlink(latest) if latest.is_symlink() else latest).name
     return latest.read_text("utf-8", "replace").strip() if latest.is_file() else ""
 
 
@@ -200,6 +200,9 @@ def first_in(variable: str, folder: Path) -> str:
 def _point_latest_at(folder: Path) -> None:
     """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
     latest = folder.parent / "latest"
+    if latest.is_dir() and not latest.is_symlink():
+        what = "a folder where a link belongs, which copying can make of it"
+        raise LabError(f"{latest}: {what}; rename it, and give the same command again")
     new = folder / ".latest.part"  # where it is cleared away, should this be killed here
     try:
         new.unlink(missing_ok=True)

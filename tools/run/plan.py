@@ -14,7 +14,7 @@ from typing import Any
 from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
 from helpers.machinery.process import pick_device, usable_cores
-from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, is_number
+from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
 from tools.common.notebooks import Lab, drift
 from tools.common.run_folder import Paths, first_in
@@ -26,6 +26,7 @@ DEMO_TASK = "demo_set"  # the building of the demo set, which comes before all n
 DEMO_MINUTES, NOTEBOOK_MINUTES = 60.0, 30.0  # time limits, where the profile does not say
 LEFT_OUT = "left_out.json"
 GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
+OBSERVED = {f"MUSICLAB_{name}" for name in ("DATA", "HOME", "KEEP_MEMORY", "HEADLESS")}
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
 _GPU_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
@@ -128,6 +129,7 @@ class Plan:
         """What is said before a run starts: (what, value)."""
         state = "" if folders.demo_size() >= self.demo_size else ", to be built first"
         data = f"demo set ({_short(self.data)}{state})" if self.is_demo else _short(self.data)
+        ignored = sorted({name for name in os.environ if name.startswith("MUSICLAB_")} - OBSERVED)
         device = self.device if self.device != "auto" else f"auto ({resolved_device('auto')})"
         return [
             ("data", data),
@@ -138,6 +140,7 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
+            *([("ignored", f"{', '.join(ignored)} (see --help)")] if ignored else []),
             *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
 
@@ -238,8 +241,8 @@ def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
             )
         if not (is_number(minutes) and minutes > 0):
             raise LabError(
-                f"{place}: timeout_minutes is {minutes!r} but must be a number above 0; write for "
-                "example 60"
+                f"{place}: timeout_minutes is {brief.repr(minutes)} but must be a number above 0; "
+                "write for example 60"
             )
 
 
@@ -293,7 +296,7 @@ def _number_of_jobs(jobs: str, device: str) -> int:
 
 def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
     source = DEMO if is_demo else folders.data_name(data)
-    name = source if source == profile.name else f"{source}-{profile.name}"
+    name = source if source == profile.name else f"{source}-{Path(profile.name).stem}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
     return safe[:80] or "run"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -112,8 +114,17 @@ def _works(process: psutil.Process) -> bool:
 
 def threads_available() -> int:
     """The number of threads that a notebook will compute with."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else usable_cores()
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one number per level
+    if re.fullmatch("0*[1-9][0-9]{0,5}", wanted.strip()):
+        return int(wanted)
+    return usable_cores()
+
+
+def limits_set() -> str:
+    """The narrow limits that hold for each process here, as of `ulimit`; empty for none."""
+    plenty = {"RLIMIT_CPU": 10**5, "RLIMIT_AS": 2**34, "RLIMIT_FSIZE": 2**30, "RLIMIT_NOFILE": 200}
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in plenty}
+    return ", ".join(f"{name} {n}" for name, n in limits.items() if 0 <= n < plenty[name])
 
 
 def memory_available() -> int:

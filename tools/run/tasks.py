@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Iterable
@@ -17,10 +18,11 @@ from typing import Any
 from helpers.folders import demo_size
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook.records import RESULTS, take_back
+from tools.common.run_folder import LOCK
 from tools.run import pages
 from tools.run.display import Display, clock, describe_progress
 from tools.run.plan import DEMO_TASK, Plan
-from tools.run.processes import Outcome, run_supervised
+from tools.run.processes import Outcome, limits_set, run_supervised
 from tools.run.results import BAD, Row, Status, key_metric, why_stale, write_note
 
 FULL_DISK_MB = 20.0  # with less than this left, a failure is blamed on it
@@ -184,10 +186,15 @@ class Tasks:
             lines = [f"{task} failed{where}:"]
             lines += [f"  | {line}" for line in ended.get("source", [])]
             lines += [f"  {line}" for line in ended["lines"]]
+        elif (outcome.exit_code or 0) < 0:
+            how = f"{task} was ended from outside ({signal.strsignal(-outcome.exit_code)}); "
+            lines = [how + "if nobody did that, look whether the machine ran out of memory"]
         else:
             lines = [f"{task} ended with code {outcome.exit_code}; the last lines of its log:"]
             log = paths.log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
             lines += [f"  {line}" for line in log[-LOG_LINES:]]
+        if limits := limits_set():
+            lines.append(f"limits set here (ulimit -a), if one is the cause: {limits}")
         if paths.failed.exists():
             lines.append(f"as far as it came: {paths.failed}")
         return [*lines, f"log: {paths.log}"]
@@ -200,6 +207,7 @@ class Tasks:
             said = describe_progress(read_json(paths.progress))
             self.display.show(Row(task, Status.RUNNING, seconds, key_metric=said))
 
+        self._go_on()
         paths.progress.unlink(missing_ok=True)
         return run_supervised(
             # -P: the folder of the program is no place to import from.
@@ -224,9 +232,11 @@ class Tasks:
         }
 
     def _go_on(self) -> None:
-        """Raise KeyboardInterrupt when the run is being stopped."""
+        """Raise KeyboardInterrupt when the run is being stopped, LabError when it is deleted."""
         if self.stop.is_set():
             raise KeyboardInterrupt
+        if not (self.plan.folder / LOCK).exists():
+            raise LabError(f"{self.plan.folder} was deleted or moved in the midst of the run")
 
     def _full_disk(self) -> str:
         """What to say when the disk of the run is full; nothing when it is not.
