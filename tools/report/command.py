@@ -39,6 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     markdown = writer.report(about, chapters(run))
     folder = options.output or run.folder / "report"
     _write(folder, markdown, writer, about)
+    if letter := typeset.without_glyph(markdown):
+        print(
+            f"note: the PDF has boxes for {letter!r}, and perhaps others, which no font of this "
+            "machine has; install one (for Chinese, Japanese and Korean fonts-noto-cjk), and make "
+            "the report again",
+            file=sys.stderr,
+        )
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
     _list_unanswered(prompts.unanswered(own))

@@ -20,7 +20,10 @@ FOLDER = "my_report"
 _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_PICTURE = re.compile(r"(!\[[^\]]*\]\()\s*<?([^)\s>]+)>?([^)]*\))")
+_PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)")
+# What else Markdown takes for a picture: of another form, by a reference, or over two lines.
+_OTHER_PICTURE = re.compile(r"!\[(?:.*\]\(|[^\]]*\]\[|[^\]]*$)")
+_CODE = re.compile(r"(`+).*?\1")
 _BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
@@ -179,7 +182,7 @@ def as_markdown(answer: Answer) -> str:
 
 def _own(answer: Answer, line: str) -> str:
     line = re.sub(r"^#{1,3} ", "#### ", line)
-    line = re.sub(r"^(-{3,}|\.{3})\s*$", "* * *", line)
+    line = re.sub(r"^ {0,3}(-{3,}|={3,}|\.{3})\s*$", "* * *", line)
     return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{answer.file.stem}-{answer.line}-\1]", line)
 
 
@@ -189,10 +192,16 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
     Raises LabError for one that is not there, lies elsewhere on the network, or is of another kind.
     """
     found = []
-    for number, line in answer.lines.items():
-        for match in _PICTURE.finditer(line):
-            name, place = match[2], f"{answer.file}:{number}"
-            attributes = line[match.end() :]
+    lines = answer.lines.values()
+    for number, line, fence in zip(answer.lines, lines, _fences([*lines]), strict=True):
+        text, place = _CODE.sub("", "" if fence else line), f"{answer.file}:{number}"
+        if _OTHER_PICTURE.search(_PICTURE.sub("", text)):
+            raise LabError(
+                f"{place}: a picture is written ![what it shows](file.png), in one line, its name "
+                "without spaces and brackets; correct it"
+            )
+        for match in _PICTURE.finditer(text):
+            name, attributes = match[1], text[match.end() :]
             if attributes.startswith("{") and not _WIDTH.match(attributes):
                 raise LabError(
                     f"{place}: after a picture only a width can stand, as {{width=50%}}; correct it"
