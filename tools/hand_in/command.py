@@ -148,7 +148,7 @@ def code_problems(root: Path) -> list[str]:
 
 def code_files(root: Path) -> list[Path]:
     """The code that is handed in: the scripts, and what they need of the kit."""
-    return [*sorted(root.glob("py/*.py")), *shared_files(root)]
+    return [*sorted(root.glob("py/[!.]*.py")), *shared_files(root)]
 
 
 # ---- the zip -----------------------------------------------------------------------------------
