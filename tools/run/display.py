@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from helpers.machinery.files import printable
 from tools.run.results import (
     DONE,
     FAILED,
@@ -89,7 +90,7 @@ class Display:
     def say(self, line: str) -> None:
         """Print one line as it is."""
         with self._lock:
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveDisplay(Display):
@@ -184,7 +185,9 @@ def clock(seconds: float) -> str:
 def print_header(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     """Print what the run is about, one line each."""
     for what, value in pairs:
-        console.print(f"[bold]{what:<9}[/bold]{escape(value)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[bold]{what:<9}[/bold]{escape(printable(value))}", highlight=False, soft_wrap=True
+        )
 
 
 def print_table(console: Console, rows: Iterable[Row]) -> None:
@@ -205,7 +208,7 @@ def print_left_out(console: Console, lines: Sequence[str]) -> None:
     if shown:
         console.print(f"left out ({len(lines)}):", highlight=False)
     for line in shown:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {printable(line)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> None:
