@@ -45,9 +45,10 @@ def to_pdf(markdown: str, pictures: Mapping[str, Path], meta: Mapping[str, Any])
         try:
             return typst.compile(root / "report.typ", root=root, sys_inputs=inputs)
         except typst.TypstError as error:
+            said = " ".join(str(error).replace(f"{root}/", "").split())
             raise LabError(
-                f"the report cannot be set as PDF: {' '.join(str(error).split())}; look for this "
-                "in my_report/, or leave that out"
+                f"the report cannot be set as PDF: {said}; look for this in my_report/, or leave "
+                "that out"
             ) from error
 
 

@@ -135,7 +135,7 @@ class LiveDisplay(Display):
                 Text(name, "bold" if text == RUNNING else ""),
                 Text(text, _STYLES.get(text, "")),
                 "" if seconds is None else clock(seconds),
-                Text(note, overflow="ellipsis", no_wrap=True),
+                Text(printable(note), overflow="ellipsis", no_wrap=True),
             )
         total = Text(f"{clock(time.monotonic() - self._begin)} in all; Ctrl-C stops", "dim")
         self._live.update(Group(table, total), refresh=True)
@@ -194,7 +194,7 @@ def print_table(console: Console, rows: Iterable[Row]) -> None:
     """Print the final table."""
     table = _table(HEADINGS, right=(1, 3))
     for row in rows:
-        cells = [Text(cell) for cell in row.cells]
+        cells = [Text(printable(cell)) for cell in row.cells]
         cells[2].stylize(_STYLES.get(row.status, ""))
         table.add_row(*cells)
     console.print(table)
@@ -215,7 +215,7 @@ def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> 
     """Print the notebooks: name, title, what each needs, state."""
     table = _table(("notebook", "title", "needs", "state"))
     for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
+        table.add_row(*(Text(printable(cell)) for cell in line))
     console.print(table)
 
 
