@@ -29,7 +29,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +36,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 
@@ -45,12 +45,10 @@ from helpers.folders import FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEA
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook.records import open_record
 from tests.conftest import write_mini_data
-from tests.small_lab import SmallLab, kill_all, leftovers, running_in
+from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 from tools.checks import check_data
 
 LONGEST = 60  # seconds
-# Files that say nothing of what was reached: the next run clears them away, or writes on.
-PASSING = r"/progress/|\.partial\.ipynb$|\.lock$|\.log$"
 SAME, REFUSED, LISTED = "the same", "refused in one line", "listed or noted by check-data"
 OTHER = "OTHER NUMBERS WITHOUT A WORD"
 NOTICED = "noticed that a clip was replaced"
@@ -276,138 +274,117 @@ def renewed_after_use(data: Path, home: Path, expected: str, dice: Dice) -> str:
 
 # ---- the kills ---------------------------------------------------------------------------------
 
-# Read by every Python process of a run: notes each file of results that is opened to be written,
-# and stops the run at one of them, when the file is there and nothing stands in it.
+# Files of a run that are to be whole: not its locks and logs, nor what tells how far it is.
+LASTING = r"/(runs|\.cache)/(?!.*(/progress/|\.partial\.ipynb$|\.lock$|\.log$))"
+# Read by every Python process of a run: counts such files as they are opened to be written, and
+# stops the run at one of them, when the file is there and nothing stands in it.
 STOP = rf"""
 import os, re, sys, time
 home, moment = os.environ["MUSICLAB_HOME"], int(os.environ["TEST_STOPS_AT"] or 0)
-lasting = re.compile(re.escape(home) + r"/(runs|\.cache)/(?!.*({PASSING}))")
 
-def note(event, arguments):
+def count(event, arguments):
     if event == "open" and arguments[2] & os.O_ACCMODE:
         path = str(arguments[0])
-        if lasting.match(path):
-            log = os.open(home + "/opened", os.O_RDWR | os.O_APPEND | os.O_CREAT)
-            os.write(log, path.encode() + b"\n")
-            number = os.pread(log, os.lseek(log, 0, os.SEEK_CUR), 0).count(b"\n")
+        if path.startswith(home) and re.match(r"{LASTING}", path[len(home):]):
+            log = os.open(home + "/opened", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(log, b".")
+            if os.lseek(log, 0, os.SEEK_CUR) == moment:
+                sys.setprofile(lambda frame, event, argument: stop(frame, path))
             os.close(log)
-            if number == moment:
-                sys.setprofile(stop)
 
-def stop(frame, event, argument):
-    if frame.f_code is not note.__code__:
+def stop(frame, path):
+    if frame.f_code is not count.__code__:
         sys.setprofile(None)
-        open(os.environ["TEST_STOPPED"], "w").close()
+        os.symlink(path, os.environ["TEST_STOPPED"])
         time.sleep(600)
 
-sys.addaudithook(note)
+sys.addaudithook(count)
 """
 # The runner itself, in the place of the small lab's: behind the folder stand its options.
 RUNNER = ("-c", "import runpy, sys; del sys.argv[1]; runpy.run_module('tools.run.command', "
           "run_name='__main__')")  # fmt: skip
-Start = Callable[..., subprocess.Popen]
-Made = Callable[[Path], tuple[SmallLab, Start]]
 
 
-def real_lab(root: Path) -> tuple[SmallLab, Start]:
-    """The kit's own notebooks 04 to 06 on the small data, which lie beside the folder."""
+def run_in(root: Path, data: Path) -> tuple[SmallLab, Callable[..., Popen]]:
+    """The kit's notebooks 04 to 06 in the place of the small lab's, and what starts them."""
     root.mkdir()
-    small, data = SmallLab(root), str(root.parent / "data")
-    options = ("--data", data, "--profile", "smoke", "--name", "t", "--only", "4", "5", "6")
+    (root / "sitecustomize.py").write_text(STOP)
+    small = SmallLab(root)
+    options = ("--data", str(data), "--profile", "smoke", "--name", "t", "--only", "4", "5", "6")
     return small, partial(small.start, *options, program=RUNNER)
 
 
-def kills(n: int, seed: int, place: Path, made: Made = real_lab) -> Iterator[tuple[str, str]]:
-    """Kill so many runs; the moment of each, and what came of it. `made` gives a lab to run."""
-    write_mini_data(place / "data")
-    small, start = made(place / "undisturbed")
-    (small.root / "sitecustomize.py").write_text(STOP)
+def kills(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
+    """Kill so many runs; the seed and the moment of each, and what came of it."""
+    data = place / "data"
+    write_mini_data(data)
+    small, start = run_in(place / "undisturbed", data)
     assert start().wait() == 0, "the run that nobody disturbed failed"
-    n_files, expected = len(opened(small)), (small.folder / "results.csv").read_bytes()
+    n_files, expected = (small.root / "opened").stat().st_size, results(small)
     for number in range(seed, seed + n):
         dice = Dice(number)
-        moment, kill = dice.randint(1, n_files), dice.choice([kill_all, subprocess.Popen.kill])
-        small, start = made(place / f"killed-{number}")
-        (small.root / "sitecustomize.py").write_text(STOP)
+        moment, kill = dice.randint(1, n_files), dice.choice([kill_all, Popen.kill])
+        small, start = run_in(place / str(number), data)
         process = start(stop_at=str(moment))
-        while not small.stopped.exists() and process.poll() is None:
+        while not small.stopped.is_symlink() and process.poll() is None:
             time.sleep(0.05)
-        where = opened(small)[moment - 1 : moment] or ["its end"]
+        where = os.readlink(small.stopped) if small.stopped.is_symlink() else "its end"
         kill(process)
         process.wait()
-        what = "all" if kill is kill_all else "the runner"
-        faults = faults_after_kill(small, start, expected)
-        yield (
-            f"kill {number}: {what}, at file {moment} of {n_files}, {where[0]}",
-            ("; ".join(faults) or COMPLETED),
-        )
+        what = f"{'all' if kill is kill_all else 'the runner'} at file {moment} of {n_files}"
+        faults = "; ".join(faults_after_kill(small, start, expected))
+        yield f"kill {number}: {what}, {where.removeprefix(str(small.root))}", faults or COMPLETED
         shutil.rmtree(small.root)
 
 
-def opened(small: SmallLab) -> list[str]:
-    """The files that a run has opened to write results, in order."""
-    log = small.root / "opened"
-    return log.read_text().replace(f"{small.root}/", "").splitlines() if log.exists() else []
+def results(small: SmallLab) -> bytes:
+    return (small.folder / "results.csv").read_bytes()
 
 
-def faults_after_kill(small: SmallLab, start: Start, expected: bytes) -> Iterator[str]:
+def faults_after_kill(
+    small: SmallLab, start: Callable[[], Popen], expected: bytes
+) -> Iterator[str]:
     """What is wrong after a run was killed, and after the next one."""
-    end = time.monotonic() + LONGEST
-    while running_in(small.root) and time.monotonic() < end:
-        time.sleep(0.1)
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not running_in(small.root))
     if left := running_in(small.root):
         yield f"{len(left)} PROCESSES LEFT"
     for path in sorted(small.root.rglob("*")):
-        lasting = re.search(r"/(runs|\.cache)/", str(path)) and not re.search(PASSING, str(path))
-        if lasting and path.is_file() and not is_whole(path):
-            yield f"HALF WRITTEN {path.relative_to(small.root)}"
-    code = start().wait()
-    if code or (small.folder / "results.csv").read_bytes() != expected:
-        yield f"OTHER RESULTS (exit code {code})"
+        text = str(path)
+        if path.is_file() and ".part" not in text and re.search(LASTING, text):
+            if not (read_json(path) if text.endswith(("json", "ipynb")) else path.stat().st_size):
+                yield f"HALF WRITTEN {path.relative_to(small.root)}"
+    if start().wait() or results(small) != expected:
+        yield "OTHER RESULTS of the next run"
     if left := leftovers(small.root):
         yield f"LEFT BEHIND {left}"
 
 
-def is_whole(path: Path) -> bool:
-    """Whether there is something in a file, or it is one that nobody takes for whole."""
-    if path.suffix in (".json", ".ipynb"):
-        return bool(read_json(path))
-    return path.stat().st_size > 0 or re.search(r"\.part(/|$)", str(path)) is not None
-
-
 # ---- both --------------------------------------------------------------------------------------
-
-
-def told(what: str, cases: Iterator[tuple[str, str]], every: bool = False) -> bool:
-    """Print what failed, or every case, and how many ended how; whether all is well."""
-    seen: collections.Counter[str] = collections.Counter()
-    begin = time.monotonic()
-    for case, verdict in cases:
-        seen[verdict] += 1
-        if every or verdict not in GOOD:
-            print(f"{case}: {verdict}", flush=True)
-    print(f"{seen.total()} {what}, {time.monotonic() - begin:.0f} s")
-    for verdict, count in seen.most_common():
-        print(f"{count:6d}  {verdict}", flush=True)
-    return set(seen) <= set(GOOD)
 
 
 def main(arguments: list[str]) -> int:
     """Run both campaigns; return 1 when something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--folders", type=int, default=2000)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
+    for name, default in (("folders", 2000), ("kills", 20), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(arguments)
     os.environ["MUSICLAB_HEADLESS"] = "1"
-    good = []
+    good, seed = True, options.seed
     for campaign, n in ((folders, options.folders), (kills, options.kills)):
-        what = f"{campaign.__name__}, seeds {options.seed} to {options.seed + n - 1}"
+        seen: collections.Counter[str] = collections.Counter()
+        begin = time.monotonic()
         with tempfile.TemporaryDirectory() as place:
-            cases = campaign(n, options.seed, Path(place)) if n else iter(())
-            good.append(told(what, cases, every=campaign is kills))
-    return int(not all(good))
+            for case, verdict in campaign(n, seed, Path(place)) if n else ():
+                seen[verdict] += 1
+                if campaign is kills or verdict not in GOOD:
+                    print(f"{case}: {verdict}", flush=True)
+        seconds = time.monotonic() - begin
+        print(f"{n} {campaign.__name__}, seeds {seed} to {seed + n - 1}, {seconds:.0f} s")
+        print(*(f"{count:6d}  {verdict}" for verdict, count in seen.most_common()), sep="\n")
+        good &= set(seen) <= set(GOOD)
+    return int(not good)
 
 
 if __name__ == "__main__":
