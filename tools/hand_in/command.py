@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 import textwrap
 import zipfile
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import LabError, printable, read_json, write_atomically
 from tools.checks import pairs
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import Lab, shared_files
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         return EXIT_DONE
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
     for problem in problems:
-        print(f"  {problem}", file=sys.stderr)
+        print(f"  {printable(problem)}", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -108,8 +107,11 @@ def _authors(report: Path) -> list[str]:
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
     if not beside.is_file():
         return []
-    front = beside.read_text(encoding="utf-8").partition("\n---")[0]
-    return [author.replace("\\", "") for author in yaml.safe_load(front)["author"]]
+    try:
+        front = beside.read_text(encoding="utf-8").partition("\n---")[0]
+        return [author.replace("\\", "") for author in yaml.safe_load(front)["author"]]
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return ["nobody"]
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
@@ -187,7 +189,7 @@ def pack(contents: dict[str, bytes]) -> bytes:
 
 def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
     """How to run the code, what the report's results were made with, and the kit's licence."""
-    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    summary = {"device": "?", "python": "?", "versions": {}} | read_json(run / SUMMARY)
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     made_with = textwrap.fill(
         f'The results of the report: run "{run.name}", profile {summary["profile"]}, data with the '

@@ -9,8 +9,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import write_atomically
+from helpers.machinery.files import LabError, write_atomically
 from tools.common.command_line import Parser, run_command
+from tools.common.run_folder import command_of
 from tools.report import prompts, typeset
 from tools.report.content import chapters
 from tools.report.markdown import PICTURES, Writer
@@ -36,7 +37,13 @@ def main(arguments: Sequence[str]) -> int:
     made = prompts.make_missing(own, words)
     writer = Writer(words, run, prompts.written(own), options.with_kit_text)
     about = _about(words, members)
-    markdown = writer.report(about, chapters(run))
+    try:
+        markdown = writer.report(about, chapters(run))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # whoever wrote that
+        raise LabError(
+            f"{run.folder}: holds what this kit does not write ({type(error).__name__}: {error}); "
+            f"make it again with {command_of(run.folder)} --force"
+        ) from error
     folder = options.output or run.folder / "report"
     _write(folder, markdown, writer, about)
     if letter := typeset.without_glyph(markdown):
