@@ -3,7 +3,7 @@
     python -m tests.campaign [--folders N] [--kills K] [--seed S]
 
 **Folders.** A valid data folder is spoiled in one or two places. It must give the same clips and
-labels as before, or, unless that was harmless, be refused in one line, by the loaders or check-data.
+labels as before, or, unless that was harmless, be refused in one line, by loaders or check-data.
 A traceback, more than 60 s, or other numbers without a word are failures. (A digit of a label, or
 the last bits of a number in an array, that become another valid one are no part of it: nobody could
 tell.) Where a clip of a folder in use becomes another valid one, this must be noticed.
