@@ -86,14 +86,16 @@ def _too_long(number: int, frame: object) -> None:
 def loaded(data: Path) -> str:
     """A digest of every clip with its label and part, as the notebooks get them."""
     open_record("campaign", data, 0)
-    parts = datasets.affect_parts(data / MULTITASK, 0)
+    split = datasets.affect_parts(data / MULTITASK, 0)
     loads = [datasets.genre_splits(data / name, "fused", 0) for name in (GENRE, GENRE_BEAT)]
     axes = ["valence", "energy", "danceability"]
     for name in (MULTITASK, MULTITASK_BEAT):
-        loads.append(datasets.affect_splits(data / name, "fused", axes, parts))
+        loads.append(datasets.affect_splits(data / name, "fused", axes, split))
     digest = hashlib.sha256()
-    tests = [datasets.SpectrogramDataset(data / MULTITASK, "test", "fused")]
-    for part in [p for s in loads for p in (s.train, s.val, s.test)] + tests:
+    parts = [part for splits in loads for part in (splits.train, splits.val, splits.test)]
+    for name in (MULTITASK, MULTITASK_BEAT):
+        parts.append(datasets.SpectrogramDataset(data / name, "test", "fused"))
+    for part in parts:
         clips = sorted(zip(datasets.ids_of(part), range(len(part)), strict=True))
         for clip, place in clips:  # in whatever order a label file names them
             frames, label, length = part[place]

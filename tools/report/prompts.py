@@ -93,6 +93,8 @@ def _answers_in(path: Path) -> list[Answer]:
     Text under a heading with a label but above its first prompt is an answer, too; what stands
     above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
+    if not path.is_file():  # reading a pipe would wait for its writer
+        raise LabError(f"{path}: is no file, or a link to one that is away; bring it back")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
