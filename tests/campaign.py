@@ -43,12 +43,13 @@ import numpy as np
 from helpers import datasets
 from helpers.folders import FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
 from helpers.machinery.files import LabError, read_json
+from helpers.machinery.profiles import PROFILE_FOLDER
 from helpers.notebook.records import open_record
 from tests.conftest import write_mini_data
 from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 from tools.checks import check_data
 
-LONGEST = 60  # seconds
+LONGEST = 60  # seconds of the processor
 SAME, REFUSED, LISTED = "the same", "refused in one line", "listed or noted by check-data"
 OTHER = "OTHER NUMBERS WITHOUT A WORD"
 NOTICED = "noticed that a clip was replaced"
@@ -60,8 +61,10 @@ Dice = random.Random
 def outcome(data: Path, home: Path, expected: str) -> str:
     """What somebody sees who works with these data."""
     os.environ["MUSICLAB_HOME"] = str(home)
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(LONGEST)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST)
+    signal.alarm(10 * LONGEST)  # for what waits; a busy machine, too, may let us wait
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -76,6 +79,7 @@ def outcome(data: Path, home: Path, expected: str) -> str:
     except Exception:
         return f"TRACEBACK {traceback.format_exc().splitlines()[-1]}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
 
 
@@ -325,14 +329,15 @@ def run_in(root: Path, data: Path) -> tuple[SmallLab, Callable[..., Popen]]:
     root.mkdir()
     (root / "sitecustomize.py").write_text(STOP)
     small = SmallLab(root)
-    options = ("--data", str(data), "--profile", "smoke", "--name", "t", "--only", "4", "5", "6")
-    return small, partial(small.start, *options, program=RUNNER)
+    options = ("--data", str(data), "--profile", str(data.parent / "smoke.yaml"), "--name", "t")
+    return small, partial(small.start, *options, "--only", "4", "5", "6", program=RUNNER)
 
 
 def kills(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
     """Kill so many runs; the seed and the moment of each, and what came of it."""
-    data = place / "data"
+    data, smoke = place / "data", (PROFILE_FOLDER / "smoke.yaml").read_text()
     write_mini_data(data)
+    (place / "smoke.yaml").write_text(smoke.replace("minutes: 5", "minutes: 60"))  # if it is busy
     small, start = run_in(place / "undisturbed", data)
     assert start().wait() == 0, "the run that nobody disturbed failed"
     n_files, expected = (small.root / "opened").stat().st_size, results(small)
@@ -369,7 +374,9 @@ def faults_after_kill(
         if path.is_file() and ".part" not in text and re.search(LASTING, text):
             if not (read_json(path) if text.endswith(("json", "ipynb")) else path.stat().st_size):
                 yield f"HALF WRITTEN {path.relative_to(small.root)}"
-    if start().wait() or results(small) != expected:
+    if code := start().wait():
+        yield f"the next run FAILED with {code}"
+    elif results(small) != expected:
         yield "OTHER RESULTS of the next run"
     if left := leftovers(small.root):
         yield f"LEFT BEHIND {left}"
