@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import sys
 import textwrap
 import zipfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from helpers.machinery.files import LabError, printable, read_json, write_atomically
+from helpers.machinery.files import LabError, write_atomically
 from tools.checks import pairs
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import Lab, shared_files
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         return EXIT_DONE
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
     for problem in problems:
-        print(f"  {printable(problem)}", file=sys.stderr)
+        print(f"  {problem}", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -107,11 +108,8 @@ def _authors(report: Path) -> list[str]:
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
     if not beside.is_file():
         return []
-    try:
-        front = beside.read_text(encoding="utf-8").partition("\n---")[0]
-        return [author.replace("\\", "") for author in yaml.safe_load(front)["author"]]
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-        return ["nobody"]
+    front = beside.read_text(encoding="utf-8").partition("\n---")[0]
+    return [author.replace("\\", "") for author in yaml.safe_load(front)["author"]]
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
@@ -150,7 +148,7 @@ def code_problems(root: Path) -> list[str]:
 
 def code_files(root: Path) -> list[Path]:
     """The code that is handed in: the scripts, and what they need of the kit."""
-    return [*sorted(root.glob("py/[!.]*.py")), *shared_files(root)]
+    return [*sorted(root.glob("py/*.py")), *shared_files(root)]
 
 
 # ---- the zip -----------------------------------------------------------------------------------
@@ -189,7 +187,7 @@ def pack(contents: dict[str, bytes]) -> bytes:
 
 def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
     """How to run the code, what the report's results were made with, and the kit's licence."""
-    summary = {"device": "?", "python": "?", "versions": {}} | read_json(run / SUMMARY)
+    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     made_with = textwrap.fill(
         f'The results of the report: run "{run.name}", profile {summary["profile"]}, data with the '

@@ -9,9 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import write_atomically
 from tools.common.command_line import Parser, run_command
-from tools.common.run_folder import command_of
 from tools.report import prompts, typeset
 from tools.report.content import chapters
 from tools.report.markdown import PICTURES, Writer
@@ -37,22 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     made = prompts.make_missing(own, words)
     writer = Writer(words, run, prompts.written(own), options.with_kit_text)
     about = _about(words, members)
-    try:
-        markdown = writer.report(about, chapters(run))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:  # whoever wrote that
-        raise LabError(
-            f"{run.folder}: holds what this kit does not write ({type(error).__name__}: {error}); "
-            f"make it again with {command_of(run.folder)} --force"
-        ) from error
+    markdown = writer.report(about, chapters(run))
     folder = options.output or run.folder / "report"
     _write(folder, markdown, writer, about)
-    if letter := typeset.without_glyph(markdown):
-        print(
-            f"note: the PDF has boxes for {letter!r}, and perhaps others, which no font of this "
-            "machine has; install one (for Chinese, Japanese and Korean fonts-noto-cjk), and make "
-            "the report again",
-            file=sys.stderr,
-        )
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
     _list_unanswered(prompts.unanswered(own))

@@ -20,10 +20,7 @@ FOLDER = "my_report"
 _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)")
-# What else Markdown takes for a picture: of another form, by a reference, or over two lines.
-_OTHER_PICTURE = re.compile(r"!\[(?:.*\]\(|[^\]]*\]\[|[^\]]*$)")
-_CODE = re.compile(r"(`+).*?\1")
+_PICTURE = re.compile(r"(!\[[^\]]*\]\()\s*<?([^)\s>]+)>?([^)]*\))")
 _BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
@@ -93,8 +90,6 @@ def _answers_in(path: Path) -> list[Answer]:
     Text under a heading with a label but above its first prompt is an answer, too; what stands
     above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
-    if not path.is_file():  # reading a pipe would wait for its writer
-        raise LabError(f"{path}: is no file, or a link to one that is away; bring it back")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
@@ -184,7 +179,7 @@ def as_markdown(answer: Answer) -> str:
 
 def _own(answer: Answer, line: str) -> str:
     line = re.sub(r"^#{1,3} ", "#### ", line)
-    line = re.sub(r"^ {0,3}(-{3,}|={3,}|\.{3})\s*$", "* * *", line)
+    line = re.sub(r"^(-{3,}|\.{3})\s*$", "* * *", line)
     return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{answer.file.stem}-{answer.line}-\1]", line)
 
 
@@ -194,16 +189,10 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
     Raises LabError for one that is not there, lies elsewhere on the network, or is of another kind.
     """
     found = []
-    lines = answer.lines.values()
-    for number, line, fence in zip(answer.lines, lines, _fences([*lines]), strict=True):
-        text, place = _CODE.sub("", "" if fence else line), f"{answer.file}:{number}"
-        if _OTHER_PICTURE.search(_PICTURE.sub("", text)):
-            raise LabError(
-                f"{place}: a picture is written ![what it shows](file.png), in one line, its name "
-                "without spaces and brackets; correct it"
-            )
-        for match in _PICTURE.finditer(text):
-            name, attributes = match[1], text[match.end() :]
+    for number, line in answer.lines.items():
+        for match in _PICTURE.finditer(line):
+            name, place = match[2], f"{answer.file}:{number}"
+            attributes = line[match.end() :]
             if attributes.startswith("{") and not _WIDTH.match(attributes):
                 raise LabError(
                     f"{place}: after a picture only a width can stand, as {{width=50%}}; correct it"

@@ -14,7 +14,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from helpers.machinery.files import printable
 from tools.run.results import (
     DONE,
     FAILED,
@@ -90,7 +89,7 @@ class Display:
     def say(self, line: str) -> None:
         """Print one line as it is."""
         with self._lock:
-            self.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveDisplay(Display):
@@ -135,7 +134,7 @@ class LiveDisplay(Display):
                 Text(name, "bold" if text == RUNNING else ""),
                 Text(text, _STYLES.get(text, "")),
                 "" if seconds is None else clock(seconds),
-                Text(printable(note), overflow="ellipsis", no_wrap=True),
+                Text(note, overflow="ellipsis", no_wrap=True),
             )
         total = Text(f"{clock(time.monotonic() - self._begin)} in all; Ctrl-C stops", "dim")
         self._live.update(Group(table, total), refresh=True)
@@ -185,16 +184,14 @@ def clock(seconds: float) -> str:
 def print_header(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     """Print what the run is about, one line each."""
     for what, value in pairs:
-        console.print(
-            f"[bold]{what:<9}[/bold]{escape(printable(value))}", highlight=False, soft_wrap=True
-        )
+        console.print(f"[bold]{what:<9}[/bold]{escape(value)}", highlight=False, soft_wrap=True)
 
 
 def print_table(console: Console, rows: Iterable[Row]) -> None:
     """Print the final table."""
     table = _table(HEADINGS, right=(1, 3))
     for row in rows:
-        cells = [Text(printable(cell)) for cell in row.cells]
+        cells = [Text(cell) for cell in row.cells]
         cells[2].stylize(_STYLES.get(row.status, ""))
         table.add_row(*cells)
     console.print(table)
@@ -208,14 +205,14 @@ def print_left_out(console: Console, lines: Sequence[str]) -> None:
     if shown:
         console.print(f"left out ({len(lines)}):", highlight=False)
     for line in shown:
-        console.print(f"  {printable(line)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> None:
     """Print the notebooks: name, title, what each needs, state."""
     table = _table(("notebook", "title", "needs", "state"))
     for line in lines:
-        table.add_row(*(Text(printable(cell)) for cell in line))
+        table.add_row(*(Text(cell) for cell in line))
     console.print(table)
 
 
