@@ -154,16 +154,12 @@ def kernels(kaggle: KaggleServer, token: None, home: Path) -> KaggleServer:
             return 403, {"code": 403, "message": "Permission 'datasets.get' was denied"}
         return 200, {"status": "READY"}
 
-    def upload(request: dict) -> Answer:
-        return 200, {"token": "blob", "createUrl": f"{kaggle.url}/put/{request['name']}"}
-
-    def save(request: dict) -> Answer:
-        return 200, {"url": f"https://www.kaggle.com/code/{request['slug']}"}
-
-    kaggle.answers |= {"GetDatasetStatus": status, "StartBlobUpload": upload, "SaveKernel": save}
+    kaggle.answers["GetDatasetStatus"] = status
+    kaggle.answer("StartBlobUpload", {"token": "blob", "createUrl": f"{kaggle.url}/put"})
     kaggle.answer("CreateDataset", {"status": "ok"})
     kaggle.answer("CreateDatasetVersion", {"status": "ok"})
     kaggle.answer("GetKernelSessionStatus", {"status": "COMPLETE"})
+    kaggle.answer("SaveKernel", {"url": "https://www.kaggle.com/code/student/its-name"})
     return kaggle
 
 
@@ -201,7 +197,7 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
     (made,) = kernels.requests("CreateDataset")
     assert made["isPrivate"] is True and made["slug"] == "musiclab-helpers"
     assert 6 <= len(made["title"]) <= 50
-    with zipfile.ZipFile(io.BytesIO(kernels.uploads["/put/kit.zip"])) as archive:
+    with zipfile.ZipFile(io.BytesIO(kernels.uploads["/put"])) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert tops == {"helpers", "demo_music", "pyproject.toml", "LICENSE"}
 
@@ -221,7 +217,7 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
         "student/musiclab-10-multitask",
     ]  # fmt: skip
     said = capsys.readouterr().out
-    assert "05_lstm: pushed, https://www.kaggle.com/code/student/musiclab-05-lstm" in said
+    assert "05_lstm: pushed, https://www.kaggle.com/code/student/its-name" in said
     assert "does not resolve" not in said, "the client's warning about title and address"
 
     assert push.main(["00"]) == 0

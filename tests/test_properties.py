@@ -126,44 +126,24 @@ def one_at_a_time(model: nn.Module, clips: Sequence[torch.Tensor]) -> torch.Tens
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@examples(12)
-@given(drawn=st.data(), n_more=st.integers(0, 40))
-def test_no_amount_of_padding_changes_a_prediction(kind, drawn, n_more):
-    tried = drawn.draw(models_of(kind))
-    clips = drawn.draw(clips_for(tried))
-    with torch.no_grad():
-        padded = tried.model(*joined(clips, n_more))
-    torch.testing.assert_close(padded, one_at_a_time(tried.model, clips), **CLOSE)
-
-
-@pytest.mark.parametrize("kind", models.POOLINGS)
-@examples(12)
+@examples(24)
 @given(
     drawn=st.data(),
-    n_more=st.integers(0, 5),
-    rubbish=st.sampled_from([0.1, -7.0, 1e4, -1e15, 1e30]),
+    n_more=st.integers(0, 40),
+    rubbish=st.sampled_from([0.0, 0.1, -7.0, 1e4, -1e15, 1e30]),
 )
-def test_an_lstm_never_looks_at_what_stands_behind_a_clip(kind, drawn, n_more, rubbish):
-    tried = drawn.draw(models_of(kind))
-    clips = drawn.draw(clips_for(tried))
-    x, lengths = joined(clips, n_more)
-    behind = ~models.time_mask(lengths, x.shape[1])
-    x[behind] = rubbish * torch.randn(int(behind.sum()), x.shape[2])
-    with torch.no_grad():
-        predicted = tried.model(x, lengths)
-    torch.testing.assert_close(predicted, one_at_a_time(tried.model, clips), **CLOSE)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@examples(12)
-@given(drawn=st.data())
-def test_no_company_in_its_batch_changes_a_prediction(kind, drawn):
+def test_nothing_beside_or_behind_a_clip_changes_its_prediction(kind, drawn, n_more, rubbish):
+    """Neither its company in a batch, nor the padding; an LSTM may even find rubbish there."""
     tried = drawn.draw(models_of(kind))
     clips = drawn.draw(clips_for(tried))
     picked = drawn.draw(st.lists(st.sampled_from(range(len(clips))), min_size=2, max_size=8))
+    x, lengths = joined([clips[clip] for clip in picked], n_more)
+    if kind != "cnn":
+        behind = ~models.time_mask(lengths, x.shape[1])
+        x[behind] = rubbish * torch.randn(int(behind.sum()), x.shape[2])
     with torch.no_grad():
-        together = tried.model(*joined([clips[clip] for clip in picked]))
-    torch.testing.assert_close(together, one_at_a_time(tried.model, clips)[picked], **CLOSE)
+        predicted = tried.model(x, lengths)
+    torch.testing.assert_close(predicted, one_at_a_time(tried.model, clips)[picked], **CLOSE)
 
 
 @examples(40)
