@@ -16,8 +16,9 @@ import pytest
 from tests.conftest import write_mini_data
 from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 
+pytestmark = pytest.mark.timeout(900)  # for a busy machine: idle, none takes a minute
+
 DEMO = ("--data", "demo", "--only", "5")
-DEMO_TWO = ("--data", "demo", "--only", "0", "5", "--jobs", "2")
 
 # What is written, and not yet in its place, when a run is stopped: all the way from the demo set
 # to the last page.
@@ -49,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SmallLab:
 def undisturbed(made: SmallLab, tmp_path_factory: pytest.TempPathFactory) -> SmallLab:
     """A copy of it in which 05 has run to its end, undisturbed. Do not write to it."""
     small = copy_of(made, tmp_path_factory.mktemp("undisturbed") / "lab")
-    assert small.start(*DEMO).wait(120) == 0
+    assert small.start(*DEMO).wait(300) == 0
     return small
 
 
@@ -75,7 +76,7 @@ def stop_at(
     wait_until(lambda: small.stopped.exists() or process.poll() is not None)
     assert process.poll() is None, f"the run ended before the moment {moment!r}"
     stop(process)
-    code = process.wait(60)
+    code = process.wait(180)
     wait_until(lambda: not running_in(small.root))
     return code
 
@@ -93,7 +94,7 @@ def test_killed_ten_times_on_its_way_a_run_completes(made, undisturbed, tmp_path
         assert stop_at(small, moment, kill_all, *DEMO) == -signal.SIGKILL, moment
         present = small.folder / "results.csv"
         assert not present.exists() or results(small) == results(undisturbed), moment
-    assert small.start(*DEMO).wait(120) == 0
+    assert small.start(*DEMO).wait(300) == 0
     assert results(small) == results(undisturbed)
     assert leftovers(small.root) == [] and running_in(small.root) == []
     (n_files, kib), (n_expected, kib_expected) = size(small), size(undisturbed)
@@ -126,7 +127,7 @@ def test_a_stopped_run_ends_what_it_started_and_goes_on(made, undisturbed, tmp_p
         assert stop_at(small, moment, send, *options) == (-number if killed else 130), moment
         assert killed or leftovers(small.root) == [], moment
     assert small.executed() == ["05_train"]
-    assert small.start(*options).wait(120) == 0
+    assert small.start(*options).wait(300) == 0
     assert small.statuses() == {"00_begin": "up to date", "05_train": "up to date"}
     assert results(small) == results(undisturbed)
     assert leftovers(small.root) == []
@@ -146,12 +147,12 @@ def test_what_cannot_be_written_whole_is_told_in_one_line(tmp_path):
             "--only", "5", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             limit=lambda n=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)),
         )  # fmt: skip
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=300)
         assert process.returncode in (1, 2) and "Traceback" not in out, out
         assert any(said in line for line in out.splitlines()), out
         assert leftovers(small.root) == []
         assert not list(small.folder.glob("notebooks/*.failed.ipynb"))
-    assert small.start("--only", "5").wait(120) == 0
+    assert small.start("--only", "5").wait(300) == 0
     assert small.statuses()["05_train"] == "up to date"
 
 
