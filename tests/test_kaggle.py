@@ -197,6 +197,7 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
     (made,) = kernels.requests("CreateDataset")
     assert made["isPrivate"] is True and made["slug"] == "musiclab-helpers"
     assert 6 <= len(made["title"]) <= 50
+    assert [upload["name"] for upload in kernels.requests("StartBlobUpload")] == ["kit.zip"]
     with zipfile.ZipFile(io.BytesIO(kernels.uploads["/put"])) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert tops == {"helpers", "demo_music", "pyproject.toml", "LICENSE"}
@@ -337,6 +338,7 @@ def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(run, c
 def test_a_hidden_score_is_not_zero(run, competition, hidden):
     competition.answer("ListSubmissions", listed(publicScore=hidden))
     assert submit.main([]) == 0
+    assert competition.requests("CreateSubmission")[0]["competitionName"] == submit.COMPETITION
     assert float((run / "kaggle_score.txt").read_text()) == 0.7
 
 
