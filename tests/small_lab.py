@@ -19,9 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.machinery.profiles import Profile, load_profile
 from tools.common.command_line import run_command
@@ -134,6 +132,9 @@ class SmallLab:
 
     def write(self, name: str, code: str, prose: str = "# A title") -> None:
         """Write a notebook with this code in its last cell."""
+        import nbformat  # which a run in a process of its own does not need at once
+        from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
         parameters = new_code_cell(
             'data = "auto"\ndevice = "auto"\nseed = 0\nsteps = 1',
             metadata={"tags": ["parameters"]},
