@@ -99,6 +99,27 @@ def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path):
     assert path.endswith("7.fused.full.npy")
 
 
+def test_a_label_file_may_have_been_through_a_spreadsheet(tmp_path):
+    """A mark at its beginning, line ends of Windows, blank lines, spaces, names of any ending."""
+    files = tmp_path / folders.GENRE / "train"
+    files.mkdir(parents=True)
+    for name in ("1042", "7", "a_B-9", "0007"):
+        (files / f"{name}.fused.full.npy").touch()
+    rows = [
+        "1042.npy\tRock",
+        "",
+        "7.full.fused.npy.gz\tBlues ",
+        " \t",
+        "a_B-9 \t Jazz",
+        "0007\tFolk",
+    ]
+    text = "\r\n".join(["\ufeffid \t GENRE", *rows])
+    (files.parent / "train_labels.txt").write_bytes(text.encode())
+    clips = folders.read_clips(files.parent, "train")
+    assert clips["id"].tolist() == ["1042", "7", "a_B-9", "0007"]
+    assert clips["genre"].tolist() == ["Rock", "Blues", "Jazz", "Folk"]
+
+
 # ---- arrays ------------------------------------------------------------------------------------
 
 CLIP = np.arange(700.0).reshape(140, 5) % 64 - 64  # every float type holds its values exactly

@@ -18,9 +18,6 @@ from tests.small_lab import SmallLab
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# ---- device, progress --------------------------------------------------------------------------
-
-
 def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert process.pick_device("auto") == process.pick_device("cpu") == torch.device("cpu")
@@ -32,13 +29,6 @@ def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch):
         process.pick_device("cuda:first")
     with pytest.raises(LabError, match="'cuda:2' is not available here.*from 0, and there are 2"):
         process.pick_device("cuda:2")
-
-
-def test_progress_is_reported_only_when_somebody_listens(tmp_path, monkeypatch):
-    process.report_progress(epoch=1)  # no listener: nothing happens
-    monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
-    process.report_progress(epoch=2, train_loss=0.5)
-    assert (tmp_path / "progress.json").read_text() == '{"epoch": 2, "train_loss": 0.5}'
 
 
 # ---- folders and files -------------------------------------------------------------------------
