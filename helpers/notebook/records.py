@@ -6,8 +6,6 @@ what others stored from the same run, from the newest one, or from Kaggle's inpu
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -346,25 +344,15 @@ def join_results(run: Path) -> str:
     What a notebook left that has not run to its end would be half a result. Raises LabError when a
     table lacks a column.
     """
-    joined = io.StringIO()
-    writer = csv.writer(joined, lineterminator="\n")
-    writer.writerow(RESULT_COLUMNS)
-    for table in sorted(run.glob(f"records/*/{RESULTS}")):
-        if not _about(table.parent).get("finished"):
-            continue
-        notebook = table.parent.name
-        try:
-            with open(table, newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                missing = [c for c in RESULT_COLUMNS if c not in (reader.fieldnames or ())]
-                if missing:
-                    raise ValueError(f"no column {', '.join(missing)}")
-                writer.writerows([row[column] for column in RESULT_COLUMNS] for row in reader)
-        except (OSError, ValueError, csv.Error) as error:
-            raise LabError(
-                f"{table}: no whole table ({one_line(error)}); run notebook {notebook} again"
-            ) from error
-    return joined.getvalue()
+    import pandas as pd
+
+    columns = list(RESULT_COLUMNS)
+    tables = [pd.DataFrame(columns=columns)]
+    for path in sorted(run.glob(f"records/*/{RESULTS}")):
+        if _about(path.parent).get("finished"):
+            as_text = {"dtype": str, "keep_default_na": False, "usecols": columns}
+            tables.append(_read_table(path, path.parent.name, **as_text))
+    return pd.concat(tables).to_csv(index=False)
 
 
 def take_back(folder: Path) -> None:
@@ -374,11 +362,11 @@ def take_back(folder: Path) -> None:
         write_atomically(folder / "record.json", json.dumps(about, indent=1))
 
 
-def _read_table(path: Path, notebook: str) -> pd.DataFrame:
+def _read_table(path: Path, notebook: str, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, converters={"id": str})  # an id may be NA
+        return pd.read_csv(path, converters={"id": str}, **options)  # an id may be NA
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
             f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"
