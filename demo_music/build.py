@@ -235,8 +235,8 @@ def build_demo(
     an interrupted build of it stopped. A progress bar and the runner are told how far it is. Raises
     LabError when the folder holds something else or cannot be written.
     """
-    if not size > 0:
-        raise LabError(f"size is {size}, must be above 0; 1.0 is the whole demo set")
+    if not 0 < size <= 100:
+        raise LabError(f"size is {size}, must be above 0 and at most 100; 1.0 is the whole set")
     from tqdm import tqdm
 
     folder = folder or demo_data().parent

@@ -139,10 +139,12 @@ def _with_classes(
     mapping = dict(zip(GENRES, GENRES, strict=True)) if mapping is None else mapping
     genres = tracks["genre"].tolist()
     tracks = tracks.assign(label=_classes_of(genres, mapping))
+    split = tracks["split"].iloc[0]
     tracks = tracks[tracks["label"].notna()]
     if tracks.empty:
-        raise LabError(f"{folder}: no clip is left, the class mapping drops all genres; change it")
-    split = tracks["split"].iloc[0]
+        raise LabError(
+            f"{folder}/{split}_labels.txt: the class mapping drops all its genres; change it"
+        )
     if split != "train":
         genres = read_clips(folder, "train")["genre"].tolist()
     classes = sorted({name for name in _classes_of(genres, mapping) if name is not None})

@@ -47,6 +47,7 @@ def use_style() -> None:
             "axes.prop_cycle": plt.cycler(color=COLOURS),
             "image.cmap": COLOUR_MAP,
             "legend.frameon": False,
+            "text.usetex": False,  # a user's own matplotlibrc may ask for LaTeX
         }
     )
 

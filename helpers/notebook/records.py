@@ -350,8 +350,7 @@ def join_results(run: Path) -> str:
     tables = [pd.DataFrame(columns=columns)]
     for path in sorted(run.glob(f"records/*/{RESULTS}")):
         if _about(path.parent).get("finished"):
-            as_text = {"dtype": str, "keep_default_na": False, "usecols": columns}
-            tables.append(_read_table(path, path.parent.name, **as_text))
+            tables.append(_read_table(path, path.parent.name, dtype=str, usecols=columns))
     return pd.concat(tables).to_csv(index=False)
 
 
@@ -366,7 +365,9 @@ def _read_table(path: Path, notebook: str, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, converters={"id": str}, **options)  # an id may be NA
+        # an id may be NA, which is text
+        as_they_are = {"dtype": {"id": str}, "keep_default_na": False, "na_values": [""]}
+        return pd.read_csv(path, **as_they_are | options)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
             f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"
