@@ -269,7 +269,8 @@ class Record:
             newest = newest_run()
             places += [newest / "records" / notebook] if newest else []
         if KAGGLE_INPUT.is_dir():
-            places += sorted(KAGGLE_INPUT.glob(f"**/records/{notebook}"), key=_begun, reverse=True)
+            mounted = KAGGLE_INPUT.glob(f"**/records/{notebook}")  # whose own times say nothing
+            places += sorted(mounted, key=lambda p: str(_about(p).get("started", "")), reverse=True)
         return places
 
 
@@ -316,11 +317,6 @@ def _move_aside(folder: Path) -> None:
 def _made_with(folder: Path) -> str | None:
     """The fingerprint of the data that a record was made with; None when it does not say."""
     return _about(folder).get("data_fingerprint")
-
-
-def _begun(folder: Path) -> str:
-    """When a record was begun, as text that sorts; the times of Kaggle's mounts say nothing."""
-    return str(_about(folder).get("started", ""))
 
 
 def _about(folder: Path) -> dict[str, Any]:
