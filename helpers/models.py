@@ -224,7 +224,7 @@ class CNNBackbone(nn.Module):
         if shortest < self.min_frames:
             raise LabError(
                 f"a clip of {shortest} frames is too short for this CNN, which needs "
-                f"{self.min_frames}; remove the clip or use fewer blocks"
+                f"{self.min_frames}; remove it (check-data names it) or use fewer blocks"
             )
         image = x.transpose(1, 2)[:, None]  # frequency up, time across
         stages = []
