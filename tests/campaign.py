@@ -256,7 +256,7 @@ MUTATIONS: list[Mutation] = [
 
 def folders(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
     """Spoil so many folders; the seed of each, and what came of it."""
-    pattern, home = place / "pattern" / "data", place / "home"
+    pattern, home = place / "pattern" / "data", place / "pattern" / "home"
     write_mini_data(pattern)
     home.mkdir()
     os.environ["MUSICLAB_HOME"] = str(home)
