@@ -79,11 +79,14 @@ class Record:
         self, model: str, feature: str, test_set: str, scores: dict[str, Score], n: int
     ) -> None:
         """Add a row per metric to results.csv; the same model, feature, set and metric once."""
+        import pandas as pd
+
         for metric, score in scores.items():
             row = (self.notebook, model, feature, test_set, metric)
             values = (*row, score.value, score.low, score.high, self.seed, n)
             self._results[row] = dict(zip(RESULT_COLUMNS, values, strict=True))
-        write_atomically(self.folder / RESULTS, self.results().to_csv(index=False))
+        table = pd.DataFrame(list(self._results.values()), columns=list(RESULT_COLUMNS))
+        write_atomically(self.folder / RESULTS, table.to_csv(index=False))
 
     def add_affect_scores(
         self, model: str, feature: str, true: np.ndarray, predicted: np.ndarray
@@ -110,12 +113,6 @@ class Record:
             self._comparisons[first, second, what] = dict(zip(COMPARISON_COLUMNS, row, strict=True))
         table = pd.DataFrame(list(self._comparisons.values()), columns=list(COMPARISON_COLUMNS))
         self.save_table("comparisons", table)
-
-    def results(self) -> pd.DataFrame:
-        """The rows added so far, with the columns of `results.csv`."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self._results.values()), columns=list(RESULT_COLUMNS))
 
     def save_values(self, **values: Any) -> None:
         """Store small results by name (numbers, texts, lists); JSON."""
@@ -159,12 +156,7 @@ class Record:
             note=note,
         )  # fmt: skip
 
-    def show(
-        self,
-        figure: Figure,
-        name: str,
-        caption: str | Sentence = "",
-    ) -> None:
+    def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
         The caption is the report's. Raises LabError for a figure without alt text.
@@ -386,7 +378,8 @@ def _read_table(path: Path, notebook: str) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, converters={"id": str})  # an id may be NA
+        # an id may be NA, which is text
+        return pd.read_csv(path, dtype={"id": str}, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
             f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"

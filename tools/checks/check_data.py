@@ -15,17 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from helpers.folders import (
-    FOLDERS,
-    MULTITASK_BEAT,
-    SPLITS,
-    WHOLE,
-    Problems,
-    find_data,
-    inspect_clips,
-)  # fmt: skip
-from helpers.machinery.arrays import MachineError, read_n_frames
-from helpers.machinery.files import LabError, write_atomically
+from helpers.folders import FOLDERS, MULTITASK_BEAT, SPLITS, WHOLE, find_data, inspect_clips
+from helpers.machinery.arrays import read_n_frames
+from helpers.machinery.files import LabError, MachineError, get_again, write_atomically
+from helpers.machinery.left_out import Problems
 from helpers.machinery.process import headless
 from helpers.machinery.store import as_stored
 from helpers.notebook.soundness import Contents, data_fingerprint
@@ -91,7 +84,7 @@ def check(data: Path) -> dict[str, Split]:
         if folder.is_dir():
             found |= {f"{name}/{split}": _check_split(folder, split) for split in SPLITS}
         elif name != MULTITASK_BEAT:  # which older uploads of the lab's data lack
-            text = f"{folder}: this folder is missing; download or unpack the data again"
+            text = f"{folder}: this folder is missing; {get_again(folder)}"
             found[name] = Split({WHOLE: text})
     return found
 

@@ -22,7 +22,7 @@ from tools.hand_in.commented import uncommented
 from tools.report.members import Member, parse_members
 from tools.report.members import add_option as add_members
 from tools.report.prompts import my_report, unanswered
-from tools.run.staleness import stale_results
+from tools.run.results import stale_results
 
 MOST_MIB = 25
 REPORT, NOTE = "report.pdf", "README.txt"
