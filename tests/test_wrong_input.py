@@ -858,6 +858,10 @@ PROFILE_ROWS = [
 
 JOBS, KEPT = "notebooks; give 1 or more, or auto", "runs; give 1 or more"
 USE_ROWS = [
+    bad_run("words that a terminal would obey, or turn around at", r"unknown notebook "
+            rf"'\x1b[2J\u202e'; known: {NOTEBOOKS}", "--only", "\x1b[2J\u202e"),
+    bad_run("a data folder with such a name", r"\x1b[31m: the data folder does not exist; give the "
+            "folder that holds fma_genre_spectrograms/", "--data", "\x1b[31m"),
     bad_run("an unknown notebook", "unknown notebook '05_lsmt' (did you mean '05_lstm'?); known: "
             f"{NOTEBOOKS}", "--only", "05_lsmt"),
     bad_run("an unknown device", "unknown device 'gpu'; known: auto, cpu, cuda, mps",
