@@ -196,8 +196,13 @@ def test_all_broken_rules_are_told_at_once(small, capsys):
         ("report.pdf", "%PDF-1.7", "the PDF is cut short; make it again"),
         ("report.md", front("Name Two (03154321)"), "names Name Two (03154321) on its first"),
         ("report.md", front(made=None), "was made with another version of the kit; make it again"),
+        ("report.md", front(made=["x"]), "was made with another version of the kit; make it again"),
         ("report.md", front(made=MADE | {"data": "x"}), "is of other data than the run"),
-        ("report.md", front(made=MADE | {"edition": "2024"}), "follows 2024; make it with --ed"),
+        (
+            "report.md",
+            front(made=MADE | {"edition": "2024"}),
+            "is of another edition; make it with",
+        ),
         (
             "report.md",
             front("Μαρία Παπαδοπούλου (03112345)", "Name Two (03154320)"),

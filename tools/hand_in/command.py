@@ -118,7 +118,7 @@ def demo_problems(run: Path) -> list[str]:
     """Why a run's numbers say nothing about the lab's data, a line each."""
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     found = []
-    if summary["data"]["demo"]:
+    if summary["data"].get("demo"):
         found.append("the demo set is no data of the lab; ./run_all.sh --data DIR takes those")
     if summary["profile"] in ("demo", "smoke"):
         found.append(f"profile {summary['profile']!r} is for trying; take --profile full")
@@ -140,8 +140,8 @@ def report_problems(
     if b"%%EOF" not in content[-1024:]:
         return [f"{report}: the PDF is cut short; make it again"]
     front = _front(report)
-    authors = [author.replace("\\", "") for author in front.get("author", [])]
-    made = front.get("made", {})
+    authors = [str(author).replace("\\", "") for author in front.get("author") or []]
+    made = front.get("made")
     wanted = [f"{member.name} ({member.number})" for member in members]
     found = []
     if authors and wanted and sorted(authors) != sorted(wanted):
@@ -149,13 +149,14 @@ def report_problems(
             f"{report}: names {', '.join(authors)} on its first page, not {', '.join(wanted)}; "
             "make it again with these --members"
         )
+    made = made if isinstance(made, dict) else {}
     if front and not made:  # and may hold the kit's own answers
         found.append(f"{report}: was made with another version of the kit; make it again")
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-    if made and made["data"] != summary["data"]["fingerprint"]:
+    if made and made.get("data") != summary["data"].get("fingerprint"):
         found.append(f"{report}: is of other data than the run; make it again")
-    if made and made["edition"] != edition.name:
-        found.append(f"{report}: follows {made['edition']}; make it with --edition {edition.name}")
+    if made and made.get("edition") != edition.name:
+        found.append(f"{report}: is of another edition; make it with --edition {edition.name}")
     return found
 
 
@@ -164,7 +165,11 @@ def _front(report: Path) -> dict[str, Any]:
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
     if not beside.is_file():
         return {}
-    return yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
+    try:
+        front = yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
+    except (UnicodeDecodeError, yaml.YAMLError):  # no report of the kit's
+        return {}
+    return front if isinstance(front, dict) else {}
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
