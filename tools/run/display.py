@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from helpers.machinery.files import printable
 from tools.run.results import HEADINGS, Row, Status
 
 PLAIN_SECONDS = 30.0
@@ -77,7 +78,7 @@ class Display:
             self._say(f"{name}: {said}")
 
     def _say(self, line: str) -> None:
-        self.console.print(line.rstrip(), soft_wrap=True)
+        self.console.print(printable(line.rstrip()), soft_wrap=True)
 
 
 def make_console() -> Console:
@@ -124,7 +125,7 @@ def clock(seconds: float) -> str:
 def print_header(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     """Print what the run is about, one line each."""
     for what, value in pairs:
-        console.print(Text.assemble((f"{what:<9}", "bold"), value), soft_wrap=True)
+        console.print(Text.assemble((f"{what:<9}", "bold"), printable(value)), soft_wrap=True)
 
 
 def make_table(*headings: str) -> Table:
@@ -139,7 +140,7 @@ def table_of(rows: Iterable[Row]) -> Table:
         table.columns[number].justify = "right"
     for row in rows:
         name, seconds, status, *rest = row.cells
-        table.add_row(name, seconds, Text(status, _STYLES.get(status, "")), *rest)
+        table.add_row(name, seconds, Text(status, _STYLES.get(status, "")), *map(printable, rest))
     return table
 
 
@@ -151,4 +152,4 @@ def print_left_out(console: Console, lines: Sequence[str]) -> None:
     if shown:
         console.print(f"left out ({len(lines)}):")
     for line in shown:
-        console.print(f"  {line}", soft_wrap=True)
+        console.print(f"  {printable(line)}", soft_wrap=True)
