@@ -77,11 +77,8 @@ def _tone(
 def _envelope(
     t: np.ndarray, seconds: float, attack: float, decay: float, release: float
 ) -> np.ndarray:
-    return (
-        np.minimum(t / attack, 1)
-        * np.exp(-t / decay)
-        * np.clip((seconds + release - t) / release, 0, 1)
-    )
+    rise, end = np.minimum(t / attack, 1), np.clip((seconds + release - t) / release, 0, 1)
+    return rise * np.exp(-t / decay) * end
 
 
 @lru_cache(maxsize=256)

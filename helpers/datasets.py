@@ -399,9 +399,8 @@ def make_loader(
         generator=generator,
         device=device,
     )
-    if not shuffle:
-        order: dict[str, Any] = {"batch_size": batch_size}
-    else:
+    order: dict[str, Any] = {"batch_size": batch_size}
+    if shuffle:
         order = {"batch_sampler": LengthBatches(cutter.lengths.numpy(), batch_size, generator)}
     return DataLoader(cutter, **order, collate_fn=as_it_is, generator=generator)
 

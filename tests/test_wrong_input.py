@@ -492,8 +492,7 @@ LABEL_ROWS = [
     *(Row(f"a label file {what}", spoil, dataset(), f"{LABELS}{problem}")
       for what, spoil, problem in (
           ("is missing", missing(LABELS), f": cannot be read ({os.strerror(2)}); {GET_AGAIN}"),
-          ("is UTF-16 that does not say so", changed(
-              LABELS, lambda content: content.decode().encode("utf-16-le")),
+          ("is unmarked UTF-16", changed(LABELS, lambda it: it.decode().encode("utf-16-le")),
            ":1: no UTF-8 text; save the file as UTF-8"),
           ("is empty", replaced(LABELS, ""), f": the label file is empty; {GET_AGAIN}"),
           ("has a header only", replaced(LABELS, "Id\tGenre\n"),
@@ -614,7 +613,7 @@ AGREEMENT_ROWS = [
            f"{LABELS}: no class has two clips, to learn and to validate; add clips"),
           ("test clips whose genres are all dropped", (TEST_LABELS, f"{TESTED_BEAT}_labels.txt"),
            lambda content: re.sub(rb"\t(?!Genre)\S+", b"\tInternational", content),
-           f"{TEST_LABELS}: the class mapping drops all its genres; add clips of others"),
+           f"{TEST_LABELS}: all genres are dropped; add clips of another class"),
           ("two labelled affect clips", (AFFECT_LABELS, AFFECT_LABELS.replace("set/", "set_beat/")),
            lambda content: b"".join(content.splitlines(keepends=True)[:3]),
            f"{AFFECT_LABELS}: 2 clip(s), too few to train, validate and test; add clips"),

@@ -133,12 +133,12 @@ class Contents:
         """What leaves nothing to tell apart, or nothing to test on, each a line."""
         files = {split: f"{self.data / GENRE}/{split}_labels.txt" for split in SPLITS}
         for split, file in files.items():
-            if self.labels[GENRE, split] and not self._classes(split):
-                yield f"{file}: the class mapping drops all its genres; add clips of others"
+            classes = self._classes(split)
+            if self.labels[GENRE, split] and len(classes) < 2:
+                found = f"all clips are {[*classes][0]}" if classes else "all genres are dropped"
+                yield f"{file}: {found}; add clips of another class"
         train = self._classes("train")
-        if len(train) == 1:
-            yield f"{files['train']}: all clips are {[*train][0]}; add clips of another class"
-        elif train and max(train.values()) == 1:
+        if len(train) > 1 and max(train.values()) == 1:
             yield f"{files['train']}: no class has two clips, to learn and to validate; add clips"
         for unseen in sorted(set(self._classes("test")) - set(train)) if train else ():
             yield f"{files['test']}: {unseen} has no training clip; drop it in the class mapping"
