@@ -130,9 +130,8 @@ def _pluck(pluck: Pluck, frequency: float, seconds: float, rng: np.random.Genera
     passes = np.exp(np.arange(n_passes)[:, None] * np.log(loop))
     wave = np.fft.irfft(burst * passes, n=period, axis=1).ravel()
     # the loop holds a whole number of samples; reading it faster or slower puts it in tune
-    place = np.arange(int((n_passes - 1) * SAMPLE_RATE / frequency)) * (
-        frequency * period / SAMPLE_RATE
-    )
+    place = np.arange(int((n_passes - 1) * SAMPLE_RATE / frequency), dtype=float)
+    place *= frequency * period / SAMPLE_RATE
     wave = np.interp(place, np.arange(len(wave)), wave)
     wave *= np.minimum((len(wave) - np.arange(len(wave))) / (0.03 * SAMPLE_RATE), 1)
     return (wave * (0.9 / np.max(np.abs(wave)))).astype(np.float32)
@@ -567,17 +566,15 @@ def _play_layer(
         for section in sections:
             if layer not in section.layers:
                 continue
-            bars = section.bars
             if name == "rap":
-                yield from _speak(grid, bars, register, factors.density, rng)
+                yield from _speak(grid, section.bars, register, factors.density, rng)
             elif layer == "lead":
-                yield from _play_melody(grid, harmony, bars, register, factors, rng)
+                yield from _play_melody(grid, harmony, section.bars, register, factors, rng)
             else:
-                rows = styles.PATTERNS[pattern]
-                yield from _play_pattern(rows, grid, harmony, bars, register, factors, rng)
+                own, bars = styles.PATTERNS[pattern], section.bars
+                yield from _play_pattern(own, grid, harmony, bars, register, factors, rng)
 
-    track = _render(name, notes(), rng)
-    track = _levelled(track)
+    track = _levelled(_render(name, notes(), rng))
     if name in styles.AMPLIFIED and factors.drive > 0.08:
         track = _levelled(_amplify(track, factors.drive))
     return track * (LEVELS[layer] * 10 ** (rng.uniform(-4, 4) / 20))

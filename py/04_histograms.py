@@ -650,7 +650,7 @@ def my_majority_macro_f1(share, n_classes):
 
 def check_majority(own):
     """Hold a formula against what was measured above."""
-    share, n_classes = (true == answers[0]).mean(), len(test_set.classes)
+    share, n_classes = (true == answers[0]).mean(), len(np.unique(true))  # classes that are tested
     got, measured = own(share, n_classes), majority["macro F1"].value
     if got is None:
         print("my_majority_macro_f1 is not written yet")

@@ -349,7 +349,8 @@ def kills(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
         while not small.stopped.is_symlink() and process.poll() is None:
             time.sleep(0.05)
         where = os.readlink(small.stopped) if small.stopped.is_symlink() else "its end"
-        kill(process)
+        if process.poll() is None:
+            kill(process)
         process.wait()
         what = f"{'all' if kill is kill_all else 'the runner'} at file {moment} of {n_files}"
         faults = "; ".join(faults_after_kill(small, start, expected))

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +172,12 @@ class SmallLab:
         *options: str,
         stop_at: str = "",
         limit: Callable[[], object] = lambda: None,
+        program: Sequence[str] = ("-m", "tests.small_lab"),
         **popen: Any,
     ) -> subprocess.Popen:
         """Start a run as a leader of its own process group; it stops where `stop_at` says.
 
-        `limit` is called in the new process before anything else.
+        `limit` is called in the new process before anything else; another `program` may run it.
         """
         env = dict(os.environ) | {
             "PYTHONPATH": os.pathsep.join([str(self.root), str(ROOT)]),
@@ -189,7 +190,7 @@ class SmallLab:
         self.temporary.mkdir(exist_ok=True)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.small_lab", str(self.root), *options],
+            [sys.executable, *program, str(self.root), *options],
             cwd=ROOT,
             env=env,
             start_new_session=True,

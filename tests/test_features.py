@@ -1,7 +1,7 @@
 """Audio to features: beats or none, any sampling rate, clear errors for audio that is none.
 
 That mel, chroma, beats and what lies between them are librosa's, test_benchmark_speed asks, on the
-chords below; notebook 01 asks the widths of the mel bands.
+chords below.
 """
 
 import librosa

@@ -105,19 +105,13 @@ def test_a_label_file_may_have_been_through_a_spreadsheet(tmp_path):
     files.mkdir(parents=True)
     for name in ("1042", "7", "a_B-9", "0007"):
         (files / f"{name}.fused.full.npy").touch()
-    rows = [
-        "1042.npy\tRock",
-        "",
-        "7.full.fused.npy.gz\tBlues ",
-        " \t",
-        "a_B-9 \t Jazz",
-        "0007\tFolk",
-    ]
-    text = "\r\n".join(["\ufeffid \t GENRE", *rows])
+    text = "\ufeffid \t GENRE|1042.npy\tRock||7.full.fused.npy.gz\tBlues | \t|a_B-9 \t Jazz|"
+    text = (text + "0007\tFolk|7 7\tRock|\u0667\tRock").replace("|", "\r\n")
     (files.parent / "train_labels.txt").write_bytes(text.encode())
-    clips = folders.read_clips(files.parent, "train")
+    clips, problems = folders.inspect_clips(files.parent, "train")
     assert clips["id"].tolist() == ["1042", "7", "a_B-9", "0007"]
     assert clips["genre"].tolist() == ["Rock", "Blues", "Jazz", "Folk"]
+    assert list(problems) == ["line 8", "line 9"]
 
 
 # ---- arrays ------------------------------------------------------------------------------------

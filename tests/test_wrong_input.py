@@ -584,6 +584,11 @@ AGREEMENT_ROWS = [
     contradiction("a genre that differs in the beat folder", changed(BEAT_LABELS, lambda content:
         re.sub(rb"(\n1001\S*\t)[^\n]*", rb"\1Jazz", content)), f"{TWIN}_labels.txt: clip 1001 is "
         f"(Jazz) here and (*) in data/{GENRE}, 1 such clips; {CORRECT}"),
+    contradiction("a number that differs in the beat folder", changed(
+        AFFECT_LABELS.replace("set/", "set_beat/"), lambda content: re.sub(
+            rb"\n5001[^\n]*", b"\n5001,0.5,0.5,0.5", content)), f"data/{MULTITASK_BEAT}/"
+        f"train_labels.txt: clip 5001 is (0.5, 0.5, 0.5) here and (*) in data/{MULTITASK}, 1 such "
+        f"clips; {CORRECT}"),
     contradiction("a clip that the beat folder lacks", changed(BEAT_LABELS, lambda content:
         re.sub(rb"\n1001[^\n]*", b"", content)), f"{TWIN}_labels.txt: clip 1001 is (no line) "
         f"here and (*) in data/{GENRE}, 1 such clips; {CORRECT}"),

@@ -19,6 +19,7 @@ from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
 LOCK, SUMMARY = ".lock", "summary.json"
+WHOLE_DATA = {"folder", "demo", "fingerprint"}
 _DELETED = ".deleted-"
 
 
@@ -119,7 +120,7 @@ def find_run(name: str | None = None) -> Path:
     path = runs / wanted / SUMMARY
     said = read_json(path)
     about = said.get("data") if "profile" in said else None
-    if not (isinstance(about, dict) and "fingerprint" in about):
+    if not (isinstance(about, dict) and about.keys() >= WHOLE_DATA):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 

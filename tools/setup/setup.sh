@@ -23,7 +23,8 @@ case "${PYTHONPATH:-}:" in
 esac
 
 # A letter that a terminal lacks is shown as an escape, where Python would give up.
-export PYTHONIOENCODING="${PYTHONIOENCODING:-:backslashreplace}"
+export PYTHONIOENCODING="${PYTHONIOENCODING:-}"
+PYTHONIOENCODING=${PYTHONIOENCODING%%:*}:backslashreplace
 
 setup_say() { printf '%s\n' "$*" >&2; }
 
