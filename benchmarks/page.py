@@ -179,10 +179,7 @@ class About:
 
 
 def write(results: Results, ablated: Pooled, about: About, out: Path | None) -> int:
-    """Score, write page, plot and tables, say what was missed; return the exit code.
-
-    Without `out` all lies in its place.
-    """
+    """Score, write all to `out` or to its place, say what was missed; return the exit code."""
     scores = score_table(results)
     best = best_single(scores)
     pairs = [(r.folder, r.first, best if r.second == BEST_SINGLE else r.second) for r in REQUIRED]
@@ -264,17 +261,17 @@ def _ablation_table(results: Results, ablated: Pooled) -> pd.DataFrame:
 
 
 PROTOCOL = """\
-Cross-validation over songs: for each fold the notebooks ran on a data folder of their own, in
-which the tested songs are `test/` everywhere and their affect values are withheld; repeat r has
-seed r for the folds and for the notebooks. The references had the same folders; SVM and SVR were
-tuned by inner cross-validation, the public networks chose their epoch on a fifth of the training
-clips; "steps of the lab's data" has repeat 1 only. The lab's LSTMs learn from 80 % of the training
-clips (the rest is validation), its affect models from 70 % (15 % validation, 15 % held out).
-"Transfer CNN" has one axis from genre, the others are those of step 8. Brackets: 95 % intervals,
-bootstraps over songs; differences are paired, the mean over the repeats that each side has,
-p-values corrected for their number (Holm). A model that failed in a fold is scored on the clips
-that it has predicted in every repeat. No notebook trains "5 seeds averaged" or "genre and affect
-together": what is not measured is not met."""
+Cross-validation over songs: for each fold the notebooks ran on a data folder of their own, in which
+the tested songs are `test/` everywhere and their affect values are withheld; repeat r has seed r
+for folds and notebooks, which train each network once. The references had the same folders; SVM and
+SVR were tuned by inner cross-validation, the public networks chose their epoch on a fifth of the
+training clips; "steps of the lab's data" has repeat 1 only. The lab's LSTMs learn from 80 % of the
+training clips (the rest is validation), its affect models from 70 % (15 % validation, 15 % held
+out). "Transfer CNN" has one axis from genre, the others are those of step 8. Brackets: 95 %
+intervals, bootstraps over songs; differences are paired, the mean over the repeats that each side
+has, p-values corrected for their number (Holm). A model that failed in a fold is scored on the
+clips that it has predicted in every repeat. No notebook trains "5 seeds averaged" or "genre and
+affect together": what is not measured is not met."""
 
 
 def _listed(heading: str, lines: Sequence[str]) -> list[str]:

@@ -123,10 +123,8 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "no mixup": ("05_lstm", {"mixup": 0.0}),
     "no cepstrum": ("05_lstm", {"cepstrum": False}),
     "last step": ("05_lstm", {"pooling": "last"}),
-    "every frame a step": ("05_lstm", {"stack": 1}),
     "no masks": ("07_cnn", {"max_masked_bands": 0}),
-    "short windows": ("07_cnn", {"crop_frames": 128}),
-    "long windows": ("07_cnn", {"crop_frames": 512}),
+    "windows of 6 s": ("07_cnn", {"crop_frames": 256}),
 }
 # Notebook that an ablation changes -> the one whose predictions show it, and which models to read.
 ABLATED = {
@@ -134,9 +132,13 @@ ABLATED = {
     "07_cnn": ("07_cnn", ("CNN",)),
 }
 REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
-# Notebook 07 needs 05, whose networks are not looked at then.
-ONCE = ("epochs", "beat_epochs", "plain_epochs", "overfit_epochs", "n_seeds")
-SHORT_05 = {"hidden_size": 8} | dict.fromkeys(ONCE, 1)
+# Each repeat is another seed, so a notebook trains once; what no prediction hangs on is cut short.
+LEAN: dict[str, dict[str, Any]] = {
+    "05_lstm": {"n_seeds": 1, "plain_epochs": 1, "overfit_epochs": 1},
+    "07_cnn": {"n_seeds": 1, "n_refits": 1, "overfit_epochs": 1, "digits_epochs": 1},
+    **dict.fromkeys(("08_regression", "09_transfer", "10_multitask"), {"n_seeds": 1}),
+}
+SHORT_05 = {"hidden_size": 8, "epochs": 1, "beat_epochs": 1}  # for 07's ablations, which need 05
 
 
 # ---- one fold ----------------------------------------------------------------------------------
@@ -160,8 +162,9 @@ class Bench:
         write_fold(self.songs, fold, data)
         profile = self.home / "folds" / f"{name}.yaml"  # the chosen one, and what changes here
         sections = dict(load_profile(self.profile).sections)
-        for section, own in {ALL: {"seed": fold.repeat}, **changes}.items():
-            sections[section] = {**sections.get(section, {}), **own}
+        for overrides in ({ALL: {"seed": fold.repeat}}, LEAN, changes):
+            for section, own in overrides.items():
+                sections[section] = {**sections.get(section, {}), **own}
         write_atomically(profile, yaml.safe_dump(sections))
         (run / SUMMARY).unlink(missing_ok=True)  # what it said of an earlier run
         words = ["--data", str(data), "--name", name, "--profile", str(profile)]

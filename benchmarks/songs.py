@@ -23,9 +23,7 @@ from helpers.folders import (
     CLASS_MAPPING,
     FOLDERS,
     GENRE,
-    GENRE_BEAT,
     MULTITASK,
-    MULTITASK_BEAT,
     SPLITS,
     read_clips,
     read_labels,
@@ -33,8 +31,7 @@ from helpers.folders import (
 from helpers.machinery.files import PARTIAL_SUFFIX, LabError, write_atomically
 
 FIRST_ID = {GENRE: 1000, MULTITASK: 5000}  # a song's number is its clip's id minus this
-TWIN = {GENRE: GENRE_BEAT, MULTITASK: MULTITASK_BEAT}  # the same clips, beat-synchronous
-NO_CLASS = "-"  # of songs without a genre clip, or of a genre that the class mapping drops
+TWIN = {name: f"{name}_beat" for name in FIRST_ID}  # the same clips, beat-synchronous
 
 
 def song_of(folder: str, clip: str) -> str:
@@ -63,9 +60,9 @@ class Songs:
 
     @property
     def strata(self) -> dict[str, str]:
-        """Song -> its class, in the order of the songs' names."""
+        """Song -> its class, or "-" where it has none, in the order of the songs' names."""
         labels = pd.concat(self.clips.values()).groupby("song")["label"].first()
-        return labels.fillna(NO_CLASS).to_dict()
+        return labels.fillna("-").to_dict()
 
     @property
     def classes(self) -> list[str]:
@@ -101,7 +98,7 @@ def open_songs(data: Path, answers: Path | None) -> Songs:
     """
     clips, notes = {}, []
     for name in FOLDERS:
-        if name != MULTITASK_BEAT or (data / name).is_dir():  # older uploads have none
+        if name != TWIN[MULTITASK] or (data / name).is_dir():  # older uploads have none
             clips[name] = _both_splits(data / name)
     for full, beat in TWIN.items():
         forms = [name for name in (full, beat) if name in clips]
@@ -113,7 +110,7 @@ def open_songs(data: Path, answers: Path | None) -> Songs:
             if n_lost := len(clips[name]) - len(kept):
                 notes.append(f"{name}: {n_lost} clips without labels or without a twin")
             clips[name] = kept.assign(song=[song_of(full, clip) for clip in kept["id"]])
-    for name in (GENRE, GENRE_BEAT):
+    for name in (GENRE, TWIN[GENRE]):
         clips[name]["label"] = clips[name]["genre"].map(CLASS_MAPPING)
     return Songs(data, clips, tuple(notes))
 

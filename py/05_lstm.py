@@ -83,7 +83,7 @@ n_layers = 1
 pooling = "mean"  # how frames become one vector per clip: mean, last, mean_max or attention
 stack = 16  # frames of a full clip that are read as one step; beats are read one by one
 cepstrum = True  # read the mel bands as cepstral coefficients
-epochs = 8  # passes over the full training clips, at most
+epochs = 7  # passes over the full training clips, at most
 beat_epochs = 20  # the same for beat-synchronous clips, which cost a tenth
 patience = 6  # epochs without a better validation loss before training stops
 learning_rate = 0.003  # of Adam, after one epoch of warm-up
@@ -377,7 +377,7 @@ print(f"first epoch: {n_clipped} of {len(norms)} gradients clipped, the longest 
 #
 # ### The whole training, with `overfit_batch`
 #
-# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights are copied; after
+# After each [epoch](../docs/glossary.md#epoch) the validation loss is measured. When it is the lowest so far, the weights (the [state dict](../docs/glossary.md#state-dict)) are copied; after
 # `patience` epochs without a new lowest value, training stops, and the copy is put back: [early stopping](../docs/glossary.md#early-stopping). With `overfit_batch=True`
 # only four batches are used, for training and for measuring.
 
@@ -1213,9 +1213,9 @@ def rotated(model):
 
 
 def losses_of(model, batches, optimizer):
-    """The loss on the batches after each of twenty passes over them."""
+    """The loss on the batches after each of ten passes over them."""
     found = []
-    for _ in range(20):
+    for _ in range(10):
         train_one_epoch(model, batches, optimizer)
         found.append(evaluate(model, batches)[0])
     return np.array(found)
@@ -1230,7 +1230,7 @@ for name, optimizer, rate in (("SGD", torch.optim.SGD, 0.1), ("Adam", torch.opti
     first = losses_of(on_bands, few_batches, optimizer(on_bands.parameters(), lr=rate))
     second = losses_of(on_coefficients, turned, optimizer(on_coefficients.parameters(), lr=rate))
     apart[name] = float(np.abs(first - second).max())
-    print(f"{name}: after 20 passes {first[-1]:.4f} with bands, {second[-1]:.4f} with coefficients")
+    print(f"{name}: after 10 passes {first[-1]:.4f} with bands, {second[-1]:.4f} with coefficients")
 print(f"largest difference on the way: SGD {apart['SGD']:.1e}, Adam {apart['Adam']:.1e}")
 
 # %% [markdown] tags=["extra"]

@@ -73,13 +73,13 @@ device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0
 batch_size = 16  # clips per step
 lstm_epochs = 6  # passes over the training clips, at most
-cnn_epochs = 7
+cnn_epochs = 6
 patience = 8  # epochs without a better validation loss before training stops
 lstm_learning_rate = 0.003  # of Adam, after one epoch of warm-up
 cnn_learning_rate = 0.0005  # of Adam, after `cnn_warmup_epochs` epochs of warm-up
 cnn_warmup_epochs = 2  # its head weighs a thousand features: small steps first
 crop_frames = 128  # the CNN trains on random windows of this many frames, and predicts whole clips
-lstm_crop_frames = 256  # the same for the LSTM; 0: it trains on whole clips
+lstm_crop_frames = 128  # the same for the LSTM; 0: it trains on whole clips
 max_masked_bands = 4  # SpecAugment hides up to so many mel bands while the CNN trains
 n_seeds = 3  # trainings of each model, each from another seed; the first one is used later
 

@@ -73,7 +73,7 @@ seed = 0
 axis = "valence"  # the axis to fine-tune on: valence, energy or danceability
 batch_size = 16  # clips per step
 head_epochs = 20  # passes in which the new head learns alone; each takes milliseconds
-epochs = 5  # passes in which all weights learn, at most
+epochs = 4  # passes in which all weights learn, at most
 patience = 5  # epochs without a better validation loss before training stops
 head_learning_rate = 0.0003  # of Adam at its highest, for the head alone
 learning_rate = 0.0003  # of Adam at its highest, for all weights: small, to keep what was learned
@@ -646,7 +646,7 @@ check_optimizer(in_time)
 
 
 # %% tags=["exercise"]
-# Each block is convolution, batch norm, ReLU, pooling: block[1] is the batch norm.
+# Each block is convolution, batch norm, pooling, ReLU: block[1] is the batch norm.
 def my_freeze(model, n):
     """Freezes the first n blocks, weights and statistics; returns the model."""
     ...
@@ -693,7 +693,7 @@ check_freeze(freeze_blocks)
 #
 # Two questions, both named before any result:
 # 1. **The handout's:** is the transfer CNN better than step 8's CNN for this axis?
-# 2. **The control:** is it better than *the same two stages, with the same scaling, from fresh weights*? Only this one asks about
+# 2. **The [control](../docs/glossary.md#control):** is it better than *the same two stages, with the same scaling, from fresh weights*? Only this one asks about
 #    the weights. Step 8's recipe differs in more: one stage, its own scaling, another learning rate and warm-up, more epochs.
 #
 # Both are paired differences of Spearman on the held-out clips, which were not used to choose anything, of the mean over all trainings.
@@ -851,8 +851,8 @@ tell_verdict(against_control, "transfer CNN", "control CNN")
 # %% [markdown] tags=["extra"]
 # ### Extra: what do random blocks know?
 #
-# A linear model (ridge regression) on the vectors of a backbone, for all three axes: once from genre weights, once from fresh ones. This is
-# called *probing*. Without the second column one would praise genre for what four random convolutions do as well.
+# A linear model ([ridge regression](../docs/glossary.md#ridge-regression)) on the vectors of a backbone, for all three axes: once from genre weights, once from fresh ones. This is
+# called [probing](../docs/glossary.md#probing). Without the second column one would praise genre for what four random convolutions do as well.
 
 # %% tags=["extra"]
 # Explained variance on the validation clips; ridge regression chooses its penalty inside the training clips.

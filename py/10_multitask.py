@@ -69,7 +69,7 @@ data = "auto"  # data folder, "demo", or "auto": $MUSICLAB_DATA, Kaggle, ./data,
 device = "auto"  # "cpu", "cuda" or "auto"
 seed = 0
 batch_size = 16  # clips per step of the optimiser
-epochs = 7  # passes over the training clips, at most; this and the rest as in step 8
+epochs = 6  # passes over the training clips, at most; this and the rest as in step 8
 patience = 8  # epochs without a better validation loss before training stops
 learning_rate = 0.0005  # of Adam, after `warmup_epochs` epochs of warm-up
 warmup_epochs = 2  # the head weighs a thousand features: small steps first
@@ -406,7 +406,7 @@ best = pd.DataFrame({
     "weighted loss there": val_losses.min(),
     "in the kept epoch": val_losses.loc[kept],
 })  # fmt: skip
-best["explained there (%)"] = 100 * (1 - best["in the kept epoch"])
+best["explained there (%)"] = (100 - 100 * best["in the kept epoch"]).round().astype(int)
 show_table(best.round(3), caption="Each axis's own best epoch, and the one that was kept.")
 record.save_values(weighted_loss=best["in the kept epoch"].to_dict(), kept_epoch=kept)
 

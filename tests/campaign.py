@@ -1,11 +1,19 @@
-"""A campaign against the data door: valid data folders, spoiled in one or two places by chance.
+"""Two campaigns by chance: data folders that are spoiled, and runs that are killed.
 
-    python -m tests.campaign [--folders N] [--seed S]
+    python -m tests.campaign [--folders N] [--kills K] [--seed S]
 
-Each folder must give the same clips and labels as before, or be refused in one line, by the loaders
-or by check-data. A traceback, more than 60 s, or other numbers without a word are failures; they
-are printed with their seeds, and the exit code is 1. (A digit of a label, or the last bits of a
-number in an array, that become another valid one are no part of it: nobody could tell.)
+**Folders.** A valid data folder is spoiled in one or two places. It must give the same clips and
+labels as before, or, unless that was harmless, be refused in one line, by loaders or check-data.
+A traceback, more than 60 s, or other numbers without a word are failures. (A digit of a label, or
+the last bits of a number in an array, that become another valid one are no part of it: nobody could
+tell.) Where a clip of a folder in use becomes another valid one, this must be noticed.
+
+**Kills.** A run of notebooks 04, 05 and 06 on the small data is stopped where it has just opened a
+file to write, any of all that it writes, and killed with -9: the runner alone, or all that it
+started too. No process and no half written file may stay, and the next run must complete with the
+same results.csv as a run that nobody disturbed.
+
+What fails is printed with its seed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -23,30 +31,40 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 
 from helpers import datasets
 from helpers.folders import FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, read_json
+from helpers.machinery.profiles import PROFILE_FOLDER
 from helpers.notebook.records import open_record
 from tests.conftest import write_mini_data
+from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 from tools.checks import check_data
 
-LONGEST = 60  # seconds
+LONGEST = 60  # seconds of the processor
 SAME, REFUSED, LISTED = "the same", "refused in one line", "listed or noted by check-data"
-GOOD = (SAME, REFUSED, LISTED)
+OTHER = "OTHER NUMBERS WITHOUT A WORD"
+NOTICED = "noticed that a clip was replaced"
+COMPLETED = "completed by the next run with the same results"
+GOOD = (SAME, REFUSED, LISTED, NOTICED, COMPLETED)
 Dice = random.Random
 
 
 def outcome(data: Path, home: Path, expected: str) -> str:
     """What somebody sees who works with these data."""
     os.environ["MUSICLAB_HOME"] = str(home)
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(LONGEST)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, LONGEST)
+    signal.alarm(10 * LONGEST)  # for what waits; a busy machine, too, may let us wait
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -57,10 +75,11 @@ def outcome(data: Path, home: Path, expected: str) -> str:
             if found == expected:
                 return SAME
             listed = check_data.main(["--data", str(data)])
-        return LISTED if listed or "note: " in said.getvalue() else "OTHER NUMBERS WITHOUT A WORD"
+        return LISTED if listed or "note: " in said.getvalue() else OTHER
     except Exception:
         return f"TRACEBACK {traceback.format_exc().splitlines()[-1]}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
 
 
@@ -71,14 +90,16 @@ def _too_long(number: int, frame: object) -> None:
 def loaded(data: Path) -> str:
     """A digest of every clip with its label and part, as the notebooks get them."""
     open_record("campaign", data, 0)
-    parts = datasets.affect_parts(data / MULTITASK, 0)
+    split = datasets.affect_parts(data / MULTITASK, 0)
     loads = [datasets.genre_splits(data / name, "fused", 0) for name in (GENRE, GENRE_BEAT)]
     axes = ["valence", "energy", "danceability"]
     for name in (MULTITASK, MULTITASK_BEAT):
-        loads.append(datasets.affect_splits(data / name, "fused", axes, parts))
+        loads.append(datasets.affect_splits(data / name, "fused", axes, split))
     digest = hashlib.sha256()
-    tests = [datasets.SpectrogramDataset(data / MULTITASK, "test", "fused")]
-    for part in [p for s in loads for p in (s.train, s.val, s.test)] + tests:
+    parts = [part for splits in loads for part in (splits.train, splits.val, splits.test)]
+    for name in (MULTITASK, MULTITASK_BEAT):
+        parts.append(datasets.SpectrogramDataset(data / name, "test", "fused"))
+    for part in parts:
         clips = sorted(zip(datasets.ids_of(part), range(len(part)), strict=True))
         for clip, place in clips:  # in whatever order a label file names them
             frames, label, length = part[place]
@@ -89,56 +110,43 @@ def loaded(data: Path) -> str:
 
 # ---- what can go wrong -------------------------------------------------------------------------
 
-MUTATIONS: list[Callable[[Path, Dice], object]] = []
+LABELS, CLIPS = "*/*_labels.txt", "*/t*/*.npy*"
+BOM = b"\xef\xbb\xbf"
+Mutation = Callable[[Path, Dice], None]
+Bytes = Callable[[bytes, Dice], bytes]
 
 
-def _labels(data: Path, dice: Dice) -> Path:
-    return dice.choice(sorted(data.glob("*/*_labels.txt")))
+def _one_of(data: Path, files: str, dice: Dice) -> Path:
+    return dice.choice(sorted(data.glob(files)))
 
 
-def _clip(data: Path, dice: Dice) -> Path:
-    return dice.choice(sorted(data.glob("*/t*/*.npy*")))
-
-
-def _rewritten(path: Path, content: bytes) -> None:
-    path.unlink()  # the files are links: the pattern must stay
-    path.write_bytes(content)
-
-
-def on_label_lines(change: Callable[[list[bytes], Dice], list[bytes]]) -> None:
-    """Add a mutation of the lines of a label file, the header first."""
+def spoiled(files: str, change: Bytes) -> Mutation:
+    """A mutation of the content of one of these files."""
 
     def mutate(data: Path, dice: Dice) -> None:
-        path = _labels(data, dice)
-        _rewritten(path, b"\n".join(change(path.read_bytes().splitlines(), dice)) + b"\n")
+        path = _one_of(data, files, dice)
+        content = change(path.read_bytes(), dice)
+        path.unlink()  # the files are links: the pattern must stay
+        path.write_bytes(content)
 
-    MUTATIONS.append(mutate)
-
-
-def on_clip_bytes(change: Callable[[bytes, Dice], bytes]) -> None:
-    """Add a mutation of the bytes of a clip's file."""
-
-    def mutate(data: Path, dice: Dice) -> None:
-        path = _clip(data, dice)
-        _rewritten(path, change(path.read_bytes(), dice))
-
-    MUTATIONS.append(mutate)
+    return mutate
 
 
-def on_array(change: Callable[[np.ndarray, Dice], np.ndarray]) -> None:
-    """Add a mutation of the numbers of a clip."""
+def of_lines(change: Callable[[list[bytes], Dice], list[bytes]]) -> Bytes:
+    """A change of the lines of a label file, the header first."""
+    return lambda content, dice: b"\n".join(change(content.splitlines(), dice)) + b"\n"
 
-    def mutate(data: Path, dice: Dice) -> None:
-        path = _clip(data, dice)
-        raw = path.read_bytes()
-        array = np.load(io.BytesIO(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw))
-        file = io.BytesIO()
+
+def of_numbers(change: Callable[[np.ndarray, Dice], np.ndarray]) -> Bytes:
+    """A change of the numbers of a clip."""
+
+    def changed(content: bytes, dice: Dice) -> bytes:
+        zipped, file = content[:2] == b"\x1f\x8b", io.BytesIO()
+        array = np.load(io.BytesIO(gzip.decompress(content) if zipped else content))
         np.save(file, change(array, dice))
-        _rewritten(
-            path, gzip.compress(file.getvalue()) if path.suffix == ".gz" else file.getvalue()
-        )
+        return gzip.compress(file.getvalue()) if zipped else file.getvalue()
 
-    MUTATIONS.append(mutate)
+    return changed
 
 
 def _swapped(lines: list[bytes], dice: Dice) -> list[bytes]:
@@ -160,14 +168,13 @@ def _cut(content: bytes, dice: Dice) -> bytes:
 
 
 def _renamed(data: Path, dice: Dice) -> None:
-    path = _clip(data, dice)
-    path.rename(
-        path.with_name(dice.choice(["x.npy", f"0{path.name}", ".hidden.npy", "1001.b.npy"]))
-    )
+    path = _one_of(data, CLIPS, dice)
+    names = ["x.npy", f"0{path.name}", ".hidden.npy", "1001.b.npy"]
+    path.rename(path.with_name(dice.choice(names)))
 
 
 def _replaced(data: Path, dice: Dice) -> None:
-    path = dice.choice([_clip, _labels])(data, dice)
+    path = _one_of(data, dice.choice([CLIPS, LABELS]), dice)
     path.unlink()
     kinds = [os.mkfifo, os.mkdir, Path.touch, lambda p: None]
     links = [lambda p: os.symlink("nowhere", p), lambda p: os.symlink(p, p)]
@@ -175,9 +182,9 @@ def _replaced(data: Path, dice: Dice) -> None:
 
 
 def _copied(data: Path, dice: Dice) -> None:
-    one = _clip(data, dice)  # over a clip of its own kind: others may be songs of their own
-    kind = data.glob(f"{one.parent.parent.name.removesuffix('_beat')}*/t*/*.npy*")
-    other = dice.choice(sorted(kind))
+    one = _one_of(data, CLIPS, dice)
+    # Over a clip of its own kind: others may be songs of their own.
+    other = _one_of(data, f"{one.parent.parent.name.removesuffix('_beat')}{CLIPS}", dice)
     place = dice.choice([one.with_name("7.copy.npy"), other, other.parent / one.name])
     if place != one:
         content = one.read_bytes()
@@ -204,84 +211,204 @@ def _columns(lines: list[bytes], dice: Dice) -> list[bytes]:
     return [mark.join([row[0], *(row[place] for place in order)]) for row in rows]
 
 
-for _change in (
-    _swapped, _columns,
-    lambda lines, dice: lines[1:],
-    lambda lines, dice: lines[: dice.randrange(len(lines))],
-    lambda lines, dice: [*lines, dice.choice(lines)],
-    lambda lines, dice: [lines[0].swapcase(), *lines[1:]],
-    lambda lines, dice: [b"\xef\xbb\xbf" + lines[0], *(line + b"\r" for line in lines[1:])],
-    lambda lines, dice: [line.replace(b",", b";").replace(b".", b",") for line in lines],
-    lambda lines, dice: [re.sub(b"energy|Genre", b"Style", lines[0]), *lines[1:]],
+HARMLESS: list[Mutation] = [  # of these alone a folder must be the same
+    spoiled(LABELS, of_lines(_columns)),
+    spoiled(LABELS, of_lines(lambda lines, dice: [
+        BOM + lines[0].removeprefix(BOM), *(line + b"\r" for line in lines[1:])
+    ])),
+    spoiled(CLIPS, of_numbers(lambda a, dice: np.asfortranarray(a))),
+    _strays,
+]  # fmt: skip
+MUTATIONS: list[Mutation] = [
+    *HARMLESS,
+    *(spoiled(LABELS, of_lines(change)) for change in (
+        _swapped,
+        lambda lines, dice: lines[1:],
+        lambda lines, dice: lines[: dice.randrange(len(lines))],
+        lambda lines, dice: [*lines, dice.choice(lines)],
+        lambda lines, dice: [lines[0].swapcase(), *lines[1:]],
+        lambda lines, dice: [line.replace(b",", b";").replace(b".", b",") for line in lines],
+        lambda lines, dice: [re.sub(b"energy|Genre", b"Style", lines[0]), *lines[1:]],
     _line(lambda line, dice: b""), _line(lambda line, dice: line[: dice.randrange(len(line) + 1)]),
-    _line(lambda line, dice: line + dice.choice([b"\t", b",", b" ", b"\0\0", b"\xff"])),
-    _line(lambda line, dice: line + b"x" * 10**6),
-    _line(lambda line, dice: dice.choice([b"../", b"/etc/", b"\xce\xb1", b"'", b"0"]) + line),
-):  # fmt: skip
-    on_label_lines(_change)
-for _bytes in (
-    _cut, lambda content, dice: b"", lambda content, dice: gzip.compress(content),
-    lambda content, dice: b"<html>not found</html>", lambda content, dice: content[:128],
-    lambda content, dice: content[:8] + dice.randbytes(120) + content[128:],
-):  # fmt: skip
-    on_clip_bytes(_bytes)
-for _numbers in (
+        _line(lambda line, dice: line + dice.choice([b"\t", b",", b" ", b"\0\0", b"\xff"])),
+        _line(lambda line, dice: line + b"x" * 10**6),
+        _line(lambda line, dice: dice.choice([b"../", b"/etc/", b"\xce\xb1", b"'", b"0"]) + line),
+    )),
+    *(spoiled(CLIPS, change) for change in (
+        _cut, lambda content, dice: b"", lambda content, dice: gzip.compress(content),
+        lambda content, dice: b"<html>not found</html>", lambda content, dice: content[:128],
+        lambda content, dice: content[:8] + dice.randbytes(120) + content[128:],
+    )),
+    *(spoiled(CLIPS, of_numbers(change)) for change in (
     lambda a, dice: a.T, lambda a, dice: a[:, :0], lambda a, dice: a[:128], lambda a, dice: a[0],
-    lambda a, dice: a.astype(dice.choice([">f8", "<f4", "f8"])) if a.dtype.itemsize > 2 else a,
-    lambda a, dice: np.asfortranarray(a), lambda a, dice: a.astype(np.int16),
-    lambda a, dice: a.astype(complex), lambda a, dice: np.roll(a, 12, axis=0),
-    lambda a, dice: np.concatenate([10 ** (a[:128] / 10) * 40, a[128:]]),
-    lambda a, dice: np.where(a < 0, np.nan, a), lambda a, dice: -a, lambda a, dice: a * 100 + 3,
-):  # fmt: skip
-    on_array(_numbers)
-MUTATIONS += [_renamed, _replaced, _copied, _strays, _folder_gone] * 2
+        lambda a, dice: a.astype(dice.choice([">f8", "<f4", "f8"])) if a.dtype.itemsize > 2 else a,
+        lambda a, dice: a.astype(np.int16),
+        lambda a, dice: a.astype(complex), lambda a, dice: np.roll(a, 12, axis=0),
+        lambda a, dice: np.concatenate([10 ** (a[:128] / 10) * 40, a[128:]]),
+        lambda a, dice: np.where(a < 0, np.nan, a), lambda a, dice: -a, lambda a, dice: a * 100 + 3,
+    )),
+    *[_renamed, _replaced, _copied, _folder_gone] * 2,
+]  # fmt: skip
 
 
-# ---- the campaign ------------------------------------------------------------------------------
+# ---- the folders -------------------------------------------------------------------------------
 
 
-def campaign(n_folders: int, seed: int, place: Path) -> Iterator[tuple[int, str]]:
-    """The seed of each spoiled folder, and what came of it."""
-    pattern = place / "pattern" / "data"
+def folders(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
+    """Spoil so many folders; the seed of each, and what came of it."""
+    pattern, home = place / "pattern" / "data", place / "home"
     write_mini_data(pattern)
-    expected = loaded_there(pattern, place / "home-pattern")
-    for number in range(seed, seed + n_folders):
+    home.mkdir()
+    os.environ["MUSICLAB_HOME"] = str(home)
+    expected = loaded(pattern)
+    for number in range(seed, seed + n):
         dice, data, home = Dice(number), place / str(number) / "data", place / str(number) / "home"
         shutil.copytree(pattern, data, copy_function=os.link)
-        for _ in range(dice.randint(1, 2)):
-            with contextlib.suppress(OSError, ValueError, IndexError):  # nothing left to spoil
-                dice.choice(MUTATIONS)(data, dice)
         home.mkdir()
-        yield number, outcome(data, home, expected)
+        case = renewed_after_use if number % 20 == 0 else once_spoiled
+        yield f"folder {number}", case(data, home, expected, dice)
         shutil.rmtree(place / str(number), ignore_errors=True)
 
 
-def loaded_there(data: Path, home: Path) -> str:
-    """What the folder that nobody has spoiled gives."""
-    home.mkdir()
-    os.environ["MUSICLAB_HOME"] = str(home)
-    return loaded(data)
+def once_spoiled(data: Path, home: Path, expected: str, dice: Dice) -> str:
+    """What comes of a folder that nobody has read before."""
+    mutations = dice.choices(MUTATIONS, k=dice.randint(1, 2))
+    for mutate in mutations:
+        with contextlib.suppress(OSError, ValueError, IndexError):  # nothing left to spoil
+            mutate(data, dice)
+    verdict = outcome(data, home, expected)
+    harmed = verdict != SAME and all(mutation in HARMLESS for mutation in mutations)
+    return f"HARMLESS, BUT {verdict}" if harmed else verdict
+
+
+def renewed_after_use(data: Path, home: Path, expected: str, dice: Dice) -> str:
+    """A clip of a folder in use becomes another valid one of the same shape and time."""
+    path = _one_of(data, CLIPS, dice)
+    before, first = path.stat(), outcome(data, home, expected)
+    spoiled(str(path.relative_to(data)), of_numbers(lambda a, dice: a[:, ::-1]))(data, dice)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    then = outcome(data, home, expected)
+    return NOTICED if (first, then) == (SAME, OTHER) else f"A REPLACED CLIP: {first}, then {then}"
+
+
+# ---- the kills ---------------------------------------------------------------------------------
+
+# Files of a run that are to be whole: not its locks and logs, nor what tells how far it is.
+LASTING = r"/(runs|\.cache)/(?!.*(/progress/|\.partial\.ipynb$|\.lock$|\.log$))"
+# Read by every Python process of a run: counts such files as they are opened to be written, and
+# stops the run at one of them, when the file is there and nothing stands in it.
+STOP = rf"""
+import os, re, sys, time
+home, moment = os.environ["MUSICLAB_HOME"], int(os.environ["TEST_STOPS_AT"] or 0)
+
+def count(event, arguments):
+    if event == "open" and arguments[2] & os.O_ACCMODE:
+        path = str(arguments[0])
+        if path.startswith(home) and re.match(r"{LASTING}", path[len(home):]):
+            log = os.open(home + "/opened", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(log, b".")
+            if os.lseek(log, 0, os.SEEK_CUR) == moment:
+                sys.setprofile(lambda frame, event, argument: stop(frame, path))
+            os.close(log)
+
+def stop(frame, path):
+    if frame.f_code is not count.__code__:
+        sys.setprofile(None)
+        os.symlink(path, os.environ["TEST_STOPPED"])
+        time.sleep(600)
+
+sys.addaudithook(count)
+"""
+# The runner itself, in the place of the small lab's: behind the folder stand its options.
+RUNNER = ("-c", "import runpy, sys; del sys.argv[1]; runpy.run_module('tools.run.command', "
+          "run_name='__main__')")  # fmt: skip
+
+
+def run_in(root: Path, data: Path) -> tuple[SmallLab, Callable[..., Popen]]:
+    """The kit's notebooks 04 to 06 in the place of the small lab's, and what starts them."""
+    root.mkdir()
+    (root / "sitecustomize.py").write_text(STOP)
+    small = SmallLab(root)
+    options = ("--data", str(data), "--profile", str(data.parent / "smoke.yaml"), "--name", "t")
+    return small, partial(small.start, *options, "--only", "4", "5", "6", program=RUNNER)
+
+
+def kills(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
+    """Kill so many runs; the seed and the moment of each, and what came of it."""
+    data, smoke = place / "data", (PROFILE_FOLDER / "smoke.yaml").read_text()
+    write_mini_data(data)
+    (place / "smoke.yaml").write_text(smoke.replace("minutes: 5", "minutes: 60"))  # if it is busy
+    small, start = run_in(place / "undisturbed", data)
+    assert start().wait() == 0, "the run that nobody disturbed failed"
+    n_files, expected = (small.root / "opened").stat().st_size, results(small)
+    for number in range(seed, seed + n):
+        dice = Dice(number)
+        moment, kill = dice.randint(1, n_files), dice.choice([kill_all, Popen.kill])
+        small, start = run_in(place / str(number), data)
+        process = start(stop_at=str(moment))
+        while not small.stopped.is_symlink() and process.poll() is None:
+            time.sleep(0.05)
+        where = os.readlink(small.stopped) if small.stopped.is_symlink() else "its end"
+        kill(process)
+        process.wait()
+        what = f"{'all' if kill is kill_all else 'the runner'} at file {moment} of {n_files}"
+        faults = "; ".join(faults_after_kill(small, start, expected))
+        yield f"kill {number}: {what}, {where.removeprefix(str(small.root))}", faults or COMPLETED
+        shutil.rmtree(small.root)
+
+
+def results(small: SmallLab) -> bytes:
+    return (small.folder / "results.csv").read_bytes()
+
+
+def faults_after_kill(
+    small: SmallLab, start: Callable[[], Popen], expected: bytes
+) -> Iterator[str]:
+    """What is wrong after a run was killed, and after the next one."""
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not running_in(small.root))
+    if left := running_in(small.root):
+        yield f"{len(left)} PROCESSES LEFT"
+    for path in sorted(small.root.rglob("*")):
+        text = str(path)
+        if path.is_file() and ".part" not in text and re.search(LASTING, text):
+            if not (read_json(path) if text.endswith(("json", "ipynb")) else path.stat().st_size):
+                yield f"HALF WRITTEN {path.relative_to(small.root)}"
+    if code := start().wait():
+        yield f"the next run FAILED with {code}"
+    elif results(small) != expected:
+        yield "OTHER RESULTS of the next run"
+    if left := leftovers(small.root):
+        yield f"LEFT BEHIND {left}"
+
+
+# ---- both --------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> int:
-    """Run a campaign; return 1 when something failed."""
+    """Run both campaigns; return 1 when something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folders", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    for name, default in (("folders", 2000), ("kills", 20), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(arguments)
     os.environ["MUSICLAB_HEADLESS"] = "1"
-    seen: collections.Counter[str] = collections.Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        for number, verdict in campaign(options.folders, options.seed, Path(folder)):
-            seen[verdict] += 1
-            if verdict not in GOOD:
-                print(f"seed {number}: {verdict}", flush=True)
-    print(
-        f"{options.folders} folders, seeds {options.seed} to {options.seed + options.folders - 1}"
-    )
-    for verdict, count in seen.most_common():
-        print(f"{count:6d}  {verdict}")
-    return int(any(verdict not in GOOD for verdict in seen))
+    good, seed = True, options.seed
+    for campaign, n in ((folders, options.folders), (kills, options.kills)):
+        if n == 0:
+            continue
+        seen: collections.Counter[str] = collections.Counter()
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory() as place:
+            for case, verdict in campaign(n, seed, Path(place)):
+                seen[verdict] += 1
+                if campaign is kills or verdict not in GOOD:
+                    print(f"{case}: {verdict}", flush=True)
+        seconds = time.monotonic() - begin
+        print(f"{n} {campaign.__name__}, seeds {seed} to {seed + n - 1}, {seconds:.0f} s")
+        print(*(f"{count:6d}  {verdict}" for verdict, count in seen.most_common()), sep="\n")
+        good &= set(seen) <= set(GOOD)
+    return int(not good)
 
 
 if __name__ == "__main__":

@@ -191,13 +191,13 @@ def test_ablations_are_told_beside_the_models(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(references, "REFERENCES", {"SVR": references.REFERENCES["SVR"]})
     _, text, _ = bench("--quick", "--ablations")
     table = pd.read_csv(tmp_path / "how_good_ablations.csv")
-    assert "## Ablations" in text and len(table) == 4 * 2 + 3
+    assert "## Ablations" in text and len(table) == 3 * 2 + 2
     assert table["first"].iloc[0] == "LSTM, beats: no mixup"
     assert np.isfinite(table["difference"]).all()
     folds = Path(os.environ["MUSICLAB_HOME"]) / "folds"
     profile = yaml.safe_load((folds / "real-music-r1-f1-no-masks.yaml").read_text())
     assert profile["all"]["seed"] == 1 and profile["07_cnn"]["max_masked_bands"] == 0
-    assert profile["05_lstm"] == real_music.SHORT_05
+    assert profile["05_lstm"] == real_music.LEAN["05_lstm"] | real_music.SHORT_05
 
 
 def test_requirements_are_judged_by_difference_and_interval():
@@ -213,7 +213,8 @@ def test_requirements_are_judged_by_difference_and_interval():
 
 def test_names_and_parameters_are_those_of_the_notebooks():
     lab = Lab()
-    for notebook, change in [*real_music.ABLATIONS.values(), ("05_lstm", real_music.SHORT_05)]:
+    changes = [*real_music.ABLATIONS.values(), *real_music.LEAN.items()]
+    for notebook, change in [*changes, ("05_lstm", real_music.SHORT_05)]:
         own = lab.read(notebook).parameters
         assert all(type(own[name]) is type(value) for name, value in change.items())
     code = {notebook.name: "\n".join(lab.read(notebook.name).code) for notebook in NOTEBOOKS}

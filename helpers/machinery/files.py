@@ -26,6 +26,9 @@ class LabError(Exception):
     Shown as that one line, without a traceback, in notebooks and in scripts.
     """
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]
@@ -169,6 +172,15 @@ def one_line(error: object) -> str:
     head, *entries = str(error).splitlines() or [type(error).__name__]
     text = entries[0] if entries and head.endswith(":") else str(error)
     return textwrap.shorten(text, 240, placeholder=" ...") or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """A text as one line; what a terminal would obey, or turn the line around at, is spelt out.
+
+    >>> printable("a\\x1b[31mb")
+    'a\\\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(text: str) -> str:

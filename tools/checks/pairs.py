@@ -77,7 +77,7 @@ def check(root: Path = ROOT, *, committed: bool = False) -> dict[str, str]:
     `committed` further asks whether they are as they are committed.
     """
     found = {}
-    names = {path.stem for path in (*root.glob("py/*.py"), *root.glob("notebooks/*.ipynb"))}
+    names = {path.stem for path in (*root.glob("py/[!.]*.py"), *root.glob("notebooks/[!.]*.ipynb"))}
     for name in sorted(names):
         halves = root / "py" / f"{name}.py", root / "notebooks" / f"{name}.ipynb"
         missing = [path.relative_to(root).as_posix() for path in halves if not path.exists()]
@@ -98,7 +98,7 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
     nothing, for a notebook that was changed after its script, or that cannot be read.
     """
     wanted: dict[Path, str] = {}
-    for script in sorted(root.glob("py/*.py")):
+    for script in sorted(root.glob("py/[!.]*.py")):
         path = root / "notebooks" / f"{script.stem}.ipynb"
         before = path.read_bytes() if path.exists() else b""
         made = made_from(script)

@@ -92,7 +92,9 @@ def open_run(name: str | None) -> Run:
     folder = find_run(name)
     run = Run(folder)
     again = f"then run {command_of(folder)}"
-    failed = [row["notebook"] for row in run.summary.get("notebooks", []) if row["status"] in BAD]
+    failed = [
+        row["notebook"] for row in run.summary.get("notebooks", []) if row.get("status") in BAD
+    ]
     if failed:
         raise LabError(f"{folder}: a run with failures ({', '.join(failed)}); mend them, {again}")
     names = [notebook.name for notebook in NOTEBOOKS]

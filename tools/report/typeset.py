@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, one_line
 
 FOLDER = Path(__file__).parent / "pandoc"
 # The members' text may hold anything: nothing in it is taken for another format's commands.
 READER = (
     "markdown-raw_html-raw_tex-raw_attribute-citations-example_lists"
+    "-simple_tables-multiline_tables"  # between lines of dashes they cut letters off
     "+lists_without_preceding_blankline"  # as on GitHub and in notebooks
 )
 OPTIONS = [f"--lua-filter={FOLDER / 'filter.lua'}", "--columns=10000", "--wrap=preserve"]
+# Of the processor: pandoc needs one; over thousands of open brackets it would sit for hours.
+MOST_SECONDS = 60
+# The template's fonts; where they lack a letter, Typst takes any other font of the machine.
+FONTS = '#set text(font: ("Libertinus Serif", "DejaVu Sans Mono"))\n'
 
 
 def to_pdf(markdown: str, pictures: Mapping[str, Path], meta: Mapping[str, Any]) -> bytes:
@@ -30,46 +39,80 @@ def to_pdf(markdown: str, pictures: Mapping[str, Path], meta: Mapping[str, Any])
 
     template = f"--template={FOLDER / 'template.typ'}"
     source = _pandoc(markdown, "typst", [template])
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        _copy(pictures, root)
+    with _workshop(pictures) as root:
         (root / "report.typ").write_text(source, encoding="utf-8")
         inputs = {"meta": json.dumps(meta, ensure_ascii=False)}
         try:
             return typst.compile(root / "report.typ", root=root, sys_inputs=inputs)
         except typst.TypstError as error:
+            said = " ".join(str(error).replace(f"{root}/", "").split())
             raise LabError(
-                f"the report cannot be set as PDF: {' '.join(str(error).split())}; look for this "
-                "in my_report/, or leave that out"
+                f"the report cannot be set as PDF: {said}; look for this in my_report/, or leave "
+                "that out"
             ) from error
+
+
+def without_glyph(text: str) -> str:
+    """A letter of a text that no font of this machine can draw; empty when there is none.
+
+    Typst puts a box in its place and says nothing, but for archives (PDF/A), where it refuses.
+    """
+    import typst
+
+    letters = "".join(sorted({letter for letter in text if letter.isprintable()}))
+    source = f"{FONTS}#sys.inputs.letters".encode()
+    try:
+        typst.compile(source, sys_inputs={"letters": letters}, pdf_standards="a-2b")
+    except typst.TypstError as error:
+        found = re.search(r'the text `"(.+?)"` could not be displayed', str(error))
+        return found[1] if found else ""
+    return ""
 
 
 def to_docx(markdown: str, pictures: Mapping[str, Path]) -> bytes:
     """The report as a Word document, with contents, pictures and their alternative texts."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        _copy(pictures, root)
+    with _workshop(pictures) as root:
         out = root / "report.docx"
-        options = ["--toc", "--toc-depth=2", f"--resource-path={root}"]
-        _pandoc(markdown, "docx+native_numbering", options, out)
+        options = ["--toc", "--toc-depth=2", f"--resource-path={root}", f"--output={out}"]
+        _pandoc(markdown, "docx+native_numbering", options)
         return out.read_bytes()
 
 
-def _copy(pictures: Mapping[str, Path], root: Path) -> None:
-    for name, path in pictures.items():
-        place = root / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
+@contextmanager
+def _workshop(pictures: Mapping[str, Path]) -> Iterator[Path]:
+    """A temporary folder with these files in it; one line where the machine has no room for it."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, path in pictures.items():
+                place = Path(folder, name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
+            yield Path(folder)
+    except OSError as error:
+        raise LabError(
+            f"the folder for temporary files cannot hold the report while it is made "
+            f"({error.strerror}); free some space, or set TMPDIR to another folder"
+        ) from error
 
 
-def _pandoc(markdown: str, to: str, options: list[str], out: Path | None = None) -> str:
-    """Convert; the text, or nothing when it goes to the file `out`."""
+def _pandoc(markdown: str, to: str, options: list[str]) -> str:
+    """Convert; the text, or nothing when an option says where it goes."""
     import pypandoc
 
-    return pypandoc.convert_text(
-        markdown,
-        to,
-        format=READER,
-        extra_args=["--standalone", *OPTIONS, *options],
-        outputfile=None if out is None else str(out),
-    )
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
+
+    command = [pypandoc.get_pandoc_path(), f"--from={READER}", f"--to={to}", "--standalone"]
+    done = subprocess.run(
+        [*command, *OPTIONS, *options],
+        input=markdown.encode(), capture_output=True, check=False, preexec_fn=limit,
+    )  # fmt: skip
+    if done.returncode < 0:
+        raise LabError(
+            f"pandoc had not read the report after {MOST_SECONDS} s; look in my_report/ for many "
+            "brackets in a row, or other text that nobody would write"
+        )
+    if done.returncode:
+        said = one_line(done.stderr.decode(errors="replace"))
+        raise LabError(f"pandoc cannot read the report ({said}); look for this in my_report/")
+    return done.stdout.decode()
