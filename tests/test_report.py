@@ -229,6 +229,9 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
         ("![x](gone.png)", r"step_07.md:\d+: the picture gone.png is not there"),
         ("![x](https://example.org/x.png)", "is on the network; save it"),
         ("![x](step_07.md)", "step_07.md is no picture that can be shown"),
+        ("![x](my plot.png)", r"step_07.md:\d+: a picture is written !\[what it shows\]"),
+        ("![x](plot(1).png)", "in one line, its name without spaces and brackets; correct it"),
+        ("![x][there]\n\n[there]: /etc/hostname", "a picture is written"),
     ],
 )
 def test_a_picture_that_cannot_be_shown_is_named(run, home, text, message):

@@ -17,7 +17,7 @@ from typing import Any
 import jupytext
 import yaml
 
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import LabError, printable, write_atomically
 from tools.checks import pairs
 from tools.checks.labels import label_headings, read_labels
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if not problems:
         return EXIT_DONE
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
-    print(*_by_file(problems, lab.root), sep="\n", file=sys.stderr)
+    print(*map(printable, _by_file(problems, lab.root)), sep="\n", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -165,7 +165,10 @@ def _front(report: Path) -> dict[str, Any]:
     beside = report.with_suffix(".md")  # made with the PDF, and easier to read
     if not beside.is_file():
         return {}
-    return yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
+    try:
+        return {} | yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
+    except (ValueError, TypeError, yaml.YAMLError):  # it is not as it was made
+        return {"author": []}
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
@@ -197,7 +200,7 @@ def code_problems(root: Path) -> list[str]:
 
 def code_files(root: Path) -> list[Path]:
     """The code that is handed in: the scripts, and what they need of the kit."""
-    return [*sorted(root.glob("py/*.py")), *shared_files(root)]
+    return [*sorted(root.glob("py/[!.]*.py")), *shared_files(root)]
 
 
 # ---- the zip -----------------------------------------------------------------------------------
