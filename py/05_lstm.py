@@ -17,7 +17,7 @@
 # **Needs** the data only (notebook 00). **Leaves** three checkpoints (one per seed) of each of the six LSTMs, the
 # validation table, and the name of the best LSTM, for notebooks 06, 07 and 08.
 #
-# **Takes** two and a half to three minutes on the demo set with two CPU cores. With the lab's data: eight times as many
+# **Takes** about three minutes on the demo set with two CPU cores. With the lab's data: eight times as many
 # clips, and the `full` profile trains longer: take a GPU.
 #
 # **The one insight:** a network that cannot learn four batches by heart has a bug; look for it before you wait for an

@@ -17,7 +17,7 @@
 # **Needs** the data; the LSTM of notebook 05 for the comparison. **Leaves** two CNN checkpoints (the best epoch on
 # validation, which notebook 09 starts from, and one trained on all training clips) and their test predictions.
 #
-# **Takes** two to three minutes on the demo set with two CPU cores. With the lab's data: eight times as many clips, and
+# **Takes** about two minutes on the demo set with two CPU cores. With the lab's data: eight times as many clips, and
 # the `full` profile trains longer: take a GPU.
 #
 # **The one insight:** a small filter that is slid over the picture is a strong prior for music: a drum hit means the

@@ -17,7 +17,7 @@
 # **Needs** the results of notebooks 05 and 07. **Leaves** the affect split, a checkpoint per model and axis, and every
 # model's predictions, for notebooks 09, 10 and 11.
 #
-# **Takes** one and a half to two and a half minutes on the demo set with two CPU cores. With the lab's data: four times as many
+# **Takes** about two minutes on the demo set with two CPU cores. With the lab's data: four times as many
 # clips, and the `full` profile trains longer: take a GPU.
 #
 # **The one insight:** only the head and the loss change. What decides is on which clips you judge, and by which number.
@@ -599,7 +599,7 @@ fit("CNN", "danceability")
 show_axis("danceability")
 
 # %% [markdown] tags=["solution"]
-# The losses are the smallest of the three axes, and yet it is not the best explained one: danceability varies least, so its
+# The losses lie near those of energy, and yet much less is explained: danceability varies least of the three axes, so its
 # constant has a small loss, too. Losses of different axes cannot be compared, explained variances can. Look also at the
 # lowest and the highest training: the seed alone moves the explained variance of one network by as much as the two networks
 # differ. A single training would have told a story that the next seed may take back.
@@ -770,9 +770,10 @@ else:
 
 # %% [markdown] tags=["solution"]
 # On the demo set most of the six have one cause: **tempo**. A soft bossa at 155 beats per minute is rated happy and
-# energetic; the CNNs hear soft sounds and answer the middle. Punk and double kick drum at about 200 are too fast to dance to
-# (the raters like 115); the CNNs hear strong drums and answer the middle again. The network averages over time what each
-# few frames look like. How quickly they follow one another is hardly in that average.
+# energetic; the CNNs hear soft sounds and answer the middle. Punk at about 200 is too fast to dance to, a soft waltz at 114
+# is nearly what the raters like best (115); the CNNs hear strong drums in the one, hardly any in the other, and answer the
+# middle again. The network averages over time what each few frames look like. How quickly they follow one another is hardly
+# in that average.
 
 # %% [markdown] tags=["extra"]
 # ### What the synthesiser knows (demo set only)

@@ -16,7 +16,7 @@
 #
 # **Needs** the results of notebooks 05, 07 and 08. **Leaves** a checkpoint and predictions for one axis, for notebook 11.
 #
-# **Takes** one and a half to two and a half minutes on the demo set with two CPU cores. With the lab's data: four times as many clips, and
+# **Takes** about two minutes on the demo set with two CPU cores. With the lab's data: four times as many clips, and
 # the `full` profile trains longer: nine trainings, take a GPU.
 #
 # **The one insight:** "it has pre-trained weights" explains nothing until the same training from fresh weights has been run

@@ -16,7 +16,7 @@
 #
 # **Needs** the results of notebook 08. **Leaves** one checkpoint and its predictions, for notebook 11.
 #
-# **Takes** two to three minutes on the demo set with two CPU cores. With the lab's data: four times as many clips; the `full` profile trains longer.
+# **Takes** about two minutes on the demo set with two CPU cores. With the lab's data: four times as many clips; the `full` profile trains longer.
 #
 # **The one insight:** weights matter when the losses differ tenfold, and most where the axes compete for few shared numbers. Here the
 # losses differ about twofold, and the weights change little. But one network and *one last epoch* must do for all axes.
@@ -425,9 +425,9 @@ tell(
 )  # fmt: skip
 
 # %% [markdown]
-# On the demo set energy falls far below the training mean's 1 within three epochs. Danceability is worse than the mean for a while
-# (notebook 08 asks where such rises come from); it and valence end not far below 1, so nearly all of the loss that is left is
-# theirs. The sum falls smoothly and shows none of this.
+# On the demo set energy falls far below the training mean's 1 within three epochs. Danceability and valence rise above the mean
+# for a while (notebook 08 asks where such rises come from) and end near 1, so nearly all of the loss that is left is theirs.
+# The sum falls all the same and shows none of this.
 #
 # ### Exercise 10.2 · The epoch that the sum keeps
 #
@@ -583,7 +583,8 @@ beside = {"as stored": [trainings["plain"][0].validation], "valence 0 to 10": [s
 show_table(scores_of(true["validation"], beside), digits=2)
 
 # %% [markdown] tags=["extra"]
-# On the demo set danceability pays most, in order and in fit. Energy loses fit and keeps its order.
+# On the demo set the two other axes lose little or nothing, and another seed moves such numbers as far. The thousand features that
+# this CNN shares leave room for three axes, as three shared numbers did above; one shared number did not.
 
 # %% [markdown]
 # ## 10δ · Compared with step 8: one network instead of three

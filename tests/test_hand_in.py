@@ -245,7 +245,6 @@ OWN = "We read the curve as over-fitting, because the validation loss rises from
     ],
 )
 def test_an_answer_that_a_grader_would_not_take_is_named(small, capsys, monkeypatch, text, problem):
-    monkeypatch.setattr(answers, "chapters", lambda run, edition: {})
     monkeypatch.setattr(answers, "_prose_of_kit", lambda told: f"before {KIT} after")
     path = small.root / "my_report" / "step_05.md"
     for label, said in (("5β", OWN), ("5γ", text)):

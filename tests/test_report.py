@@ -18,7 +18,8 @@ from tools.report.command import TITLE, main
 from tools.report.editions import edition_of
 from tools.report.words import Words
 
-MEMBERS = ["--members", "Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
+STRANGE = "Two #x *y* _z_ $1 <b>@w"  # shown as it is
+MEMBERS = ["--members", "Μαρία Παπαδοπούλου, 03112345", f"{STRANGE}, 03154321"]
 OWN = (
     "We think that the beats are what matters: rhythm is what is left, and #1 of_all is 50 $ @home."
 )
@@ -66,35 +67,39 @@ def alternative_texts(pdf: PdfReader) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("language", "heading", "sentence"),
+    ("language", "heading", "sentence", "words"),
     [
-        ("en", "5γ · LSTM on mel spectrograms", "macro F1 0.50; training"),
-        ("el", "5γ · LSTM σε φασματογραφήματα mel", "macro F1 0,50"),
+        ("en", "5γ · LSTM on mel spectrograms", "macro F1 0.50; training", ("Figure", "Table")),
+        ("el", "5γ · LSTM σε φασματογραφήματα mel", "macro F1 0,50", ("Σχήμα", "Πίνακας")),
     ],
 )
 def test_the_pdf_has_members_headings_and_figures_with_words(
-    run, home, language, heading, sentence
+    run, home, language, heading, sentence, words
 ):
     answer(home, "5γ", OWN, language)
+    answer(home, "7ε", "See @fig:07_cnn/confusion_cnn, @tab:10δ, @ref:adam, `@ref:x`.", language)
     assert main([*MEMBERS, "--lang", language]) == 0
     pdf = pdf_of(run)
     first, whole = pdf.pages[0].extract_text(), text_of(pdf)
-    assert "Μαρία Παπαδοπούλου" in first and "03112345" in first and "03154321" in first
+    assert "Μαρία Παπαδοπούλου" in first and STRANGE in first
+    assert "03112345" in first and "03154321" in first
     assert heading in whole and sentence in whole
     assert OWN in whole, "what the members wrote is shown as it was written"
     asked = sum(map(len, prompts.asked(Words(language), edition_of()).values()))
-    assert len(prompts.unanswered(home / "my_report", edition_of())) == asked - 1
+    assert len(prompts.unanswered(home / "my_report", edition_of())) == asked - 2
     assert all(page.extract_text().split() for page in pdf.pages), "no page is empty"
     figures = [figure for label in read_labels() for figure in label.figures]
     told = alternative_texts(pdf)
     assert len(told) == len(figures) and all("what is to be seen" in text for text in told)
     assert "words in a figure" in whole, "the figures' text is text"
-    assert pdf.metadata.author == "Μαρία Παπαδοπούλου, Name Two"
+    assert pdf.metadata.author == f"Μαρία Παπαδοπούλου, {STRANGE}"
     assert pdf.metadata.title == Words(language).text(TITLE)
     assert pdf.trailer["/Root"]["/Lang"].startswith(language)
     marks = [mark.title for mark in pdf.outline if not isinstance(mark, list)]
     assert Words(language).heading("5 · Genre with LSTMs") in marks
     assert "5γ" in (docx := docx_text(run)) and "Μαρία Παπαδοπούλου" in docx
+    cited = "See {} (\\d+), {} (\\d+), \\[\\d+\\], @ref:x".format(*words).replace(" (", r"\s(")
+    assert re.search(cited, whole)[1] == re.search(cited, docx)[1]
 
 
 def docx_text(run: Path) -> str:
@@ -201,6 +206,28 @@ def test_a_letter_that_no_font_has_is_named(monkeypatch):
     assert typeset.without_glyph("Wang 王") == "王"
 
 
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("said", ["y", "n", ""])
+def test_another_language_asks_before_it_touches_what_the_members_wrote(
+    run, home, monkeypatch, capsys, said
+):
+    answer(home, "5γ", OWN)
+    path = home / "my_report" / "step_05.md"
+    before = path.read_text()
+    monkeypatch.setattr("sys.stdin", io.StringIO(said))
+    if said != "y":
+        with pytest.raises(LabError, match=r"my_report: put its prompts into 'el'.*give --lang en"):
+            main([*MEMBERS, "--lang", "el"])
+        assert path.read_text() == before and not (run / "report").exists()
+        return
+    main([*MEMBERS, "--lang", "el"])
+    assert "[y/N]" in capsys.readouterr().out and OWN in path.read_text()
+    assert "Prompt" not in path.read_text() and "> Ερώτημα: Τι λένε" in path.read_text()
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes"))
+    main([*MEMBERS, "--lang", "en"])
+    assert path.read_text() == before, "there and back"
+
+
 HOSTILE = """```python
 ## 5β · no heading, and the fence is never closed
 #set page(fill: red)
@@ -232,10 +259,17 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
         ("![x](my plot.png)", r"step_07.md:\d+: a picture is written !\[what it shows\]"),
         ("![x](plot(1).png)", "in one line, its name without spaces and brackets; correct it"),
         ("![x][there]\n\n[there]: /etc/hostname", "a picture is written"),
+        ("![x](../runs/demo/records/07_cnn/figures/occlusion.png)", "lies outside of .*my_report"),
+        ("![x](/etc/hostname)", "lies outside of"),
+        ("![x](out.png)", "lies outside of"),
+        ("![x](script.svg)", "script.svg holds a script or leads elsewhere; save it as PNG"),
+        ("See @fig:07_cnn/confusion_cn.", "is not in this report, did you mean|@fig:07_cnn/conf"),
     ],
 )
 def test_a_picture_that_cannot_be_shown_is_named(run, home, text, message):
     answer(home, "7α", text)
+    (home / "my_report" / "out.png").symlink_to(run / "summary.json")
+    (home / "my_report" / "script.svg").write_text("<svg><script>alert(1)</script></svg>")
     with pytest.raises(LabError, match=message):
         main(MEMBERS)
     assert not (run / "report").exists()

@@ -27,8 +27,7 @@ from tools.common.notebooks import Lab, shared_files
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.hand_in.answers import answer_problems
 from tools.hand_in.commented import uncommented
-from tools.report.editions import Edition, edition_of
-from tools.report.editions import add_option as add_edition
+from tools.report.editions import DEFAULT, EDITIONS, Edition, edition_of
 from tools.report.prompts import my_report
 from tools.run.staleness import stale_results
 
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
     told = changes(lab.root, options.kit)
-    problems += answer_problems(my_report(), run, edition, told)
+    problems += answer_problems(my_report(), report, edition, told)
     problems += code_problems(lab.root)
     if stale := stale_results(run, lab):
         problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
@@ -95,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="your PDF (default: report/report.pdf of the run)",
     )
-    add_edition(parser)
+    add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
     add("--demo-anyway", action="store_true", help="pack a run on the demo set or profile, too")
     add("--kit", metavar="COMMIT", help="the kit's commit that your changes are told against")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from calendar import month_name
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -16,9 +17,8 @@ from tools.common.members import add_option as add_members
 from tools.common.run_folder import command_of
 from tools.report import prompts, typeset
 from tools.report.content import chapters
-from tools.report.editions import Edition, edition_of
-from tools.report.editions import add_option as add_edition
-from tools.report.markdown import PICTURES, Writer, citable
+from tools.report.editions import DEFAULT, EDITIONS, Edition, edition_of
+from tools.report.markdown import PICTURES, Writer
 from tools.report.source import open_run
 from tools.report.words import Words, languages
 from tools.setup.check_environment import read_project
@@ -39,18 +39,15 @@ def main(arguments: Sequence[str]) -> int:
     _speak_one_language(own, words, edition)
     made = prompts.make_missing(own, words, edition)
     answers = prompts.written(own, edition)
+    writer = Writer(words, run, answers, edition, not options.no_appendix)
+    about = _about(words, members)
     try:
-        shown = chapters(run, edition)
+        markdown = writer.report(about, chapters(run, edition))
     except (KeyError, ValueError, TypeError, AttributeError) as error:  # whoever wrote that
         raise LabError(
             f"{run.folder}: holds what this kit does not write ({type(error).__name__}: {error}); "
             f"make it again with {command_of(run.folder)} --force"
         ) from error
-    if wrong := prompts.wrong_citations(answers, citable(shown, not options.no_appendix)):
-        raise LabError(wrong[0])
-    writer = Writer(words, run, answers, edition, not options.no_appendix)
-    about = _about(words, members)
-    markdown = writer.report(about, shown)
     folder = options.output or run.folder / "report"
     _write(folder, markdown, writer, about)
     if letter := typeset.without_glyph(markdown):
@@ -82,7 +79,7 @@ def _parser() -> Parser:
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
     add("--lang", metavar="|".join(languages()), default="en", help="language (default: en)")
     add("--no-appendix", action="store_true", help="only what the body shows")
-    add_edition(parser)
+    add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
     add(
         "--output",
         metavar="DIR",
@@ -99,11 +96,8 @@ def _speak_one_language(own: Path, words: Words, edition: Edition) -> None:
         return
     if prompts.written(own, edition):
         asked = f"{own}: put its prompts into {words.language!r}, and leave your text as it is"
-        try:
-            said = input(f"{asked}? [y/N] ")
-        except EOFError:
-            said = ""
-        if said.strip().lower() not in ("y", "yes"):
+        print(f"{asked}? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise LabError(f"{asked} (answer y), or give --lang {other.language}")
     prompts.translate(own, other, words, edition)
 
@@ -128,12 +122,13 @@ def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -
 
 def _about(words: Words, members: Sequence[Member]) -> dict[str, Any]:
     """What the title page and the PDF's properties say, as plain text."""
+    today = date.today()
     return {
         "title": words.text(TITLE),
         "subtitle": words.text(COURSE),
         "members": [[member.name, member.number] for member in members],
         "lang": words.language,
-        "date": words.date(date.today()),
+        "date": f"{today.day} {words.text(month_name[today.month])} {today.year}",
         "version": read_project()["version"],  # of the kit
         "toc-title": words.text("Contents"),
         "authors": words.text("Members of the team"),

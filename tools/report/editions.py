@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,16 +38,6 @@ class Edition:
             places = [n for n, section in enumerate(found) if section.name == extra["after"]]
             found.insert(places[-1] + 1, Shown(name, headings=[f"{name} · {extra['heading']}"]))
         return found
-
-
-def add_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--edition` to a command."""
-    parser.add_argument(
-        "--edition",
-        choices=[*EDITIONS],
-        default=DEFAULT,
-        help=f"the handout's edition (default: {DEFAULT})",
-    )
 
 
 def edition_of(name: str = DEFAULT) -> Edition:

@@ -11,12 +11,13 @@ from typing import Any
 
 import yaml
 
+from helpers.machinery.files import LabError
 from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
 from tools.checks.labels import Shown
 from tools.report import prompts
 from tools.report.content import SETTING
 from tools.report.editions import Edition, edition_of
-from tools.report.prompts import Answer
+from tools.report.prompts import REFERENCES, Answer
 from tools.report.source import Run
 from tools.report.words import Words, escaped
 
@@ -24,8 +25,6 @@ TEXT_WIDTH = 17.0  # of a page, in cm
 MOST_HEIGHT = 7.0  # of a figure
 SMALLER = 0.54  # figures are drawn for the screen
 PICTURES = "figures"  # the folder beside the Markdown that its pictures lie in
-REFERENCES = yaml.safe_load(Path(__file__).with_name("references.yaml").read_text("utf-8"))
-_NUMERIC = (int, float)
 
 
 @dataclass
@@ -50,13 +49,16 @@ class Writer:
                 if section.reported or section.name in asked:
                     body += self._section(section)
                 if self.appendix and section.appended:
-                    more += [self._heading(section), *self._pieces(section, section.appended)]
+                    more += [f"##{self._heading(section)}"]  # small, and not in the contents
+                    more += self._pieces(section, section.appended)
+        if wrong := prompts.wrong_citations(self.answers, self._joined(body + more)):
+            raise LabError(wrong[0])
         numbers: dict[str, int] = {}  # of the references, in the order of the text
         texts = [self._cited(self._joined(parts), numbers) for parts in (body, more)]
         kit = {"version": about["version"], "commit": self.run.summary.get("commit") or "unknown"}
         cited = [f"{n}. {REFERENCES[key].format_map(kit)}" for key, n in numbers.items()]
         parts = [self._front(about), texts[0], f"# {words.text('References')}", "\n".join(cited)]
-        parts += [f"# {words.text('Appendix')}", texts[1]] if more else []
+        parts += [f"# {words.text('Appendix')} {{.appendix}}", texts[1]] if more else []
         return self._joined(parts) + "\n"
 
     @staticmethod
@@ -71,7 +73,7 @@ class Writer:
             if kind == "ref":
                 return f"\\[{numbers.setdefault(name, len(numbers) + 1)}\\]"
             shown = self.words.text("Figure" if kind == "fig" else "Table")
-            return f"[{shown}](#{anchor(kind, name)})"
+            return f"[{shown}](#{prompts.anchor(kind, name)})"
 
         parts = prompts.BLOCK.split(text)  # every second one is code
         parts[::2] = [prompts.CITATION.sub(link, part) for part in parts[::2]]
@@ -103,11 +105,9 @@ class Writer:
 
     def _section(self, section: Shown) -> Iterator[str]:
         """What the members wrote under a label, and what the run has to show for it."""
-        written = [*self._written(section.name)]
-        shown = [*self._pieces(section, section.reported)]
         yield self._heading(section)
-        nothing = f"*{self.words.text('(Nothing written yet.)')}*"
-        yield from [*written, *shown] or [nothing]
+        yield from self._written(section.name)
+        yield from self._pieces(section, section.reported)
 
     def _pieces(self, section: Shown, pieces: Sequence[Piece]) -> Iterator[str]:
         """Pieces in Markdown; sentences are set apart, as the program's."""
@@ -134,16 +134,17 @@ class Writer:
 
     def _figure(self, notebook: str, figure: Figure) -> str:
         """A figure with its caption, alt text, and the width that its own size asks for."""
-        stored, name = self.run.figure(notebook, figure.name), f"{notebook}_{figure.name}.png"
-        self.pictures[name] = stored.file
-        if stored.file.with_suffix(".pdf").is_file():
-            self.vectors[name] = stored.file.with_suffix(".pdf")
-        width = min(SMALLER * stored.width, TEXT_WIDTH, MOST_HEIGHT / stored.height * stored.width)
-        caption, alt = self.words.say(figure.caption), stored.alt
+        file, alt, width, height = self.run.figure(notebook, figure.name)
+        name = f"{notebook}_{figure.name}.png"
+        self.pictures[name] = file
+        if file.with_suffix(".pdf").is_file():
+            self.vectors[name] = file.with_suffix(".pdf")
+        width = min(SMALLER * width, TEXT_WIDTH, MOST_HEIGHT / height * width)
+        caption = self.words.say(figure.caption)
         if self.words.language != "en":  # the notebooks describe their figures in English
             alt = f"{caption} ({alt})"
         alt = alt.replace("\\", "/").replace('"', "'")
-        own = anchor("fig", f"{notebook}/{figure.name}")
+        own = prompts.anchor("fig", f"{notebook}/{figure.name}")
         attributes = f'#{own} width={width / TEXT_WIDTH:.0%} alt="{alt}"'
         return f"![{caption}]({PICTURES}/{name}){{{attributes}}}"
 
@@ -151,7 +152,7 @@ class Writer:
         """A pipe table with its caption; columns of numbers stand at the right."""
         words = self.words
         numeric = [
-            all(isinstance(row[column], _NUMERIC) for row in table.rows)
+            all(isinstance(row[column], int | float) for row in table.rows)
             for column in range(len(table.columns))
         ]
         heads = [words.name(name) for name in table.columns]
@@ -159,7 +160,7 @@ class Writer:
         form = f".{table.digits}f"
         lines += [[words.value(cell, form) for cell in row] for row in table.rows]
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        own = f" {{#{anchor('tab', name)}}}" if name else ""
+        own = f" {{#{prompts.anchor('tab', name)}}}" if name else ""
         return f"{text}\n\n: {words.say(table.caption)}{own}"
 
     def _written(self, label: str) -> Iterator[str]:
@@ -176,25 +177,10 @@ class Writer:
             yield text
 
 
-def anchor(kind: str, name: str) -> str:
-    """Where a citation such as `@fig:07_cnn/confusion_cnn` leads."""
-    return f"{kind}-{name.replace('/', '-').replace(' ', '-')}"
-
-
 def first_table(section: Shown) -> Table | None:
     """What `@tab:LABEL` cites: the first table of the body that is no recipe."""
     tables = (piece for piece in section.reported if isinstance(piece, Table))
     return next((table for table in tables if table.columns[0] != SETTING), None)
-
-
-def citable(chapters: Mapping[str, Sequence[Shown]], appendix: bool = True) -> set[str]:
-    """What members can cite: `fig:NOTEBOOK/NAME`, `tab:LABEL` and `ref:KEY`."""
-    found = {f"ref:{key}" for key in REFERENCES}
-    for section in (section for sections in chapters.values() for section in sections):
-        shown = [*section.reported, *(section.appended if appendix else [])]
-        found |= {f"fig:{section.notebook}/{p.name}" for p in shown if isinstance(p, Figure)}
-        found |= {f"tab:{section.name}"} if first_table(section) else set()
-    return found
 
 
 def speaks(template: str) -> bool:

@@ -7,9 +7,11 @@ of other formats are shown as text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import yaml
 
 from helpers.machinery.files import LabError, did_you_mean, project_root, write_atomically
 from tools.checks.labels import read_labels
@@ -29,6 +31,7 @@ BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTAL
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
 CITATION = re.compile(r"(?<![\w`@\\])@(fig|tab|ref):(\w(?:[\w./-]*\w)?)")
+REFERENCES = yaml.safe_load(Path(__file__).with_name("references.yaml").read_text("utf-8"))
 OF_THE_WHOLE = ("summary", "method", "conclusions")  # prompts of no step
 _ACTIVE = re.compile(
     rb"<script|<foreignObject|<!ENTITY|\son\w+\s*=|href\s*=\s*[\"'](?!#|data:)", re.I
@@ -233,16 +236,24 @@ def _own(answer: Answer, line: str) -> str:
     return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{answer.file.stem}-{answer.line}-\1]", line)
 
 
-def wrong_citations(answers: Mapping[str, Sequence[Answer]], known: Set[str]) -> list[str]:
-    """One line, `file:line: what`, for each figure, table or source cited that is not there."""
+def anchor(kind: str, name: str) -> str:
+    """Where a citation such as `@fig:07_cnn/confusion_cnn` leads in the report."""
+    return f"{kind}:{name}".replace("/", ".").replace(" ", "-")
+
+
+def wrong_citations(answers: Mapping[str, Sequence[Answer]], report: str) -> list[str]:
+    """One line, `file:line: what`, for each citation of what is not in a report's Markdown."""
+    known = {f"ref:{key}" for key in REFERENCES} | set(
+        re.findall(r"{#((?:fig|tab):[^ }]+)", report)
+    )
     return [
         f"{answer.file}:{number}: {match[0]} is not in this report"
-        f"{did_you_mean(match[0][1:], sorted(known))}; correct it, or take it out"
+        f"{did_you_mean(anchor(*match.groups()), sorted(known))}; correct it, or take it out"
         for own in answers.values()
         for answer in own
         for number, line in answer.lines.items()
         for match in CITATION.finditer(line)
-        if match[0][1:] not in known
+        if anchor(*match.groups()) not in known
     ]
 
 

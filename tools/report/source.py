@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,6 @@ from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.run.results import BAD
 
 CM_PER_INCH = 2.54
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A stored figure as PNG, with its description; its PDF lies beside it."""
-
-    file: Path
-    alt: str
-    width: float  # in cm, as it was drawn
-    height: float
 
 
 class Run:
@@ -72,8 +61,11 @@ class Run:
     def _again(self, notebook: str) -> str:
         return f"make it again with {command_of(self.folder)} --only {notebook[:2]} --force"
 
-    def figure(self, notebook: str, name: str) -> Picture:
-        """A stored figure. Raises LabError when it is missing or no whole picture."""
+    def figure(self, notebook: str, name: str) -> tuple[Path, str, float, float]:
+        """A stored figure as PNG, whose PDF lies beside it: file, description, size in cm as drawn.
+
+        Raises LabError when it is missing or no whole picture.
+        """
         record = Paths(self.folder, notebook).record
         alt = read_json(record / "figures.json").get(name)
         file = record / "figures" / f"{name}.png"
@@ -81,7 +73,7 @@ class Run:
         if not alt or size is None:
             raise LabError(f"{file}: the figure is missing or damaged; {self._again(notebook)}")
         width, height = (CM_PER_INCH * pixels / showing.FIGURE_DPI for pixels in size)
-        return Picture(file, str(alt), width, height)
+        return file, str(alt), width, height
 
 
 def open_run(name: str | None) -> Run:

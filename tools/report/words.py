@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from calendar import month_name
-from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,17 +45,12 @@ class Words:
         catalogue = {} if language == "en" else _read(language)
         self.texts: dict[str, str] = catalogue.get("texts", {})
         self.names: dict[str, str] = catalogue.get("names", {})
-        self._months = catalogue.get("months") or month_name[1:]
         self._patterns = [(re.compile(p), text) for p, text in catalogue.get("patterns", [])]
 
     @cached_property
     def prompts(self) -> dict[str, Any]:
         """What the members are asked: `title`, `mark`, `head`, and `prompts` by label."""
         return _read(f"prompts_{self.language}")
-
-    def date(self, day: date) -> str:
-        """A day, as `29 November 2026`."""
-        return f"{day.day} {self._months[day.month - 1]} {day.year}"
 
     def text(self, english: str) -> str:
         """A fixed text; in English where the catalogue, newer or older than a run, lacks it."""

@@ -35,7 +35,7 @@ end
 
 -- A link leads to another page of the web, or it is text: the report has no other files.
 function Link(link)
-  local id = link.target:match("^#(fig%-.+)") or link.target:match("^#(tab%-.+)")
+  local id = link.target:match("^#(fig:.+)") or link.target:match("^#(tab:.+)")
   if id and typst then
     return pandoc.RawInline("typst", "#ref(label(" .. quoted(id) .. "))")
   elseif id then
@@ -45,6 +45,15 @@ function Link(link)
     return nil
   end
   return link.content
+end
+
+-- In the appendix nothing floats: there is too little text between its figures.
+function Header(header)
+  if typst and header.classes:includes("appendix") then
+    local begin = "#pagebreak(weak: true)\n#set figure(placement: none)\n" ..
+      "#show figure.where(kind: table): set block(breakable: true)"
+    return { pandoc.RawBlock("typst", begin), header }
+  end
 end
 
 -- The blocks as the body of a function of the template.
@@ -69,5 +78,5 @@ end
 
 return {
   { Pandoc = count },
-  { Image = Image, Link = Link, Div = Div },
+  { Image = Image, Link = Link, Header = Header, Div = Div },
 }
