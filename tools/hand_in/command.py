@@ -17,7 +17,7 @@ from typing import Any
 import jupytext
 import yaml
 
-from helpers.machinery.files import LabError, printable, write_atomically
+from helpers.machinery.files import LabError, printable, project_root, write_atomically
 from tools.checks import pairs
 from tools.checks.labels import label_headings, read_labels
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if not problems:
         return EXIT_DONE
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
-    print(*map(printable, _by_file(problems, lab.root)), sep="\n", file=sys.stderr)
+    print(*map(printable, _by_file(problems, project_root())), sep="\n", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -141,7 +141,7 @@ def report_problems(
         return [f"{report}: the PDF is cut short; make it again"]
     front = _front(report)
     authors = [author.replace("\\", "") for author in front.get("author", [])]
-    made = front.get("made-with", {})
+    made = front.get("made", {})
     wanted = [f"{member.name} ({member.number})" for member in members]
     found = []
     if authors and wanted and sorted(authors) != sorted(wanted):

@@ -89,7 +89,7 @@ class Writer:
         authors = [f"{escaped(name)} ({number})" for name, number in about["members"]]
         made_with = {"edition": self.edition.name, "data": self.run.fingerprint}
         front = about | {"author": authors, "abstract": self.words.say(said)}
-        front |= {"made-with": made_with, "members": None}
+        front |= {"made": made_with, "members": None}
         text = yaml.safe_dump(front, allow_unicode=True, sort_keys=False, width=1000)
         return f"---\n{text}---"
 
