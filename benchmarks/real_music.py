@@ -43,7 +43,7 @@ from tools.common.command_line import EXIT_INTERRUPTED, EXIT_USAGE, Parser, run_
 from tools.common.notebooks import ROOT, Lab
 from tools.common.run_folder import SUMMARY
 from tools.run.processes import threads_available
-from tools.run.results import DONE, UP_TO_DATE, code_commit
+from tools.run.results import Status, code_commit
 
 NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need
 N_REPEATS = 3
@@ -169,7 +169,7 @@ class Bench:
         (run / SUMMARY).unlink(missing_ok=True)  # what it said of an earlier run
         words = ["--data", str(data), "--name", name, "--profile", str(profile)]
         states = _states(run, run_lab([*words, "--only", *only]))
-        finished = {n for n, state in states.items() if state in (DONE, UP_TO_DATE)}
+        finished = {n for n, state in states.items() if state in (Status.DONE, Status.UP_TO_DATE)}
         failed = [notebook for notebook in states if notebook not in finished]
         self.failures += [f"{name}: notebook {notebook} {states[notebook]}" for notebook in failed]
         record = Record("benchmark", data, fold.repeat, run / "records" / "benchmark")

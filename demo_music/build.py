@@ -28,11 +28,11 @@ from pathlib import Path
 
 import numpy as np
 
-from demo_music.styles import Factors, draw_factors, rate_affect
+from demo_music.styles import STYLES, Factors, draw_factors, rate_affect
 from demo_music.synthesis import compose_clip
 from helpers.features import SAMPLE_RATE, extract
 from helpers.folders import AXES, DEMO_RECORD, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.arrays import N_ROWS
+from helpers.machinery.arrays import read_n_frames
 from helpers.machinery.files import (
     LabError,
     demo_data,
@@ -46,14 +46,7 @@ from helpers.machinery.process import headless, report_progress, usable_cores
 SEED = 0
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
 
-# Counts of the real set (data_facts: train as printed, test inferred), and the shares kept here.
-TRAIN_COUNTS = dict.fromkeys(GENRES, 160) | {
-    "Metal": 153, "Trip-Hop": 137, "Soundtrack": 124, "Post-Rock": 95,
-}  # fmt: skip
-TEST_COUNTS = dict.fromkeys(GENRES, 40) | {
-    "Metal": 38, "Trip-Hop": 34, "Soundtrack": 30, "Post-Rock": 23,
-}  # fmt: skip
-TRAIN_SHARE, TEST_SHARE = 1 / 8, 1 / 4
+SHARES = {"train": 1 / 8, "test": 1 / 4}  # of the real set's genre clips
 MULTITASK_COUNTS = {"train": 280, "test": 94}
 SMALLEST = {"genre train": 2, "genre test": 1, "multitask train": 24, "multitask test": 8}
 FIRST_GENRE_ID, FIRST_MULTITASK_ID = 1001, 5001
@@ -65,7 +58,6 @@ BYTES_PER_CLIP = 0.45 * 2**20  # on the disk
 
 STARTED = "started.json"
 ANSWERS = "multitask_test_answers.csv"
-AFFECT_HEADER = ",".join(("Id", *AXES))
 THREADED = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMBA_NUM", "VECLIB_MAXIMUM")
 ONE_THREAD = {f"{library}_THREADS": "1" for library in THREADED}
 
@@ -104,12 +96,9 @@ def plan_clips(size: float = 1.0) -> list[Clip]:
     Ids are dealt at random, so that they tell nothing about the genre.
     """
     clips = []
-    for split, counts, share in (
-        ("train", TRAIN_COUNTS, TRAIN_SHARE),
-        ("test", TEST_COUNTS, TEST_SHARE),
-    ):
-        for genre in GENRES:
-            wanted = max(round(counts[genre] * share * size), SMALLEST[f"genre {split}"])
+    for number, (split, share) in enumerate(SHARES.items()):
+        for genre, style in STYLES.items():
+            wanted = max(round(style.clips[number] * share * size), SMALLEST[f"genre {split}"])
             clips += [(genre, "genre", split)] * wanted
     rng = np.random.default_rng(np.random.SeedSequence([SEED, 0]))
     for split, count in MULTITASK_COUNTS.items():
@@ -166,7 +155,7 @@ def _label_files(clips: Sequence[Clip]) -> dict[str, str]:
         rows = []
         for clip in sorted(group, key=lambda clip: clip.id):
             rows.append(",".join([str(clip.id), *(f"{v:.3f}" for v in affect_of(clip))]))
-        files |= dict.fromkeys(paths, _lines([AFFECT_HEADER, *rows]))
+        files |= dict.fromkeys(paths, _lines([",".join(("Id", *AXES)), *rows]))
     return files
 
 
@@ -229,10 +218,9 @@ def _is_made(clip: Clip, folder: Path) -> bool:
 
 def _is_whole(path: Path) -> bool:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # fails on a file cut short
-    except (OSError, ValueError, EOFError):
+        return read_n_frames(path) > 0
+    except LabError:  # also of a file that was cut short
         return False
-    return array.ndim == 2 and array.shape[0] == N_ROWS
 
 
 # ---- the whole set -----------------------------------------------------------------------------
@@ -247,8 +235,8 @@ def build_demo(
     an interrupted build of it stopped. A progress bar and the runner are told how far it is. Raises
     LabError when the folder holds something else or cannot be written.
     """
-    if not size > 0:
-        raise LabError(f"size is {size}, must be above 0; 1.0 is the whole demo set")
+    if not 0 < size <= 100:
+        raise LabError(f"size is {size}, must be above 0 and at most 100; 1.0 is the whole set")
     from tqdm import tqdm
 
     folder = folder or demo_data().parent

@@ -10,30 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle
 
 import numpy as np
 
-from demo_music.styles import (
-    AMPLIFIED,
-    HARMONIES,
-    INSTRUMENTS,
-    MAJOR,
-    MINOR,
-    PATTERNS,
-    POWER_CHORD,
-    RHYTHMS,
-    SIXTH_CHORD,
-    VOICES,
-    VOWELS,
-    WHOLE_CHORD,
-    WITH_SEVENTHS,
-    Factors,
-    Fm,
-    Instrument,
-    Pattern,
-    Pluck,
-    Tone,
-)
+from demo_music import styles
+from demo_music.styles import Factors, Fm, Instrument, Pattern, Pluck, Tone
 from helpers.features import CLIP_SECONDS, SAMPLE_RATE
 
 N_SAMPLES = int(CLIP_SECONDS * SAMPLE_RATE)
@@ -95,11 +77,8 @@ def _tone(
 def _envelope(
     t: np.ndarray, seconds: float, attack: float, decay: float, release: float
 ) -> np.ndarray:
-    return (
-        np.minimum(t / attack, 1)
-        * np.exp(-t / decay)
-        * np.clip((seconds + release - t) / release, 0, 1)
-    )
+    rise, end = np.minimum(t / attack, 1), np.clip((seconds + release - t) / release, 0, 1)
+    return rise * np.exp(-t / decay) * end
 
 
 @lru_cache(maxsize=256)
@@ -116,7 +95,7 @@ def _tables(tone: Tone, frequency: float, vowel: int) -> tuple[np.ndarray, np.nd
         strength = np.where(partials % 2 == 1, strength, 0.03 * strength)
     hertz = partials * frequency
     strength = strength / (1 + (hertz / tone.ceiling) ** 2)
-    resonances = tone.resonances or (VOWELS[vowel] if vowel >= 0 else ())
+    resonances = tone.resonances or (styles.VOWELS[vowel] if vowel >= 0 else ())
     if resonances:
         shape = sum(s / (1 + ((hertz - f) / (0.18 * f)) ** 2) for f, s in resonances)
         strength = strength * (0.12 + shape)
@@ -221,9 +200,7 @@ def _acoustic(rng: np.random.Generator, loud: float) -> dict[str, np.ndarray]:
 def _clap(rng: np.random.Generator) -> np.ndarray:
     clap = np.zeros(int(0.35 * SAMPLE_RATE), dtype=np.float32)
     for start, decay in ((0.0, 0.008), (0.011, 0.008), (0.022, 0.07)):
-        hit = 0.8 * _noise(rng, 900, 5000, decay)
-        first = int(start * SAMPLE_RATE)
-        clap[first : first + len(hit)] += hit[: len(clap) - first]
+        _add(clap, _noise(rng, 900, 5000, decay), start, 0.8)
     return clap
 
 
@@ -308,8 +285,7 @@ KITS: dict[str, Callable[[np.random.Generator], dict[str, np.ndarray]]] = {
 class Section:
     """Some bars in a row: their level (1 is full), and the layers that play in them."""
 
-    first_bar: int
-    last_bar: int
+    bars: range
     start: float
     level: float
     layers: frozenset[str]
@@ -336,7 +312,7 @@ class Grid:
 def _make_grid(factors: Factors, rng: np.random.Generator) -> Grid:
     """A grid that begins somewhere inside a bar, as excerpts do, and drifts if played loosely."""
     step = 60 / factors.tempo / STEPS_PER_BEAT
-    steps_per_bar = len(next(iter(RHYTHMS[factors.rhythm].values()), "." * 16))
+    steps_per_bar = len(next(iter(styles.RHYTHMS[factors.rhythm].values()), "." * 16))
     n_steps = int(CLIP_SECONDS / (0.9 * step)) + 2 * steps_per_bar
     n_steps -= n_steps % steps_per_bar
     index = np.arange(n_steps)
@@ -359,23 +335,13 @@ def _make_sections(grid: Grid, factors: Factors, rng: np.random.Generator) -> li
     for number, bar in enumerate(starts):
         place = number / max(len(starts) - 1, 1)
         quiet = (1 - place, place, float(rng.random()))[shape] * factors.dynamics
-        absent = {
-            layer
-            for layer, probability in ABSENCES.items()
-            if rng.random() < probability + 0.3 * quiet
-        }
+        absent = {part for part, chance in ABSENCES.items() if rng.random() < chance + 0.3 * quiet}
         if {"chords", "lead"} <= absent | silent:
             absent -= {"chords", "lead"}
-        layers = frozenset({"lead", "bass", "drums", "chords"} - absent)
-        sections.append(
-            Section(
-                max(bar, 0),
-                min(bar + n_bars, grid.n_bars),
-                grid.bar_start(max(bar, 0)),
-                10 ** (-22 * quiet / 20),
-                layers,
-            )
-        )
+        bars = range(max(bar, 0), min(bar + n_bars, grid.n_bars))
+        level = 10 ** (-22 * quiet / 20)
+        layers = frozenset(ABSENCES) - absent
+        sections.append(Section(bars, grid.bar_start(bars.start), level, layers))
     return sections
 
 
@@ -416,14 +382,14 @@ class Harmony:
 
 
 def _make_harmony(factors: Factors, rng: np.random.Generator) -> Harmony:
-    roots = HARMONIES[factors.harmony]
+    roots = styles.HARMONIES[factors.harmony]
     shift = int(rng.integers(len(roots)))
-    scale = list(MINOR if factors.minor else MAJOR)
+    scale = list(styles.MINOR if factors.minor else styles.MAJOR)
     if factors.harmony in ("phrygian", "andalusian", "chromatic"):
         scale[1] = 1
     if factors.harmony in ("dorian", "modal"):
         scale[5] = 9
-    steps = (0, 2, 4, 6) if factors.harmony in WITH_SEVENTHS else (0, 2, 4)
+    steps = (0, 2, 4, 6) if factors.harmony in styles.WITH_SEVENTHS else (0, 2, 4)
     return Harmony(factors.key, tuple(scale), tuple(roots[shift:] + roots[:shift]), steps)
 
 
@@ -435,32 +401,29 @@ def _hits(pattern: str, density: float, rng: np.random.Generator) -> list[tuple[
 
 
 def _play_pattern(
-    pattern: Pattern, grid: Grid, harmony: Harmony, bars: range, register: int,
-    density: float, loose: float, rng: np.random.Generator,
+    pattern: Pattern, grid: Grid, harmony: Harmony, bars: range, register: int, factors: Factors,
+    rng: np.random.Generator,
 ) -> Iterator[Note]:  # fmt: skip
     """The notes of a bass or chord layer over some bars."""
-    hits = [hit for hit in _hits(pattern.steps, density, rng) if hit[0] < grid.steps_per_bar]
+    hits = _hits(pattern.steps, factors.density, rng)
+    hits = [hit for hit in hits if hit[0] < grid.steps_per_bar]
     seconds = pattern.length * grid.step_seconds * 0.97
-    counter = 0
+    tones = cycle(pattern.tones)
     for bar in bars:
         chord = harmony.chord(bar, register)
         for step, strength in hits:
             start = grid.step_times[bar * grid.steps_per_bar + step]
-            start += 0.012 * loose * rng.standard_normal()
-            choice = WHOLE_CHORD
-            if pattern.tones is not None:
-                choice = pattern.tones[counter % len(pattern.tones)]
-            counter += 1
-            for number, midi in enumerate(_chosen_tones(chord, choice)):
+            start += 0.012 * factors.loose * rng.standard_normal()
+            for number, midi in enumerate(_chosen_tones(chord, next(tones))):
                 yield Note(start + number * pattern.strum, seconds, midi, strength)
 
 
 def _chosen_tones(chord: list[int], choice: int) -> list[int]:
-    if choice == WHOLE_CHORD:
+    if choice == styles.WHOLE_CHORD:
         return chord[: len(chord) // 2 + 1]
-    if choice == POWER_CHORD:
+    if choice == styles.POWER_CHORD:
         return [chord[0], chord[0] + 7, chord[0] + 12]
-    if choice == SIXTH_CHORD:
+    if choice == styles.SIXTH_CHORD:
         return [chord[0], chord[0] + 9]
     return [chord[choice % len(chord)]]
 
@@ -534,11 +497,11 @@ def _add(track: np.ndarray, wave: np.ndarray, start: float, gain: float) -> None
 
 def _render(name: str, notes: Iterator[Note], rng: np.random.Generator) -> np.ndarray:
     """Play notes on an instrument; a note heard before is not synthesised again."""
-    instrument = INSTRUMENTS[name]
+    instrument = styles.INSTRUMENTS[name]
     track = np.zeros(N_SAMPLES, dtype=np.float32)
     known: dict[tuple[int, int, int], np.ndarray] = {}
     for note in notes:
-        vowel = int(rng.integers(len(VOWELS))) if name in VOICES else -1
+        vowel = int(rng.integers(len(styles.VOWELS))) if name in styles.VOICES else -1
         tenths = max(round(note.seconds * 20), 1)
         key = (note.midi, tenths, vowel)
         if key not in known:
@@ -555,9 +518,9 @@ def _render_drums(
     for section in sections:
         if "drums" not in section.layers:
             continue
-        for bar in range(section.first_bar, section.last_bar):
-            fill = bar == section.last_bar - 1 and rng.random() < 0.5
-            for drum, pattern in RHYTHMS[factors.rhythm].items():
+        for bar in section.bars:
+            fill = bar == section.bars[-1] and rng.random() < 0.5
+            for drum, pattern in styles.RHYTHMS[factors.rhythm].items():
                 for step, strength in _hits(pattern, 1.0, rng):
                     if fill and step >= len(pattern) * 3 // 4:
                         continue
@@ -575,7 +538,8 @@ def _play_fill(
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
     """The last beat before a new section: a roll on what the rhythm has."""
-    drums = [d for d in RHYTHMS[factors.rhythm] if d in ("snare", "tom", "high", "low", "clap")]
+    rolled = ("snare", "tom", "high", "low", "clap")
+    drums = [drum for drum in styles.RHYTHMS[factors.rhythm] if drum in rolled]
     last = (bar + 1) * grid.steps_per_bar
     for place in range(last - grid.steps_per_bar // 4, last):
         if drums and rng.random() < 0.4 + 0.6 * factors.density:
@@ -597,26 +561,24 @@ def _play_layer(
 ) -> np.ndarray:  # fmt: skip
     """One layer of the arrangement, at its level in the mix."""
     name, _, pattern = words.partition(":")
-    register = INSTRUMENTS[name].register + int(rng.integers(-2, 3))
+    register = styles.INSTRUMENTS[name].register + int(rng.integers(-2, 3))
 
     def notes() -> Iterator[Note]:
         for section in sections:
             if layer not in section.layers:
                 continue
-            bars = range(section.first_bar, section.last_bar)
+            bars = section.bars
             if name == "rap":
                 yield from _speak(grid, bars, register, factors.density, rng)
             elif layer == "lead":
                 yield from _play_melody(grid, harmony, bars, register, factors, rng)
             else:
-                yield from _play_pattern(
-                    PATTERNS[pattern], grid, harmony, bars, register, factors.density,
-                    factors.loose, rng,
-                )  # fmt: skip
+                rows = styles.PATTERNS[pattern]
+                yield from _play_pattern(rows, grid, harmony, bars, register, factors, rng)
 
     track = _render(name, notes(), rng)
     track = _levelled(track)
-    if name in AMPLIFIED and factors.drive > 0.08:
+    if name in styles.AMPLIFIED and factors.drive > 0.08:
         track = _levelled(_amplify(track, factors.drive))
     return track * (LEVELS[layer] * 10 ** (rng.uniform(-4, 4) / 20))
 
@@ -696,15 +658,11 @@ def compose_clip(factors: Factors, rng: np.random.Generator) -> np.ndarray:
     sections = _make_sections(grid, factors, rng)
     harmony = _make_harmony(factors, rng)
     swell = _swell(sections)
-    wet = np.zeros(N_SAMPLES, dtype=np.float32)
-    for layer in ("chords", "lead"):
-        words = getattr(factors, layer)
-        if words != "-":
-            wet += _play_layer(layer, words, factors, grid, harmony, sections, rng)
-    dry = np.zeros(N_SAMPLES, dtype=np.float32)
-    if factors.bass != "-":
-        dry += _play_layer("bass", factors.bass, factors, grid, harmony, sections, rng)
-    if RHYTHMS[factors.rhythm]:
+    wet, dry = np.zeros((2, N_SAMPLES), dtype=np.float32)  # with the room, and without
+    for layer, mix in (("chords", wet), ("lead", wet), ("bass", dry)):
+        if (words := getattr(factors, layer)) != "-":
+            mix += _play_layer(layer, words, factors, grid, harmony, sections, rng)
+    if styles.RHYTHMS[factors.rhythm]:
         drums = factors.drum_level * _levelled(_render_drums(factors, grid, sections, rng))
         wet += 0.3 * drums
         dry += 0.7 * drums

@@ -97,11 +97,8 @@ class SpectrogramDataset(Dataset):
 
         If so, a loader may cut whole batches at once instead of asking for every item.
         """
-        own = type(self)
-        return (own.__getitem__, own.frames) == (
-            SpectrogramDataset.__getitem__,
-            SpectrogramDataset.frames,
-        )
+        own, plain = type(self), SpectrogramDataset
+        return (own.__getitem__, own.frames) == (plain.__getitem__, plain.frames)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -142,10 +139,12 @@ def _with_classes(
     mapping = dict(zip(GENRES, GENRES, strict=True)) if mapping is None else mapping
     genres = tracks["genre"].tolist()
     tracks = tracks.assign(label=_classes_of(genres, mapping))
+    split = tracks["split"].iloc[0]
     tracks = tracks[tracks["label"].notna()]
     if tracks.empty:
-        raise LabError(f"{folder}: no clip is left, the class mapping drops all genres; change it")
-    split = tracks["split"].iloc[0]
+        raise LabError(
+            f"{folder}/{split}_labels.txt: the class mapping drops all its genres; change it"
+        )
     if split != "train":
         genres = read_clips(folder, "train")["genre"].tolist()
     classes = sorted({name for name in _classes_of(genres, mapping) if name is not None})
@@ -271,17 +270,15 @@ def _similar_groups(labels: np.ndarray, group_size: int = 20) -> list[np.ndarray
 
 def _cuts(size: int, shares: np.ndarray) -> np.ndarray:
     """Where to cut `size` clips; later parts get at least one clip each where there are enough."""
-    if np.ptp(shares) == 0 and size >= len(shares):  # folds: their sizes differ by one at most
-        return np.cumsum([len(part) for part in np.array_split(range(size), len(shares))][::-1])[
-            :-1
-        ]
+    even = [len(part) for part in np.array_split(range(size), len(shares))]  # differ by one at most
+    if np.ptp(shares) == 0 and size >= len(shares):  # folds
+        return np.cumsum(even[::-1])[:-1]
     counts = np.floor(size * shares + 0.5).astype(int)
     if size >= len(shares):
         counts = np.maximum(counts, 1)
     counts[0] = size - counts[1:].sum()
-    if counts[0] < 0:  # fewer clips than parts: the first parts get what there is
-        counts = np.array([len(part) for part in np.array_split(np.arange(size), len(shares))])
-    return np.cumsum(counts)[:-1]
+    # Fewer clips than parts: the first parts get what there is.
+    return np.cumsum(even if counts[0] < 0 else counts)[:-1]
 
 
 @dataclass(frozen=True)
@@ -402,9 +399,8 @@ def make_loader(
         generator=generator,
         device=device,
     )
-    if not shuffle:
-        order: dict[str, Any] = {"batch_size": batch_size}
-    else:
+    order: dict[str, Any] = {"batch_size": batch_size}
+    if shuffle:
         order = {"batch_sampler": LengthBatches(cutter.lengths.numpy(), batch_size, generator)}
     return DataLoader(cutter, **order, collate_fn=as_it_is, generator=generator)
 
@@ -414,19 +410,15 @@ def make_loaders(
     batch_size: int,
     seed: int = 0,
     *,
-    crop_frames: int = 0,
-    max_masked_bands: int = 0,
     device: torch.device | str = "cpu",
+    **augmentation: int,
 ) -> tuple[DataLoader, DataLoader, DataLoader]:
-    """Loaders for train (shuffled, augmented), validation and test (both whole and in order)."""
+    """Loaders for train (shuffled), validation and test (both whole and in order).
+
+    `augmentation` is for train alone: `crop_frames` and `max_masked_bands` of `make_loader`.
+    """
     train = make_loader(
-        splits.train,
-        batch_size,
-        shuffle=True,
-        seed=seed,
-        crop_frames=crop_frames,
-        max_masked_bands=max_masked_bands,
-        device=device,
+        splits.train, batch_size, shuffle=True, seed=seed, device=device, **augmentation
     )
     val, test = (make_loader(part, batch_size, device=device) for part in (splits.val, splits.test))
     return train, val, test

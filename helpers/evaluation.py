@@ -56,7 +56,7 @@ def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
     recall, f1, clips. A class that is never predicted has precision 0.
     """
     import pandas as pd
-    from sklearn.metrics import classification_report, precision_recall_fscore_support
+    from sklearn.metrics import classification_report
 
     numbers = list(range(len(classes)))
     report = classification_report(
@@ -64,10 +64,7 @@ def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
         zero_division=0,
     )  # fmt: skip
     rows = {name: list(report[name].values()) for name in [*classes, "macro avg"]}
-    micro = precision_recall_fscore_support(
-        true, predicted, labels=numbers, average="micro", zero_division=0
-    )
-    rows["micro avg"] = [*micro[:3], len(true)]
+    rows["micro avg"] = [*[report["accuracy"]] * 3, len(true)]
     table = pd.DataFrame.from_dict(
         rows, orient="index", columns=["precision", "recall", "f1", "clips"]
     )
@@ -258,7 +255,10 @@ def compare_accuracy(
     from scipy.stats import permutation_test
 
     firsts, seconds = _trainings(first), _trainings(second)
-    a, b = (_share_of_hits(true, trainings) for trainings in (firsts, seconds))
+    a, b = (  # the share of the trainings that name each clip's class, [n]
+        np.mean([np.equal(*_same_length(true, answers)) for answers in trainings], axis=0)
+        for trainings in (firsts, seconds)
+    )
     trainings = len(firsts), len(seconds)
     if len(a) < 2:
         return Comparison(TOO_FEW, math.nan, n_trainings=trainings)
@@ -274,11 +274,6 @@ def compare_accuracy(
 def _trainings(predictions: Predictions) -> list[np.ndarray]:
     """The predictions of each training, one or several."""
     return [predictions] if isinstance(predictions, np.ndarray) else list(predictions)
-
-
-def _share_of_hits(true: np.ndarray, trainings: list[np.ndarray]) -> np.ndarray:
-    """The share of the trainings that name each clip's class, [n]."""
-    return np.mean([np.equal(*_same_length(true, predicted)) for predicted in trainings], axis=0)
 
 
 def compare_macro_f1(

@@ -46,18 +46,6 @@ def mel_frequencies() -> np.ndarray:
     return librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2)[1:-1]
 
 
-def mel_bandwidths() -> np.ndarray:
-    """How many Hz each of the 128 mel bands stands for, float64 [128].
-
-    librosa divides a band by its width, so that its values are power per Hz: times the width they
-    are power again, and may be summed.
-    """
-    import librosa
-
-    edges = librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2)
-    return (edges[2:] - edges[:-2]) / 2
-
-
 def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     """Compute the features of one clip from mono audio [samples] at `sr` Hz.
 
@@ -72,7 +60,10 @@ def extract(audio: np.ndarray, sr: int = SAMPLE_RATE) -> ClipFeatures:
     stft = librosa.stft(audio, n_fft=N_FFT, hop_length=HOP_LENGTH)
     magnitude = np.abs(stft)
     mel = librosa.feature.melspectrogram(S=magnitude**2, sr=SAMPLE_RATE, n_mels=N_MELS)
-    chroma = _chroma(audio, magnitude)
+    chroma = librosa.feature.chroma_cqt(
+        y=audio, sr=SAMPLE_RATE, hop_length=HOP_LENGTH, n_chroma=N_CHROMA,
+        bins_per_octave=CQT_BINS_PER_OCTAVE, tuning=_tuning(magnitude),
+    )  # fmt: skip
     beats = _beat_frames(stft, len(audio))
     n_frames = min(mel.shape[1], chroma.shape[1])
     mel, chroma, beats = mel[:, :n_frames], chroma[:, :n_frames], beats[beats < n_frames]
@@ -146,20 +137,6 @@ def _stack(mel_power: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 
     mel_db = librosa.power_to_db(mel_power, ref=np.max, top_db=TOP_DB)
     return np.vstack([mel_db, chroma]).astype(np.float32, copy=False)
-
-
-def _chroma(audio: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
-    """CQT chroma [12, T], as `librosa.feature.chroma_cqt` gives it."""
-    import librosa
-
-    return librosa.feature.chroma_cqt(
-        y=audio,
-        sr=SAMPLE_RATE,
-        hop_length=HOP_LENGTH,
-        n_chroma=N_CHROMA,
-        bins_per_octave=CQT_BINS_PER_OCTAVE,
-        tuning=_tuning(magnitude),
-    )
 
 
 def _tuning(magnitude: np.ndarray) -> float:

@@ -21,9 +21,11 @@ from helpers.machinery.files import (
     LabError,
     demo_data,
     did_you_mean,
+    get_again,
     project_root,
     quoted,
     read_json,
+    read_text,
 )
 from helpers.machinery.left_out import Problems, left_out, tell_once
 
@@ -64,7 +66,7 @@ GENRES = tuple(CLASS_MAPPING)
 
 SEARCH_DEPTH = 5  # folders below /kaggle/input: datasets/<owner>/<slug>/data/<marker>
 DEMO_RECORD = "complete.json"  # beside the data of a finished demo set; says which one it is
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 # ---- finding the data --------------------------------------------------------------------------
@@ -80,17 +82,17 @@ def find_data(data: str | Path = "auto") -> Path:
     if str(data) == "demo":
         return _built_demo()
     if str(data) != "auto":
-        return _named_folder(Path(data).expanduser(), "the data folder")
+        return _named_folder(Path(os.path.expanduser(data)), "the data folder")
     if named := os.environ.get("MUSICLAB_DATA"):
         if named == "demo":
             return _built_demo()
-        return _named_folder(Path(named).expanduser(), "$MUSICLAB_DATA")
-    places = [KAGGLE_INPUT, Path("../input").resolve(), Path("data").resolve()]
+        return _named_folder(Path(os.path.expanduser(named)), "$MUSICLAB_DATA")
+    # not Path.resolve(), which gives up on a link to itself
+    places = [KAGGLE_INPUT, *(Path(os.path.realpath(name)) for name in ("../input", "data"))]
     places += [project_root() / "data"]
     for place in places:
-        found = _search(place, SEARCH_DEPTH)
-        if found is not None:
-            return found
+        if found := _search(place, SEARCH_DEPTH):
+            return found[0]
     if demo_size() > 0:
         return demo_data()
     looked = ", ".join(str(place) for place in dict.fromkeys(places))
@@ -104,7 +106,7 @@ def find_data(data: str | Path = "auto") -> Path:
 def demo_size() -> float:
     """The size of the finished demo set, 1.0 for the whole one; 0 when there is none."""
     size = read_json(demo_data().parent / DEMO_RECORD).get("size")
-    return float(size) if isinstance(size, (int, float)) else 0.0
+    return float(size) if isinstance(size, (int, float)) and size > 0 else 0.0
 
 
 def is_demo(data: Path) -> bool:
@@ -144,14 +146,16 @@ def _is_demo_set(data: Path) -> bool:
 
 
 def _named_folder(folder: Path, what: str) -> Path:
-    if not folder.exists():
-        raise LabError(f"{folder}: {what} does not exist; give the folder that holds {MARKER}/")
-    if not folder.is_dir():
-        raise LabError(f"{folder}: {what} is a file; give the folder that holds {MARKER}/")
+    if not os.path.isdir(folder):  # also where we may not look
+        state = "is a file" if os.path.exists(folder) else "does not exist"
+        raise LabError(f"{folder}: {what} {state}; give the folder that holds {MARKER}/")
     if folder.name == MARKER:
         folder = folder.parent
-    found = _search(folder, depth=3)
-    if found is None:
+    found = sorted({place.resolve() for place in _search(folder, depth=3)})
+    if len(found) > 1:
+        names = ", ".join(str(place) for place in found[:5])
+        raise LabError(f"{folder}: several data sets lie in it ({names}); give one of them")
+    if not found:
         try:
             inside = ", ".join(sorted(os.listdir(folder))[:5]) or "nothing"
         except OSError as error:
@@ -161,18 +165,18 @@ def _named_folder(folder: Path, what: str) -> Path:
             f"{folder}: no folder {MARKER} in it (it holds {inside}); unpack the lab's data so "
             f"that {folder / MARKER} exists, see data_links.md"
         )
-    return found.resolve()
+    return found[0]
 
 
-def _search(place: Path, depth: int) -> Path | None:
-    """The nearest folder at or below `place` that holds the marker, at most `depth` levels down."""
+def _search(place: Path, depth: int) -> list[Path]:
+    """The nearest folders at or below `place` with the marker: of one level, of these `depth`."""
     level = [place] if place.is_dir() else []
     for _ in range(depth):
-        for folder in level:
-            if os.path.isdir(folder / MARKER):  # False where we may not look
-                return folder
+        # False where we may not look
+        if found := [folder for folder in level if os.path.isdir(folder / MARKER)]:
+            return found
         level = [child for folder in level for child in _sub_folders(folder)]
-    return None
+    return []
 
 
 def _sub_folders(folder: Path) -> list[Path]:
@@ -218,11 +222,11 @@ def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
     labels, problems = _inspect_labels(path, columns)
     _stop_at(problems)
-    return pd.DataFrame(labels)
+    return pd.DataFrame(labels).drop(columns="line")
 
 
 def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list], Problems]:
-    """The columns of a label file's good rows, ids first, and what is wrong with the others."""
+    """The columns of a label file's good rows, id and line first, and what is wrong with others."""
     genres = tuple(columns) == ("genre",)
     separator, check = ("\t", _genre_of) if genres else (",", _values_of)
     header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
@@ -230,7 +234,7 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
         lines = _lines(path, separator, header.replace("\t", "<TAB>"))
         places_of = _places_of(columns, path, lines[0], separator)
     except LabError as error:
-        return {"id": [], **{column: [] for column in columns}}, {WHOLE: str(error)}
+        return {name: [] for name in ("id", "line", *columns)}, {WHOLE: str(error)}
     rows: dict[str, list[str] | list[float]] = {}
     places: dict[str, int] = {}
     problems: Problems = {}
@@ -238,11 +242,13 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
         fields = list(map(str.strip, line.split(separator)))
         name = clip_id(fields[0])
         try:
-            if len(fields) != len(columns) + 1 or not all(fields):
+            foreign = '"' in line or ";" in line  # as some spreadsheets write a table
+            if len(fields) != len(columns) + 1 or not all(fields) or foreign:
                 if not line.strip():
                     continue
                 shown = lines[0].replace("\t", "<TAB>")
-                raise LabError(f"expected {shown}, got {quoted(line)}; correct the line")
+                how = " (no quotes, no semicolons, decimals as 0.5)" if foreign else ""
+                raise LabError(f"expected {shown}, got {quoted(line)}; correct the line{how}")
             if not _SAFE_ID.fullmatch(name):
                 raise LabError(f"{quoted(fields[0])} is no clip name inside its folder; correct it")
             if name in rows:
@@ -252,7 +258,8 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
         except LabError as error:
             problems[f"line {number}"] = f"{path}:{number}: {error}"
     values = map(list, zip(*rows.values(), strict=True)) if rows else [[] for _ in columns]
-    return {"id": list(rows), **dict(zip(columns, values, strict=True))}, problems
+    found = {"id": list(rows), "line": list(places.values())}
+    return found | dict(zip(columns, values, strict=True)), problems
 
 
 def _places_of(columns: Sequence[str], path: Path, header: str, separator: str) -> list[int]:
@@ -272,7 +279,7 @@ def _genre_of(fields: Sequence[str]) -> list[str]:
     genre = fields[0]
     if genre not in CLASS_MAPPING:
         raise LabError(
-            f"unknown genre {genre!r}{did_you_mean(genre, list(GENRES))}; "
+            f"unknown genre {quoted(genre)}{did_you_mean(genre, list(GENRES))}; "
             f"known: {', '.join(GENRES)}"
         )
     return [genre]
@@ -285,34 +292,18 @@ def _values_of(fields: Sequence[str]) -> list[float]:
         try:
             values.append(float(text))
         except ValueError:
-            raise LabError(f"{axis} is {text!r}, not a number; correct the line") from None
+            raise LabError(f"{axis} is {quoted(text)}, not a number; correct the line") from None
         if not 0 <= values[-1] <= 1:  # also catches NaN
-            raise LabError(f"{axis} is {text}, outside 0..1; correct the line")
+            raise LabError(f"{axis} is {values[-1]:g}, outside 0..1; correct the line")
     return values
 
 
 def _lines(path: Path, separator: str, header: str) -> list[str]:
     """The lines of a label file. Raises LabError where it says nothing, or lacks its header."""
-    raw = b""
-    try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
-            raise OSError(0, "no regular file")
-        raw = path.read_bytes()
-        lines = raw.decode("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise LabError(
-            f"{path}: the label file is missing; download or unpack the data again"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise LabError(
-            f"{path}: cannot be read ({error.strerror}); download or unpack the data again"
-        ) from error
+    lines = read_text(path).splitlines()
     if not any(line.strip() for line in lines[1:]):
         state = "is empty" if not lines else "has a header and no rows"
-        raise LabError(f"{path}: the label file {state}; download or unpack the data again")
+        raise LabError(f"{path}: the label file {state}; {get_again(path)}")
     if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
         problem = f"expected the header {header}, got {quoted(lines[0])}; add the header"
         raise LabError(f"{path}:1: {problem}")
@@ -371,19 +362,17 @@ def inspect_clips(folder: Path, split: str) -> tuple[pd.DataFrame, Problems]:
             )
     if WHOLE in problems:
         labels = {"id": sorted(files)}
-    ids = labels.pop("id")
+    ids, lines = labels.pop("id"), labels.pop("line", [])
     paths = [files.get(name) for name in ids]
     clips = pd.DataFrame({"id": ids, "path": paths, "split": split, **labels})
-    absent = [name for name in ids if name not in files]
-    if absent:
-        rows = labels_path.read_text(encoding="utf-8-sig").splitlines()
-        names = [clip_id(re.split("[\t,]", row)[0].strip()) for row in rows]
-        for name in absent:
-            problems[name] = (
-                f"{labels_path}:{names.index(name) + 1}: clip {name} is not in {folder / split}; "
-                "unpack the data again or take the line out"
-            )
+    if None in paths:
         clips = clips[clips["path"].notna()].reset_index(drop=True)
+        again = get_again(folder, "unpack the data again or take the line out")
+        for name, number in zip(ids, lines, strict=True):
+            if name not in files:
+                problems[name] = (
+                    f"{labels_path}:{number}: clip {name} is not in {folder / split}; {again}"
+                )
     return clips, problems
 
 
@@ -404,8 +393,6 @@ def clip_files(folder: Path) -> dict[str, str]:
 
     Raises LabError where there are none, and for two files that both say to be one clip.
     """
-    if not folder.is_dir():
-        raise LabError(f"{folder}: this folder is missing; download or unpack the data again")
     files: dict[str, str] = {}
     try:
         with os.scandir(folder) as entries:
@@ -418,10 +405,12 @@ def clip_files(folder: Path) -> dict[str, str]:
                         names = " and ".join(sorted((Path(other).name, name)))
                         raise LabError(f"{folder}: {names} are both clip {clip}; remove one")
                     files[clip] = min(path, other, key=len)
+    except (FileNotFoundError, NotADirectoryError):
+        raise LabError(f"{folder}: this folder is missing; {get_again(folder)}") from None
     except OSError as error:
         raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
     if not files:
-        raise LabError(f"{folder}: no .npy or .npy.gz file in it; unpack the data again")
+        raise LabError(f"{folder}: no .npy or .npy.gz file in it; {get_again(folder)}")
     return files
 
 

@@ -166,16 +166,12 @@ def _outputs(lstms: Sequence[nn.Module], inputs: Sequence[torch.Tensor]) -> list
 
 
 def conv_block(in_channels: int, out_channels: int, kernel: int, pool: int) -> nn.Sequential:
-    """One block of the handout's CNN: convolution, batch norm, max pooling and ReLU.
-
-    The handout has ReLU before the pooling. The largest value is the largest before and after a
-    ReLU, so the numbers are the same to the bit, and a quarter of the ReLUs are left to do.
-    """
+    """One block of the handout's CNN: convolution, batch norm, ReLU, max pooling, in this order."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),  # spares a copy of the largest arrays
         nn.MaxPool2d(pool),
-        nn.ReLU(inplace=True),  # spares a copy
     )
 
 
@@ -228,7 +224,7 @@ class CNNBackbone(nn.Module):
         if shortest < self.min_frames:
             raise LabError(
                 f"a clip of {shortest} frames is too short for this CNN, which needs "
-                f"{self.min_frames}; remove the clip or use fewer blocks"
+                f"{self.min_frames}; remove it (check-data names it) or use fewer blocks"
             )
         image = x.transpose(1, 2)[:, None]  # frequency up, time across
         stages = []

@@ -47,6 +47,7 @@ def use_style() -> None:
             "axes.prop_cycle": plt.cycler(color=COLOURS),
             "image.cmap": COLOUR_MAP,
             "legend.frameon": False,
+            "text.usetex": False,  # a user's own matplotlibrc may ask for LaTeX
         }
     )
 
@@ -327,19 +328,14 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
         ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":")
         ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
                     va="top", fontsize=8, color="0.3")  # fmt: skip
-    _mark_stages(ax, history)
+    for last in history.stage_ends:  # as where frozen weights begin to learn (step 9δ)
+        ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
+        ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
+                    xytext=(0, 3), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
     ax.set(title=name, xlabel="epoch", ylabel="loss")
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
-
-
-def _mark_stages(ax: Axes, history: History) -> None:
-    """A line between two stages of a training, as where frozen weights begin to learn (step 9δ)."""
-    for last in history.stage_ends:
-        ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
-        ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
-                    xytext=(0, 3), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
 
 
 def validation_race(

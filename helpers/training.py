@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 
 from helpers.machinery.batches import Batch, require_frames
 from helpers.machinery.files import LabError
@@ -51,12 +52,6 @@ class History:
                 "seconds": self.seconds,
             }
         )
-
-    @classmethod
-    def from_table(cls, name: str, table: pd.DataFrame) -> History:
-        """The history that `table` described, for one with validation losses."""
-        columns = (table[column].tolist() for column in ("train_loss", "val_loss", "seconds"))
-        return cls(name, *columns, best_epoch=int(table["val_loss"].to_numpy().argmin()) + 1)
 
     def then(self, later: History) -> History:
         """This training and a second one of the same model, as one; both with validation."""
@@ -142,7 +137,8 @@ def train(
     history = History(name)
     keeper = _BestEpoch(model, patience)
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)
-    with threads_for(model, device), _progress_bar(name, n_epochs) as bar:
+    bar = tqdm(total=n_epochs, desc=name, unit="epoch", disable=headless(), leave=False)
+    with threads_for(model, device), bar:
         for _ in range(n_epochs):
             started = time.perf_counter()
             train_loss = _train_epoch(
@@ -177,10 +173,7 @@ def _train_epoch(
     mixup: float,
 ) -> float:
     """One pass over the batches; returns the mean loss per clip."""
-    model.train()  # every epoch: validation has switched it off
-    _keep_frozen_batch_norms(model)
-    if not dropout:
-        _switch_dropout_off(model)
+    _set_modes(model, dropout)
     total, n_clips = 0.0, 0
     for x, y, lengths in batches:
         optimizer.zero_grad()
@@ -272,17 +265,16 @@ def _shortest_clip(model: nn.Module) -> int:
     return max(getattr(module, "min_frames", 1) for module in model.modules())
 
 
-def _keep_frozen_batch_norms(model: nn.Module) -> None:
-    """Batch norm in training mode moves its running statistics, even without any gradient."""
+def _set_modes(model: nn.Module, dropout: bool) -> None:
+    """Training mode, but for dropout where it is not wanted, and for frozen batch norms.
+
+    Batch norm in training mode moves its running statistics, even without any gradient.
+    """
+    model.train()  # every epoch: validation has switched it off
     for module in model.modules():
         own = list(module.parameters(recurse=False))
-        if isinstance(module, nn.BatchNorm2d) and not any(p.requires_grad for p in own):
-            module.eval()
-
-
-def _switch_dropout_off(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        frozen = isinstance(module, nn.BatchNorm2d) and not any(p.requires_grad for p in own)
+        if frozen or (isinstance(module, nn.Dropout) and not dropout):
             module.eval()
 
 
@@ -321,13 +313,7 @@ class _BestEpoch:
         return self.epoch
 
 
-def _progress_bar(name: str, n_epochs: int):  # noqa: ANN202 (tqdm has no public type)
-    from tqdm.auto import tqdm
-
-    return tqdm(total=n_epochs, desc=name, unit="epoch", disable=headless(), leave=False)
-
-
-def _show_epoch(bar, history: History, n_epochs: int) -> None:  # noqa: ANN001
+def _show_epoch(bar: tqdm, history: History, n_epochs: int) -> None:
     """Show the newest losses and the time left, here and to the runner."""
     done = len(history.train_loss)
     values = {"train_loss": history.train_loss[-1]}

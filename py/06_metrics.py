@@ -360,7 +360,7 @@ tell("The most frequent mistakes in {n} trainings on mel:", n=len(trainings))
 tell_list(told)
 
 # %% [markdown] tags=["solution"]
-# **On the demo set** the composer of the clips is known (`demo_music/styles.py`), so one can say what such pairs share.
+# **On the demo set** the composer of the clips is known (`demo_music/styles.yaml`), so one can say what such pairs share.
 #
 # - *Rock for Metal* and *Rock for Folk*: the class Rock falls apart into its genres. Metal holds Punk since 4β, and Punk is played with the same loud drums and distorted
 #   power chords as plain Rock, only faster. Post-Rock and Psych-Rock, with quiet guitars, organs and slow build-ups, lie at the other end, beside Psych-Folk. They share

@@ -361,8 +361,7 @@ tell(
 # |---|---|---|---|
 # | zeros behind each clip's end after every block, and a mean over real frames only | clips of a batch differ in length | the same answer for a clip in any batch (the numbers above) | `CNNBackbone.activations` |
 # | dropout of 30 % before the head | few clips are soon learned by heart | less over-fitting | `CNNBackbone.forward` |
-# | another order of the numbers in memory (`channels_last`) | convolutions read it faster | time; the same values | `CNNBackbone.__init__` |
-# | ReLU after the pooling, in place | the largest value is the largest before and after a ReLU | a quarter of the ReLUs to do, no copies; the same values | `conv_block` |
+# | another order of the numbers in memory (`channels_last`), ReLU in place | convolutions read it faster, no copies | time and memory; the same values | `CNNBackbone.__init__` |
 # | backbone and head apart | step 8 changes the head, step 9 keeps the backbone | one backbone for three tasks | `Classifier` |
 # | an error for clips that are too short | four poolings need 16 frames | one clear line | `CNNBackbone.activations` |
 #

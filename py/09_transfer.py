@@ -646,7 +646,7 @@ check_optimizer(in_time)
 
 
 # %% tags=["exercise"]
-# Each block is convolution, batch norm, pooling, ReLU: block[1] is the batch norm.
+# Each block is convolution, batch norm, ReLU, pooling: block[1] is the batch norm.
 def my_freeze(model, n):
     """Freezes the first n blocks, weights and statistics; returns the model."""
     ...

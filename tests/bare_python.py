@@ -1,7 +1,5 @@
 """Python as on a machine where the kit is not installed."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -11,7 +11,7 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver
@@ -26,19 +26,7 @@ OPTIONS = (
     "--no-first-run",
     "--window-size=1400,6000",  # all of a notebook: JupyterLab draws only what is in sight
 )
-FAULTS = """
-const faults = [];
-document.querySelectorAll('details').forEach(one => one.open = true);
-for (const name of ['img', 'math', 'table']) {
-    document.querySelectorAll(name).forEach((one, i) => {
-        const box = one.getBoundingClientRect();
-        if (box.width <= 1 || box.height <= 1 || one.naturalWidth === 0)
-            faults.push(`${name} ${i + 1} is not shown`);
-        if (name === 'img' && !one.alt) faults.push(`img ${i + 1} has no alt text`);
-    });
-}
-return faults;
-"""
+SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 HERE = ("file:", "data:", "blob:", "about:", "chrome:")
 
 
@@ -72,6 +60,23 @@ def start(folder: Path) -> WebDriver:
     return browser
 
 
+def ask(browser: WebDriver, question: str, *given: Any) -> Any:
+    """What a page answers to a call of browser.js, such as `faults()`."""
+    return browser.execute_script(f"{SCRIPT}\nreturn {question};", *given)
+
+
+def page_of(folder: Path, *cells: Any, name: str = "x") -> Path:
+    """The page of a notebook with these cells."""
+    import nbformat  # conftest.py imports this file before it has set what helpers look at
+    from nbformat.v4 import new_notebook
+
+    from tools.run import pages
+
+    nbformat.write(new_notebook(cells=list(cells)), folder / f"{name}.ipynb")
+    pages.write_page(folder / f"{name}.ipynb", folder / f"{name}.html")
+    return folder / f"{name}.html"
+
+
 def faults_of_page(browser: WebDriver, page: Path) -> list[str]:
     """Open a page and say what is wrong with it: nothing, as a rule.
 
@@ -80,7 +85,7 @@ def faults_of_page(browser: WebDriver, page: Path) -> list[str]:
     """
     _complaints(browser)  # of the page before
     browser.get(page.as_uri())
-    return browser.execute_script(FAULTS) + _complaints(browser)
+    return ask(browser, "faults()") + _complaints(browser)
 
 
 def _complaints(browser: WebDriver) -> list[str]:

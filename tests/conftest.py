@@ -33,7 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Files are dealt out in this order, each to one process: the longest ones may not come last.
-LONGEST = ("test_smoke", "test_interruptions", "test_on_kaggle", "test_browser", "test_runner")
+LONGEST = ("test_smoke", "test_interruptions", "test_on_kaggle", "test_explorers", "test_runner")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -148,9 +148,8 @@ def _write_genre_split(
     ids = first_id + rng.permutation(per_genre * len(MINI_GENRES))
     genres = np.repeat(np.arange(len(MINI_GENRES)), per_genre)
     for clip, genre in zip(ids, genres, strict=True):
-        place = (genre + 0.5) / len(MINI_GENRES)
-        sound = _sound(rng, place=place, tempo=4 + 3 * genre, loudness=0.5)
-        _store_both(data, "fma_genre_spectrograms", split, int(clip), *sound, rng)
+        place, tempo = (genre + 0.5) / len(MINI_GENRES), 4 + 3 * genre
+        _write_clip(data, "fma_genre_spectrograms", split, int(clip), rng, place, tempo, 0.5)
     for name in ("fma_genre_spectrograms", "fma_genre_spectrograms_beat"):
         suffix = LABEL_SUFFIX[name, split]
         rows = [f"{i}{suffix}\t{MINI_GENRES[g]}\n" for i, g in zip(ids, genres, strict=True)]
@@ -163,8 +162,8 @@ def _write_multitask_split(
     rows = []
     for clip in range(first_id, first_id + clips):
         valence, energy, danceability = rng.uniform(0.03, 0.98, size=3)
-        sound = _sound(rng, place=valence, tempo=3 + 9 * danceability, loudness=energy)
-        _store_both(data, "multitask_dataset", split, clip, *sound, rng)
+        tempo = 3 + 9 * danceability
+        _write_clip(data, "multitask_dataset", split, clip, rng, valence, tempo, energy)
         rows.append(f"{clip},{valence:.3f},{energy:.3f},{danceability:.3f}\n")
     if split == "train":  # the test clips have no labels
         for name in ("multitask_dataset", "multitask_dataset_beat"):
@@ -172,10 +171,11 @@ def _write_multitask_split(
             (data / name / "train_labels.txt").write_text(header + "".join(rows))
 
 
-def _sound(
-    rng: np.random.Generator, place: float, tempo: float, loudness: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mel power [128, T] and chroma [12, T] of a clip that says its parameters in its arrays.
+def _write_clip(
+    data: Path, name: str, split: str, clip: int, rng: np.random.Generator,
+    place: float, tempo: float, loudness: float,
+) -> None:  # fmt: skip
+    """A clip that says its parameters in its arrays: whole, and averaged between beats.
 
     place (0..1): which mel bands and pitch class stand out; tempo: beats per clip;
     loudness (0..1): how far the quiet parts lie above the floor.
@@ -188,16 +188,8 @@ def _sound(
     power = peak + 10 ** (-6 + 3 * loudness) * noise
     chroma = 0.3 * rng.uniform(size=(N_CHROMA, n_frames))
     chroma[int(place * N_CHROMA)] = 1.0
-    return power, chroma
-
-
-def _store_both(
-    data: Path, name: str, split: str, clip: int, power: np.ndarray, chroma: np.ndarray,
-    rng: np.random.Generator,
-) -> None:  # fmt: skip
-    """Stores a clip in the full folder and, averaged between beats, in the beat folder."""
-    starts = np.linspace(0, power.shape[1], rng.integers(26, 41), endpoint=False).astype(int)
-    widths = np.diff(starts, append=power.shape[1])
+    starts = np.linspace(0, n_frames, rng.integers(26, 41), endpoint=False).astype(int)
+    widths = np.diff(starts, append=n_frames)
     _store(data / name / split, clip, power, chroma)
     between_beats = (np.add.reduceat(part, starts, axis=1) / widths for part in (power, chroma))
     _store(data / f"{name}_beat" / split, clip, *between_beats)

@@ -13,6 +13,11 @@ from typing import Any
 Answer = tuple[int, dict[str, Any]]  # HTTP status, JSON
 
 
+def refusal(status: int, message: str) -> Answer:
+    """A call that fails, in Kaggle's way."""
+    return status, {"code": status, "message": message}
+
+
 @dataclass
 class KaggleServer:
     """What the server answers, and what it was asked."""
@@ -23,13 +28,9 @@ class KaggleServer:
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # method, request
     uploads: dict[str, bytes] = field(default_factory=dict)  # path -> content
 
-    def answer(self, method: str, content: dict[str, Any], status: int = 200) -> None:
+    def answer(self, method: str, content: dict[str, Any]) -> None:
         """From now on a call of this method gets this JSON."""
-        self.answers[method] = (status, content)
-
-    def refuse(self, method: str, status: int, message: str) -> None:
-        """From now on a call of this method fails, in Kaggle's way."""
-        self.answer(method, {"code": status, "message": message}, status)
+        self.answers[method] = (200, content)
 
     def requests(self, method: str) -> list[dict[str, Any]]:
         """What a method was called with, each time."""
@@ -47,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         method, request = self.path.rpartition("/")[2], json.loads(self._body() or b"{}")
         self.kaggle.asked.append((method, request))
-        found = self.kaggle.answers.get(method, (404, {"code": 404, "message": "Not found"}))
+        found = self.kaggle.answers.get(method, refusal(404, "Not found"))
         status, content = found(request) if callable(found) else found
         if "location" in content:
             self._send(302, b"", {"Location": self.kaggle.url + content["location"]})

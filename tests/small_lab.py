@@ -15,13 +15,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from helpers.machinery.profiles import Profile, load_profile
 from tools.common.command_line import run_command
@@ -108,7 +106,7 @@ class SmallLab:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.parameters: dict[str, object] = {"steps": 1}
-        self.timeout_minutes = 1.0
+        self.timeout_minutes = 10.0  # of 05, which some tests let wait
 
     @classmethod
     def made(cls, root: Path) -> SmallLab:
@@ -134,6 +132,9 @@ class SmallLab:
 
     def write(self, name: str, code: str, prose: str = "# A title") -> None:
         """Write a notebook with this code in its last cell."""
+        import nbformat  # which a run in a process of its own does not need at once
+        from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
         parameters = new_code_cell(
             'data = "auto"\ndevice = "auto"\nseed = 0\nsteps = 1',
             metadata={"tags": ["parameters"]},
@@ -155,7 +156,7 @@ class SmallLab:
         if name not in ("demo", "full"):
             return load_profile(name)  # raises for the unknown, in the kit's own words
         # Only the notebook that waits: the others must be able to start on a busy machine.
-        limits = {"timeout_minutes": {"default": 1.0, "05_train": self.timeout_minutes}}
+        limits = {"timeout_minutes": {"default": 10.0, "05_train": self.timeout_minutes}}
         return Profile(name, {"all": {"seed": 0}, "05_train": self.parameters, "runner": limits})
 
     @property
@@ -171,12 +172,11 @@ class SmallLab:
         *options: str,
         stop_at: str = "",
         limit: Callable[[], object] = lambda: None,
-        program: Sequence[str] = ("-m", "tests.small_lab"),
         **popen: Any,
     ) -> subprocess.Popen:
         """Start a run as a leader of its own process group; it stops where `stop_at` says.
 
-        `limit` is called in the new process before anything else; another `program` may run it.
+        `limit` is called in the new process before anything else.
         """
         env = dict(os.environ) | {
             "PYTHONPATH": os.pathsep.join([str(self.root), str(ROOT)]),
@@ -189,7 +189,7 @@ class SmallLab:
         self.temporary.mkdir(exist_ok=True)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(
-            [sys.executable, *program, str(self.root), *options],
+            [sys.executable, "-m", "tests.small_lab", str(self.root), *options],
             cwd=ROOT,
             env=env,
             start_new_session=True,
@@ -243,7 +243,7 @@ def running_in(folder: Path) -> list[int]:
 
 
 def wait_until(
-    true: Callable[[], bool], seconds: float = 60, moving: Callable[[], Any] | None = None
+    true: Callable[[], bool], seconds: float = 180, moving: Callable[[], Any] | None = None
 ) -> None:
     """Wait for something that is sure to come, so long as `moving` tells something new."""
     end, last = time.monotonic() + seconds, None

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from demo_music import build
+from demo_music import build, styles
 from demo_music.styles import INSTRUMENTS, PATTERNS, RHYTHMS, STYLES, draw_factors
 from demo_music.synthesis import KITS, compose_clip
 from helpers import folders
@@ -28,6 +28,7 @@ from helpers.folders import FOLDERS, GENRES
 from helpers.machinery.arrays import N_ROWS
 from helpers.machinery.files import LabError
 from tests.small_lab import alive, family, wait_until
+from tools.common.notebooks import ROOT, Lab, shared_files
 
 FEW = [
     build.Clip(1001, "Rock", "genre", "train", with_audio=True),
@@ -117,6 +118,27 @@ def test_the_tables_of_the_music_agree_with_each_other():
         assert len({len(bar) for bar in rhythm.values()}) <= 1, name
     drums = {drum for rhythm in RHYTHMS.values() for drum in rhythm}
     assert all(drums <= set(make(np.random.default_rng(0))) for make in KITS.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "said"),
+    [
+        (styles.Fm, {"ration": 1}, "unexpected keyword argument 'ration'; correct its fields"),
+        (styles.Fm, {"ratio": "1"}, "ratio is '1'; give float"),
+        (styles.Pattern, {"steps": "x..."}, "missing 1 required positional argument: 'length'"),
+        (styles.Pluck, {"ring": [1, 2]}, "ring is (1, 2); give float"),
+        (styles.Tone, {"partials": [1, "x"]}, "partials is (1, 'x'); give tuple[float, ...]"),
+    ],
+)
+def test_a_wrong_row_of_the_music_is_told_in_one_line(kind, row, said):
+    with pytest.raises(LabError, match=r"styles\.yaml: bell in rows: .*" + re.escape(said)):
+        styles.rows_of("rows", kind, {"rows": {"bell": row}})
+
+
+def test_the_music_goes_wherever_its_code_goes():
+    """Into the zip and the data set on Kaggle; and whoever changes it makes notebooks run again."""
+    assert styles.FILE in shared_files(ROOT)
+    assert styles.FILE in Lab().helper_files(["from demo_music.build import build_demo"])
 
 
 @pytest.mark.parametrize("genre", GENRES)

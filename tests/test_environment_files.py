@@ -1,7 +1,5 @@
 """pyproject.toml, requirements.lock and environment.yml say the same; the quick check uses them."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,10 +1,7 @@
 """Metrics against scikit-learn and scipy, intervals against a plain loop, and what is undefined."""
 
-from __future__ import annotations
-
 import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,19 +10,13 @@ from sklearn import metrics
 
 from helpers import evaluation
 from helpers.evaluation import Score
-from helpers.folders import AXES
 from helpers.machinery.files import LabError
 from helpers.notebook.showing import comparison_sentence
 
+Metric = Callable[[np.ndarray], float]  # of the numbers of the clips that it is asked of
+# Undefined values are told with their reason, not as warnings of a library.
+pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
-
-
-@pytest.fixture(autouse=True)
-def _no_warnings() -> Iterator[None]:
-    """Undefined values are told with their reason, not as warnings of a library."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def labels(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -42,51 +33,75 @@ def values(seed: int = 0, n: int = 50) -> tuple[np.ndarray, np.ndarray]:
     return true, (true + rng.normal(0, 0.4, size=(n, 3))).round(2)
 
 
-def resamples(n: int, seed: int = 0) -> np.ndarray:
-    """The clips that the bootstrap draws, written out once more."""
-    return np.random.default_rng(seed).integers(n, size=(evaluation.N_RESAMPLES, n))
-
-
-def check_interval(score: Score, metric: Callable[[np.ndarray], float], n: int) -> None:
-    """The 95 % interval equals that of a metric of clip numbers, one resample after the other."""
-    looped = np.nanpercentile([metric(picks) for picks in resamples(n)], [2.5, 97.5])
+def check(score: Score, metric: Metric, n: int) -> None:
+    """A score's value and interval are those of a metric of clip numbers, in a plain loop."""
+    picks = np.random.default_rng(0).integers(n, size=(evaluation.N_RESAMPLES, n))
+    looped = np.nanpercentile([metric(numbers) for numbers in picks], [2.5, 97.5])
+    assert score.value == pytest.approx(metric(np.arange(n)))
     np.testing.assert_allclose([score.low, score.high], looped)
 
 
-# ---- classification against scikit-learn -------------------------------------------------------
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few that a loop over them is no matter."""
+    monkeypatch.setattr(evaluation, "N_RESAMPLES", 60)
+
+
+def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
+    return metrics.f1_score(true, predicted, average="macro", zero_division=0)
+
+
+def mean_spearman(true: np.ndarray, predicted: np.ndarray) -> float:
+    axes = zip(true.T, predicted.T, strict=True)
+    return float(np.mean([spearmanr(*axis).statistic for axis in axes]))
+
+
+def class_scores(true: np.ndarray, predicted: np.ndarray) -> dict[str, Score]:
+    per_class = evaluation.f1_scores(true, predicted, CLASSES)
+    return evaluation.classification_scores(true, predicted, 4) | per_class
+
+
+# ---- scores against scikit-learn and SciPy -----------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["some right", "others right", "always the same"])
-def test_scores_equal_those_of_scikit_learn(kind):
+def test_scores_and_report_equal_those_of_scikit_learn(kind):
     true, predicted = labels(seed=kind == "others right")
     if kind == "always the same":
         predicted = np.full_like(true, 3)
-    scores = evaluation.classification_scores(true, predicted, 4)
-    assert scores["accuracy"].value == pytest.approx(metrics.accuracy_score(true, predicted))
-    for average in ("macro", "micro"):
-        expected = metrics.f1_score(true, predicted, average=average, zero_division=0)
-        assert scores[f"{average} F1"].value == pytest.approx(expected)
-    per_class = evaluation.f1_scores(true, predicted, CLASSES)
-    expected = metrics.f1_score(true, predicted, average=None, zero_division=0)
-    assert [score.value for score in per_class.values()] == pytest.approx(expected.tolist())
+    scores = class_scores(true, predicted)
+    table = evaluation.report_table(true, predicted, CLASSES)
+    expected = metrics.classification_report(
+        true, predicted, target_names=CLASSES, output_dict=True, zero_division=0
+    )
+    assert list(table.index) == [*CLASSES, "macro avg", "micro avg"]
+    for name in [*CLASSES, "macro avg"]:
+        assert table.loc[name].tolist() == pytest.approx(list(expected[name].values()))
+    accuracy = pytest.approx(metrics.accuracy_score(true, predicted))
+    assert table.loc["micro avg"].tolist() == [accuracy] * 3 + [60]
+    assert scores["accuracy"].value == scores["micro F1"].value == accuracy
+    assert scores["macro F1"].value == pytest.approx(macro_f1(true, predicted))
+    assert [scores[name].value for name in CLASSES] == pytest.approx(table["f1"].tolist()[:4])
     np.testing.assert_array_equal(
         evaluation.confusion_counts(true, predicted, 4), metrics.confusion_matrix(true, predicted)
     )
 
 
-def test_intervals_equal_a_loop_over_the_same_resamples(monkeypatch):
-    monkeypatch.setattr(evaluation, "N_RESAMPLES", 200)  # the loop is slow
-    true, predicted = labels()
-    scores = evaluation.classification_scores(true, predicted, 4)
+SCORES = {
+    "accuracy": (class_scores, metrics.accuracy_score, labels),
+    "macro F1": (class_scores, macro_f1, labels),
+    "Rock": (class_scores, lambda t, p: metrics.f1_score(t == 3, p == 3, zero_division=0), labels),
+    "energy": (evaluation.affect_scores, lambda t, p: mean_spearman(t[:, 1:2], p[:, 1:2]), values),
+    "mean": (evaluation.affect_scores, mean_spearman, values),  # over the axes, in each resample
+}
 
-    def f1_of(classes: list[int]) -> Callable[[np.ndarray], float]:
-        return lambda picks: metrics.f1_score(
-            true[picks], predicted[picks], labels=classes, average="macro", zero_division=0
-        )
 
-    check_interval(scores["macro F1"], f1_of([0, 1, 2, 3]), 60)
-    check_interval(scores["accuracy"], lambda p: (true[p] == predicted[p]).mean(), 60)
-    check_interval(evaluation.f1_scores(true, predicted, CLASSES)["Rock"], f1_of([3]), 60)
+@pytest.mark.parametrize("name", SCORES)
+def test_a_score_and_its_interval_equal_a_loop_over_the_same_resamples(name, few_resamples):
+    scored, metric, drawn = SCORES[name]
+    true, predicted = drawn()
+    scores = scored(true, predicted)
+    check(scores[name], lambda picks: metric(true[picks], predicted[picks]), len(true))
 
 
 def test_a_class_missing_from_a_resample_does_not_bias_the_interval_of_macro_f1():
@@ -95,55 +110,30 @@ def test_a_class_missing_from_a_resample_does_not_bias_the_interval_of_macro_f1(
     assert (score.value, score.low, score.high) == (1.0, 1.0, 1.0)
 
 
-def test_the_report_is_scikit_learn_s_with_names_in_their_rows():
-    true, predicted = labels()
-    table = evaluation.report_table(true, predicted, CLASSES)
-    expected = metrics.classification_report(
-        true, predicted, target_names=CLASSES, output_dict=True
-    )
-    assert list(table.index) == [*CLASSES, "macro avg", "micro avg"]
-    for name in [*CLASSES, "macro avg"]:
-        assert table.loc[name].tolist() == pytest.approx(list(expected[name].values()))
-    micro = metrics.precision_recall_fscore_support(true, predicted, average="micro")[:3]
-    assert table.loc["micro avg"].tolist() == pytest.approx([*micro, 60])
-
-
-# ---- Spearman against scipy --------------------------------------------------------------------
-
-
-def test_spearman_equals_scipy_s_and_its_interval_a_loop():
-    """The mean over the axes is taken in each resample."""
-    true, predicted = values()
-
-    def of(axis: int) -> Callable[[np.ndarray], float]:
-        return lambda p: spearmanr(true[p, axis], predicted[p, axis]).statistic
-
-    def mean(picks: np.ndarray) -> float:
-        return float(np.mean([of(axis)(picks) for axis in range(3)]))
-
-    scores = evaluation.affect_scores(true, predicted)
-    assert list(scores) == [*AXES, "mean"]
-    for name, metric in {"energy": of(1), "mean": mean}.items():
-        assert scores[name].value == pytest.approx(metric(np.arange(50)))
-        check_interval(scores[name], metric, 50)
-    assert scores["energy"] == evaluation.spearman(true[:, 1], predicted[:, 1])
-    assert scores["mean"] == evaluation.mean_spearman(true, predicted)
+ONE, THREE, EQUAL = np.array([1]), np.array([0.1, 0.2, 0.4]), np.full(3, 0.5)
 
 
 @pytest.mark.parametrize(
-    ("true", "predicted", "reason"),
+    ("function", "arguments", "reason"),
     [
-        ([0.1, 0.2, 0.4], [0.5, 0.5, 0.5], "all predictions are equal"),
-        ([0.1, 0.1, 0.1], [0.1, 0.2, 0.3], "all true values are equal"),
-        ([0.1, 0.2], [0.1, 0.2], "2 clips are too few for a rank correlation"),
+        (evaluation.spearman, (THREE, EQUAL), "all predictions are equal"),
+        (evaluation.spearman, (EQUAL, THREE), "all true values are equal"),
+        (evaluation.spearman, (THREE[:2], THREE[:2]), "2 clips are too few for a rank correlation"),
+        (evaluation.mean_spearman, (THREE[:, None], EQUAL[:, None]), "all predictions are equal"),
+        (evaluation.compare_spearman, (THREE, THREE, EQUAL), "all predictions are equal"),
+        (evaluation.compare_accuracy, (ONE, ONE, 0 * ONE), "1 clip is too few for a comparison"),
+        (evaluation.compare_macro_f1, (ONE, ONE, 0 * ONE), "1 clip is too few for a comparison"),
     ],
 )
-def test_what_cannot_be_computed_is_undefined_with_its_reason(true, predicted, reason):
-    score = evaluation.spearman(np.array(true), np.array(predicted))
+def test_what_cannot_be_computed_is_undefined_with_its_reason(function, arguments, reason):
+    result = function(*arguments)
+    score = getattr(result, "difference", result)
     assert math.isnan(score.value) and not score.defined
     assert str(score) == f"undefined ({reason})"
-    both = np.array(true)[:, None], np.array(predicted)[:, None]
-    assert evaluation.mean_spearman(*both).reason == reason
+    if result is not score:
+        assert not result.clear and math.isnan(result.p_value)
+        sentence = str(comparison_sentence(result, "CNN", "constant", "Spearman"))
+        assert sentence == f"CNN and constant cannot be compared in Spearman: {reason}."
 
 
 def test_resamples_of_equal_values_are_left_out_of_the_interval():
@@ -180,63 +170,37 @@ def test_every_clip_must_be_predicted_once(metric):
 # ---- paired comparisons ------------------------------------------------------------------------
 
 
-def test_a_paired_difference_is_first_minus_second_on_the_same_resamples():
-    true, first = labels()
-    _, second = labels(5)
-    result = evaluation.compare_accuracy(true, first, second)
-    gains = (first == true).astype(float) - (second == true)
-    assert result.difference.value == pytest.approx(gains.mean())
-    check_interval(result.difference, lambda picks: gains[picks].mean(), 60)
-    turned = evaluation.compare_accuracy(true, second, first)
-    assert turned.difference.value == -result.difference.value
-    assert turned.p_value == pytest.approx(result.p_value, abs=0.05)
+def energies(seed: int) -> list[np.ndarray]:
+    """True and predicted values [n] of one axis."""
+    return [part[:, 1] for part in values(seed)]
 
 
-def test_a_difference_of_macro_f1_is_paired_too(monkeypatch):
-    monkeypatch.setattr(evaluation, "N_RESAMPLES", 200)  # the loop is slow
-    true, first = labels()
-    second, constant = labels(5)[1], np.zeros_like(true)
+COMPARED = {
+    "accuracy": (evaluation.compare_accuracy, metrics.accuracy_score, labels),
+    "macro F1": (evaluation.compare_macro_f1, macro_f1, labels),
+    "mean Spearman": (evaluation.compare_spearman, mean_spearman, values),
+    "Spearman": (evaluation.compare_spearman, lambda *v: spearmanr(*v).statistic, energies),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_difference_is_paired_and_several_trainings_count_with_their_mean(name, few_resamples):
+    compare, metric, drawn = COMPARED[name]
+    (true, first), (_, second), (_, third) = (drawn(seed) for seed in (0, 5, 6))
 
     def gain(picks: np.ndarray) -> float:
-        one, other = (
-            metrics.f1_score(true[picks], p[picks], average="macro", zero_division=0)
-            for p in (first, second)
-        )
-        return one - other
+        a, b, c = (metric(true[picks], p[picks]) for p in (first, second, third))
+        return (a + b) / 2 - c
 
-    result = evaluation.compare_macro_f1(true, first, second)
-    assert result.difference.value == pytest.approx(gain(np.arange(60)))
-    check_interval(result.difference, gain, 60)
-    assert evaluation.compare_macro_f1(true, first, first).p_value == 1
-    assert evaluation.compare_macro_f1(true, true, constant).clear
-    several = evaluation.compare_macro_f1(true, [first, second], [second, second])
-    assert several.difference.value == pytest.approx(result.difference.value / 2)
-    assert several.n_trainings == (2, 2)
-
-
-def test_a_difference_of_spearman_is_paired_too():
-    true, good = values(n=150)
-    bad = np.random.default_rng(1).uniform(size=(150, 3))
-    result = evaluation.compare_spearman(true, good, bad)
-    assert result.clear and result.p_value < 0.01
-    assert evaluation.compare_spearman(true, good, good).p_value == 1
-    single = evaluation.compare_spearman(true[:, 0], good[:, 0], bad[:, 0])
-    one, other = (evaluation.spearman(true[:, 0], p[:, 0]) for p in (good, bad))
-    assert single.difference.value == pytest.approx(one.value - other.value)
-
-
-def test_a_comparison_that_cannot_be_made_says_so():
-    true, good = values()
-    constant = evaluation.compare_spearman(true, good, np.full_like(true, 0.5))
-    one_clip = np.array([1]), np.array([1]), np.array([0])
-    for result, reason in (
-        (constant, "all predictions are equal"),
-        (evaluation.compare_accuracy(*one_clip), "1 clip is too few for a comparison"),
-        (evaluation.compare_macro_f1(*one_clip), "1 clip is too few for a comparison"),
-    ):
-        assert not result.clear and math.isnan(result.p_value)
-        sentence = str(comparison_sentence(result, "CNN", "constant", "Spearman"))
-        assert sentence == f"CNN and constant cannot be compared in Spearman: {reason}."
+    result = compare(true, [first, second], third)
+    check(result.difference, gain, len(true))
+    assert result.n_trainings == (2, 1)
+    turned = compare(true, third, [first, second])
+    assert turned.difference.value == pytest.approx(-result.difference.value)
+    assert turned.p_value == pytest.approx(result.p_value, abs=0.05)
+    assert compare(true, [first], third) == compare(true, first, third)
+    assert compare(true, first, first).p_value == 1
+    assert compare(true, true, third).clear
 
 
 CHANCE, CLEAR = "it may be chance", "unlikely to be chance"
@@ -274,29 +238,9 @@ def test_holm_corrects_as_in_a_worked_example():
     np.testing.assert_allclose(adjusted, [0.06, 0.03, 0.06, 0.02])
     assert corrected["e"] is undefined
     assert corrected["d"].clear and not corrected["a"].clear
-    words = "p = 0.040, p = 0.060 after Holm's correction for 4): it may be chance"
-    assert words in str(comparison_sentence(corrected["a"], "CNN", "SVM", "accuracy"))
+    assert corrected["a"].n_compared == 4
     (only,) = evaluation.holm({"a": compared["a"]}).values()
     assert only.clear and "Holm" not in str(comparison_sentence(only, "CNN", "SVM", "accuracy"))
-
-
-def test_several_trainings_count_with_their_mean():
-    true = np.arange(40) % 4
-    right, wrong = true, (true + 1) % 4
-    half = np.where(np.arange(40) < 20, true, wrong)
-    result = evaluation.compare_accuracy(true, [right, half], [half, wrong])
-    assert result.difference.value == pytest.approx(0.75 - 0.25)
-    sentence = str(comparison_sentence(result, "a", "b", "accuracy"))
-    assert "the mean over 2 and 2 trainings" in sentence
-    single = evaluation.compare_accuracy(true, [right], half)
-    assert single == evaluation.compare_accuracy(true, right, half)
-
-    targets, good = values(n=80)
-    noise = np.random.default_rng(2).uniform(size=targets.shape)
-    result = evaluation.compare_spearman(targets, [good, noise], noise)
-    one, other = (evaluation.mean_spearman(targets, v).value for v in (good, noise))
-    assert result.difference.value == pytest.approx((one + other) / 2 - other)
-    assert result.n_trainings == (2, 1)
 
 
 # ---- hardly any data ---------------------------------------------------------------------------

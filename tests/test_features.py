@@ -1,6 +1,8 @@
-"""Audio to features: equal to the plain librosa pipeline, clear errors for audio that is none."""
+"""Audio to features: beats or none, any sampling rate, clear errors for audio that is none.
 
-from __future__ import annotations
+That mel, chroma, beats and what lies between them are librosa's, test_benchmark_speed asks, on the
+chords below; notebook 01 asks the widths of the mel bands.
+"""
 
 import librosa
 import numpy as np
@@ -13,8 +15,7 @@ from helpers.machinery.files import LabError
 SECONDS = 8
 
 
-@pytest.fixture(scope="module")
-def audio() -> np.ndarray:
+def chords() -> np.ndarray:
     """Plucked chords a little out of tune over a drum on each beat, 115 beats per minute."""
     rng = np.random.default_rng(0)
     rate = features.SAMPLE_RATE
@@ -30,50 +31,19 @@ def audio() -> np.ndarray:
     return (wave / np.abs(wave).max()).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def extracted(audio: np.ndarray) -> features.ClipFeatures:
-    return features.extract(audio)
-
-
-@pytest.fixture(scope="module")
-def reference(audio: np.ndarray) -> features.ClipFeatures:
-    """The same by librosa's own functions, one after the other, as its manual shows them."""
-    mel = librosa.feature.melspectrogram(y=audio, sr=22050, n_fft=2048, hop_length=512, n_mels=128)
-    chroma = librosa.feature.chroma_cqt(y=audio, sr=22050, hop_length=512)
-    drums = librosa.effects.percussive(audio)
-    onsets = librosa.onset.onset_strength(y=drums, sr=22050, aggregate=np.median)
-    _, beats = librosa.beat.beat_track(onset_envelope=onsets, sr=22050)
-    synced_mel = librosa.util.sync(mel, beats, aggregate=np.median)
-    synced_chroma = librosa.util.sync(chroma, beats, aggregate=np.median)
-    return features.ClipFeatures(
-        full=np.vstack([librosa.power_to_db(mel, ref=np.max), chroma]),
-        beat=np.vstack([librosa.power_to_db(synced_mel, ref=np.max), synced_chroma]),
-        beat_times=librosa.frames_to_time(beats, sr=22050),
-    )
-
-
-def test_mel_and_chroma_equal_librosa(extracted, reference):
+def test_a_clip_has_the_same_features_at_another_sampling_rate():
+    extracted = features.extract(chords())
     assert extracted.full.dtype == extracted.beat.dtype == np.float32
-    np.testing.assert_allclose(extracted.full, reference.full, atol=1e-3)
-
-
-def test_beats_and_what_lies_between_them_equal_librosa(extracted, reference):
-    np.testing.assert_array_equal(extracted.beat_times, reference.beat_times)
     assert len(extracted.beat_times) >= 10
-    np.testing.assert_allclose(extracted.beat, reference.beat, atol=1e-3)
+    fast = librosa.resample(chords(), orig_sr=22050, target_sr=44100)
+    other = features.extract(fast, sr=44100).full
+    assert other.shape == extracted.full.shape
+    assert np.median(np.abs(other[:100] - extracted.full[:100])) < 0.5
 
 
 def test_a_steady_tone_without_beats_is_one_column():
     steady = features.extract(_sine(440))
-    assert len(steady.beat_times) == 0
-    assert steady.beat.shape == (arrays.N_ROWS, 1)
-
-
-def test_other_sampling_rates_are_resampled(audio, extracted):
-    fast = librosa.resample(audio, orig_sr=22050, target_sr=44100)
-    other = features.extract(fast, sr=44100).full
-    assert other.shape == extracted.full.shape
-    assert np.median(np.abs(other[:100] - extracted.full[:100])) < 0.5
+    assert len(steady.beat_times) == 0 and steady.beat.shape == (arrays.N_ROWS, 1)
 
 
 def test_a_tone_is_loudest_in_the_band_of_its_frequency():
@@ -81,14 +51,6 @@ def test_a_tone_is_loudest_in_the_band_of_its_frequency():
     assert hertz.shape == (128,)
     loudest = features.extract(_sine(float(hertz[60]))).full[:128].mean(axis=1).argmax()
     assert loudest == 60
-
-
-def test_a_band_times_its_width_is_the_power_in_it():
-    filters = {
-        norm: librosa.filters.mel(sr=22050, n_fft=2048, norm=norm) for norm in ("slaney", None)
-    }
-    power = filters["slaney"] * features.mel_bandwidths()[:, None]
-    np.testing.assert_allclose(power, filters[None], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ MADE = {"edition": "2021", "data": "7582cc0c8f65"}
 
 def front(*authors: str, made: dict[str, str] | None = MADE) -> str:
     """The begin of the report as Markdown, which lies beside the PDF."""
-    return f"---\n{json.dumps({'author': authors, 'made-with': made})}\n---\n# y"
+    return f"---\n{json.dumps({'author': authors, 'made': made})}\n---\n# y"
 
 
 class Small:

@@ -19,7 +19,7 @@ from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.profiles import load_profile
 from helpers.notebook.soundness import data_fingerprint
 from helpers.submission import write_solution
-from tests.kaggle_server import Answer, KaggleServer, serve
+from tests.kaggle_server import Answer, KaggleServer, refusal, serve
 from tools.common.notebooks import Lab
 from tools.common.run_folder import Paths
 from tools.kaggle import data as kaggle_data
@@ -121,7 +121,7 @@ def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set):
     ],
 )
 def test_each_refusal_is_one_line_that_says_what_to_do(data_set, status, advice):
-    data_set.refuse("DownloadDataset", status, "Kaggle's words.")
+    data_set.answers["DownloadDataset"] = refusal(status, "Kaggle's words.")
     said = failure(kaggle_data.fetch_data)
     assert said.startswith(f"{kaggle_data.PAGE}: Kaggle answers {status} (Kaggle's words); ")
     assert advice in said
@@ -151,19 +151,15 @@ def kernels(kaggle: KaggleServer, token: None, home: Path) -> KaggleServer:
 
     def status(request: dict) -> Answer:
         if not kaggle.requests("CreateDataset"):
-            return 403, {"code": 403, "message": "Permission 'datasets.get' was denied"}
+            return refusal(403, "Permission 'datasets.get' was denied")
         return 200, {"status": "READY"}
 
-    def upload(request: dict) -> Answer:
-        return 200, {"token": "blob", "createUrl": f"{kaggle.url}/put/{request['name']}"}
-
-    def save(request: dict) -> Answer:
-        return 200, {"url": f"https://www.kaggle.com/code/{request['slug']}"}
-
-    kaggle.answers |= {"GetDatasetStatus": status, "StartBlobUpload": upload, "SaveKernel": save}
+    kaggle.answers["GetDatasetStatus"] = status
+    kaggle.answer("StartBlobUpload", {"token": "blob", "createUrl": f"{kaggle.url}/put"})
     kaggle.answer("CreateDataset", {"status": "ok"})
     kaggle.answer("CreateDatasetVersion", {"status": "ok"})
     kaggle.answer("GetKernelSessionStatus", {"status": "COMPLETE"})
+    kaggle.answer("SaveKernel", {"url": "https://www.kaggle.com/code/student/its-name"})
     return kaggle
 
 
@@ -201,7 +197,8 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
     (made,) = kernels.requests("CreateDataset")
     assert made["isPrivate"] is True and made["slug"] == "musiclab-helpers"
     assert 6 <= len(made["title"]) <= 50
-    with zipfile.ZipFile(io.BytesIO(kernels.uploads["/put/kit.zip"])) as archive:
+    assert [upload["name"] for upload in kernels.requests("StartBlobUpload")] == ["kit.zip"]
+    with zipfile.ZipFile(io.BytesIO(kernels.uploads["/put"])) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert tops == {"helpers", "demo_music", "pyproject.toml", "LICENSE"}
 
@@ -221,7 +218,7 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
         "student/musiclab-10-multitask",
     ]  # fmt: skip
     said = capsys.readouterr().out
-    assert "05_lstm: pushed, https://www.kaggle.com/code/student/musiclab-05-lstm" in said
+    assert "05_lstm: pushed, https://www.kaggle.com/code/student/its-name" in said
     assert "does not resolve" not in said, "the client's warning about title and address"
 
     assert push.main(["00"]) == 0
@@ -244,7 +241,7 @@ def test_a_kernel_waits_for_those_it_needs(kernels, capsys):
 
 
 def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(kernels):
-    kernels.refuse("GetKernelSessionStatus", 403, "Permission 'kernels.get' was denied")
+    kernels.answers["GetKernelSessionStatus"] = refusal(403, "Permission 'kernels.get' was denied")
     assert "musiclab-05-lstm: is not on Kaggle yet; push it first" in failure(push.main, ["06"])
     assert pushed(kernels) == []
     kernels.answer("GetKernelSessionStatus", {"status": "ERROR", "failureMessage": "no memory"})
@@ -325,11 +322,11 @@ def test_a_dry_run_shows_everything_and_asks_nobody(run, competition, capsys):
 
 
 def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(run, competition, capsys):
-    assert submit.main(["--run", "mine", "--message", "first try"]) == 0
+    options = ["--run", "mine", "--message", "first try", "--competition", "of-2020"]
+    assert submit.main(options) == 0
     assert competition.uploads["/put"] == (run / "solution.txt").read_bytes()
     (sent,) = competition.requests("CreateSubmission")
-    assert sent["competitionName"] == submit.COMPETITION
-    assert sent["submissionDescription"] == "first try"
+    assert (sent["competitionName"], sent["submissionDescription"]) == ("of-2020", "first try")
     assert len(competition.requests("ListSubmissions")) == 3
     assert float((run / "kaggle_score.txt").read_text()) == 0.7199
     said = capsys.readouterr().out
@@ -338,11 +335,10 @@ def test_the_file_is_sent_and_the_score_stored_where_notebook_11_reads_it(run, c
 
 
 @pytest.mark.parametrize("hidden", ["", "nan"])
-def test_another_competition_may_be_named_and_a_hidden_score_is_not_zero(run, competition, hidden):
+def test_a_hidden_score_is_not_zero(run, competition, hidden):
     competition.answer("ListSubmissions", listed(publicScore=hidden))
-    assert submit.main(["--competition", "multitask-music-classification-2020"]) == 0
-    (sent,) = competition.requests("CreateSubmission")
-    assert sent["competitionName"] == "multitask-music-classification-2020"
+    assert submit.main([]) == 0
+    assert competition.requests("CreateSubmission")[0]["competitionName"] == submit.COMPETITION
     assert float((run / "kaggle_score.txt").read_text()) == 0.7
 
 
@@ -376,31 +372,33 @@ def test_what_must_not_be_sent_is_not_sent(run, competition, name, old, new, pro
 
 
 @pytest.mark.parametrize(
-    ("status", "words", "advice"),
+    ("method", "answer", "problem"),
     [
-        (403, "The competition deadline has passed", "; the competition is closed: the expected"),
-        (403, "You must accept this competition's rules", "; join it and accept its rules at http"),
-        (404, "Not found", "; check --competition"),
+        (
+            "CreateSubmission", refusal(403, "The competition deadline has passed"),
+            "Kaggle answers 403 (The competition deadline has passed); the competition is closed: "
+            "the expected",
+        ),
+        (
+            "CreateSubmission", refusal(403, "You must accept this competition's rules"),
+            "; join it and accept its rules at http",
+        ),
+        ("CreateSubmission", refusal(404, "Not found"), "; check --competition"),
+        (
+            "ListSubmissions", (200, listed(status="ERROR", errorDescription="Missing ids")),
+            "Kaggle could not score it (Missing ids); look at",
+        ),
+        ("ListSubmissions", (200, listed(status="PENDING")), "sent, but not scored within"),
+        (
+            "ListSubmissions", refusal(500, "Oops"),
+            "sent, but the answer could not be read: Kaggle answers 500",
+        ),
     ],
-)
-def test_what_kaggle_refuses_is_one_line(run, competition, status, words, advice):
-    competition.refuse("CreateSubmission", status, words)
-    said = refused(run)
-    assert f"Kaggle answers {status} ({words})" in said and advice in said
-
-
-def test_a_submission_that_cannot_be_scored_and_one_that_waits_too_long(
-    run, competition, monkeypatch
-):
-    competition.answer("ListSubmissions", listed(status="ERROR", errorDescription="Missing ids"))
-    assert "Kaggle could not score it (Missing ids); look at" in refused(run)
+)  # fmt: skip
+def test_what_kaggle_refuses_is_one_line(run, competition, monkeypatch, method, answer, problem):
     monkeypatch.setattr(submit, "WAIT_SECONDS", 0.1)
-    competition.answer("ListSubmissions", listed(status="PENDING"))
-    assert "sent, but not scored within" in refused(run)
-    competition.refuse("ListSubmissions", 500, "Oops")
-    said = refused(run)
-    assert "sent, but the answer could not be read: Kaggle answers 500" in said
-    assert "kaggle_score.txt" in said
+    competition.answers[method] = answer
+    assert problem in refused(run)
 
 
 def test_without_a_token_or_network_it_says_so(run, competition, monkeypatch):

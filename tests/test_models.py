@@ -4,8 +4,6 @@ That LSTMs equal packed ones, and that neither padding nor company changes a pre
 model, stands among the properties.
 """
 
-from __future__ import annotations
-
 import copy
 
 import librosa

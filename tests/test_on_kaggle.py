@@ -105,12 +105,6 @@ def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle):
     assert not (kaggle.root / "user").exists()
 
 
-def test_without_05_s_output_06_says_what_is_missing(kaggle):
-    done = kaggle.run("06_metrics")
-    assert done.returncode != 0
-    assert "run notebook 05_lstm first" in done.stdout + done.stderr
-
-
 def test_00_names_every_package_that_is_missing(kaggle):
     done = kaggle.run("00_setup", hidden="soundfile seaborn")
     assert done.returncode != 0

@@ -1,20 +1,18 @@
 """The HTML pages: they stand alone, describe their figures, show formulas, fold what tags say.
 
 The index, with links and failures, is looked at in test_runner; all pages of a run in test_smoke,
-and in a browser what runs on a page in test_browser.
+and in a browser what runs on a page in test_explorers.
 """
-
-from __future__ import annotations
 
 import base64
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
+from tests.browser import page_of
 from tools.run import pages
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n not really").decode()
@@ -46,10 +44,7 @@ OUTPUTS = (
 @pytest.fixture
 def page(tmp_path: Path) -> str:
     code = new_code_cell("def f(x):\n    return x < 1", execution_count=3, outputs=[*OUTPUTS])
-    notebook = new_notebook(cells=[new_markdown_cell(PROSE), code])
-    nbformat.write(notebook, tmp_path / "05_lstm.ipynb")
-    pages.write_page(tmp_path / "05_lstm.ipynb", tmp_path / "05_lstm.html")
-    return (tmp_path / "05_lstm.html").read_text(encoding="utf-8")
+    return page_of(tmp_path, new_markdown_cell(PROSE), code).read_text(encoding="utf-8")
 
 
 def test_a_page_describes_its_figures_draws_its_formulas_and_loads_nothing(page):
@@ -79,18 +74,15 @@ def tagged(source: str, *tags: str, code: bool = True, **more: Any) -> Any:
     return new(source, metadata={"tags": list(tags)}, **more)
 
 
-def written(folder: Path, name: str, *cells: Any) -> BeautifulSoup:
-    nbformat.write(new_notebook(cells=list(cells)), folder / f"{name}.ipynb")
-    pages.write_page(folder / f"{name}.ipynb", folder / f"{name}.html")
-    return BeautifulSoup((folder / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+def parsed(page: Path) -> BeautifulSoup:
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
 
 
 def test_tags_fold_cells_and_what_papermill_repeats_is_left_out(tmp_path):
     said = new_output("stream", name="stdout", text="the verdict")
     broken = new_output("error", ename="E", evalue="e", traceback=["E: e"])
-    page = written(
+    written = page_of(
         tmp_path,
-        "05_lstm",
         new_markdown_cell("# 05 · A title"),
         tagged("## Set-up", "setup", code=False),
         tagged("import this", "setup"),
@@ -104,6 +96,7 @@ def test_tags_fold_cells_and_what_papermill_repeats_is_left_out(tmp_path):
         tagged("### Another", "extra", code=False),
         tagged("record.finish()", "stored"),
     )
+    page = parsed(written)
     folds = {fold.summary.get_text(strip=True): fold for fold in page(class_="fold")}
     assert list(folds) == [
         "Set-up", "Code of what follows", "Solution", "An extra", "Another", "Stored files"
@@ -127,7 +120,8 @@ def test_the_index_leads_to_labels_and_each_page_to_its_neighbours(tmp_path):
     insight = "**The one insight:** look *before* you train."
     heading = "## 5α · An <b>LSTM</b>\n\n### 5α · again"
     for name, text in {"04_histograms": "", "05_lstm": heading, "06_metrics": ""}.items():
-        written(folder, name, new_markdown_cell(f"# {name[:2]} · One: two\n\n{insight}\n\n{text}"))
+        title = f"# {name[:2]} · One: two"
+        page_of(folder, new_markdown_cell(f"{title}\n\n{insight}\n\n{text}"), name=name)
     rows = [{"notebook": name, "status": "done"} for name in ("05_lstm", "99_none")]
     rows[0]["key_metric"] = "accuracy <0.7>"
     about = dict.fromkeys(("run", "profile", "device", "threads", "python"), "x")
@@ -138,8 +132,7 @@ def test_the_index_leads_to_labels_and_each_page_to_its_neighbours(tmp_path):
     assert "accuracy &lt;0.7&gt;" in index and "Look before you train." in index
     assert '<a href="05_lstm.html#5α--an-lstm"><b>5α</b> An LSTM</a>' in index
     for _ in range(2):  # written again, it stays as it is
-        page = BeautifulSoup((folder / "05_lstm.html").read_text("utf-8"), "html.parser")
-        above, below = page(class_="steps")
+        above, below = parsed(folder / "05_lstm.html")(class_="steps")
         links = {a["href"]: a.text for a in above("a")}
         assert links == {
             "index.html": "Start here",

@@ -3,8 +3,6 @@
 The tests of the modules look at most of these more closely; here stands the essence.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 import warnings

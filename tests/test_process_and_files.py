@@ -13,11 +13,9 @@ import torch
 
 from helpers.machinery import files, process
 from helpers.machinery.files import LabError
+from tests.small_lab import SmallLab
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-# ---- device, progress --------------------------------------------------------------------------
 
 
 def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch):
@@ -31,13 +29,6 @@ def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch):
         process.pick_device("cuda:first")
     with pytest.raises(LabError, match="'cuda:2' is not available here.*from 0, and there are 2"):
         process.pick_device("cuda:2")
-
-
-def test_progress_is_reported_only_when_somebody_listens(tmp_path, monkeypatch):
-    process.report_progress(epoch=1)  # no listener: nothing happens
-    monkeypatch.setenv("MUSICLAB_PROGRESS", str(tmp_path / "progress.json"))
-    process.report_progress(epoch=2, train_loss=0.5)
-    assert (tmp_path / "progress.json").read_text() == '{"epoch": 2, "train_loss": 0.5}'
 
 
 # ---- folders and files -------------------------------------------------------------------------
@@ -111,3 +102,20 @@ def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(name
         capture_output=True, text=True,
     )  # fmt: skip
     assert (int(answer.stdout) > 200e6) == kept
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("os.kill(os.getppid(), 9)", " was ended from outside (Killed); if nobody did that, look"),
+        ("shutil.rmtree('../runs/t'); time.sleep(60)", "/t was deleted or moved in the midst of"),
+    ],
+)
+def test_what_ended_a_notebook_from_outside_is_said(tmp_path, monkeypatch, capsys, code, said):
+    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
+    monkeypatch.setenv("MUSICLAB_PROFILE", "full")
+    small = SmallLab.made(tmp_path)
+    small.write("05_train", f"import os, shutil, time; {code}")
+    assert small.run("--only", "5") == 1
+    shown = capsys.readouterr().out
+    assert said in shown and "ignored  MUSICLAB_PROFILE (see --help)" in shown

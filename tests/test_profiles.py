@@ -34,3 +34,9 @@ def test_a_profile_replaces_parameters_of_its_notebook_and_says_so(tmp_path, mon
     profiles.apply_profile(namespace)
     assert namespace == {"notebook": "07_cnn", "os": os, **OWN, "seed": 7, "rate": 1}
     assert "mine.yaml" in capsys.readouterr().out
+
+
+def test_a_profile_of_ones_own_is_not_mistaken_for_the_kits(tmp_path):
+    (tmp_path / "full.yaml").write_text("all: {seed: 1}")
+    assert profiles.load_profile(f"{tmp_path}/full.yaml").name == "full.yaml"
+    assert profiles.load_profile("full").name == "full"

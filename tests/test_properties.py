@@ -1,4 +1,4 @@
-"""What holds for any clip, any batch and any label file, tried out with hypothesis.
+"""What holds for any clip and any batch, tried out with hypothesis.
 
 The examples are drawn anew from a fixed seed, so every run tries the same ones.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,16 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_se
 
 from helpers import models
 from helpers.datasets import BandScaler, SpectrogramDataset, make_loader
-from helpers.folders import (
-    AXES,
-    GENRE,
-    GENRES,
-    MULTITASK,
-    MULTITASK_BEAT,
-    inspect_clips,
-    read_clips,
-)  # fmt: skip
-from helpers.machinery.files import LabError
+from helpers.folders import AXES, MULTITASK_BEAT
 from helpers.training import predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,44 +116,24 @@ def one_at_a_time(model: nn.Module, clips: Sequence[torch.Tensor]) -> torch.Tens
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@examples(12)
-@given(drawn=st.data(), n_more=st.integers(0, 40))
-def test_no_amount_of_padding_changes_a_prediction(kind, drawn, n_more):
-    tried = drawn.draw(models_of(kind))
-    clips = drawn.draw(clips_for(tried))
-    with torch.no_grad():
-        padded = tried.model(*joined(clips, n_more))
-    torch.testing.assert_close(padded, one_at_a_time(tried.model, clips), **CLOSE)
-
-
-@pytest.mark.parametrize("kind", models.POOLINGS)
-@examples(12)
+@examples(24)
 @given(
     drawn=st.data(),
-    n_more=st.integers(0, 5),
-    rubbish=st.sampled_from([0.1, -7.0, 1e4, -1e15, 1e30]),
+    n_more=st.integers(0, 40),
+    rubbish=st.sampled_from([0.0, 0.1, -7.0, 1e4, -1e15, 1e30]),
 )
-def test_an_lstm_never_looks_at_what_stands_behind_a_clip(kind, drawn, n_more, rubbish):
-    tried = drawn.draw(models_of(kind))
-    clips = drawn.draw(clips_for(tried))
-    x, lengths = joined(clips, n_more)
-    behind = ~models.time_mask(lengths, x.shape[1])
-    x[behind] = rubbish * torch.randn(int(behind.sum()), x.shape[2])
-    with torch.no_grad():
-        predicted = tried.model(x, lengths)
-    torch.testing.assert_close(predicted, one_at_a_time(tried.model, clips), **CLOSE)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@examples(12)
-@given(drawn=st.data())
-def test_no_company_in_its_batch_changes_a_prediction(kind, drawn):
+def test_nothing_beside_or_behind_a_clip_changes_its_prediction(kind, drawn, n_more, rubbish):
+    """Neither its company in a batch, nor the padding; an LSTM may even find rubbish there."""
     tried = drawn.draw(models_of(kind))
     clips = drawn.draw(clips_for(tried))
     picked = drawn.draw(st.lists(st.sampled_from(range(len(clips))), min_size=2, max_size=8))
+    x, lengths = joined([clips[clip] for clip in picked], n_more)
+    if kind != "cnn":
+        behind = ~models.time_mask(lengths, x.shape[1])
+        x[behind] = rubbish * torch.randn(int(behind.sum()), x.shape[2])
     with torch.no_grad():
-        together = tried.model(*joined([clips[clip] for clip in picked]))
-    torch.testing.assert_close(together, one_at_a_time(tried.model, clips)[picked], **CLOSE)
+        predicted = tried.model(x, lengths)
+    torch.testing.assert_close(predicted, one_at_a_time(tried.model, clips)[picked], **CLOSE)
 
 
 @examples(40)
@@ -223,89 +193,3 @@ def test_predictions_of_a_folder_do_not_depend_on_its_batches(mini_data, batch_s
         alone = one_at_a_time(model, [dataset[clip][0] for clip in range(len(dataset))])
         np.testing.assert_allclose(predicted, alone.numpy(), **CLOSE)
         assert predicted.dtype == np.float32
-
-
-# ---- label files: every good row counts, and nothing ends in an error of another's --------------
-
-NAMES = ("1042", "7", "a_B-9", "0007", "123212738")
-
-
-@dataclass(frozen=True)
-class Form:
-    """One of the two forms of label file, the fields of its good rows, and some bad rows."""
-
-    folder: str
-    separator: str
-    columns: tuple[str, ...]
-    fields: st.SearchStrategy[list[str]]
-    value: type  # of a field
-    bad: tuple[str, ...]
-
-    @property
-    def header(self) -> str:
-        return self.separator.join(["Id", *self.columns])
-
-
-ONE_GENRE = st.sampled_from(GENRES).map(lambda genre: [genre])
-THREE_NUMBERS = st.lists(st.floats(0, 1).map(lambda x: f"{x:.3g}"), min_size=3, max_size=3)
-BAD_GENRES = ("9", "9\t", "9\tRok", "9\tRock\t1", "../9\tRock", "\tRock", "9 9\tRock", "٩\tRock")
-BAD_VALUES = ("9,0,0", "9,0,0,0,0", "9,0,0,1.1", "9,0,nan,0", "9,-inf,0,0", "9,x,0,0", "9,0,,0")
-FORMS = (
-    Form(GENRE, "\t", ("genre",), ONE_GENRE, str, BAD_GENRES),
-    Form(MULTITASK, ",", AXES, THREE_NUMBERS, float, BAD_VALUES),
-)
-PIECES = (*NAMES, "\t", ",", "Rock", "0.5", "nan", '"', "\0", "\n", "\r", "\x0b", "\x85", "\u2028")
-
-
-@pytest.fixture(scope="module")
-def named_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with files for all NAMES, and without label files."""
-    data = tmp_path_factory.mktemp("clips")
-    for form in FORMS:
-        folder = data / form.folder / "train"
-        folder.mkdir(parents=True)
-        for name in NAMES:
-            (folder / f"{name}.fused.full.npy").touch()
-    return data
-
-
-@examples(60)
-@given(drawn=st.data(), form=st.sampled_from(FORMS))
-def test_every_good_row_of_a_label_file_counts_and_every_bad_one_is_named(named_clips, drawn, form):
-    names = drawn.draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True))
-    good = [[name, *drawn.draw(form.fields)] for name in names]
-    ending = drawn.draw(st.sampled_from(["", ".npy", ".full.fused.npy.gz"]))
-    space = drawn.draw(st.sampled_from(["", " "]))
-    between = space + form.separator + space
-    lines = [between.join([name + ending, *fields]) + space for name, *fields in good]
-    for more in ("", *drawn.draw(st.sampled_from([(), form.bad]))):
-        lines.insert(drawn.draw(st.integers(0, len(lines))), more)
-    text = drawn.draw(st.sampled_from(["\n", "\r\n"])).join([form.header, *lines])
-    labels = named_clips / form.folder / "train_labels.txt"
-    labels.write_bytes(drawn.draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + text.encode())
-
-    clips, problems = inspect_clips(labels.parent, "train")
-    found = clips[["id", *form.columns]].to_numpy().tolist()
-    assert found == [[name, *map(form.value, fields)] for name, *fields in good]
-    places = [f"line {number}" for number, line in enumerate(lines, 2) if line in form.bad]
-    assert list(problems) == places
-    assert all(text.startswith(f"{labels}:") for text in problems.values())
-
-
-@examples(150)
-@given(
-    form=st.sampled_from(FORMS),
-    n_header=st.sampled_from([0, 1, 1, 1]),
-    content=st.one_of(st.binary(), st.lists(st.sampled_from(PIECES)).map("".join).map(str.encode)),
-)
-def test_any_label_file_is_a_table_or_one_error_of_our_own(named_clips, form, n_header, content):
-    folder = named_clips / form.folder
-    header = f"{form.header}\n".encode()
-    (folder / "train_labels.txt").write_bytes(n_header * header + content)
-    try:
-        clips = read_clips(folder, "train")
-    except LabError as error:
-        assert str(error).startswith(str(folder)) and len(str(error).splitlines()) == 1
-    else:
-        assert set(clips["id"]) <= set(NAMES) and clips["id"].is_unique
-        assert clips[list(form.columns)].notna().all(axis=None)

@@ -192,19 +192,6 @@ def test_what_cannot_be_set_is_one_line_and_the_report_stays(run, monkeypatch):
     assert "\n" not in str(caught.value) and not (run / "report").exists()
 
 
-def test_a_text_that_pandoc_would_read_for_hours_is_one_line(monkeypatch):
-    monkeypatch.setattr(typeset, "MOST_SECONDS", 1)
-    with pytest.raises(LabError, match="pandoc had not read the report after 1 s; look in my_rep"):
-        typeset.to_docx("[" * 30_000, {})
-
-
-def test_a_letter_that_no_font_has_is_named(monkeypatch):
-    assert typeset.without_glyph("Μαρία Παπαδοπούλου, Łukasz [95\N{NO-BREAK SPACE}%] ≥ ✓") == ""
-    alone = typeset.FONTS.replace("(font", "(fallback: false, font")  # what this machine may have
-    monkeypatch.setattr(typeset, "FONTS", alone)
-    assert typeset.without_glyph("Wang 王") == "王"
-
-
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("said", ["y", "n", ""])
 def test_another_language_asks_before_it_touches_what_the_members_wrote(
@@ -225,6 +212,19 @@ def test_another_language_asks_before_it_touches_what_the_members_wrote(
     monkeypatch.setattr("sys.stdin", io.StringIO("yes"))
     main([*MEMBERS, "--lang", "en"])
     assert path.read_text() == before, "there and back"
+
+
+def test_a_text_that_pandoc_would_read_for_hours_is_one_line(monkeypatch):
+    monkeypatch.setattr(typeset, "MOST_SECONDS", 1)
+    with pytest.raises(LabError, match="pandoc had not read the report after 1 s; look in my_rep"):
+        typeset.to_docx("[" * 30_000, {})
+
+
+def test_a_letter_that_no_font_has_is_named(monkeypatch):
+    assert typeset.without_glyph("Μαρία Παπαδοπούλου, Łukasz [95\N{NO-BREAK SPACE}%] ≥ ✓") == ""
+    alone = typeset.FONTS.replace("(font", "(fallback: false, font")  # what this machine may have
+    monkeypatch.setattr(typeset, "FONTS", alone)
+    assert typeset.without_glyph("Wang 王") == "王"
 
 
 HOSTILE = """```python

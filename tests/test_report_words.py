@@ -198,7 +198,7 @@ def test_headings_of_the_members_belong_to_their_answer(folder):
     path.write_text("# Step 9\n\nLost.\n\n## 9α · x\n\nOne.\n\n## Discussion\n\nTwo.\n")
     (answer,) = prompts.written(folder, EDITION)["9α"]
     assert prompts.as_markdown(answer) == "One.\n\n#### Discussion\n\nTwo."
-    assert f"{path}:1: the text above the first section is left out" in "".join(
+    assert f"{path}:1: text above the first section is left out" in "".join(
         prompts.unanswered(folder, EDITION)
     )
 

@@ -1,7 +1,5 @@
 """What holds for the repository as a whole: its files, links, scripts, and the order of modules."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re
@@ -26,16 +24,11 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def project_files() -> list[Path]:
     """The files that are committed or would be: what git knows and does not ignore."""
-    require_git()
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     assert listed.returncode == 0, listed.stderr
     return [path for name in listed.stdout.split("\0") if (path := ROOT / name).is_file()]
-
-
-def require_git() -> None:
-    """Skip a test where nothing is committed from."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("no git checkout")
 
 
 # ---- files -------------------------------------------------------------------------------------
@@ -66,8 +59,7 @@ def test_no_file_is_large(project_files):
         ),
     ],
 )
-def test_nowhere_stands(what, below, pattern):
-    require_git()
+def test_nowhere_stands(what, below, pattern, project_files):
     found = run("git", "grep", "--untracked", "-InE", pattern, "--", *below.split())
     assert found.returncode == 1, f"{what}:\n{found.stdout}{found.stderr}"
 

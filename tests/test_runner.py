@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from io import StringIO
 from pathlib import Path
@@ -25,53 +24,71 @@ from tools.checks.check_data import Split
 from tools.common.run_folder import remove_old_runs
 from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
-from tools.run.display import LiveDisplay
+from tools.run.display import Display
 from tools.run.plan import make_plan
-from tools.run.results import WAITING, Row
-from tools.run.schedule import why_to_run
-from tools.run.staleness import stale_results
+from tools.run.results import Row, Status, stale_results
+from tools.run.tasks import why_to_run
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLab:
-    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    return SmallLab.made(tmp_path)
+    """The small lab of a user whose own `python3` kernel is another one, which must not win."""
+    other = tmp_path / "user" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    spec = {"argv": ["/bin/false"], "display_name": "other", "language": "python"}
+    (other / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "user"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path / "lab"))
+    return SmallLab.made(tmp_path / "lab")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> SmallLab:
+    """The small lab after its first run. Do not write to it."""
+    small = SmallLab.made(tmp_path_factory.mktemp("done") / "lab")
+    assert small.start().wait(120) == 0
+    return small
+
+
+@pytest.fixture
+def ran(small: SmallLab, done: SmallLab) -> SmallLab:
+    """The small lab of this user, moved here after its first run."""
+    shutil.copytree(done.root, small.root, symlinks=True, dirs_exist_ok=True)
+    return small
+
+
+def reasons(small: SmallLab) -> dict[str, str]:
+    """Why each notebook would run, in the order of the lab; nothing for what is up to date."""
+    return why_to_run(make_plan(small.lab, **small.options))
 
 
 # ---- what runs, and what does not --------------------------------------------------------------
 
 
-def test_a_run_then_edits(small, capfd):
-    """One lab through a first run, a rerun, an edit of prose, and one of code."""
-    assert small.run() == 0
-    assert small.executed() == ["05_train", "06_judge"]
-    assert small.statuses() == dict.fromkeys(NAMES, "done")
+def test_a_run_then_edits(ran, capfd):
+    """One lab from its first run through a rerun, an edit of prose, and another parameter."""
+    assert ran.executed() == ["05_train", "06_judge"]
+    assert ran.statuses() == dict.fromkeys(NAMES, "done")
+    with open(ran.folder / "results.csv", newline="") as file:
+        rows = [(row["notebook"], row["value"]) for row in csv.DictReader(file)]
+    assert rows == [("05_train", "0.25"), ("06_judge", "0.5")]
+
+    ran.write("05_train", "leave('05_train', 0.25 * steps)", prose="# Another title")
+    assert ran.run() == 0
+    assert ran.executed() == []
+    assert ran.statuses() == dict.fromkeys(NAMES, "up to date")
     out = capfd.readouterr().out
     assert "value 0.25" in out and "demo" in out.splitlines()[1]
-    with open(small.folder / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["notebook"], row["value"]) for row in rows] == [
-        ("05_train", "0.25"),
-        ("06_judge", "0.5"),
-    ]
 
-    assert small.run() == 0
-    assert small.executed() == []
-    assert small.statuses() == dict.fromkeys(NAMES, "up to date")
-    assert "value 0.25" in capfd.readouterr().out
-
-    small.write("05_train", "leave('05_train', 0.25 * steps)", prose="# Another title")
-    assert small.run() == 0
-    assert small.executed() == []
-
-    small.write("05_train", "leave('05_train', 0.75 * steps)")
-    assert small.run() == 0
-    assert small.executed() == ["05_train", "06_judge"]
-    assert small.statuses()["00_begin"] == "up to date"
-    assert "0.75" in (small.folder / "results.csv").read_text()
+    ran.parameters["steps"] = 3
+    assert ran.run() == 0
+    assert ran.executed() == ["05_train", "06_judge"]
+    assert ran.statuses()["00_begin"] == "up to date"
+    assert "0.75" in (ran.folder / "results.csv").read_text()
 
 
-def test_helpers_and_parameters_decide_what_runs_again(small):
+def test_the_code_of_a_notebook_is_its_cells_and_the_helpers_that_it_imports(small):
     lab = small.lab
     before = {name: lab.code_digest(name) for name in NAMES}
     small.write("00_begin", "import json")
@@ -84,33 +101,28 @@ def test_helpers_and_parameters_decide_what_runs_again(small):
     (small.root / "helpers" / "deep.py").write_text("x = 2\n")
     assert len({before["05_train"], after, lab.code_digest("05_train")}) == 3
 
-    small.parameters["steps"] = 2
-    assert small.run("--only", "train") == 0
-    assert "0.5" in (small.folder / "results.csv").read_text()
-    small.parameters["steps"] = 3
-    assert why_to_run(make_plan(small.lab, **small.options))["05_train"] == "other steps"
 
-
-def test_a_failure_skips_what_depends_on_it(small, capfd):
-    small.write("05_train", "numbers = []\nleave('05_train', 1)\nnumbers[3]")
-    assert small.run() == 1
-    assert small.statuses() == {"00_begin": "done", "05_train": "failed", "06_judge": "skipped"}
+def test_a_failure_skips_what_depends_on_it(ran, capfd):
+    ran.write("05_train", "numbers = []\nleave('05_train', 1)\nnumbers[3]")
+    assert ran.run() == 1
+    assert ran.statuses() == {"00_begin": "up to date", "05_train": "failed", "06_judge": "skipped"}
+    assert reasons(ran)["05_train"] == "it failed"
     out = capfd.readouterr().out
     assert "05_train failed in cell [4]:" in out
     assert "| numbers = []" in out and "IndexError: list index out of range" in out
-    assert not (small.folder / "notebooks" / "05_train.ipynb").exists()
-    assert (small.folder / "notebooks" / "05_train.failed.ipynb").is_file()
-    assert "IndexError" in (small.folder / "pages" / "05_train.html").read_text()
-    assert "05_train" not in (small.folder / "results.csv").read_text()
-    index = (small.folder / "pages" / "index.html").read_text()
-    links = ["glossary.html", "00_begin.html", "05_train.html", "../summary.json"]
-    assert re.findall('href="(.*?)"', index) == links
+    assert not (ran.folder / "notebooks" / "05_train.ipynb").exists()
+    assert (ran.folder / "notebooks" / "05_train.failed.ipynb").is_file()
+    assert "IndexError" in (ran.folder / "pages" / "05_train.html").read_text()
+    assert "05_train" not in (ran.folder / "results.csv").read_text()
+    index = (ran.folder / "pages" / "index.html").read_text()
+    pages = ["glossary.html", *(f"{name}.html" for name in NAMES)]  # 06 as it was before
+    assert re.findall('href="(.*?)"', index) == [*pages, "../results.csv", "../summary.json"]
     assert "IndexError" in index and "needs 05_train" in index
 
-    small.write("05_train", "leave('05_train', 0.25)")
-    assert small.run("--only", "0", "5") == 0
-    assert small.statuses() == {"00_begin": "up to date", "05_train": "done"}
-    assert not (small.folder / "notebooks" / "05_train.failed.ipynb").exists()
+    ran.write("05_train", "leave('05_train', 0.25)")
+    assert ran.run("--only", "0", "5") == 0
+    assert ran.statuses() == {"00_begin": "up to date", "05_train": "done"}
+    assert not (ran.folder / "notebooks" / "05_train.failed.ipynb").exists()
 
 
 def test_a_lab_error_is_shown_as_its_one_line_in_the_notebook_too(small, capfd):
@@ -124,7 +136,7 @@ def test_a_lab_error_is_shown_as_its_one_line_in_the_notebook_too(small, capfd):
 
 
 def test_a_time_limit_ends_the_kernel(small):
-    small.timeout_minutes = 5 / 60
+    small.timeout_minutes = 3 / 60
     code = "import subprocess, time\nsubprocess.Popen(['sleep', '600'])\ntime.sleep(600)"
     small.write("05_train", code)
     assert small.run("--only", "06") == 1
@@ -192,16 +204,16 @@ def test_jobs_auto_looks_at_cores_memory_and_device(small, monkeypatch, cores, g
 
 def test_the_live_display_shows_all_that_run(small):
     console = Console(file=StringIO(), force_terminal=True, width=100)
-    with LiveDisplay(console, {name: Row(name) for name in NAMES}) as display:
+    display = Display(console, {name: Row(name) for name in NAMES})
+    with display.live:
         for name in NAMES[:2]:
-            display.started(name)
-            display.ticked(name, 61, {"epoch": 2, "epochs": 9})
+            display.show(Row(name, Status.RUNNING, 61, key_metric="epoch 2/9"))
         shown = console.file.getvalue().split("00_begin")[-1]
-        display.ended("05_train")
+        display.show(Row("05_train", Status.DONE, 62))
         later = console.file.getvalue().split("00_begin")[-1]
     lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in shown.splitlines()]
     assert all("running" in line and "epoch 2/9" in line for line in lines[:2])
-    assert WAITING in lines[2] and later.count("epoch 2/9") == 1
+    assert Status.WAITING in lines[2] and later.count("epoch 2/9") == 1
 
 
 def test_little_memory_is_told_before_the_start(small, capfd, monkeypatch):
@@ -228,31 +240,31 @@ def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
 # ---- bad data left out -------------------------------------------------------------------------
 
 
-def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(small, capfd, monkeypatch):
+def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(ran, capfd, monkeypatch):
     problems = {str(number): f"clip {number}: cut short" for number in range(12)}
     asked = []
     found = {"fma_genre_spectrograms/train": Split(problems)}
     monkeypatch.setattr(check_data, "check", lambda data: asked.append(data) or found)
-    small.write("00_begin", "import os\nleave('00_begin', bool(os.environ['MUSICLAB_LEFT_OUT']))")
-    assert small.run("--only", "0") == 0
+    assert ran.run("--only", "0") == 0
     assert "skip-bad" not in capfd.readouterr().out and not asked
 
-    assert small.run("--only", "0", "--skip-bad") == 0
+    ran.write("00_begin", "import os\nleave('00_begin', bool(os.environ['MUSICLAB_LEFT_OUT']))")
+    assert ran.run("--only", "0", "--skip-bad") == 0
     out = capfd.readouterr().out
     assert "value True" in out and re.search("skip-bad +bad clips and label rows are left", out)
     assert "left out (12):" in out and "clip 9: cut short" in out
     assert "clip 10" not in out and "... and 2 more, see summary.json" in out
-    summary = json.loads((small.folder / "summary.json").read_text())
+    summary = json.loads((ran.folder / "summary.json").read_text())
     assert summary["skip_bad"] is True and summary["left_out"] == list(problems.values())
-    assert asked == [small.root / "data"]
+    assert asked == [ran.root / "data"]
 
-    small.executed()
-    assert small.run("--only", "0", "--skip-bad") == 0
-    assert small.executed() == []
+    ran.executed()
+    assert ran.run("--only", "0", "--skip-bad") == 0
+    assert ran.executed() == []
     problems["12"] = "clip 12: broke since"
-    (small.root / "data" / "fma_genre_spectrograms" / "train_labels.txt").write_text("other")
-    assert small.run("--only", "0", "--skip-bad") == 0
-    assert small.executed() == ["00_begin"]
+    (ran.root / "data" / "fma_genre_spectrograms" / "train_labels.txt").write_text("other")
+    assert ran.run("--only", "0", "--skip-bad") == 0
+    assert ran.executed() == ["00_begin"]
 
 
 # ---- old runs ----------------------------------------------------------------------------------
@@ -270,15 +282,14 @@ def names_in(runs: Path) -> set[str]:
     return {path.name for path in runs.iterdir()}
 
 
-def test_keep_deletes_the_oldest_runs_after_a_success(small, capfd):
-    runs = small.root / "runs"
+def test_keep_deletes_the_oldest_runs_after_a_success(ran, capfd):
+    runs = ran.root / "runs"
     for age, name in enumerate(("new", "middle", "old"), start=1):
         old_run(runs, name, 100 * age)
-    small.write("00_begin", "1 / 0")
-    assert small.run("--only", "0", "--keep", "2") == 1
+    ran.write("05_train", "1 / 0")
+    assert ran.run("--only", "5", "--keep", "2") == 1
     assert names_in(runs) == {"t", "latest", "new", "middle", "old"}  # nothing after a failure
-    small.write("00_begin", "1")
-    assert small.run("--only", "0", "--keep", "2") == 0
+    assert ran.run("--only", "0", "--keep", "2") == 0
     assert names_in(runs) == {"t", "latest", "new"}
     assert f"deleted the old run {runs / 'old'}" in capfd.readouterr().out
 
@@ -313,7 +324,7 @@ def test_keep_spares_what_is_no_old_run(tmp_path, monkeypatch):
 def test_a_script_ahead_of_its_notebook_is_told(small, capfd):
     (small.root / "py").mkdir()
     (small.root / "py" / "00_begin.py").write_text("# %%\nchanged = True\n")
-    assert small.run("--only", "0") == 0
+    assert small.run("--list") == 0
     assert "py/00_begin.py is ahead of notebooks/00_begin.ipynb" in capfd.readouterr().out
 
 
@@ -330,68 +341,49 @@ def test_jupyterlab_can_open_pairs_whose_times_mean_nothing(small):
     assert (small.root / "py" / "05_train.py").stat().st_mtime == 1
 
 
-# ---- the rest ----------------------------------------------------------------------------------
+# ---- why something runs again ------------------------------------------------------------------
 
 
-def test_list_tells_the_state_and_runs_nothing(small, capfd):
-    assert small.run("--only", "0") == 0
-    capfd.readouterr()
-    assert small.run("--list") == 0
+def test_list_tells_the_state_and_runs_nothing(ran, capfd):
+    (ran.folder / "notebooks" / "06_judge.ipynb").unlink()
+    ran.executed()
+    assert ran.run("--list") == 0
     out = capfd.readouterr().out
     line = {name: next(x for x in out.splitlines() if name in x) for name in NAMES}
     assert "up to date" in line["00_begin"] and "A title" in line["00_begin"]
-    assert "to run: it has not run" in line["05_train"]
     assert "to run: it has not run" in line["06_judge"] and "05 " in line["06_judge"]
-    assert small.executed() == []
+    assert ran.executed() == []
 
 
-def test_why_a_notebook_is_not_up_to_date(small, monkeypatch):
+def test_why_a_notebook_is_not_up_to_date(ran, monkeypatch):
     """The same words in --list, which knows the data, and at hand-in, which knows the code."""
 
-    def why(name: str = "06_judge") -> str:
-        return why_to_run(make_plan(small.lab, **small.options))[name]
+    def why() -> str:
+        return reasons(ran)["06_judge"]
 
-    assert small.run("--only", "05", "06") == 0
-    assert stale_results(small.folder, small.lab) == ["00_begin: it has not run"]
-    assert why("00_begin") == "it has not run" and why("05_train") == why() == ""
-
-    small.write("06_judge", "leave('06_judge', 0.75)")
+    assert stale_results(ran.folder, ran.lab) == [] == list(filter(None, reasons(ran).values()))
+    ran.write("06_judge", "leave('06_judge', 0.75)")
     assert why() == "its results are older than its code"
-    assert stale_results(small.folder, small.lab)[1:] == [f"06_judge: {why()}"]
-    small.write("06_judge", "leave('06_judge', 0.5)")
+    assert stale_results(ran.folder, ran.lab) == [f"06_judge: {why()}"]
+    ran.write("06_judge", "leave('06_judge', 0.5)")
     with monkeypatch.context() as patch:
         patch.setattr("helpers.notebook.soundness.data_fingerprint", lambda _: "other")
         assert why() == "it ran on other data"
-    small.parameters["steps"] = 2
-    assert (why("05_train"), why()) == ("other steps", "after 05_train")
-    small.parameters["steps"] = 1
+    ran.parameters["steps"] = 2
+    assert list(reasons(ran).values())[1:] == ["other steps", "after 05_train"]
+    ran.parameters["steps"] = 1
 
-    values = small.folder / "records" / "06_judge" / "values.json"
+    values = ran.folder / "records" / "06_judge" / "values.json"
     text = values.read_text()
     values.write_text("{}")
     assert why() == "its stored results were changed after it had run"
     values.write_text(text)
-    note = small.folder / "notebooks" / "06_judge.done.json"
+    note = ran.folder / "notebooks" / "06_judge.done.json"
     text = note.read_text()
     note.unlink()
     assert why() == "nothing is noted of how it ran"
     note.write_text(text)
     assert why() == ""
-    assert small.run("--only", "05", "--force") == 0
+    assert ran.run("--only", "05", "--force") == 0
     assert why() == "its results are older than those of 05_train"
-    assert stale_results(small.folder, small.lab)[1:] == [f"06_judge: {why()}"]
-    small.write("06_judge", "1 / 0")
-    assert small.run() == 1
-    assert why() == "it failed"
-
-
-def test_the_kernel_is_this_interpreter(small, monkeypatch):
-    """A `python3` kernel of another environment, in the user's own folder, does not win."""
-    other = small.root / "home" / "kernels" / "python3"
-    other.mkdir(parents=True)
-    spec = {"argv": ["/bin/false"], "display_name": "other", "language": "python"}
-    (other / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(small.root / "home"))
-    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
-    small.write("00_begin", f"import sys\nassert sys.executable == {sys.executable!r}")
-    assert small.run("--only", "0") == 0
+    assert stale_results(ran.folder, ran.lab) == [f"06_judge: {why()}"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import gzip
 import io
 import json
@@ -376,10 +375,9 @@ def on_a_small_disk(place: Path, use: Use) -> Outcome:
 
 
 @later
-def with_too_many_open_files(place: Path, use: Use) -> Outcome:
-    """The same where no further file can be opened: the machine's fault, not a clip's."""
-    no_more = OSError(errno.EMFILE, "Too many open files")
-    with mock.patch("helpers.machinery.arrays.open", side_effect=no_more, create=True):
+def failing(place: Path, use: Use, function: str, error: type[Exception] | Exception) -> Outcome:
+    """The same where a function fails: the machine's fault, not a clip's."""
+    with mock.patch(function, side_effect=error, create=True):
         return use(place)
 
 
@@ -470,7 +468,16 @@ FOLDER_ROWS = [
     Row("a folder of clips is missing", missing(f"data/{GENRE}/train"),
         dataset(), f"data/{GENRE}/train: this folder is missing; {GET_AGAIN}"),
     Row("a folder of clips is empty", instead(f"data/{GENRE}/train", Path.mkdir), dataset(),
-        f"data/{GENRE}/train: no .npy or .npy.gz file in it; unpack the data again"),
+        f"data/{GENRE}/train: no .npy or .npy.gz file in it; {GET_AGAIN}"),
+    Row("two data sets below the folder that is named", lambda place: [
+            (place / name / GENRE).mkdir(parents=True) for name in ("many/a", "many/b")],
+        command(*USUAL, "--data", "many"),
+        "many: several data sets lie in it (many/a, many/b); give one of them", code=2),
+    Row("a clip of the demo set is gone", lambda place: shutil.copytree(
+            place / "data", place / "home/.cache/demo/data", ignore=lambda *_: [Path(CLIP).name]),
+        library(lambda place: read_clips(place / f"home/.cache/demo/data/{GENRE}", "train")),
+        f"home/.cache/demo/{LABELS}:3: clip 1001 is not in home/.cache/demo/data/{GENRE}/train; "
+        "delete home/.cache/demo, and ./run_all.sh or notebook 00 builds it again"),
     Row("a test clip whose name is no id", lambda place:
         (place / f"data/{MULTITASK}/test/123212739.fused.full.npy").rename(
             place / f"data/{MULTITASK}/test/5,1 (1).npy"), dataset(MULTITASK, "test"),
@@ -484,7 +491,9 @@ FOLDER_ROWS = [
 LABEL_ROWS = [
     *(Row(f"a label file {what}", spoil, dataset(), f"{LABELS}{problem}")
       for what, spoil, problem in (
-          ("is missing", missing(LABELS), f": the label file is missing; {GET_AGAIN}"),
+          ("is missing", missing(LABELS), f": cannot be read ({os.strerror(2)}); {GET_AGAIN}"),
+          ("is unmarked UTF-16", changed(LABELS, lambda it: it.decode().encode("utf-16-le")),
+           ":1: no UTF-8 text; save the file as UTF-8"),
           ("is empty", replaced(LABELS, ""), f": the label file is empty; {GET_AGAIN}"),
           ("has a header only", replaced(LABELS, "Id\tGenre\n"),
            f": the label file has a header and no rows; {GET_AGAIN}"),
@@ -526,6 +535,12 @@ LABEL_ROWS = [
              "line", AFFECT_LABELS),
     bad_line("an id stands twice", "1000.fused.full.npy.gz\tRock",
              "clip 1000 was already named in line 2; remove one"),
+    bad_line("a row beyond all measure", "x" * 10**6,
+             f"expected Id<TAB>Genre, got '{'x' * 80}...'; correct the line"),
+    *(bad_line(what, row, f"expected Id,valence,energy,danceability, got '{row}'; correct the line "
+               "(no quotes, no semicolons, decimals as 0.5)", AFFECT_LABELS)
+      for what, row in (("a row with semicolons and decimal commas", "5001;0,520;0,307;0,310"),
+                        ("a row in quotes", '"5001","0.520","0.307","0.310"'))),
     bad_line("an unknown genre", "1001.fused.full.npy.gz\tRok",
              f"unknown genre 'Rok' (did you mean 'Rock'?); known: {GENRES}"),
     bad_line("a value outside of 0..1", "5001,0.1,1.2,0.3",
@@ -563,13 +578,15 @@ def contradiction(what: str, spoil: Spoil, message: str) -> Row:
 
 
 TWIN, TESTED = f"data/{GENRE_BEAT}/train", f"data/{GENRE}/test"
+CORRECT = "correct one of the label files, or unpack the data again"
+TESTED_BEAT, TEST_LABELS = f"data/{GENRE_BEAT}/test", f"{TESTED}_labels.txt"
 AGREEMENT_ROWS = [
     contradiction("a genre that differs in the beat folder", changed(BEAT_LABELS, lambda content:
         re.sub(rb"(\n1001\S*\t)[^\n]*", rb"\1Jazz", content)), f"{TWIN}_labels.txt: clip 1001 is "
-        f"(Jazz) here and (*) in data/{GENRE}; correct one of the label files"),
+        f"(Jazz) here and (*) in data/{GENRE}, 1 such clips; {CORRECT}"),
     contradiction("a clip that the beat folder lacks", changed(BEAT_LABELS, lambda content:
-        re.sub(rb"\n1001[^\n]*", b"", content)), f"{TWIN}_labels.txt: 1 clip(s) stand in one of "
-        f"this folder and data/{GENRE} only, the first is 1001; unpack the data again"),
+        re.sub(rb"\n1001[^\n]*", b"", content)), f"{TWIN}_labels.txt: clip 1001 is (no line) "
+        f"here and (*) in data/{GENRE}, 1 such clips; {CORRECT}"),
     contradiction("a clip in train and in test", lambda place: [
         shutil.copy(place / CLIP, place / TESTED / "1001.fused.full.npy"),
         changed(f"{TESTED}_labels.txt", lambda content: content + b"1001.npy\tRock\n")(place),
@@ -578,6 +595,27 @@ AGREEMENT_ROWS = [
         f"{TESTED}/2001.fused.full.npy", (place / CLIP).read_bytes())(place),
         f"data/{GENRE}: train clip 1001 and test clip 2001 are the same file (1 such pairs); what "
         "is tested must not be learned, remove one of them"),
+    *(contradiction(what, lambda place, names=names, change=change: [
+        changed(name, change)(place) for name in names], message)
+      for what, names, change, message in (
+          ("one class only", (LABELS, BEAT_LABELS, TEST_LABELS, f"{TESTED_BEAT}_labels.txt"),
+           lambda content: re.sub(rb"\t(?!Genre)\S+", b"\tRock", content),
+           f"{LABELS}: all clips are Rock; add clips of another class"),
+          ("no class with two clips", (LABELS, BEAT_LABELS),
+           lambda content: b"Id\tGenre\n" + b"".join(
+               re.findall(rb"(?m)^\d+\S*\t%b\n" % genre, content)[0]
+               for genre in (b"Hip-Hop", b"Classical", b"Psych-Rock")),
+           f"{LABELS}: no class has two clips, to learn and to validate; add clips"),
+          ("test clips whose genres are all dropped", (TEST_LABELS, f"{TESTED_BEAT}_labels.txt"),
+           lambda content: re.sub(rb"\t(?!Genre)\S+", b"\tInternational", content),
+           f"{TEST_LABELS}: all genres are dropped; add clips of another class"),
+          ("two labelled affect clips", (AFFECT_LABELS, AFFECT_LABELS.replace("set/", "set_beat/")),
+           lambda content: b"".join(content.splitlines(keepends=True)[:3]),
+           f"{AFFECT_LABELS}: 2 clip(s), too few to train, validate and test; add clips"),
+          ("an axis with one value", (AFFECT_LABELS, AFFECT_LABELS.replace("set/", "set_beat/")),
+           lambda content: re.sub(rb"(?m)^(\d+),[\d.]+", rb"\1,0.5", content),
+           f"{AFFECT_LABELS}: valence is 0.5 everywhere; correct it, it cannot be learned"),
+      )),
 ]  # fmt: skip
 
 NOT_WHOLE = "no whole .npy array (*); get this file again"
@@ -636,8 +674,11 @@ CLIP_ROWS = [
              "rows 128 to 139 hold -6.929 to 0 (chroma seems to stand first), expected chroma of 0 "
              "to 1; mel bands come first; get this file again or make it anew"),
     Row("too many open files while the data are checked", nothing,
-        with_too_many_open_files(CHECK), f"{FIRST}: could not be read (Too many open files); mend "
-        "that and run this again", code=2),
+        failing(CHECK, "helpers.machinery.arrays.open", OSError(24, "Too many open files")),
+        f"{FIRST}: could not be read (Too many open files); mend that and run this again", code=2),
+    Row("a clip that the memory cannot hold", nothing,
+        failing(dataset(), "numpy.ascontiguousarray", MemoryError),
+        f"{FIRST}: could not be read (not enough memory for it); mend that and run this again"),
     bad_clip("a pickled array",
              replaced(CLIP, as_npy(np.array([[Trap()]] * 140, dtype=object))),
              "holds pickled objects, which are never loaded; get it again"),
@@ -736,6 +777,7 @@ EPOCHS = f"but must be int; write for example {OF_05['epochs']}"
 RATE = f"but must be float; write for example {OF_05['learning_rate']}"
 CHANNELS = f"write for example {OF_07['channels']}"
 CHANNEL = f"but must be int; write for example {OF_07['channels'][0]}"
+BOMB = ", ".join(["&a0 [0, 0]", *(f"&a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 20))])
 LIMIT = "but must be a number above 0; write for example 60"
 
 PROFILE_ROWS = [
@@ -779,6 +821,10 @@ PROFILE_ROWS = [
               ("seed", "-1", "0 to 4.29497e+09"))),
           ("a learning rate that is none", "05_lstm: {learning_rate: .nan}",
            "1: 05_lstm.learning_rate is nan; give 1e-12 to 10000"),
+          ("a demo set beyond all measure", "00_setup: {demo_size: 1000000.0}",
+           "1: 00_setup.demo_size is 1000000.0; give 0.001 to 100"),
+          ("lists that stand for more than fits into memory", f"05_lstm: {{epochs: [{BOMB}]}}",
+           f"1: 05_lstm.epochs is [[...], [...], [...], [...], [...], [...], ...] (list) {EPOCHS}"),
           ("no channels", "07_cnn: {channels: []}",
            "1: 07_cnn.channels is empty; give at least one entry"),
           ("a device of one notebook", "05_lstm: {device: cpu}", "1: device is one for all "
@@ -810,7 +856,12 @@ PROFILE_ROWS = [
       )),
 ]  # fmt: skip
 
+JOBS, KEPT = "notebooks; give 1 or more, or auto", "runs; give 1 or more"
 USE_ROWS = [
+    bad_run("words that a terminal would obey, or turn around at", r"unknown notebook "
+            rf"'\x1b[2J\u202e'; known: {NOTEBOOKS}", "--only", "\x1b[2J\u202e"),
+    bad_run("a data folder with such a name", r"\x1b[31m: the data folder does not exist; give the "
+            "folder that holds fma_genre_spectrograms/", "--data", "\x1b[31m"),
     bad_run("an unknown notebook", "unknown notebook '05_lsmt' (did you mean '05_lstm'?); known: "
             f"{NOTEBOOKS}", "--only", "05_lsmt"),
     bad_run("an unknown device", "unknown device 'gpu'; known: auto, cpu, cuda, mps",
@@ -821,15 +872,11 @@ USE_ROWS = [
             "--help shows what there is", "--name"),
     bad_run("--only without a notebook", "--only names no notebook; for example --only 05,06",
             "--only", ","),
-    bad_run("no jobs", "--jobs 0 is no number of notebooks; give 1 or more, or auto",
-            "--jobs", "0"),
-    bad_run("jobs that are no number", "--jobs many is no number of notebooks; give 1 or more, or "
-            "auto",
-            "--jobs", "many"),
-    bad_run("no run to keep", "--keep 0 is no number of runs; give 1 or more",
-            "--keep", "0"),
-    bad_run("runs to keep that are no number", "--keep -1 is no number of runs; give 1 or "
-            "more", "--keep=-1"),
+    bad_run("a digit that is none", f"unknown notebook '²'; known: {NOTEBOOKS}", "--only", "²"),
+    *(bad_run(f"--{option}", f"--{option.replace('=', ' ')} is no number of {what}",
+              f"--{option}")
+      for option, what in (("jobs=0", JOBS), ("jobs=many", JOBS), ("jobs=²", JOBS),
+                           ("keep=0", KEPT), ("keep=-1", KEPT))),
     bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
             "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
     *(bad_run(what, f"run name {name!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
@@ -904,6 +951,14 @@ DISK_ROWS = [
     Row("the disk is full when a run begins", nothing, on_a_full_disk(command(*USUAL), 0),
         f"home/runs/t: cannot be written (File too large); free some space, or {OTHER_HOME}",
         code=2),
+    Row("standard output is on a full disk", nothing, without_rights("-c", "import os, sys; from "
+        "tools.common.command_line import run_command; os.dup2(os.open('/dev/full', os.O_WRONLY), "
+        "1); sys.exit(run_command(lambda _: print(1) or 0))"), "[Errno 28] No space left on "
+        "device; mend that and run this again",
+        cannot="" if os.path.exists("/dev/full") else "there is no /dev/full here"),
+    bad_run("runs/latest is a folder", "home/runs/latest: a folder where a link belongs, which "
+            "copying can make of it; rename it, and give the same command again",
+            spoil=lambda place: (place / "home/runs/latest").mkdir()),
 ]  # fmt: skip
 
 RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")
@@ -1009,7 +1064,7 @@ def test_what_is_bad_can_be_left_out(row, place):
         assert np.array_equal(rest.frames(index), whole.frames(whole.ids.index(clip)))
 
 
-@pytest.mark.parametrize("row", LABEL_ROWS[:9], ids=lambda row: row.what)
+@pytest.mark.parametrize("row", LABEL_ROWS[:10], ids=lambda row: row.what)
 def test_a_label_file_that_says_nothing_is_refused_even_then(row, place):
     row.spoil(place)
     with bad_left_out(place), pytest.raises(LabError) as caught:

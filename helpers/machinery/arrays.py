@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
 from pathlib import Path
 
 import numpy as np
 
-from helpers.machinery.files import LabError, one_line
+from helpers.machinery.files import LabError, blame_machine, get_again, one_line
 
 N_MELS, N_CHROMA = 128, 12
 N_ROWS = N_MELS + N_CHROMA  # of a stored array: mel bands in dB, then chroma classes
 _GZIP_AT_MOST = 1100  # gzip makes nothing smaller than 1/1032 of its size
 _GZIP_MAGIC = b"\x1f\x8b"
-# What a machine answers that cannot read now; the file may be whole, and is not to be left out.
-_PASSING = (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOMEM)
 _LOWEST_DB, _HIGHEST_DB = -200.0, 1.0  # the lab's are -80 to 0; others may have another floor
 _LEEWAY = 0.01  # of a chroma value beyond 0..1
-
-
-class MachineError(LabError):
-    """The machine could not read a file that may be whole."""
 
 
 def read_array(path: str | Path) -> np.ndarray:
@@ -85,10 +78,9 @@ def read_n_frames(path: str | Path) -> int:
 
 
 def _not_whole(path: Path, problem: Exception | str) -> LabError:
-    if isinstance(problem, MemoryError) or getattr(problem, "errno", None) in _PASSING:
-        reason = getattr(problem, "strerror", None) or "not enough memory for it"
-        return MachineError(f"{path}: could not be read ({reason}); mend that and run this again")
-    return LabError(f"{path}: no whole .npy array ({one_line(problem)}); get this file again")
+    blame_machine(path, problem)
+    again = get_again(path, "get this file again")
+    return LabError(f"{path}: no whole .npy array ({one_line(problem)}); {again}")
 
 
 def open_array(path: Path) -> gzip.GzipFile:

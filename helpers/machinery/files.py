@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 ROOT_MARKERS = ("run_all.sh", "notebooks")
 KAGGLE_INPUT, KAGGLE_WORKING = Path("/kaggle/input"), Path("/kaggle/working")
 PARTIAL_SUFFIX = ".part"
+# What says something of a file; after any other answer of the machine's it may be whole.
+_ITS_OWN_FAULT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 _A_PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
 
 
@@ -32,6 +35,19 @@ class LabError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class MachineError(LabError):
+    """The machine could not read a file that may be whole, and is not to be left out."""
+
+
+def blame_machine(path: str | Path, problem: object) -> None:
+    """Raise MachineError unless the problem is one of the file itself."""
+    if isinstance(problem, MemoryError):
+        problem = OSError(errno.ENOMEM, "not enough memory for it")
+    if isinstance(problem, OSError) and problem.errno not in _ITS_OWN_FAULT:
+        reason = f"could not be read ({problem.strerror})"
+        raise MachineError(f"{path}: {reason}; mend that and run this again")
 
 
 def show_lab_errors_as_one_line() -> None:
@@ -64,7 +80,8 @@ def project_root() -> Path:
     """
     home = os.environ.get("MUSICLAB_HOME")
     if home:
-        return Path(home).expanduser().resolve()
+        # not Path.resolve(), which gives up on a link to itself
+        return Path(os.path.realpath(os.path.expanduser(home)))
     checkout = Path(__file__).resolve().parents[2]
     whole = all((checkout / marker).exists() for marker in ROOT_MARKERS)
     if whole and not checkout.is_relative_to(KAGGLE_INPUT):
@@ -124,6 +141,25 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             partial.unlink(missing_ok=True)
 
 
+def read_text(path: Path) -> str:
+    """The text of a file of the data. Raises LabError, with the line of what is no UTF-8."""
+    raw = b""
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would never end
+            raise OSError(errno.ENOENT, "no regular file")
+        raw = path.read_bytes()
+        if b"\0" in raw:  # UTF-16 that does not say so is valid UTF-8, with a NUL per letter
+            raise UnicodeDecodeError("utf-8", raw, raw.index(b"\0"), raw.index(b"\0") + 1, "NUL")
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        again = get_again(path, "save the file as UTF-8")
+        raise LabError(f"{path}:{line}: no UTF-8 text; {again}") from None
+    except OSError as error:
+        blame_machine(path, error)
+        raise LabError(f"{path}: cannot be read ({error.strerror}); {get_again(path)}") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is none, or none yet."""
     try:
@@ -151,20 +187,12 @@ def remove_leftovers(folder: Path) -> None:
 
     The files of processes that are still alive stay.
     """
+    import psutil
+
     for path in folder.rglob(f".*{PARTIAL_SUFFIX}"):
         owner = path.name.split(".")[-3]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        if owner.isdecimal() and not (len(owner) < 10 and psutil.pid_exists(int(owner))):
             path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True
 
 
 def one_line(error: object) -> str:
@@ -185,10 +213,19 @@ def printable(text: str) -> str:
 
 def quoted(text: str) -> str:
     """What a file says, for a message: quoted, and not longer than a line."""
-    return repr(text if len(text) <= 80 else f"{text[:80]}...")
+    said = repr(text[:100])  # what cannot be printed takes several letters
+    return said if len(said) <= 82 else f"{said[:81]}...{said[0]}"
+
+
+def get_again(path: str | Path, remedy: str = "download or unpack the data again") -> str:
+    """What to do about a file or folder of the data that is damaged or gone."""
+    demo = project_root() / ".cache" / "demo"
+    if not Path(os.path.realpath(path)).is_relative_to(demo):  # also for a link to itself
+        return remedy
+    return f"delete {demo}, and ./run_all.sh or notebook 00 builds it again"
 
 
 def did_you_mean(word: str, known: Mapping[str, object] | list[str]) -> str:
     """A hint for an error message: ` (did you mean 'x'?)`, or nothing when nothing is close."""
-    close = get_close_matches(str(word), list(known), n=1)
+    close = get_close_matches(str(word)[:80], list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,11 @@ ALL, RUNNER = "all", "runner"  # sections that are no notebook's
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1), "batch_size": (1, 100_000), "stack": (1, 1_000), "kernel": (1, 15),
     "crop_frames": (0, 10**6), "lstm_crop_frames": (0, 10**6), "mixup": (0, 10**6),
-    "max_masked_bands": (0, 128),
+    "max_masked_bands": (0, 128), "demo_size": (1e-3, 100),
 }  # fmt: skip
+# A few letters of YAML can stand for more than fits into memory.
+brief = reprlib.Repr()
+brief.maxlevel, brief.maxstring, brief.maxother = 1, 80, 80
 _NOTEBOOK = re.compile(r"\d\d_\w+")
 
 
@@ -55,7 +59,7 @@ class Profile:
                         f"{did_you_mean(name, own)}; known: {', '.join(sorted(own))}"
                     )
                 _check_type(place, f"{section}.{name}", value, own[name])
-                _check_range(place, section, name, value)
+                _check_range(place, section, name, value, own[name])
         return {**own, **self.overrides(notebook)}
 
     def check_sections(self, notebooks: Iterable[str]) -> None:
@@ -88,7 +92,7 @@ def load_profile(name: str) -> Profile:
         return Profile(DEMO)
     path = PROFILE_FOLDER / f"{name}.yaml"
     if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         if not path.is_file():
             raise LabError(
                 f"{path}: no such profile file; give one that exists, or one of "
@@ -99,7 +103,8 @@ def load_profile(name: str) -> Profile:
             f"unknown profile {name!r}{did_you_mean(name, profile_names())}; known: "
             f"{', '.join(profile_names())}, or give the path of a .yaml file of your own"
         )
-    profile = Profile(path.stem, *_read_yaml_sections(path))
+    # One of the user's own keeps its ending: `full.yaml` is not the kit's `full`.
+    profile = Profile(Path(name).name, *_read_yaml_sections(path))
     for section, values in profile.sections.items():
         if not isinstance(values, dict):
             raise LabError(
@@ -174,7 +179,7 @@ def _check_type(where: str, name: str, value: object, example: object) -> None:
         return
     if type(value) is not type(example):
         raise LabError(
-            f"{where}: {name} is {value!r} ({type(value).__name__}) but must be "
+            f"{where}: {name} is {brief.repr(value)} ({type(value).__name__}) but must be "
             f"{type(example).__name__}; write for example {example!r}"
         )
     if isinstance(example, list) and isinstance(value, list) and example:
@@ -182,9 +187,9 @@ def _check_type(where: str, name: str, value: object, example: object) -> None:
             _check_type(where, f"an entry of {name}", item, example[0])
 
 
-def _check_range(where: str, section: str, name: str, value: object) -> None:
+def _check_range(where: str, section: str, name: str, value: object, example: object) -> None:
     """Numbers that no training can use would end somewhere inside of PyTorch."""
-    ends = RANGES.get(name, (1e-12, 1e4) if isinstance(value, float) else (1, 10_000))
+    ends = RANGES.get(name, (1e-12, 1e4) if isinstance(example, float) else (1, 10_000))
     for number in value if isinstance(value, list) else [value]:
         if is_number(number) and not ends[0] <= number <= ends[1]:  # NaN is in no range
             raise LabError(

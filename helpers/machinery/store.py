@@ -6,14 +6,16 @@ clip then is a stretch of rows, and only what is used is read. float16 is exact 
 -80 dB, far below what the models can tell apart.
 
 A store is a folder, `<cache>/packed/<data>-<folder>-<split>-<place>/`, that holds one folder named
-by a digest of the names, sizes and times of the source files, with `frames.npy` [sum of T, 140] and
-`lengths.npy` [n]; `source` names the folder that they are from. It gets its name when it is whole.
+by a digest of the names and contents of the source files, with `frames.npy` [sum of T, 140] and
+`lengths.npy` [n], and their checksums; `source` names the folder that they are from. It gets its
+name when it is whole.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -29,14 +31,18 @@ from helpers.machinery.arrays import N_ROWS, read_array, read_n_frames
 from helpers.machinery.files import (
     PARTIAL_SUFFIX,
     LabError,
+    blame_machine,
     cache_dir,
+    read_json,
     require_space,
     write_atomically,
 )
+from helpers.machinery.identity import content_digest, file_digests
 from helpers.machinery.process import headless, report_progress
 
-STORE_VERSION = "3"
-SOURCE = "source"
+STORE_VERSION = "4"
+SOURCE, CHECKSUMS = "source", "checksums.json"
+ARRAYS = ("frames.npy", "lengths.npy")
 AT_A_TIME = 64  # clips that are in memory while they are packed
 # What a file system without locks answers: then several may pack, and the last one stays.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -68,8 +74,9 @@ class FeatureStore:
 def open_store(paths: Sequence[str]) -> FeatureStore:
     """Open the packed form of these clip files of one folder; pack them first if need be.
 
-    A store that is cut short, of another version, or made of other files than these (changed,
-    added or removed since) is made anew, never trusted. Several processes may ask at a time: one
+    A store that is cut short, of another version, made of other files than these (changed, added
+    or removed since), or no longer what was written (its checksums are compared when its files are
+    new or changed) is made anew, never trusted. Several processes may ask at a time: one
     packs, the others wait and share its files. Raises LabError for the first broken clip.
     """
     order = sorted(range(len(paths)), key=paths.__getitem__)  # whatever the label file's order
@@ -96,26 +103,13 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
 
 
 def _store_folder(paths: list[str]) -> Path:
-    """Where the store of these files is or will be, named by its sources' names, sizes and times.
-
-    The time of a file's contents alone would miss one that was replaced by an equally old one.
-    Asked relative to the open folder, which spares the kernel the walk along the whole path.
-    """
+    """Where the store of these files is or will be, named by its sources' names and contents."""
     folder = os.path.dirname(paths[0])
     names = [path[len(folder) + 1 :] for path in paths]
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        states = [
-            (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            for status in (os.stat(name, dir_fd=opened) for name in names)
-        ]
-    except OSError as error:
-        raise LabError(f"{folder}/{error.filename}: cannot be read ({error.strerror})") from error
-    finally:
-        os.close(opened)
+    contents = file_digests(folder, names)
     place = os.path.realpath(folder)
     readable = "-".join([*Path(place).parts[-2:], hashlib.sha256(place.encode()).hexdigest()[:8]])
-    digest = hashlib.blake2b(f"{STORE_VERSION}\n{names}\n{states}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{STORE_VERSION}\n{names}\n{contents}".encode(), digest_size=16)
     return cache_dir() / "packed" / readable / digest.hexdigest()
 
 
@@ -132,7 +126,14 @@ def _open(folder: Path, n_clips: int) -> FeatureStore | None:
     ends = np.cumsum(lengths)
     whole = lengths.shape == (n_clips,) and lengths.min() >= 1
     whole = whole and frames.shape == (ends[-1], N_ROWS)
+    whole = whole and _is_as_written(folder)
     return FeatureStore(frames, ends - lengths, lengths) if whole else None
+
+
+def _is_as_written(folder: Path) -> bool:
+    """Whether the files have their checksums; read to their ends only if new or changed."""
+    found = file_digests(str(folder.parent), [f"{folder.name}/{name}" for name in ARRAYS])
+    return found == [read_json(folder / CHECKSUMS).get(name) for name in ARRAYS]
 
 
 def _pack(paths: list[str], whole: Path) -> None:
@@ -156,6 +157,8 @@ def _pack(paths: list[str], whole: Path) -> None:
                 np.lib.format.write_array_header_1_0(file, about)
                 for frames in _counted(_read_all(pool, paths, lengths), len(paths), folder):
                     file.write(frames)
+        checksums = {name: content_digest(new / name) for name in ARRAYS}
+        (new / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
         write_atomically(whole.parent / SOURCE, os.path.realpath(folder))
         if whole.exists():  # a damaged one
             os.rename(whole, partial / "old")
@@ -184,10 +187,14 @@ def _read_all(
 
 def as_stored(path: str, n_frames: int) -> np.ndarray:
     """A clip as float16 [T, 140]; LabError when it is not what its header said."""
-    array = read_array(path)
-    if array.shape[1] != n_frames:
-        raise LabError(f"{path}: changed while it was packed; run this again")
-    return np.ascontiguousarray(array.T, dtype="<f2")
+    try:
+        array = read_array(path)
+        if array.shape[1] != n_frames:
+            raise LabError(f"{path}: changed while it was packed; run this again")
+        return np.ascontiguousarray(array.T, dtype="<f2")
+    except MemoryError as error:
+        blame_machine(path, error)
+        raise
 
 
 def _counted(clips: Iterator[np.ndarray], total: int, folder: str) -> Iterator[np.ndarray]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 import torch
@@ -27,10 +28,11 @@ def run_lstms(lstms: Sequence[nn.LSTM], inputs: Sequence[torch.Tensor]) -> list[
     (`retain_graph` and second derivatives do not go through). Hooks on the LSTMs are not called.
     Raises RuntimeError for inputs that do not fit, as `nn.LSTM` does.
     """
+    tensors: list[torch.Tensor] = []
     for lstm, x in zip(lstms, inputs, strict=True):
         lstm.check_input(x, None)  # below, a wrong number of features would go unnoticed
-    weights = [weight for lstm in lstms for weight in lstm._flat_weights]
-    return list(_TwoLSTMs.apply(len(lstms), *inputs, *weights))
+        tensors += [x, *lstm._flat_weights]
+    return list(_TwoLSTMs.apply(len(lstms), *tensors))
 
 
 class _TwoLSTMs(torch.autograd.Function):
@@ -40,16 +42,12 @@ class _TwoLSTMs(torch.autograd.Function):
     def forward(ctx: Any, n_lstms: int, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         needed = ctx.needs_input_grad[1:]
         leaves = [t.detach().requires_grad_(n) for t, n in zip(tensors, needed, strict=True)]
-        n_weights = len(leaves) // n_lstms - 1
-        weights = leaves[n_lstms:]
-        parts = [
-            (leaves[number], weights[number * n_weights : (number + 1) * n_weights])
-            for number in range(n_lstms)
-        ]
+        size = len(leaves) // n_lstms
+        parts = [leaves[first : first + size] for first in range(0, len(leaves), size)]
         # Both belong to the thread, so that the second one must be told.
         mixed = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
-        def output(part: tuple[torch.Tensor, list[torch.Tensor]]) -> torch.Tensor:
+        def output(part: list[torch.Tensor]) -> torch.Tensor:
             enabled, dtype = mixed
             autocast = torch.autocast("cpu", dtype, enabled, cache_enabled=False)
             with torch.set_grad_enabled(any(needed)), autocast:
@@ -66,22 +64,17 @@ class _TwoLSTMs(torch.autograd.Function):
         outputs, ctx.outputs = ctx.outputs, None  # what they hold is large
 
         def gradients_of(number: int) -> list[torch.Tensor | None]:
-            x, weights = ctx.parts[number]
-            leaves = [x, *weights]
+            leaves = ctx.parts[number]
             needed = [leaf for leaf in leaves if leaf.requires_grad]
             if not needed:  # all of it is frozen
                 return [None] * len(leaves)
             found = iter(torch.autograd.grad(outputs[number], needed, gradients[number]))
             return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
-        of_inputs, of_weights = [], []
-        for first, *rest in at_the_same_time(gradients_of, range(len(outputs))):
-            of_inputs.append(first)
-            of_weights += rest
-        return (None, *of_inputs, *of_weights)
+        return (None, *chain(*at_the_same_time(gradients_of, range(len(outputs)))))
 
 
-def _output(x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+def _output(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
     """What `nn.LSTM` computes with these weights, [B, T, hidden]."""
     hidden_size = weights[1].shape[1]
     start = x.new_zeros(1, len(x), hidden_size)

@@ -21,6 +21,8 @@ def agree(
     try:
         first = _as_array(own())
     except Exception as error:
+        if callable(kit):
+            kit()  # where it fails as well, it says what is wrong with the data
         told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}"
         missing = "before Module.__init__" in told
         hint = "; call super().__init__() first" if missing else "; mend that line"

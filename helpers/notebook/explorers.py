@@ -255,15 +255,12 @@ class _SeenByModel:
     def offered(self, clip: int, shown: list[int]) -> dict[str, Any]:
         """What the controls show of a clip; its neighbours by their places in `shown`, if given."""
         near = self.nearest(clip) if shown else []
+        mel = self.base.store.clip(int(self.numbers[clip]), FEATURE_ROWS["mel"])
         return {
             "title": self.names[clip],
             "label": self.labels[clip],
             "answer": self.answers[clip],
             "scores": np.round(self.probabilities[clip], 3).tolist(),
             "near": [[shown.index(i), round(float(self.likeness[clip, i]), 3)] for i in near],
-            "picture": _picture(self._mel(clip), "mel", 160, 64),
+            "picture": _picture(mel.T, "mel", 160, 64),
         }
-
-    def _mel(self, clip: int) -> np.ndarray:
-        """The clip's mel spectrogram as it was stored, [128, T] in dB."""
-        return self.base.store.clip(int(self.numbers[clip]), FEATURE_ROWS["mel"]).T

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from helpers.folders import AXES
 
-FEATURES = {"mel": "mel", "chroma": "chroma", "fused": "mel + chroma"}
-FORMS = {"full": "full", "beat": "beats"}
 NAMES = {
     "cnn_mel_best": "CNN (train)",
     "cnn_mel_refit": "CNN (train + validation)",
@@ -16,8 +14,8 @@ NAMES = {
     "majority_beat": "majority class, beats",
 } | {
     f"lstm_{feature}_{form}": f"LSTM {shown}, {of_clips}"
-    for feature, shown in FEATURES.items()
-    for form, of_clips in FORMS.items()
+    for feature, shown in {"mel": "mel", "chroma": "chroma", "fused": "mel + chroma"}.items()
+    for form, of_clips in {"full": "full", "beat": "beats"}.items()
 }
 # Candidates of notebook 11.
 NAMES |= {

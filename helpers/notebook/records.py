@@ -6,8 +6,6 @@ what others stored from the same run, from the newest one, or from Kaggle's inpu
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -79,11 +77,14 @@ class Record:
         self, model: str, feature: str, test_set: str, scores: dict[str, Score], n: int
     ) -> None:
         """Add a row per metric to results.csv; the same model, feature, set and metric once."""
+        import pandas as pd
+
         for metric, score in scores.items():
             row = (self.notebook, model, feature, test_set, metric)
             values = (*row, score.value, score.low, score.high, self.seed, n)
             self._results[row] = dict(zip(RESULT_COLUMNS, values, strict=True))
-        write_atomically(self.folder / RESULTS, self.results().to_csv(index=False))
+        table = pd.DataFrame(list(self._results.values()), columns=list(RESULT_COLUMNS))
+        write_atomically(self.folder / RESULTS, table.to_csv(index=False))
 
     def add_affect_scores(
         self, model: str, feature: str, true: np.ndarray, predicted: np.ndarray
@@ -110,12 +111,6 @@ class Record:
             self._comparisons[first, second, what] = dict(zip(COMPARISON_COLUMNS, row, strict=True))
         table = pd.DataFrame(list(self._comparisons.values()), columns=list(COMPARISON_COLUMNS))
         self.save_table("comparisons", table)
-
-    def results(self) -> pd.DataFrame:
-        """The rows added so far, with the columns of `results.csv`."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self._results.values()), columns=list(RESULT_COLUMNS))
 
     def save_values(self, **values: Any) -> None:
         """Store small results by name (numbers, texts, lists); JSON."""
@@ -159,12 +154,7 @@ class Record:
             note=note,
         )  # fmt: skip
 
-    def show(
-        self,
-        figure: Figure,
-        name: str,
-        caption: str | Sentence = "",
-    ) -> None:
+    def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
         The caption is the report's. Raises LabError for a figure without alt text.
@@ -279,7 +269,8 @@ class Record:
             newest = newest_run()
             places += [newest / "records" / notebook] if newest else []
         if KAGGLE_INPUT.is_dir():
-            places += sorted(KAGGLE_INPUT.glob(f"**/records/{notebook}"), key=_begun, reverse=True)
+            mounted = KAGGLE_INPUT.glob(f"**/records/{notebook}")  # whose own times say nothing
+            places += sorted(mounted, key=lambda p: str(_about(p).get("started", "")), reverse=True)
         return places
 
 
@@ -328,11 +319,6 @@ def _made_with(folder: Path) -> str | None:
     return _about(folder).get("data_fingerprint")
 
 
-def _begun(folder: Path) -> str:
-    """When a record was begun, as text that sorts; the times of Kaggle's mounts say nothing."""
-    return str(_about(folder).get("started", ""))
-
-
 def _about(folder: Path) -> dict[str, Any]:
     """What a record says of itself; nothing where it is damaged or missing."""
     return read_json(folder / "record.json")
@@ -354,25 +340,14 @@ def join_results(run: Path) -> str:
     What a notebook left that has not run to its end would be half a result. Raises LabError when a
     table lacks a column.
     """
-    joined = io.StringIO()
-    writer = csv.writer(joined, lineterminator="\n")
-    writer.writerow(RESULT_COLUMNS)
-    for table in sorted(run.glob(f"records/*/{RESULTS}")):
-        if not _about(table.parent).get("finished"):
-            continue
-        notebook = table.parent.name
-        try:
-            with open(table, newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                missing = [c for c in RESULT_COLUMNS if c not in (reader.fieldnames or ())]
-                if missing:
-                    raise ValueError(f"no column {', '.join(missing)}")
-                writer.writerows([row[column] for column in RESULT_COLUMNS] for row in reader)
-        except (OSError, ValueError, csv.Error) as error:
-            raise LabError(
-                f"{table}: no whole table ({one_line(error)}); run notebook {notebook} again"
-            ) from error
-    return joined.getvalue()
+    import pandas as pd
+
+    columns = list(RESULT_COLUMNS)
+    tables = [pd.DataFrame(columns=columns)]
+    for path in sorted(run.glob(f"records/*/{RESULTS}")):
+        if _about(path.parent).get("finished"):
+            tables.append(_read_table(path, path.parent.name, dtype=str, usecols=columns))
+    return pd.concat(tables).to_csv(index=False)
 
 
 def take_back(folder: Path) -> None:
@@ -382,11 +357,13 @@ def take_back(folder: Path) -> None:
         write_atomically(folder / "record.json", json.dumps(about, indent=1))
 
 
-def _read_table(path: Path, notebook: str) -> pd.DataFrame:
+def _read_table(path: Path, notebook: str, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, converters={"id": str})  # an id may be NA
+        # an id may be NA, which is text
+        as_they_are = {"dtype": {"id": str}, "keep_default_na": False, "na_values": [""]}
+        return pd.read_csv(path, **as_they_are | options)
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise LabError(
             f"{path}: no whole table ({one_line(error)}); run notebook {notebook} again"

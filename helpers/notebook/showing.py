@@ -5,6 +5,7 @@ In a notebook each output carries what it shows as data, too; see `helpers.noteb
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import re
@@ -31,28 +32,14 @@ def tell(sentence: str | Sentence, /, **values: Any) -> None:
     `sentence` is a template for the values, as of `Sentence`, or a whole sentence.
     """
     whole = sentence if isinstance(sentence, Sentence) else Sentence(sentence, **values)
-    _show_text(str(whole), Text([whole]))
+    _show(str(whole), {"text/markdown": str(whole)}, Text([whole]))
 
 
 def tell_list(sentences: Iterable[Sentence]) -> None:
     """Show sentences as a list."""
     whole = list(sentences)
     text = "\n".join(f"- {sentence}" for sentence in whole)
-    _show_text(text, Text(whole, is_list=True))
-
-
-def _show_text(text: str, piece: Text) -> None:
-    if not _in_notebook():
-        print(text)
-        return
-    from IPython.display import Markdown, display
-
-    display(Markdown(text), metadata=_about(piece))
-
-
-def _about(piece: Piece) -> dict[str, Any]:
-    """The metadata of an output that shows this."""
-    return {KEY: stored(piece)}
+    _show(text, {"text/markdown": text}, Text(whole, is_list=True))
 
 
 def comparison_sentence(comparison: Comparison, first: str, second: str, what: str) -> Sentence:
@@ -102,17 +89,11 @@ def show_table(table: pd.DataFrame, digits: int = 3, caption: str | Sentence = "
 
     Cells may be scores. The caption is the report's.
     """
-    rounded = table.round(digits)
-    if not _in_notebook():
-        print(rounded.to_string())
-        return
-    from IPython.display import display
-
     whole = table.reset_index(names=[str(name or "") for name in table.index.names])
     rows = list(whole.itertuples(index=False, name=None))
     piece = Table([str(name) for name in whole.columns], rows, _sentence(caption), digits)
-    data = {"text/html": _as_html(piece, table.index.nlevels), "text/plain": rounded.to_string()}
-    display(data, raw=True, metadata=_about(piece))
+    markup = _as_html(piece, table.index.nlevels)
+    _show(table.round(digits).to_string(), {"text/html": markup}, piece)
 
 
 def _as_html(table: Table, n_heads: int) -> str:
@@ -157,22 +138,12 @@ def _sentence(text: str | Sentence) -> Sentence:
 
 def show_lines(text: str, file: str) -> None:
     """Show lines of a text file, named for the report."""
-    if not _in_notebook():
-        print(text)
-        return
-    from IPython.display import display
-
-    display({"text/plain": text}, raw=True, metadata=_about(Lines(text, file)))
+    _show(text, {}, Lines(text, file))
 
 
 def show_html(markup: str, plain: str) -> None:
     """Show HTML in a notebook; print `plain` elsewhere."""
-    if not _in_notebook():
-        print(plain)
-        return
-    from IPython.display import display
-
-    display({"text/html": markup, "text/plain": plain}, raw=True)
+    _show(plain, {"text/html": markup})
 
 
 def play(path: Path) -> None:
@@ -210,17 +181,22 @@ def render_figure(figure: Drawing, name: str) -> tuple[bytes, bytes, str]:
     return png.getvalue(), pdf.getvalue(), alt
 
 
-def show_picture(
-    png: bytes,
-    alt: str,
-    name: str,
-    caption: str | Sentence = "",
-) -> None:
+def show_picture(png: bytes, alt: str, name: str, caption: str | Sentence = "") -> None:
     """In a notebook, show the picture with its alt text; in a script, name it."""
-    if not _in_notebook():
-        print(f"figure {name}: {alt}")
-        return
-    from IPython.display import Image, display
+    data = {"image/png": base64.b64encode(png).decode()}
+    piece = Figure(name, _sentence(caption))
+    _show(f"figure {name}: {alt}", data, piece, {"image/png": {"alt": alt}})
 
-    picture = Image(data=png, format="png", alt=alt)
-    display(picture, metadata=_about(Figure(name, _sentence(caption))))
+
+def _show(
+    plain: str, data: Mapping[str, str], piece: Piece | None = None,
+    metadata: Mapping[str, Any] = {},
+) -> None:  # fmt: skip
+    """Show data, by MIME type, in a notebook, and with them the piece; print `plain` elsewhere."""
+    if not _in_notebook():
+        print(plain)
+        return
+    from IPython.display import display
+
+    about = {KEY: stored(piece)} if piece else {}
+    display({"text/plain": plain, **data}, raw=True, metadata={**metadata, **about})

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from helpers.folders import (
     AXES,
@@ -33,21 +32,21 @@ def data_fingerprint(data: Path) -> str:
     stored result belongs to.
     """
     found = []
-    for folder in (data / name for name in FOLDERS):
-        for split in SPLITS:
-            labels = file_digests(str(folder), [f"{split}_labels.txt"])
-            found.append((labels, sorted(_digests(folder / split).items())))
+    for name, split in product(FOLDERS, SPLITS):
+        labels = file_digests(str(data / name), [f"{split}_labels.txt"])
+        found.append((labels, sorted(_digests(data / name / split).items())))
     return hashlib.sha256(repr(found).encode()).hexdigest()[:12]
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """The digest of each clip's file, by id; none where there are no clips."""
+    """The digest of each clip's file, by id; none where there is none, or no regular file."""
     try:
         files = clip_files(folder)
     except LabError:
         return {}
     names = [os.path.basename(path) for path in files.values()]
-    return dict(zip(files, file_digests(str(folder), names), strict=True))
+    found = zip(files, file_digests(str(folder), names), strict=True)
+    return {clip: digest for clip, digest in found if digest != UNREADABLE}
 
 
 def require_soundness(data: Path) -> None:
@@ -79,14 +78,10 @@ class Contents:
         """Read the label files, and the clips as far as they have changed."""
         places = list(product(FOLDERS, SPLITS))
         labels = {(name, split): _labels(data / name, split) for name, split in places}
-        found = {
-            (name, split): {
-                clip: digest
-                for clip, digest in _digests(data / name / split).items()
-                if clip not in left_out(data / name, split)
-            }
-            for name, split in places
-        }
+        found = {place: _digests(data.joinpath(*place)) for place in places}
+        for name, split in places:
+            for clip in left_out(data / name, split):
+                found[name, split].pop(clip, None)
         return cls(data, labels, found)
 
     def disagreements(self) -> Iterator[str]:
@@ -99,70 +94,81 @@ class Contents:
             train, test = (self.labels[name, split] for split in SPLITS)
             for clip in sorted(set(train) & set(test))[:1]:
                 yield f"{self.data / name}: clip {clip} is in train and in test; remove one of them"
-            learned, tested = ({d: c for c, d in self.digests[name, s].items()} for s in SPLITS)
-            same = sorted((set(learned) & set(tested)) - {UNREADABLE})
-            for content in same[:1]:
+            pairs = _same_files(*(self.digests[name, split] for split in SPLITS))
+            for learned, tested in pairs[:1]:
                 yield (
-                    f"{self.data / name}: train clip {learned[content]} and test clip "
-                    f"{tested[content]} are the same file ({len(same)} such pairs); what is tested "
-                    "must not be learned, remove one of them"
+                    f"{self.data / name}: train clip {learned} and test clip {tested} are the same "
+                    f"file ({len(pairs)} such pairs); what is tested must not be learned, remove "
+                    "one of them"
                 )
         for name in (GENRE, MULTITASK):
-            forms = (
-                {d: c for split in SPLITS for c, d in self.digests[form, split].items()}
+            full, beat = (
+                self.digests[form, "train"] | self.digests[form, "test"]
                 for form in (name, f"{name}_beat")
             )
-            full_files, beat_files = forms
-            for content in sorted((set(full_files) & set(beat_files)) - {UNREADABLE})[:1]:
+            for one, other in _same_files(full, beat)[:1]:
                 yield (
-                    f"{self.data / name}_beat: clip {beat_files[content]} is the same file as clip "
-                    f"{full_files[content]} of {self.data / name}; unpack the data again"
+                    f"{self.data / name}_beat: clip {other} is the same file as clip {one} of "
+                    f"{self.data / name}; unpack the data again"
                 )
         for name, split in product((GENRE, MULTITASK), SPLITS):
             full, beat = self.labels[name, split], self.labels[f"{name}_beat", split]
-            if full and beat:
-                labels = f"{self.data / name}_beat/{split}_labels.txt"
-                yield from _between_forms(labels, self.data / name, full, beat)
+            unlike = sorted({clip for clip, _ in full.items() ^ beat.items()})
+            if full and beat and unlike:
+                here, there = (", ".join(rows.get(unlike[0], ["no line"])) for rows in (beat, full))
+                yield (
+                    f"{self.data / name}_beat/{split}_labels.txt: clip {unlike[0]} is ({here}) "
+                    f"here and ({there}) in {self.data / name}, {len(unlike)} such clips; correct "
+                    "one of the label files, or unpack the data again"
+                )
+        yield from self._too_little()
+
+    def _classes(self, split: str) -> Counter[str]:
+        """How many clips each class has in a split."""
+        genres = (label[0] for label in self.labels[GENRE, split].values())
+        return Counter(filter(None, map(CLASS_MAPPING.get, genres)))
+
+    def _too_little(self) -> Iterator[str]:
+        """What leaves nothing to tell apart, or nothing to test on, each a line."""
+        files = {split: f"{self.data / GENRE}/{split}_labels.txt" for split in SPLITS}
+        for split, file in files.items():
+            classes = self._classes(split)
+            if self.labels[GENRE, split] and len(classes) < 2:
+                found = f"all clips are {[*classes][0]}" if classes else "all genres are dropped"
+                yield f"{file}: {found}; add clips of another class"
+        train = self._classes("train")
+        if len(train) > 1 and max(train.values()) == 1:
+            yield f"{files['train']}: no class has two clips, to learn and to validate; add clips"
+        for unseen in sorted(set(self._classes("test")) - set(train)) if train else ():
+            yield f"{files['test']}: {unseen} has no training clip; drop it in the class mapping"
+        file, labelled = (
+            f"{self.data / MULTITASK}/train_labels.txt",
+            self.labels[MULTITASK, "train"],
+        )
+        if 0 < len(labelled) < 4:  # two of them to train on: one has no variance
+            yield f"{file}: {len(labelled)} clip(s), too few to train, validate and test; add clips"
+        for axis, column in zip(AXES, zip(*labelled.values(), strict=True), strict=False):
+            if len(set(column)) == 1:
+                yield f"{file}: {axis} is {column[0]} everywhere; correct it, it cannot be learned"
 
     def weaknesses(self) -> Iterator[str]:
         """What makes results weaker than they look, each a line."""
         for (name, split), digests in self.digests.items():
-            by_content: dict[str, list[str]] = {}
-            for clip, digest in digests.items():
-                by_content.setdefault(digest, []).append(clip)
-            twins = [clips for d, clips in by_content.items() if len(clips) > 1 and d != UNREADABLE]
+            times = Counter(digests.values())
+            twins = sorted(clip for clip, digest in digests.items() if times[digest] > 1)
             if twins:
                 yield (
-                    f"{self.data / name / split}: clips {' and '.join(sorted(twins[0])[:2])} are "
-                    f"the same file ({len(twins)} such groups); each counts several times"
+                    f"{self.data / name / split}: {len(twins)} clips are the same file as another, "
+                    f"the first is {twins[0]}; each counts on its own"
                 )
-        genres = [label[0] for label in self.labels[GENRE, "train"].values()]
-        counts = Counter(CLASS_MAPPING.get(genre) for genre in genres)
-        for single in sorted(c for c, n in counts.items() if c and n == 1):
+        for single in sorted(name for name, n in self._classes("train").items() if n == 1):
             yield f"{self.data / GENRE}: class {single} has one training clip, so none to validate"
-        values = list(zip(*self.labels[MULTITASK, "train"].values(), strict=True))
-        for axis, column in zip(AXES, values, strict=False):
-            if len(set(column)) == 1:
-                yield f"{self.data / MULTITASK}: {axis} is {column[0]} everywhere; nothing to learn"
 
 
-def _between_forms(
-    place: str, full_folder: Path, full: Mapping[str, Any], beat: Mapping[str, Any]
-) -> Iterator[str]:
-    alone = sorted(set(full) ^ set(beat))
-    if alone:
-        yield (
-            f"{place}: {len(alone)} clip(s) stand in one of this folder and {full_folder} only, "
-            f"the first is {alone[0]}; unpack the data again"
-        )
-    for clip in full:
-        if clip in beat and full[clip] != beat[clip]:
-            here, there = (", ".join(rows[clip]) for rows in (beat, full))
-            yield (
-                f"{place}: clip {clip} is ({here}) here and ({there}) in {full_folder}; correct "
-                "one of the label files"
-            )
-            return
+def _same_files(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, str]]:
+    """Pairs of clips, one of each, whose files have the same content; sorted."""
+    clips = {digest: clip for clip, digest in one.items()}
+    return sorted((clips[digest], clip) for clip, digest in other.items() if digest in clips)
 
 
 def _labels(folder: Path, split: str) -> dict[str, tuple[str, ...]]:

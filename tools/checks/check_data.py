@@ -15,17 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from helpers.folders import (
-    FOLDERS,
-    MULTITASK_BEAT,
-    SPLITS,
-    WHOLE,
-    Problems,
-    find_data,
-    inspect_clips,
-)  # fmt: skip
-from helpers.machinery.arrays import MachineError, read_n_frames
-from helpers.machinery.files import LabError, write_atomically
+from helpers.folders import FOLDERS, MULTITASK_BEAT, SPLITS, WHOLE, find_data, inspect_clips
+from helpers.machinery.arrays import read_n_frames
+from helpers.machinery.files import LabError, MachineError, get_again, printable, write_atomically
+from helpers.machinery.left_out import Problems
 from helpers.machinery.process import headless
 from helpers.machinery.store import as_stored
 from helpers.notebook.soundness import Contents, data_fingerprint
@@ -65,12 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     contents = Contents.of(data)
     lines += contents.disagreements()
     for line in (*lines, *(f"note: {weakness}" for weakness in contents.weaknesses())):
-        print(line)
+        print(printable(line))
     n_clips = sum(len(split.good) for split in found.values())
-    print(f"{data}: {len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good files")
+    count = f"{len(lines) or 'no'} problem{'s' * (len(lines) != 1)}, {n_clips} good files"
+    print(printable(f"{data}: {count}"))
     listed = to_leave_out(found)
     if listed:
-        place = shlex.quote(str(data))
+        place = printable(shlex.quote(str(data)))
         print(f"clips and lines can be left out: ./run_all.sh --data {place} --skip-bad")
     if options.write:
         write_list(options.write, data, listed)
@@ -91,7 +85,7 @@ def check(data: Path) -> dict[str, Split]:
         if folder.is_dir():
             found |= {f"{name}/{split}": _check_split(folder, split) for split in SPLITS}
         elif name != MULTITASK_BEAT:  # which older uploads of the lab's data lack
-            text = f"{folder}: this folder is missing; download or unpack the data again"
+            text = f"{folder}: this folder is missing; {get_again(folder)}"
             found[name] = Split({WHOLE: text})
     return found
 

@@ -8,7 +8,6 @@ Exit 1 when a heading, its evidence or its answer is missing.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import sys
@@ -154,16 +153,11 @@ def missing(run: Path) -> Iterator[str]:
         if not paths.executed.is_file():
             yield f"{name}: not executed in {run.name}"
             continue
-        shown, figures = shown_in(paths.executed), _stored_figures(paths.record)
+        shown, described = shown_in(paths.executed), read_json(paths.record / "figures.json")
+        stored = (path for path in paths.record.glob("figures/*.png") if path.stat().st_size)
+        figures = {path.stem for path in stored if described.get(path.stem)}
         for label in labels:
             yield from (f"{label.name} ({name}): {what}" for what in _lacks(label, shown, figures))
-
-
-def _stored_figures(record: Path) -> set[str]:
-    """The figures of a record that have a description and a file with something in it."""
-    described = read_json(record / "figures.json")
-    stored = (record / "figures").glob("*.png")
-    return {path.stem for path in stored if path.stat().st_size and described.get(path.stem)}
 
 
 def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator[str]:
@@ -194,7 +188,6 @@ def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
 def main(arguments: Sequence[str]) -> int:
     """Print a row per label; 1 when something is missing."""
     parser = Parser(prog="python -m tools.checks.labels", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--run", help="the run's name; default: the newest one")
     parser.add_argument("--other", help="count the computed lines that differ from this run's")
     options = parser.parse_args(list(arguments))

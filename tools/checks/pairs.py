@@ -12,7 +12,6 @@ which a save in JupyterLab leaves, are a matter of the commit.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -129,7 +128,6 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     """Run the command line; 0 when all pairs are clean."""
     parser = Parser(prog="python -m tools.checks.pairs", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--sync", action="store_true", help="write the .ipynb that have drifted")
     parser.add_argument("--clean", action="store_true", help="write every .ipynb as committed")
     options = parser.parse_args(list(arguments))

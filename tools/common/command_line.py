@@ -6,9 +6,10 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
-from helpers.machinery.files import LabError, did_you_mean
+from helpers.machinery.files import LabError, did_you_mean, one_line
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -19,7 +20,13 @@ class Parser(argparse.ArgumentParser):
     also_known: Sequence[str] = ()  # words that may stand where an unknown one stands
 
     def parse_args(self, *arguments: Any, **more: Any) -> Any:
-        """As argparse does; an empty value, as of an unset shell variable, is a mistake."""
+        """As argparse does; words cut short, and empty values (unset variables), are mistakes.
+
+        A help text of several lines is shown as it is written.
+        """
+        self.allow_abbrev = False
+        if "\n" in f"{self.description}{self.epilog}":
+            self.formatter_class = argparse.RawDescriptionHelpFormatter
         options = super().parse_args(*arguments, **more)
         for name, value in vars(options).items():
             if value == "":
@@ -40,21 +47,26 @@ def run_command(
 ) -> int:
     """Run a command with these arguments, by default the process's own; return the exit code.
 
-    A LabError becomes one line, and a polite kill or a closed terminal ends the command as cleanly
-    as Ctrl-C does.
+    A LabError becomes one line, and so does what the machine refuses (a full disk, no more files).
+    A polite kill or a closed terminal ends the command as cleanly as Ctrl-C does.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the closed terminal
-            signal.signal(number, _interrupt)
+            signal.signal(number, signal.default_int_handler)
     try:
-        return main(list(sys.argv[1:] if arguments is None else arguments))
+        code = main(list(sys.argv[1:] if arguments is None else arguments))
+        print(end="", flush=True)  # while what goes wrong with it can still be said
+        return code
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except (OSError, MemoryError) as error:
+        with suppress(OSError):
+            print(end="", flush=True)
+        sys.stdout = None  # else Python tries once more to write what was refused, and complains
+        if not isinstance(error, BrokenPipeError):  # as of `| head`, which has read enough
+            print(f"error: {one_line(error)}; mend that and run this again", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -181,7 +181,7 @@ class Lab:
         """The notebook that a user means by `6`, `06`, `metrics` or `06_metrics`."""
         for name in self.names:
             number, _, rest = name.partition("_")
-            if word in (name, number, rest) or (word.isdigit() and int(word) == int(number)):
+            if word in (name, rest) or word.lstrip("0").zfill(2) == number:
                 return name
         shorts = [*self.names, *(name.partition("_")[2] for name in self.names)]
         raise LabError(
@@ -217,17 +217,17 @@ class Lab:
     def helper_files(self, code: Iterable[str]) -> list[Path]:
         """The files of the kit's modules that these pieces of code import, transitively.
 
-        A module's script for browsers counts with it. Code that cannot be parsed is taken to import
-        every module.
+        A module's script for browsers and its tables of data count with it. Code that cannot be
+        parsed is taken to import every module.
         """
         files: set[Path] = set()
         waiting = list(code)
         while waiting:
-            for path in self._imported_files(waiting.pop()):
-                if path not in files:
-                    files |= {path, *path.parent.glob(f"{path.stem}.js")}
-                    waiting.append(path.read_text(encoding="utf-8"))
-        return sorted(files)
+            new = self._imported_files(waiting.pop()) - files
+            waiting += [path.read_text(encoding="utf-8") for path in new]
+            files |= new
+        beside = {path.with_suffix(suffix) for path in files for suffix in (".js", ".yaml")}
+        return sorted(files | set(filter(Path.is_file, beside)))
 
     def _imported_files(self, code: str) -> set[Path]:
         tree = _parsed(code)
@@ -235,9 +235,9 @@ class Lab:
             return {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
         found = set()
         for name in imported_names(tree):
-            parts = name.split(".")
-            for depth in range(len(parts)):  # a package's own file runs before what is in it
-                place = self.root.joinpath(*parts[: depth + 1])
+            place = self.root
+            for part in name.split("."):  # a package's own file runs before what is in it
+                place /= part
                 found |= {place.with_suffix(".py"), place / "__init__.py"}
         return {path for path in found if path.is_file()}
 
@@ -248,7 +248,7 @@ def shared_files(root: Path) -> list[Path]:
     JupyterLab, for example, keeps copies of what it has open in `.ipynb_checkpoints/`.
     """
     kit = ("helpers/**/*.py", "helpers/**/*.js", "helpers/profiles/*.yaml")
-    patterns = (*kit, "demo_music/**/*.py")
+    patterns = (*kit, "demo_music/**/*.py", "demo_music/*.yaml")
     found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
 

@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,66 +19,23 @@ from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN
 
 LOCK, SUMMARY = ".lock", "summary.json"
-WHOLE_SUMMARY = {"data", "profile"}
 _DELETED = ".deleted-"
 
 
-@dataclass(frozen=True)
 class Paths:
     """Where one notebook's things lie in a run's folder."""
 
-    run: Path
-    name: str
-
-    @property
-    def executed(self) -> Path:
-        """The executed notebook; it exists only when the notebook ran to its end."""
-        return self.run / "notebooks" / f"{self.name}.ipynb"
-
-    @property
-    def partial(self) -> Path:
-        """The executed notebook while it runs."""
-        return self.run / "notebooks" / f"{self.name}.partial.ipynb"
-
-    @property
-    def failed(self) -> Path:
-        """The notebook as far as it came, when it failed."""
-        return self.run / "notebooks" / f"{self.name}.failed.ipynb"
-
-    @property
-    def note(self) -> Path:
-        """What the notebook ran with and on; there when it ran to its end."""
-        return self.run / "notebooks" / f"{self.name}.done.json"
-
-    @property
-    def page(self) -> Path:
-        """The HTML page."""
-        return self.run / "pages" / f"{self.name}.html"
-
-    @property
-    def log(self) -> Path:
-        """What the notebook's processes printed outside of its cells."""
-        return self.run / "logs" / f"{self.name}.log"
-
-    @property
-    def record(self) -> Path:
-        """The folder of what the notebook leaves for later ones."""
-        return self.run / "records" / self.name
-
-    @property
-    def progress(self) -> Path:
-        """How far the notebook is; written by `report_progress` of the notebook."""
-        return self.run / "progress" / f"{self.name}.json"
-
-    @property
-    def result(self) -> Path:
-        """How the notebook's process ended; written by `tools/run/execute.py`."""
-        return self.run / "progress" / f"{self.name}.result.json"
-
-    @property
-    def connection(self) -> Path:
-        """How to reach the notebook's kernel; there while it runs."""
-        return self.run / "progress" / f"{self.name}.kernel.json"
+    def __init__(self, run: Path, name: str) -> None:
+        notebooks, progress = run / "notebooks", run / "progress"
+        self.executed = notebooks / f"{name}.ipynb"  # there only when it ran to its end
+        self.partial = notebooks / f"{name}.partial.ipynb"  # while it runs
+        self.failed = notebooks / f"{name}.failed.ipynb"  # as far as it came
+        self.note = notebooks / f"{name}.done.json"  # what it ran to its end with and on
+        self.page = run / "pages" / f"{name}.html"
+        self.log = run / "logs" / f"{name}.log"  # what was printed outside of its cells
+        self.record = run / "records" / name  # what it leaves for later ones
+        self.progress = progress / f"{name}.json"  # how far it is; in the end, how it went
+        self.connection = progress / f"{name}.kernel.json"  # how to reach its kernel
 
 
 @contextmanager
@@ -113,6 +69,7 @@ def opened(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 _remove_leftovers(folder)
+                files.remove_leftovers(files.cache_dir())  # of any process that was killed
 
 
 @contextmanager
@@ -161,8 +118,8 @@ def find_run(name: str | None = None) -> Path:
         )
     path = runs / wanted / SUMMARY
     said = read_json(path)
-    data = said.get("data")
-    if not (said.keys() >= WHOLE_SUMMARY and isinstance(data, dict) and "fingerprint" in data):
+    about = said.get("data") if "profile" in said else None
+    if not (isinstance(about, dict) and "fingerprint" in about):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 
@@ -172,9 +129,9 @@ def command_of(run: Path) -> str:
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     data = "demo" if summary["data"]["demo"] else shlex.quote(summary["data"]["folder"])
     profile = summary["profile"]
-    return f"./run_all.sh --name {run.name} --data {data}" + (
-        f" --profile {profile}" if profile in profile_names() else ""
-    )
+    if profile not in profile_names():  # a file of the user's own
+        profile = shlex.quote(str(summary.get("profile_file", profile)))
+    return f"./run_all.sh --name {run.name} --data {data} --profile {profile}"
 
 
 def remove_old_runs(current: Path, keep: int) -> list[str]:
@@ -216,8 +173,8 @@ def _last_run(folder: Path) -> float:
 def _latest(runs: Path) -> str:
     """The name of the run that `runs/latest` points at, as a link or a text file."""
     latest = runs / "latest"
-    if latest.is_symlink():
-        return Path(os.readlink(latest)).name
+    if latest.is_symlink() or latest.is_dir():  # a folder: of a copy that followed the link
+        return Path(os.readlink(latest) if latest.is_symlink() else latest).name
     return latest.read_text("utf-8", "replace").strip() if latest.is_file() else ""
 
 
@@ -235,9 +192,17 @@ def write_kernel_spec(folder: Path, *options: str) -> None:
     files.write_atomically(path, json.dumps(spec, indent=1) + "\n")
 
 
+def first_in(variable: str, folder: Path) -> str:
+    """An environment variable that lists folders, with this one before all others."""
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get(variable))))
+
+
 def _point_latest_at(folder: Path) -> None:
     """Let `runs/latest` name the newest run: a link, or a text file where links cannot be made."""
     latest = folder.parent / "latest"
+    if latest.is_dir() and not latest.is_symlink():
+        what = "a folder where a link belongs, which copying can make of it"
+        raise LabError(f"{latest}: {what}; rename it, and give the same command again")
     new = folder / ".latest.part"  # where it is cleared away, should this be killed here
     try:
         new.unlink(missing_ok=True)

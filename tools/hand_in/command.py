@@ -29,7 +29,7 @@ from tools.hand_in.answers import answer_problems
 from tools.hand_in.commented import uncommented
 from tools.report.editions import DEFAULT, EDITIONS, Edition, edition_of
 from tools.report.prompts import my_report
-from tools.run.staleness import stale_results
+from tools.run.results import stale_results
 
 MOST_MIB = 10
 REPORT, NOTE = "report.pdf", "README.txt"

@@ -37,12 +37,12 @@ def sign_in() -> Any:
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
+def asking(what: str, advice: str | None = None) -> Iterator[None]:
     """Turn a request that fails into a LabError that says what `explained` says of it."""
     try:
         yield
     except RequestException as error:
-        raise LabError(explained(error, what)) from error
+        raise LabError(explained(error, what, advice=advice)) from error
 
 
 def explained(

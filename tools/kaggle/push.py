@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -47,7 +46,6 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"note: {error}")
     folder = prepare(lab, names, user)
-    _show(folder, names)
     if options.dry_run:
         print(f"dry run, nothing was sent; it lies in {folder}")
         return 0
@@ -56,12 +54,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh kaggle-push",
         description=f"Run notebooks on Kaggle with the profile {PROFILE!r}, in private kernels "
         "with a GPU, without internet. A notebook is pushed when those it needs have run there.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("notebooks", metavar="NN", nargs="*", help="by number or name (default: all)")
@@ -73,12 +70,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -> Path:
-    """Write the data set with the helpers, and a folder per notebook; returns what holds them."""
+    """Write the data set with the helpers, and a folder per notebook; returns what holds them.
+
+    Prints what each will be on Kaggle.
+    """
     folder = cache_dir() / "kaggle"
+    files = [*shared_files(lab.root), *(lab.root / name for name in ABOUT_THE_KIT)]
     shutil.rmtree(folder, ignore_errors=True)
     # In a folder of its own: Kaggle unpacks it beside, or into, one of that name, and the first
     # cell of a notebook finds `helpers` in both.
-    for path in (*shared_files(lab.root), *(lab.root / name for name in ABOUT_THE_KIT)):
+    for path in files:
         target = folder / HELPERS / "kit" / path.relative_to(lab.root)
         write_atomically(target, path.read_bytes())
     about = {
@@ -88,6 +89,7 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
         "description": "The helpers of the course kit musiclab. MIT licence, see kit/LICENSE.",
     }
     write_atomically(folder / HELPERS / "dataset-metadata.json", json.dumps(about, indent=1))
+    print(f"data set {HELPERS}, private: {len(files)} files")
     chosen = lab.load_profile(profile)
     for name in names:
         # As the runner does it, since a kernel on Kaggle has no environment variables.
@@ -97,6 +99,8 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
         write_atomically(folder / slug(name) / f"{name}.ipynb", nbformat.writes(notebook))
         metadata = kernel_metadata(name, lab.needs(name), user)
         write_atomically(folder / slug(name) / METADATA, json.dumps(metadata, indent=1))
+        needs = ", ".join(metadata["kernel_sources"]) or "no other kernel"
+        print(f"kernel {metadata['id']}, private, {GPU}, profile {profile}: {needs}")
     return folder
 
 
@@ -121,17 +125,6 @@ def kernel_metadata(name: str, needs: Sequence[str], user: str) -> dict[str, Any
         "competition_sources": [],
         "kernel_sources": [f"{user}/{slug(need)}" for need in needs],
     }
-
-
-def _show(folder: Path, names: Sequence[str]) -> None:
-    n_files = sum(path.is_file() for path in (folder / HELPERS / "kit").rglob("*"))
-    print(f"data set {HELPERS}, private: {n_files} files")
-    for name in names:
-        about = read_json(folder / slug(name) / METADATA)
-        needs = ", ".join(about["kernel_sources"]) or "no other kernel"
-        print(
-            f"kernel {about['id']}, private, {about['machine_shape']}, profile {PROFILE}: {needs}"
-        )
 
 
 # ---- pushing -----------------------------------------------------------------------------------

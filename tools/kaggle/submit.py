@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -23,7 +22,7 @@ from helpers.notebook.soundness import data_fingerprint
 from helpers.submission import check_solution
 from tools.common.command_line import Parser, run_command
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
-from tools.kaggle.client import explained, sign_in, words_of
+from tools.kaggle.client import asking, explained, sign_in, words_of
 
 COMPETITION = "multitask-affective-music-lab-2022"
 NOTEBOOK = "11_kaggle_submission"
@@ -60,12 +59,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh submit",
         description="Check solution.txt, show what score is expected, send it to the Kaggle "
         "competition, and store the score for notebook 11.",
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
@@ -150,11 +148,8 @@ def _scored(client: Any, competition: str, ref: int, page: str) -> Any:
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         time.sleep(POLL_SECONDS)
-        try:
+        with asking("sent, but the answer could not be read", by_hand):
             found = client.competition_submissions(competition) or []
-        except RequestException as error:
-            unread = "sent, but the answer could not be read"
-            raise LabError(explained(error, unread, advice=by_hand)) from error
         for submission in found:
             if submission.ref == ref and submission.status.name == "ERROR":
                 reason = submission.error_description or "without saying why"

@@ -60,9 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
     if lines := prompts.unanswered(own, edition):
-        print(f"{len(lines)} prompts without an answer (their sections stand without it):")
-        more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-        print(*(f"  {line}" for line in [*lines[:SHOWN], *more]), sep="\n")
+        print(f"{len(lines)} prompts without an answer (hand-in lists all of them):")
+        print(*(f"  {line}" for line in lines[:SHOWN]), sep="\n")
     print(f"{folder / 'report.pdf'}, .docx, .md ({time.monotonic() - begin:.0f} s)")
     return 0
 

@@ -17,8 +17,7 @@ from tools.common.notebooks import NOTEBOOKS
 from tools.report.editions import Edition, edition_of
 from tools.report.source import Run, step_of
 
-SUMMARY, METHOD, CONCLUSIONS = "Summary", "Method", "Conclusions"
-ENVIRONMENT = "Environment"
+SUMMARY, METHOD, CONCLUSIONS, ENVIRONMENT = "Summary", "Method", "Conclusions", "Environment"
 LAYOUT = yaml.safe_load(Path(__file__).with_name("layout.yaml").read_text(encoding="utf-8"))
 STEPS = LAYOUT["steps"]
 MOST_FIGURES = 2  # of a label in the body, and one table; what exceeds stands in the appendix

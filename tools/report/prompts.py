@@ -191,15 +191,11 @@ def unanswered(folder: Path, edition: Edition) -> list[str]:
             continue
         answers = _answers_in(path)
         if any(not answer.label for answer in answers):
-            found.append(
-                f"{path}:1: the text above the first section is left out; put it below a prompt"
-            )
+            found.append(f"{path}:1: text above the first section is left out; move it below")
         for label in labels:
             own = [answer for answer in answers if answer.label == label]
             if not own:
-                found.append(
-                    f"{path}:1: the section {label} is gone; write it again under `## {label}`"
-                )
+                found.append(f"{path}:1: the section {label} is gone; write `## {label}` again")
             # Who took the prompts away and wrote below the heading has answered.
             empty = [answer for answer in own if not answer.text]
             found += [f"{path}:{a.line}: {a.prompt or f'nothing under {label}'}" for a in empty]

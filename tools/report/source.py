@@ -38,10 +38,8 @@ class Run:
             "n_genre_train": self.values("07_cnn").get("n_train", 0),
             "n_genre_val": self.values("05_lstm").get("n_validation", 0),
             "n_genre_test": len(test),
-            "n_affect_train": parts["train"],
-            "n_affect_val": parts["val"],
-            "n_affect_held_out": parts["held-out"],
         }
+        sizes |= {f"n_affect_{part.replace('-', '_')}": n for part, n in parts.items()}
         return sizes | self.summary.get("parameters", {}).get(notebook, {})
 
     def sections(self, notebook: str) -> list[Shown]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from helpers.machinery.profiles import profile_names
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import Lab
 from tools.common.run_folder import opened, remove_old_runs
-from tools.run.plan import GIB_PER_JOB, Plan, make_plan
+from tools.run.plan import DEMO_TASK, GIB_PER_JOB, Plan, make_plan
 
 EPILOG = """\
 examples:
@@ -36,15 +35,13 @@ missed a requirement; 2 wrong use; 130 interrupted
 COMMANDS = ("lab", "check-data", "report", "hand-in", "kaggle-push", "submit", "bench")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh",
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
         f"       ./run_all.sh {' | '.join(COMMANDS[1:])} [--help]",
         description="Run the notebooks of the lab and show what came out.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.also_known = COMMANDS
     add = parser.add_argument
@@ -62,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--only",
         metavar="NN",
-        action="append",
+        action="extend",
         nargs="+",
         help="only these notebooks, by number or name, and what they need",
     )
@@ -91,32 +88,23 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
 
     Raises LabError for wrong use.
     """
-    options = _parser().parse_args(list(arguments))
-    keep = _number_to_keep(options.keep)
-    plan = make_plan(
-        lab or Lab(),
-        data=options.data,
-        profile=options.profile,
-        device=options.device,
-        name=options.name,
-        only=_words(options.only),
-        force=options.force,
-        jobs=options.jobs,
-        skip_bad=options.skip_bad,
-    )
-    return _list(plan) if options.list else run(plan, keep)
+    options = vars(_parser().parse_args(list(arguments)))
+    listed, keep = options.pop("list"), options.pop("keep")
+    if keep is not None and not (keep.isdecimal() and int(keep)):
+        raise LabError(f"--keep {keep} is no number of runs; give 1 or more")
+    plan = make_plan(lab or Lab(), **options)
+    return _list(plan) if listed else run(plan, int(keep or 0))
 
 
-def run(plan: Plan, keep: int | None = None) -> int:
+def run(plan: Plan, keep: int = 0) -> int:
     """Run a plan and report it; return the exit code.
 
-    After a success all but the `keep` newest runs are deleted, none without that number.
+    After a success all but the `keep` newest runs are deleted; none with 0.
     """
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
-    from tools.run.results import BAD, UP_TO_DATE, Row, note_left_out, write_results
-    from tools.run.schedule import run_tasks
-    from tools.run.tasks import DEMO_TASK
+    from tools.run.results import BAD, Row, Status, note_left_out, write_results
+    from tools.run.tasks import run_tasks
 
     console = display.make_console()
     display.print_header(console, plan.described())
@@ -125,14 +113,15 @@ def run(plan: Plan, keep: int | None = None) -> int:
     begin = time.monotonic()
     with opened(plan.folder):
         note_left_out(plan)
-        with display.make_display(console, rows) as view:
-            run_tasks(plan, rows, view)
-        if DEMO_TASK in rows and rows[DEMO_TASK].status == UP_TO_DATE:
+        view = display.Display(console, rows)
+        with view.live:
+            run_tasks(plan, view)
+        if DEMO_TASK in rows and rows[DEMO_TASK].status == Status.UP_TO_DATE:
             del rows[DEMO_TASK]
-        summary = write_results(plan, rows, time.monotonic() - begin)
+        summary = write_results(plan, rows.values(), time.monotonic() - begin)
         pages.write_glossary(plan.folder / "pages")
         index = pages.write_index(plan.folder, summary)
-    display.print_table(console, rows.values())
+    console.print(display.table_of(rows.values()))
     console.print(
         f"{display.clock(summary['total_seconds'])} in all. Pages: {index}", soft_wrap=True
     )
@@ -140,44 +129,24 @@ def run(plan: Plan, keep: int | None = None) -> int:
     if any(row.status in BAD for row in rows.values()):
         return EXIT_FAILED
     for line in remove_old_runs(plan.folder, keep) if keep else ():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return EXIT_DONE
 
 
 def _list(plan: Plan) -> int:
     from tools.run import display
-    from tools.run.results import UP_TO_DATE
-    from tools.run.schedule import why_to_run
+    from tools.run.results import Status
+    from tools.run.tasks import why_to_run
 
     console = display.make_console()
     display.print_header(console, plan.described())
-    reasons = why_to_run(plan)
-    lines = []
-    for name in plan.notebooks:
+    table = display.make_table("notebook", "title", "needs", "state")
+    for name, reason in why_to_run(plan).items():
         needs = ", ".join(need[:2] for need in plan.lab.needs(name))
-        state = f"to run: {reasons[name]}" if reasons[name] else UP_TO_DATE
-        lines.append((name, plan.lab.read(name).title, needs, state))
-    display.print_list(console, lines)
+        state = f"to run: {reason}" if reason else Status.UP_TO_DATE
+        table.add_row(name, plan.lab.read(name).title, needs, state)
+    console.print(table)
     return EXIT_DONE
-
-
-def _number_to_keep(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise LabError(f"--keep {text} is no number of runs; give 1 or more")
-    return int(text)
-
-
-def _words(only: list[list[str]] | None) -> list[str] | None:
-    """The notebooks named by one or more `--only`, split at spaces and commas."""
-    if only is None:
-        return None
-    parts = [part for group in only for part in group]
-    words = [word.strip() for part in parts for word in part.split(",") if word.strip()]
-    if not words:
-        raise LabError("--only names no notebook; for example --only 05,06")
-    return words
 
 
 if __name__ == "__main__":

@@ -10,145 +10,86 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from tools.run.results import (
-    DONE,
-    FAILED,
-    HEADINGS,
-    RUNNING,
-    SKIPPED,
-    TIMEOUT,
-    UP_TO_DATE,
-    WAITING,
-    Row,
-)
+from helpers.machinery.files import printable
+from tools.run.results import HEADINGS, Row, Status
 
 PLAIN_SECONDS = 30.0
 PLAIN_WIDTH = 160
 LEFT_OUT_SHOWN = 10
 _STYLES = {
-    WAITING: "dim",
-    RUNNING: "bold",
-    DONE: "green",
-    UP_TO_DATE: "green",
-    FAILED: "bold red",
-    TIMEOUT: "bold red",
-    SKIPPED: "yellow",
+    Status.WAITING: "dim",
+    Status.RUNNING: "bold",
+    Status.DONE: "green",
+    Status.UP_TO_DATE: "green",
+    Status.FAILED: "bold red",
+    Status.TIMEOUT: "bold red",
+    Status.SKIPPED: "yellow",
 }
 
 
 class Display:
-    """Plain lines: one when a notebook starts, one about every 30 s, one when it ends.
+    """A table of all notebooks in a terminal, redrawn in place; failures scroll by above it.
 
-    The base of the live view, and the one to use where output is not a terminal. Several threads
-    may use it, one for each notebook that runs.
+    Elsewhere plain lines: one when a notebook starts, one about every 30 s, one when it ends.
+    Several threads may use it, one for each notebook that runs; `live` is open while they do.
     """
 
-    def __init__(self, console: Console, rows: Mapping[str, Row]) -> None:
+    def __init__(self, console: Console, rows: dict[str, Row]) -> None:
         self.console = console
-        self.rows = rows
+        self.rows = rows  # as each was shown last
+        self._begin = time.monotonic()
+        # Drawn when asked, not by a thread of its own: the processor belongs to the notebooks.
+        self.live = Live(
+            console=console, get_renderable=self._picture, auto_refresh=False, transient=True
+        )
         self._lock = threading.RLock()
         self._next_lines: dict[str, float] = {}
 
-    def __enter__(self) -> Display:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def started(self, name: str) -> None:
-        """A notebook (or the building of the demo set) begins."""
-        self._next_lines[name] = PLAIN_SECONDS
-        self.say(f"{name}: started")
-
-    def ticked(self, name: str, seconds: float, progress: Mapping[str, Any]) -> None:
-        """About twice a second: where it is."""
-        if seconds >= self._next_lines[name]:
-            self._next_lines[name] += PLAIN_SECONDS
-            self.say(f"{name}: {clock(seconds)} {describe_progress(progress)}".rstrip())
-
-    def ended(self, name: str) -> None:
-        """A notebook is done, failed or was not needed; its row says which."""
-        row = self.rows[name]
-        if row.status == SKIPPED:
-            self.say(f"{name}: skipped, {row.message[0]}")
-        elif row.status == UP_TO_DATE:
-            self.say(f"{name}: up to date")
-        else:
-            self.say(f"{name}: {row.status} after {clock(row.seconds or 0)}  {row.key_metric}")
-
-    def failed(self, lines: Iterable[str]) -> None:
-        """Show the last lines of a failure."""
+    def show(self, row: Row) -> None:
+        """How a notebook (or the building of the demo set) fares: it starts, goes on, has ended."""
         with self._lock:
-            for line in lines:
-                self.say(f"    {line}")
+            self.rows[row.notebook] = row
+            self.live.refresh()
+            if not self.console.is_interactive:
+                self._tell(row)
+            for line in row.message if row.status in (Status.FAILED, Status.TIMEOUT) else ():
+                self._say(f"    {line}")
 
-    def say(self, line: str) -> None:
-        """Print one line as it is."""
-        with self._lock:
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-class LiveDisplay(Display):
-    """A table of all notebooks that is redrawn in place; failures scroll by above it."""
-
-    def __init__(self, console: Console, rows: Mapping[str, Row]) -> None:
-        super().__init__(console, rows)
-        # Drawn when asked, not by a thread of its own: the processor belongs to the notebooks.
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._begin = time.monotonic()
-        self._running: dict[str, tuple[float, Mapping[str, Any]]] = {}
-
-    def __enter__(self) -> Display:
-        self._live.start()
-        self._draw()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._live.stop()
-
-    def started(self, name: str) -> None:
-        self.ticked(name, 0.0, {})
-
-    def ticked(self, name: str, seconds: float, progress: Mapping[str, Any]) -> None:
-        with self._lock:
-            self._running[name] = (seconds, progress)
-            self._draw()
-
-    def ended(self, name: str) -> None:
-        with self._lock:
-            self._running.pop(name, None)
-            self._draw()
-
-    def _draw(self) -> None:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-        for name, row in self.rows.items():
-            text, seconds, note = row.status, row.seconds, row.key_metric
-            if name in self._running:
-                seconds, progress = self._running[name]
-                text, note = RUNNING, describe_progress(progress)
-            table.add_row(
-                Text(name, "bold" if text == RUNNING else ""),
-                Text(text, _STYLES.get(text, "")),
-                "" if seconds is None else clock(seconds),
-                Text(note, overflow="ellipsis", no_wrap=True),
-            )
+    def _picture(self) -> Group:
+        table = table_of(self.rows.values())
+        table.columns[-1].no_wrap = True
         total = Text(f"{clock(time.monotonic() - self._begin)} in all; Ctrl-C stops", "dim")
-        self._live.update(Group(table, total), refresh=True)
+        return Group(table, total)
 
+    def _tell(self, row: Row) -> None:
+        name, seconds, due = row.notebook, row.seconds or 0, self._next_lines.get(row.notebook, 0)
+        if row.status == Status.SKIPPED:
+            self._say(f"{name}: skipped, {row.message[0]}")
+        elif row.status == Status.UP_TO_DATE:
+            self._say(f"{name}: up to date")
+        elif row.status != Status.RUNNING:
+            self._say(f"{name}: {row.status} after {clock(seconds)}  {row.key_metric}")
+        elif seconds >= due:
+            self._next_lines[name] = due + PLAIN_SECONDS
+            said = f"{clock(seconds)} {row.key_metric}" if due else "started"
+            self._say(f"{name}: {said}")
 
-def make_display(console: Console, rows: Mapping[str, Row]) -> Display:
-    """The live view in a terminal, plain lines elsewhere."""
-    return (LiveDisplay if console.is_terminal else Display)(console, rows)
+    def _say(self, line: str) -> None:
+        self.console.print(printable(line.rstrip()), soft_wrap=True)
 
 
 def make_console() -> Console:
-    """A console for standard output; wide where it is no terminal, so that no table is folded."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+    """A console for standard output that prints words as they are; wide where it is no terminal.
+
+    So no table is folded there.
+    """
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 def describe_progress(progress: Mapping[str, Any]) -> str:
@@ -184,17 +125,23 @@ def clock(seconds: float) -> str:
 def print_header(console: Console, pairs: Iterable[tuple[str, str]]) -> None:
     """Print what the run is about, one line each."""
     for what, value in pairs:
-        console.print(f"[bold]{what:<9}[/bold]{escape(value)}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble((f"{what:<9}", "bold"), printable(value)), soft_wrap=True)
 
 
-def print_table(console: Console, rows: Iterable[Row]) -> None:
-    """Print the final table."""
-    table = _table(HEADINGS, right=(1, 3))
+def make_table(*headings: str) -> Table:
+    """A table with a line below its headings."""
+    return Table(*headings, box=SIMPLE, pad_edge=False)
+
+
+def table_of(rows: Iterable[Row]) -> Table:
+    """The table of a run, while it is under way and in the end."""
+    table = make_table(*HEADINGS)
+    for number in (1, 3):  # seconds, memory
+        table.columns[number].justify = "right"
     for row in rows:
-        cells = [Text(cell) for cell in row.cells]
-        cells[2].stylize(_STYLES.get(row.status, ""))
-        table.add_row(*cells)
-    console.print(table)
+        name, seconds, status, *rest = row.cells
+        table.add_row(name, seconds, Text(status, _STYLES.get(status, "")), *map(printable, rest))
+    return table
 
 
 def print_left_out(console: Console, lines: Sequence[str]) -> None:
@@ -203,21 +150,6 @@ def print_left_out(console: Console, lines: Sequence[str]) -> None:
     if len(lines) > len(shown):
         shown.append(f"... and {len(lines) - len(shown)} more, see summary.json")
     if shown:
-        console.print(f"left out ({len(lines)}):", highlight=False)
+        console.print(f"left out ({len(lines)}):")
     for line in shown:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-def print_list(console: Console, lines: Iterable[tuple[str, str, str, str]]) -> None:
-    """Print the notebooks: name, title, what each needs, state."""
-    table = _table(("notebook", "title", "needs", "state"))
-    for line in lines:
-        table.add_row(*(Text(cell) for cell in line))
-    console.print(table)
-
-
-def _table(headings: Iterable[str], right: tuple[int, ...] = ()) -> Table:
-    table = Table(box=SIMPLE, pad_edge=False)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in right else "left")
-    return table
+        console.print(f"  {printable(line)}", soft_wrap=True)

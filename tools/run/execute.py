@@ -1,21 +1,25 @@
-"""Execute one notebook with papermill: the program that the runner starts for each of them.
+"""Execute one notebook with papermill, or build the demo set: what the runner starts for each task.
 
     python tools/run/execute.py '{"notebook": ..., "output": ..., "parameters": {...}, ...}'
+    python tools/run/execute.py '{"demo_size": ...}'
 
-It writes the executed notebook and a small JSON file that says how it went. It stands alone, and
-ends itself and its kernel when its standard input ends, which it does when the runner dies.
+How it went is the last that it reports of its progress. It ends itself and all that it started when
+its standard input ends, which it does when the runner dies.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import resource
+import signal
 import sys
 import threading
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
+
+from helpers.machinery.files import LabError
+from helpers.machinery.process import report_progress
 
 KERNEL = "python3"
 START_TIMEOUT_SECONDS = 180
@@ -25,25 +29,30 @@ SOURCE_LINES = 6
 # start at a time, both may be told the same ones; the second then ends before it has run anything.
 STARTS = 4
 _NOT_STARTED = "died before replying to kernel_info"
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def main() -> int:
-    """Execute the notebook described by the one argument; 0 when it ran to its end, else 1."""
-    spec = json.loads(sys.argv[1])
+    """Do what the one argument describes; 0 when it came to its end, else 1."""
+    job = json.loads(sys.argv[1])
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
-    report = execute(spec)
-    report["peak_mb"] = _peak_mb()
-    result = Path(spec["result"])
-    partial = result.with_name(f".{result.name}.part")
-    try:
-        partial.write_text(json.dumps(report), encoding="utf-8")
-        os.replace(partial, result)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        print(f"error: {result}: cannot be written ({error.strerror}); free some space")
-        return 1
+    report = build(job["demo_size"]) if "demo_size" in job else execute(job)
+    report_progress(**report, peak_mb=_peak_mb())
     return 0 if report["status"] == "done" else 1
+
+
+def build(size: float) -> dict[str, Any]:
+    """Build the demo set; return its status, and for a mistake of the user what it is.
+
+    A finished set of this size or more is kept: a profile that wants a small one takes a large one.
+    """
+    from demo_music.build import build_demo
+    from helpers.folders import demo_size
+
+    try:
+        build_demo(size=max(size, demo_size()))
+    except LabError as error:
+        return {"status": "failed", "lines": [str(error)]}
+    return {"status": "done"}
 
 
 def execute(spec: dict[str, Any]) -> dict[str, Any]:
@@ -72,9 +81,15 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
                 config=config,
             )
         except PapermillExecutionError as error:
-            return _failure(
-                error.exec_count, error.source, error.ename, error.evalue, error.traceback
-            )
+            from nbconvert.filters import strip_ansi
+
+            shown = strip_ansi("\n".join(error.traceback)).rstrip().splitlines()
+            return {
+                "status": "failed",
+                "cell": error.exec_count,
+                "source": error.source.strip().splitlines()[:SOURCE_LINES],
+                "lines": [line.rstrip() for line in shown][-LAST_LINES:] or [error.ename],
+            }
         except Exception as error:  # the kernel died, the disk is full: whatever papermill meets
             name = type(error).__name__
             text = str(error)
@@ -82,25 +97,9 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
                 continue
             if "died" in text.lower() or "dead" in name.lower():
                 text = "the kernel died; most often the machine ran out of memory"
-            return _failure(None, "", name, text, [])
-        break
-    return {"status": "done"}
-
-
-def _failure(
-    cell: int | None, source: str, name: str, value: str, traceback: list[str]
-) -> dict[str, Any]:
-    """What is shown of a failure; a LabError says everything in its one line."""
-    lines = [f"{name}: {value}" if value else name]
-    if name != "LabError" and traceback:
-        text = _ANSI.sub("", "\n".join(traceback)).rstrip()
-        lines = [line.rstrip() for line in text.splitlines()][-LAST_LINES:]
-    return {
-        "status": "failed",
-        "cell": cell,
-        "source": source.strip().splitlines()[:SOURCE_LINES],
-        "lines": lines,
-    }
+            return {"status": "failed", "lines": [f"{name}: {text}" if text else name]}
+        else:
+            return {"status": "done"}
 
 
 def _peak_mb() -> float:
@@ -116,11 +115,9 @@ def _end_with_the_runner() -> None:
 
     os.read(0, 1)  # not sys.stdin: its lock would be held while Python shuts down
     for process in psutil.Process().children(recursive=True):
-        try:
+        with suppress(psutil.Error):
             process.kill()
-        except psutil.Error:
-            continue
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)  # this process leads a group
 
 
 if __name__ == "__main__":

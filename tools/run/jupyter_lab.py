@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from helpers.machinery.files import cache_dir
 from tools.common.command_line import run_command
 from tools.common.notebooks import Lab, drift
-from tools.common.run_folder import write_kernel_spec
+from tools.common.run_folder import first_in, write_kernel_spec
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
@@ -17,8 +17,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     lab = lab or Lab()
     jupyter = cache_dir() / "jupyter"
     write_kernel_spec(jupyter)
-    paths = [str(jupyter), os.environ.get("JUPYTER_PATH", "")]
-    os.environ["JUPYTER_PATH"] = os.pathsep.join(path for path in paths if path)
+    os.environ["JUPYTER_PATH"] = first_in("JUPYTER_PATH", jupyter)
     refresh_scripts(lab)
     os.chdir(lab.root)
     sys.stdout.flush()
@@ -35,9 +34,8 @@ def refresh_scripts(lab: Lab) -> list[str]:
     refreshed = []
     for name in lab.names:
         script, notebook = lab.script(name), lab.read(name).path
-        if not script.is_file() or script.stat().st_mtime >= notebook.stat().st_mtime:
-            continue
-        if os.access(script, os.W_OK) and not drift(script, notebook):
+        older = script.is_file() and script.stat().st_mtime < notebook.stat().st_mtime
+        if older and os.access(script, os.W_OK) and not drift(script, notebook):
             os.utime(script)
             refreshed.append(name)
     return refreshed

@@ -23,7 +23,7 @@ from helpers.machinery.files import write_atomically
 from helpers.notebook.names import name_of
 from helpers.notebook.records import RESULTS
 from tools.checks.labels import QUESTIONS, read_labels
-from tools.common.notebooks import ROOT
+from tools.common.notebooks import ROOT, Source, contents_of
 
 if TYPE_CHECKING:
     from nbconvert import HTMLExporter
@@ -54,17 +54,14 @@ def write_page(notebook: Path, page: Path) -> None:
     import nbformat
 
     node = nbformat.read(notebook, as_version=4)
-    prose = "\n".join(cell.source for cell in node.cells if cell.cell_type == "markdown")
-    title = re.search(r"^# (.+)", prose, re.MULTILINE)
-    write_atomically(page, _rendered(node, title[1].strip() if title else page.stem))
+    write_atomically(page, _rendered(node, Source(page, contents_of(node.cells)).title))
 
 
 def write_glossary(folder: Path) -> Path:
     """Write the glossary's page, to which the pages of the notebooks in `folder` link."""
     import nbformat
 
-    text = GLOSSARY.read_text(encoding="utf-8")
-    cell = nbformat.v4.new_markdown_cell(text)
+    cell = nbformat.v4.new_markdown_cell(GLOSSARY.read_text(encoding="utf-8"))
     page = folder / GLOSSARY_PAGE
     write_atomically(page, _rendered(nbformat.v4.new_notebook(cells=[cell]), "Glossary"))
     return page
@@ -100,13 +97,13 @@ def _readable(row: list[str]) -> list[str]:
 def write_index(run: Path, summary: dict[str, Any]) -> Path:
     """Write `pages/index.html`, where a reader starts: notebooks, labels, results, failures.
 
-    `summary` is what `tools.run.results.summary` returns. The pages get links to their neighbours.
-    Returns the index's path.
+    `summary` is what `tools.run.results.write_results` returns. The pages get links to their
+    neighbours. Returns the index's path.
     """
     from jinja2 import Environment, FileSystemLoader
 
     from tools.run.display import clock
-    from tools.run.results import BAD, HEADINGS, SKIPPED, Row
+    from tools.run.results import BAD, HEADINGS, Row, Status
 
     pages = {path.stem: _about(path) for path in sorted((run / "pages").glob("[0-9]*.html"))}
     _link_neighbours(list(pages.values()))
@@ -124,7 +121,7 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
         headings=HEADINGS,
         rows=[(row, pages.get(row.notebook)) for row in rows],
         bad=BAD,
-        skipped=SKIPPED,
+        skipped=Status.SKIPPED,
         columns=columns,
         results=[_readable(row) for row in results],
     )
@@ -220,7 +217,7 @@ def _exporter() -> HTMLExporter:
         exclude_output_prompt=True,
     )
     exporter.register_filter("markdown2html", markdown)
-    exporter.environment.globals.update(alt_text=_alt_text, size_of=_size_of, groups=_groups)
+    exporter.environment.globals.update(no_alt=NO_ALT, size_of=_size_of, groups=_groups)
     return exporter
 
 
@@ -259,12 +256,6 @@ def formula(latex: str, block: bool = False) -> str:
     except Exception:  # an unknown command, or the package is missing: still readable
         mark = "$$" if block else "$"
         return f"<code>{mark}{html.escape(latex.strip(), quote=False)}{mark}</code>"
-
-
-def _alt_text(output: Any, kind: str) -> str:
-    """The description of a figure, from the metadata of the output."""
-    metadata = output.get("metadata", {})
-    return html.escape(metadata.get(kind, {}).get("alt") or metadata.get("alt") or NO_ALT)
 
 
 def _size_of(png: str) -> str:

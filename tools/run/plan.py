@@ -14,17 +14,19 @@ from typing import Any
 from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
 from helpers.machinery.process import pick_device, usable_cores
-from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, is_number
+from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
 from tools.common.notebooks import Lab, drift
-from tools.common.run_folder import Paths
+from tools.common.run_folder import Paths, first_in
 from tools.run.processes import memory_available, threads_available
 
 KAGGLE = "kaggle"
 GPU_PROFILE = "full"
-TIMEOUT_MINUTES = 30.0  # of a notebook, where the profile does not say
+DEMO_TASK = "demo_set"  # the building of the demo set, which comes before all notebooks
+DEMO_MINUTES, NOTEBOOK_MINUTES = 60.0, 30.0  # time limits, where the profile does not say
 LEFT_OUT = "left_out.json"
 GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
+OBSERVED = {f"MUSICLAB_{name}" for name in ("DATA", "HOME", "KEEP_MEMORY", "HEADLESS")}
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
 _GPU_DRIVERS = ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
@@ -68,21 +70,24 @@ class Plan:
         """What papermill passes to one notebook: what is not as in its own cell."""
         return self.profile.overrides(name) | {"data": str(self.data), "device": self.device}
 
-    def timeout_minutes(self, name: str) -> float:
-        """How long one notebook may run before it is stopped."""
-        limit = self.profile.sections.get(RUNNER, {}).get("timeout_minutes", TIMEOUT_MINUTES)
-        if isinstance(limit, Mapping):
-            limit = limit.get(name, limit.get("default", TIMEOUT_MINUTES))
-        return float(limit)
+    def timeout_minutes(self, task: str) -> float:
+        """How long a notebook, or the building of the demo set, may take before it is stopped."""
+        if task == DEMO_TASK:
+            return DEMO_MINUTES
+        limits = {"default": NOTEBOOK_MINUTES} | _limits(self.profile)
+        return float(limits.get(task, limits["default"]))
 
-    def digest_inputs(self, name: str) -> dict[str, Any]:
-        """All that one notebook's results depend on, except the notebooks it needs.
+    def digest_inputs(self, task: str) -> dict[str, Any]:
+        """All that a notebook's results depend on, except the notebooks it needs.
 
-        The data folder counts by its content, so that moving it reruns nothing.
+        The data folder counts by its content, so that moving it reruns nothing. Of the demo set:
+        the code that makes it.
         """
+        if task == DEMO_TASK:
+            return {"code": self.lab.digest(["import demo_music.build"])}
         return {
-            "code": self.lab.code_digest(name),
-            "parameters": {**self.parameters(name), "data": self.fingerprint},
+            "code": self.lab.code_digest(task),
+            "parameters": {**self.parameters(task), "data": self.fingerprint},
             "left_out": {place: sorted(what) for place, what in self.left_out.items()},
         }
 
@@ -106,7 +111,6 @@ class Plan:
     def environment(self) -> dict[str, str]:
         """The environment of a process of this run."""
         env = {k: v for k, v in os.environ.items() if k not in ("MUSICLAB_PROFILE", "MPLBACKEND")}
-        jupyter = str(self.folder / "jupyter")
         env.update(
             MUSICLAB_RUN=self.name,
             MUSICLAB_DATA=str(self.data),
@@ -114,8 +118,8 @@ class Plan:
             MUSICLAB_HEADLESS="1",
             MUSICLAB_LEFT_OUT=str(self.folder / LEFT_OUT) if self.skip_bad else "",
             PYTHONHASHSEED="0",
-            PYTHONPATH=_first_in_path(str(self.lab.root), env.get("PYTHONPATH")),
-            JUPYTER_PATH=_first_in_path(jupyter, env.get("JUPYTER_PATH")),
+            PYTHONPATH=first_in("PYTHONPATH", self.lab.root),
+            JUPYTER_PATH=first_in("JUPYTER_PATH", self.folder / "jupyter"),
             IPYTHONDIR=str(self.folder / "jupyter" / "ipython"),
             PYDEVD_DISABLE_FILE_VALIDATION="1",
         )
@@ -125,6 +129,7 @@ class Plan:
         """What is said before a run starts: (what, value)."""
         state = "" if folders.demo_size() >= self.demo_size else ", to be built first"
         data = f"demo set ({_short(self.data)}{state})" if self.is_demo else _short(self.data)
+        ignored = sorted({name for name in os.environ if name.startswith("MUSICLAB_")} - OBSERVED)
         device = self.device if self.device != "auto" else f"auto ({resolved_device('auto')})"
         return [
             ("data", data),
@@ -135,6 +140,7 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
+            *([("ignored", f"{', '.join(ignored)} (see --help)")] if ignored else []),
             *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
 
@@ -152,9 +158,8 @@ class Plan:
         """A line for each `py/NN.py` that was edited without its notebook, which runs."""
         for name in self.notebooks:
             script, notebook = self.lab.script(name), self.lab.read(name).path
-            if not script.is_file() or script.stat().st_mtime <= notebook.stat().st_mtime:
-                continue  # the common case
-            if drift(script, notebook):
+            newer = script.is_file() and script.stat().st_mtime > notebook.stat().st_mtime
+            if newer and drift(script, notebook):
                 yield (
                     f"py/{name}.py is ahead of notebooks/{name}.ipynb, which is what runs; "
                     "python -m tools.checks.pairs --sync writes the notebooks anew from py/"
@@ -178,7 +183,10 @@ def make_plan(
     Raises LabError for an unknown notebook, profile, parameter or device, for a data folder that
     is none, for a name that is no file name, and for a number of jobs that is none.
     """
-    selected = tuple(lab.find(word) for word in only) if only else tuple(lab.names)
+    words = lab.names if only is None else " ".join(only).replace(",", " ").split()
+    if not words:
+        raise LabError("--only names no notebook; for example --only 05,06")
+    selected = tuple(lab.find(word) for word in words)
     given = lab.load_profile(profile) if profile else None
     if given:
         _check_profile(lab, given, lab.with_needs(selected))
@@ -218,30 +226,30 @@ def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
                 f"{profile.where(name, setting)}: {setting} is one for all notebooks; write it in "
                 f"section {ALL!r}, or give --{setting}"
             )
-    for setting, value in profile.sections.get(RUNNER, {}).items():
-        place = profile.where(RUNNER, setting)
+    for setting in profile.sections.get(RUNNER, {}):
         if setting != "timeout_minutes":
             raise LabError(
-                f"{place}: unknown parameter {setting!r} in section {RUNNER!r}"
-                f"{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
+                f"{profile.where(RUNNER, setting)}: unknown parameter {setting!r} in section "
+                f"{RUNNER!r}{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
             )
-        _check_minutes(place, value, lab.names)
-
-
-def _check_minutes(place: str, value: object, names: list[str]) -> None:
-    """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
-    limits = value if isinstance(value, Mapping) else {"default": value}
-    for name, minutes in limits.items():
-        if name != "default" and name not in names:
+    place = profile.where(RUNNER, "timeout_minutes")
+    for name, minutes in _limits(profile).items():
+        if name not in ("default", *lab.names):
             raise LabError(
-                f"{place}: timeout_minutes names {name!r}{did_you_mean(name, names)}; use names "
-                "of notebooks, or default"
+                f"{place}: timeout_minutes names {name!r}{did_you_mean(name, lab.names)}; use "
+                "names of notebooks, or default"
             )
         if not (is_number(minutes) and minutes > 0):
             raise LabError(
-                f"{place}: timeout_minutes is {minutes!r} but must be a number above 0; write for "
-                "example 60"
+                f"{place}: timeout_minutes is {brief.repr(minutes)} but must be a number above 0; "
+                "write for example 60"
             )
+
+
+def _limits(profile: Profile) -> dict[str, Any]:
+    """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
+    limits = profile.sections.get(RUNNER, {}).get("timeout_minutes", {})
+    return dict(limits) if isinstance(limits, Mapping) else {"default": limits}
 
 
 def _find_data(data: str) -> tuple[Path, bool]:
@@ -268,9 +276,8 @@ def resolved_device(device: str) -> str:
     """`cpu` or `cuda`: what `auto` comes to on this machine; any other name as it is."""
     if device != "auto":
         return device
-    if not any(Path(driver).exists() for driver in _GPU_DRIVERS):
-        if shutil.which("nvidia-smi") is None:
-            return "cpu"
+    if not any(map(os.path.exists, _GPU_DRIVERS)) and shutil.which("nvidia-smi") is None:
+        return "cpu"
     return pick_device("auto").type
 
 
@@ -289,7 +296,7 @@ def _number_of_jobs(jobs: str, device: str) -> int:
 
 def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
     source = DEMO if is_demo else folders.data_name(data)
-    name = source if source == profile.name else f"{source}-{profile.name}"
+    name = source if source == profile.name else f"{source}-{Path(profile.name).stem}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
     return safe[:80] or "run"
 
@@ -302,10 +309,6 @@ def _checked_name(name: str) -> str:
             f"{' or '.join(map(repr, taken))}); it becomes a folder below runs/"
         )
     return name
-
-
-def _first_in_path(entry: str, rest: str | None) -> str:
-    return f"{entry}{os.pathsep}{rest}" if rest else entry
 
 
 def _short(path: Path) -> str:

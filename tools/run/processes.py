@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -19,18 +22,12 @@ _MIB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended: its exit code, or None when its time was up."""
+class Outcome(NamedTuple):
+    """How a command ended: its exit code, or None when it was stopped because its time was up."""
 
     exit_code: int | None
     seconds: float
     peak_mb: float
-
-    @property
-    def timed_out(self) -> bool:
-        """True when the command was stopped because its time was up."""
-        return self.exit_code is None
 
 
 def run_supervised(
@@ -50,29 +47,28 @@ def run_supervised(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
+    with (
+        open(log, "wb") as output,
+        subprocess.Popen(
             command,
             env=dict(env),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-        )
-    family = _Family(process.pid)
-    exit_code = None
-    try:
-        while exit_code is None and time.monotonic() - begin < timeout_seconds:
-            try:
-                exit_code = process.wait(TICK_SECONDS)
-            except subprocess.TimeoutExpired:
-                family.look()
-                on_tick(time.monotonic() - begin)
-    finally:
-        family.kill()
-        process.wait()
-        assert process.stdin is not None
-        process.stdin.close()
+        ) as process,
+    ):
+        family = _Family(process.pid)
+        exit_code = None
+        try:
+            while exit_code is None and time.monotonic() - begin < timeout_seconds:
+                try:
+                    exit_code = process.wait(TICK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    family.look()
+                    on_tick(time.monotonic() - begin)
+        finally:
+            family.kill()
     return Outcome(exit_code, time.monotonic() - begin, family.peak_mb)
 
 
@@ -86,26 +82,20 @@ class _Family:
 
     def look(self) -> None:
         """Note new members, and the most memory that one of them holds."""
-        try:
+        with suppress(psutil.Error):
             for member in self._root.children(recursive=True):
                 self._members.setdefault(member.pid, member)
-        except psutil.Error:
-            pass
         for member in self._members.values():
-            try:
+            with suppress(psutil.Error):
                 self.peak_mb = max(self.peak_mb, member.memory_info().rss / _MIB)
-            except psutil.Error:
-                continue
 
     def kill(self) -> None:
         """End every member. psutil compares start times, so a reused number is never hit."""
         self.look()
         living = [member for member in self._members.values() if member.is_running()]
         for member in living:
-            try:
+            with suppress(psutil.Error):
                 member.kill()
-            except psutil.Error:
-                continue
         end = time.monotonic() + KILL_WAIT_SECONDS
         while any(map(_works, living)) and time.monotonic() < end:
             time.sleep(0.01)
@@ -124,10 +114,17 @@ def _works(process: psutil.Process) -> bool:
 
 def threads_available() -> int:
     """The number of threads that a notebook will compute with."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one number per level
+    if re.fullmatch("0*[1-9][0-9]{0,5}", wanted.strip()):
         return int(wanted)
     return usable_cores()
+
+
+def limits_set() -> str:
+    """The narrow limits that hold for each process here, as of `ulimit`; empty for none."""
+    plenty = {"RLIMIT_CPU": 10**5, "RLIMIT_AS": 2**34, "RLIMIT_FSIZE": 2**30, "RLIMIT_NOFILE": 200}
+    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in plenty}
+    return ", ".join(f"{name} {n}" for name, n in limits.items() if 0 <= n < plenty[name])
 
 
 def memory_available() -> int:

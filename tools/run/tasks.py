@@ -1,43 +1,96 @@
-"""What a run does: build the demo set, execute notebooks, write their pages."""
+"""What a run does, and in which order: build the demo set, execute notebooks, write their pages."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from helpers.folders import demo_size
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook.records import RESULTS, take_back
-from tools.common.run_folder import Paths
+from tools.common.run_folder import LOCK
 from tools.run import pages
-from tools.run.display import Display, clock
-from tools.run.plan import Plan
-from tools.run.processes import Outcome, run_supervised
-from tools.run.results import (
-    BAD,
-    DONE,
-    FAILED,
-    SKIPPED,
-    TIMEOUT,
-    UP_TO_DATE,
-    Row,
-    key_metric,
-)
-from tools.run.staleness import noted_inputs, why_stale, write_note
+from tools.run.display import Display, clock, describe_progress
+from tools.run.plan import DEMO_TASK, Plan
+from tools.run.processes import Outcome, limits_set, run_supervised
+from tools.run.results import BAD, Row, Status, key_metric, why_stale, write_note
 
-DEMO_TASK = "demo_set"
-PAGE = "page of "  # before the name of a notebook: the task that writes its page
-DEMO_TIMEOUT_MINUTES = 60.0
 FULL_DISK_MB = 20.0  # with less than this left, a failure is blamed on it
-HERE = Path(__file__).resolve().parent
+LOG_LINES = 12  # of the log of what died without a word
+PROGRAM = Path(__file__).resolve().with_name("execute.py")
+
+
+# ---- what is to be done, and in which order ----------------------------------------------------
+
+
+def run_tasks(plan: Plan, display: Display) -> None:
+    """Do what is not up to date; the display's rows then say how each notebook fared.
+
+    Raises KeyboardInterrupt after everything was stopped.
+    """
+    tasks, order = Tasks(plan, display), _in_order(plan)
+    demo: dict[str, list[str]] = {DEMO_TASK: []} if plan.is_demo else {}
+    needs = demo | {name: [*plan.lab.needs(name), *demo] for name in plan.notebooks}
+    graph = TopologicalSorter(needs)
+    graph.prepare()
+    waiting: list[str] = []
+    running: dict[Future[Row], str] = {}
+    written: dict[Future[None], str] = {}
+    # One page at a time: nbconvert and Pygments are not made for threads.
+    with ThreadPoolExecutor(plan.jobs) as threads, ThreadPoolExecutor(1) as writer:
+        try:
+            while graph.is_active():
+                waiting += graph.get_ready()
+                if waiting and len(running) < plan.jobs:
+                    task = min(waiting, key=order.index)
+                    waiting.remove(task)
+                    running[threads.submit(tasks.do, task, needs[task])] = task
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    display.show(future.result())
+                    task = running.pop(future)
+                    written[writer.submit(tasks.write_page, task)] = task
+                    graph.done(task)
+            for page, task in written.items():
+                row, error = display.rows[task], page.exception()
+                if error and row.status not in BAD:  # what went wrong before is told already
+                    display.show(_failed(row, f"page of {task}", error))
+        finally:
+            tasks.stop.set()  # all is done, or something was raised
+
+
+def _in_order(plan: Plan) -> list[str]:
+    """All tasks; of those that could begin at a time, the earlier one does.
+
+    One at a time, in the order of the lab. Side by side, what most others wait for comes first:
+    05 is then under way while 00, 01 and 04 run beside it.
+    """
+    names = plan.notebooks
+    if plan.jobs > 1:
+        waiting = {name: sum(name in plan.lab.with_needs([one]) for one in names) for name in names}
+        names.sort(key=lambda name: -waiting[name])
+    return [DEMO_TASK, *names]
+
+
+def why_to_run(plan: Plan) -> dict[str, str]:
+    """For `--list`: why each notebook of the plan would run; nothing for what is up to date."""
+    if plan.is_demo and demo_size() < plan.demo_size:
+        return dict.fromkeys(plan.notebooks, "the demo set is to be built")
+    reasons: dict[str, str] = {}
+    for name in plan.notebooks:
+        after = [need for need in plan.lab.needs(name) if reasons[need]]
+        reasons[name] = why_to_do(plan, name) or (f"after {', '.join(after)}" if after else "")
+    return reasons
 
 
 def why_to_do(plan: Plan, task: str) -> str:
@@ -46,177 +99,144 @@ def why_to_do(plan: Plan, task: str) -> str:
         if demo_size() < plan.demo_size:
             return "the demo set is to be built"
         # The builder itself decides what a change means, and is soon done when it means nothing.
-        known = noted_inputs(plan.folder, task) == _demo_inputs(plan)
-        return "" if known else "the demo set may be older than its code"
+        noted = read_json(plan.paths(task).note).get("inputs")
+        return "" if noted == plan.digest_inputs(task) else "its code may have changed since"
     if plan.force and task in plan.selected:
         return "--force"
     return why_stale(plan.folder, task, plan.lab.needs(task), plan.digest_inputs(task))
 
 
-def _demo_inputs(plan: Plan) -> dict[str, Any]:
-    return {"code": plan.lab.digest(["import demo_music.build"])}
+# ---- doing it ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """The tasks of a run: what each does, and in `rows` and on the display how it fared.
-
-    `begin` and `end` are for the main thread; what `begin` returns is for a thread of its own, and
-    is ended soon once `stop` is set.
-    """
+    """The tasks of a run, each in a thread of its own; they end soon once `stop` is set."""
 
     plan: Plan
-    rows: dict[str, Row]
     display: Display
     stop: threading.Event = field(default_factory=threading.Event)
-    writing: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, task: str, needs: Sequence[str]) -> Callable[[], Row | None] | None:
-        """What there is to do for a task whose needs have all ended; None for nothing."""
-        failed = [need for need in needs if self.rows[need].status in BAD]
-        if task.startswith(PAGE):
-            paths = self.plan.paths(task.removeprefix(PAGE))
-            needed = not failed and not paths.page.is_file()
-            return partial(self._do, task, partial(self._write_page, paths)) if needed else None
+    def do(self, task: str, needs: Iterable[str]) -> Row:
+        """Build the demo set or execute a notebook, unless it is up to date; how it fared.
+
+        What it needs has ended. Raises LabError when it cannot be said what is to be done.
+        """
+        failed = [need for need in needs if self.display.rows[need].status in BAD]
         if failed:
-            self.end(Row(task, SKIPPED, message=[f"needs {', '.join(failed)}"]))
-            return None
+            return Row(task, Status.SKIPPED, message=[f"needs {', '.join(failed)}"])
         if not why_to_do(self.plan, task):
             paths = self.plan.paths(task)
             note = read_json(paths.note)
             known = note.get("seconds"), note.get("peak_mb"), key_metric(paths)
-            self.end(Row(task, UP_TO_DATE, *known))
-            return None
-        self.display.started(task)
-        return partial(self._do, task, partial(self._make, task))
-
-    def end(self, row: Row | None) -> None:
-        """Show how a task fared; None is a page that was written."""
-        if row is not None:
-            self.rows[row.notebook] = row
-            self.display.ended(row.notebook)
-            if row.status in (FAILED, TIMEOUT):
-                self.display.failed(row.message)
-
-    def _do(self, task: str, action: Callable[[], Row | None]) -> Row | None:
-        """What an action says of itself; an error of ours or of the machine is a failure."""
+            return Row(task, Status.UP_TO_DATE, *known)
+        self.display.show(Row(task, Status.RUNNING, 0.0))
         try:
-            return action()
+            return self._make(task)
         except Exception as error:
-            text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
-            row = self.rows[task.removeprefix(PAGE)]  # a page counts for its notebook
-            return replace(row, status=FAILED, message=[f"{task} failed: {text}"])
+            return _failed(Row(task), task, error)
+
+    def write_page(self, task: str) -> None:
+        """Write the page of a notebook, as far as it came, where there is none."""
+        paths = self.plan.paths(task)
+        notebook = paths.executed if paths.executed.is_file() else paths.failed
+        if notebook.is_file() and not paths.page.is_file():
+            self._go_on()
+            pages.write_page(notebook, paths.page)
 
     def _make(self, task: str) -> Row:
         """Build the demo set or execute a notebook, in a process of its own, and note it."""
-        inputs = _demo_inputs(self.plan) if task == DEMO_TASK else self.plan.digest_inputs(task)
-        row = self._build_demo_set() if task == DEMO_TASK else self._execute(task)
-        if row.status == DONE:
-            needs = [] if task == DEMO_TASK else self.plan.lab.needs(task)
-            write_note(self.plan.folder, row, needs, inputs)
-        return row
-
-    def _execute(self, name: str) -> Row:
-        paths = self.plan.paths(name)
-        # Without them the notebook is not up to date: a run killed from here on starts it again.
-        for stale in (paths.note, paths.executed, paths.failed, paths.page):
+        paths, inputs = self.plan.paths(task), self.plan.digest_inputs(task)
+        results = paths.record / RESULTS, paths.record / "values.json"
+        # Without them the task is not up to date: a run killed from here on starts it again.
+        for stale in (paths.note, paths.executed, paths.failed, paths.page, *results):
             stale.unlink(missing_ok=True)
-        for stale in (paths.record / RESULTS, paths.record / "values.json"):
-            stale.unlink(missing_ok=True)
-        job = {
-            "notebook": str(self.plan.lab.read(name).path),
-            "output": str(paths.partial),
-            "result": str(paths.result),
-            "connection": str(paths.connection),
-            "parameters": self.plan.overrides(name),
-            "cwd": str(self.plan.lab.root / "notebooks"),
-        }
         try:
-            program = [str(HERE / "execute.py"), json.dumps(job)]
-            outcome = self._supervise(name, program, self.plan.timeout_minutes(name))
-            ended = read_json(paths.result)
-            if outcome.exit_code == 0 and ended.get("status") == DONE:
-                paths.partial.replace(paths.executed)
-            elif read_json(paths.partial):  # no JSON: papermill was stopped while it wrote
-                paths.partial.replace(paths.failed)
+            outcome = self._supervise(task)
+            ended = read_json(paths.progress)
+            done = outcome.exit_code == 0 and ended.get("status") == Status.DONE
+            if read_json(paths.partial):  # no JSON: papermill was stopped while it wrote
+                paths.partial.replace(paths.executed if done else paths.failed)
         finally:
-            for passing in (paths.partial, paths.result, paths.progress, paths.connection):
+            for passing in (paths.partial, paths.progress, paths.connection):
                 passing.unlink(missing_ok=True)
         peak = max(outcome.peak_mb, ended.get("peak_mb", 0.0))
-        row = Row(name, DONE, round(outcome.seconds, 1), round(peak, 1))
-        if paths.executed.exists():
-            return replace(row, key_metric=key_metric(paths))
+        row = Row(task, Status.DONE, round(outcome.seconds, 1), round(peak, 1))
+        if done:
+            row = replace(row, key_metric=key_metric(paths))
+            needs = () if task == DEMO_TASK else self.plan.lab.needs(task)
+            write_note(self.plan.folder, row, needs, inputs)
+            return row
         with suppress(LabError):  # on a full disk
             take_back(paths.record)
-        status = TIMEOUT if outcome.timed_out else FAILED
-        return replace(row, status=status, message=self._what_went_wrong(name, outcome, ended))
+        status = Status.FAILED if outcome.exit_code is not None else Status.TIMEOUT
+        return replace(row, status=status, message=self._what_went_wrong(task, outcome, ended))
 
-    def _what_went_wrong(self, name: str, outcome: Outcome, ended: dict[str, Any]) -> list[str]:
-        """The lines to show; and the page of the notebook, as far as it came."""
-        paths = self.plan.paths(name)
-        if outcome.timed_out:
-            limit = clock(60 * self.plan.timeout_minutes(name))
-            lines = [f"{name} was stopped at its time limit of {limit} (profile: timeout_minutes)"]
+    def _what_went_wrong(self, task: str, outcome: Outcome, ended: dict[str, Any]) -> list[str]:
+        """The lines to show."""
+        paths = self.plan.paths(task)
+        if outcome.exit_code is None:
+            limit = clock(60 * self.plan.timeout_minutes(task))
+            whose = "" if task == DEMO_TASK else " (profile: timeout_minutes)"
+            lines = [f"{task} was stopped at its time limit of {limit}{whose}"]
         elif full := self._full_disk():
-            lines = [f"{name} failed: {full}"]
+            lines = [f"{task} failed: {full}"]
         elif ended.get("lines"):
             where = f" in cell [{ended['cell']}]" if ended.get("cell") else ""
-            lines = [f"{name} failed{where}:"]
+            lines = [f"{task} failed{where}:"]
             lines += [f"  | {line}" for line in ended.get("source", [])]
             lines += [f"  {line}" for line in ended["lines"]]
+        elif (outcome.exit_code or 0) < 0:
+            how = f"{task} was ended from outside ({signal.strsignal(-outcome.exit_code)}); "
+            lines = [how + "if nobody did that, look whether the machine ran out of memory"]
         else:
-            lines = [f"{name} ended with code {outcome.exit_code}; the last lines of its log:"]
-            lines += [f"  {line}" for line in _tail(paths.log)]
+            lines = [f"{task} ended with code {outcome.exit_code}; the last lines of its log:"]
+            log = paths.log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+            lines += [f"  {line}" for line in log[-LOG_LINES:]]
+        if limits := limits_set():
+            lines.append(f"limits set here (ulimit -a), if one is the cause: {limits}")
         if paths.failed.exists():
             lines.append(f"as far as it came: {paths.failed}")
-            with suppress(LabError):  # it is told already
-                self._write_page(paths, paths.failed)
         return [*lines, f"log: {paths.log}"]
 
-    def _build_demo_set(self) -> Row:
-        paths = self.plan.paths(DEMO_TASK)
-        program = [str(HERE / "build_demo_set.py"), str(self.plan.demo_size)]
-        outcome = self._supervise(DEMO_TASK, program, DEMO_TIMEOUT_MINUTES)
-        paths.progress.unlink(missing_ok=True)
-        row = Row(DEMO_TASK, DONE, round(outcome.seconds, 1), round(outcome.peak_mb, 1))
-        if outcome.exit_code == 0:
-            return row
-        status, reason = FAILED, "the demo set could not be built:"
-        if outcome.timed_out:
-            status = TIMEOUT
-            reason = f"building the demo set took over {DEMO_TIMEOUT_MINUTES:.0f} min"
-        elif full := self._full_disk():
-            reason = f"the demo set could not be built: {full}"
-        lines = [reason, *(f"  {line}" for line in _tail(paths.log)), f"log: {paths.log}"]
-        return replace(row, status=status, message=lines)
-
-    def _write_page(self, paths: Paths, notebook: Path | None = None) -> None:
-        """One page at a time: nbconvert and Pygments are not made for threads."""
-        with self.writing:
-            self._go_on()
-            pages.write_page(notebook or paths.executed, paths.page)
-
-    def _supervise(self, task: str, program: list[str], minutes: float) -> Outcome:
-        paths = self.plan.paths(task)
+    def _supervise(self, task: str) -> Outcome:
+        paths, job = self.plan.paths(task), self._job(task)
 
         def ticked(seconds: float) -> None:
             self._go_on()
-            self.display.ticked(task, seconds, read_json(paths.progress))
+            said = describe_progress(read_json(paths.progress))
+            self.display.show(Row(task, Status.RUNNING, seconds, key_metric=said))
 
+        self._go_on()
         paths.progress.unlink(missing_ok=True)
         return run_supervised(
             # -P: the folder of the program is no place to import from.
-            [sys.executable, "-P", *program],
+            [sys.executable, "-P", str(PROGRAM), json.dumps(job)],
             env={**self.plan.environment(), "MUSICLAB_PROGRESS": str(paths.progress)},
             log=paths.log,
-            timeout_seconds=60 * minutes,
+            timeout_seconds=60 * self.plan.timeout_minutes(task),
             on_tick=ticked,
         )
 
+    def _job(self, task: str) -> dict[str, Any]:
+        """What `execute.py` is told."""
+        if task == DEMO_TASK:
+            return {"demo_size": self.plan.demo_size}
+        paths = self.plan.paths(task)
+        return {
+            "notebook": str(self.plan.lab.read(task).path),
+            "output": str(paths.partial),
+            "connection": str(paths.connection),
+            "parameters": self.plan.overrides(task),
+            "cwd": str(self.plan.lab.root / "notebooks"),
+        }
+
     def _go_on(self) -> None:
-        """Raise KeyboardInterrupt when the run is being stopped."""
+        """Raise KeyboardInterrupt when the run is being stopped, LabError when it is deleted."""
         if self.stop.is_set():
             raise KeyboardInterrupt
+        if not (self.plan.folder / LOCK).exists():
+            raise LabError(f"{self.plan.folder} was deleted or moved in the midst of the run")
 
     def _full_disk(self) -> str:
         """What to say when the disk of the run is full; nothing when it is not.
@@ -233,8 +253,7 @@ class Tasks:
         )
 
 
-def _tail(log: Path, lines: int = 12) -> list[str]:
-    """The last lines of a log; a LabError among them says everything alone."""
-    text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-    own = [line for line in text if line.startswith("error: ")]
-    return own[-1:] or text[-lines:]
+def _failed(row: Row, what: str, error: BaseException) -> Row:
+    """The row of a task that an error of ours or of the machine has ended."""
+    text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+    return replace(row, status=Status.FAILED, message=[f"{what} failed: {text}"])

@@ -43,17 +43,16 @@ def unmet_requirements(lines: list[str]) -> list[str]:
     from packaging.requirements import Requirement
 
     unmet = []
-    for line in lines:
-        requirement = Requirement(line)
+    for requirement in map(Requirement, lines):
         if requirement.marker and not requirement.marker.evaluate():
             continue
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
             unmet.append(f"{requirement.name} is missing")
-            continue
-        if not requirement.specifier.contains(found, prereleases=True):
-            unmet.append(f"{requirement.name} is {found}, needed {requirement.specifier}")
+        else:
+            if not requirement.specifier.contains(found, prereleases=True):
+                unmet.append(f"{requirement.name} is {found}, needed {requirement.specifier}")
     return unmet
 
 

@@ -9,17 +9,21 @@ setup_root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." >/dev/null && pwd)
 setup_venv=$setup_root/.venv
 setup_stamp=$setup_venv/made-from        # what a finished set-up was made from
 setup_mark=$setup_venv/unfinished        # lies there while a set-up works
-setup_lock=$setup_root/.cache/setup.lock # a folder: one set-up at a time
+setup_lock=$setup_root/.cache/setup-lock # locked by the one set-up that works
 setup_log=$setup_root/.cache/setup.log
 setup_warm=$setup_root/.cache/warmed-up  # names the interpreter that has been warmed up
 # PyTorch's own builds without CUDA: 200 MB in place of 3 GB, for machines without an NVIDIA GPU.
 setup_cpu_builds=https://download.pytorch.org/whl/cpu
 
-# `helpers` and `tools` of this checkout, also in the kernels that notebooks run in.
-case ":${PYTHONPATH:-}:" in
-  *":$setup_root:"*) ;;
+# `helpers` and `tools` of this checkout, also in the kernels that notebooks run in; first, because
+# those of another checkout may stand there too.
+case "${PYTHONPATH:-}:" in
+  "$setup_root:"*) ;;
   *) export PYTHONPATH="$setup_root${PYTHONPATH:+:$PYTHONPATH}" ;;
 esac
+
+# A letter that a terminal lacks is shown as an escape, where Python would give up.
+export PYTHONIOENCODING="${PYTHONIOENCODING:-:backslashreplace}"
 
 setup_say() { printf '%s\n' "$*" >&2; }
 
@@ -27,6 +31,9 @@ setup_fail() {
   setup_say "Set-up failed: $*"
   exit 1
 }
+
+[ . -ef "$PWD" ] ||
+  setup_fail "the folder that you are in is gone. Go to another one and run this again."
 
 # setup_check PYTHON: 0 if this interpreter satisfies pyproject.toml; else prints what is missing.
 setup_check() {
@@ -117,13 +124,12 @@ setup_cpu_torch() {
   fi
 }
 
-# Fills .venv. The mark lies there from the first file on, so that a set-up that was interrupted,
-# however hard, is never taken for a whole one.
+# setup_make_venv BASE: fills .venv. The mark lies there from the first file on, so that a set-up
+# that was interrupted, however hard, is never taken for a whole one.
 setup_make_venv() {
-  local base
+  local base=$1
   if setup_venv_ready; then return; fi # another set-up made it while this one waited
   SECONDS=0
-  base=$(setup_find_python) || exit 1
   setup_say "Setting up .venv, once, with $("$base" --version 2>&1): a minute or two (log: .cache/setup.log)"
   : >"$setup_log"
   setup_step "removing the old .venv" rm -rf "$setup_venv" "$setup_warm"
@@ -152,48 +158,26 @@ setup_warm_up() {
   setup_say "  done ($SECONDS s)"
 }
 
-setup_is_running() { kill -0 "$1" 2>/dev/null || ps -p "$1" >/dev/null 2>&1; }
-
-# Takes the lock; waits while another set-up holds it; a dead one's lock is removed.
-setup_take_lock() {
-  local holder told="" nameless=0
-  mkdir -p "$setup_root/.cache" || setup_fail "$setup_root cannot be written."
-  until mkdir "$setup_lock" 2>/dev/null; do
-    [ -w "$setup_root/.cache" ] || setup_fail "$setup_root/.cache cannot be written."
-    holder=$(cat "$setup_lock/pid" 2>/dev/null || true)
-    # A holder writes its number right after it made the folder: without one for long, it died.
-    if [ -z "$holder" ]; then nameless=$((nameless + 1)); else nameless=0; fi
-    if [ "$nameless" -gt 5 ] || { [ -n "$holder" ] && ! setup_is_running "$holder"; }; then
-      setup_drop_lock_of "$holder"
-      continue
-    fi
-    [ -n "$told" ] || setup_say "Another set-up is at work (process ${holder:-just begun}): waiting for it"
-    told=yes
-    sleep 1
-  done
-  sh -c 'echo $PPID' >"$setup_lock/pid" # this subshell's number ($$ is that of the script)
-}
-
-# Removes a dead process's lock. Renames it first: of two that try, one succeeds; and should it
-# be a living one's by now, it is put back.
-setup_drop_lock_of() {
-  local aside=$setup_lock.stale.$$
-  mv "$setup_lock" "$aside" 2>/dev/null || return 0
-  if [ "$(cat "$aside/pid" 2>/dev/null || true)" = "$1" ]; then
-    rm -rf "$aside"
-  else
-    mv "$aside" "$setup_lock"
-  fi
-}
-
-# Runs a function while no other set-up works. A subshell, so that its traps do not replace the
-# caller's.
+# setup_alone PYTHON FUNCTION: runs the function, with this interpreter, while no other set-up works.
+# The lock goes with the last of its processes, however they end. Python takes it: macOS has no
+# program that does.
 setup_alone() (
-  setup_take_lock
-  trap 'rm -rf "$setup_lock"' EXIT
+  mkdir -p "$setup_root/.cache" && touch "$setup_lock" 2>/dev/null ||
+    setup_fail "$setup_root/.cache cannot be written."
+  exec 9>>"$setup_lock"
   trap 'exit 130' INT
-  trap 'exit 143' TERM
-  "$1"
+  "$1" -c 'if True:
+    import fcntl, signal, sys
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+      try:
+        fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        print("Another set-up is at work: waiting for it", file=sys.stderr)
+        fcntl.flock(9, fcntl.LOCK_EX)
+    except OSError:
+      pass  # a file system without locks'
+  "$2" "$1"
 )
 
 # Prints why the environment that the user has active is not taken, and fails; or sets PYTHON.
@@ -211,10 +195,11 @@ setup_take_active() {
 
 if ! setup_take_active; then
   if ! setup_venv_ready && ! setup_venv_by_hand; then
-    setup_alone setup_make_venv || exit $?
+    setup_base=$(setup_find_python) || exit 1
+    setup_alone "$setup_base" setup_make_venv || exit $?
   fi
   PYTHON=$setup_venv/bin/python
 fi
 if ! setup_is_warm; then
-  setup_alone setup_warm_up || exit $?
+  setup_alone "$PYTHON" setup_warm_up || exit $?
 fi

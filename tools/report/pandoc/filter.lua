@@ -50,8 +50,7 @@ end
 -- In the appendix nothing floats: there is too little text between its figures.
 function Header(header)
   if typst and header.classes:includes("appendix") then
-    local begin = "#pagebreak(weak: true)\n#set figure(placement: none)\n" ..
-      "#show figure.where(kind: table): set block(breakable: true)"
+    local begin = "#pagebreak(weak: true)\n#set figure(placement: none)"
     return { pandoc.RawBlock("typst", begin), header }
   end
 end
