@@ -195,6 +195,7 @@ def test_all_broken_rules_are_told_at_once(small, capsys):
         ("report.pdf", "<!DOCTYPE html>", "no PDF; give the report as PDF, not as"),
         ("report.pdf", "%PDF-1.7", "the PDF is cut short; make it again"),
         ("report.md", front("Name Two (03154321)"), "names Name Two (03154321) on its first"),
+        ("report.md", "---\na: b: c\n---\n", "was made with another version of the kit"),
         ("report.md", front(made=None), "was made with another version of the kit; make it again"),
         ("report.md", front(made=["x"]), "was made with another version of the kit; make it again"),
         ("report.md", front(made=MADE | {"data": "x"}), "is of other data than the run"),

@@ -49,6 +49,8 @@ def answer_problems(folder: Path, report: Path, edition: Edition, told: str) -> 
 
 def _prose_of_kit(told: str) -> str:
     """What the kit's notebooks say in Markdown, as one line."""
-    lines = (line for path in sorted(ROOT.glob("py/*.py")) for line in path.open(encoding="utf-8"))
+    lines = (
+        line for path in sorted(ROOT.glob("py/[!.]*.py")) for line in path.open(encoding="utf-8")
+    )
     ours = (line for line in lines if line.startswith("# ") and f"+{line}" not in told)
     return " ".join(" ".join(line[1:].split()) for line in ours)

@@ -17,7 +17,7 @@ from typing import Any
 import jupytext
 import yaml
 
-from helpers.machinery.files import LabError, project_root, write_atomically
+from helpers.machinery.files import LabError, printable, project_root, write_atomically
 from tools.checks import pairs
 from tools.checks.labels import label_headings, read_labels
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if not problems:
         return EXIT_DONE
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
-    print(*_by_file(problems, project_root()), sep="\n", file=sys.stderr)
+    print(*map(printable, _by_file(problems, project_root())), sep="\n", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -201,7 +201,7 @@ def code_problems(root: Path) -> list[str]:
 
 def code_files(root: Path) -> list[Path]:
     """The code that is handed in: the scripts, and what they need of the kit."""
-    return [*sorted(root.glob("py/*.py")), *shared_files(root)]
+    return [*sorted(root.glob("py/[!.]*.py")), *shared_files(root)]
 
 
 # ---- the zip -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from helpers.machinery.files import LabError, write_atomically
 from tools.common.command_line import Parser, run_command
 from tools.common.members import Member, parse_members
 from tools.common.members import add_option as add_members
+from tools.common.run_folder import command_of
 from tools.report import prompts, typeset
 from tools.report.content import chapters
 from tools.report.editions import DEFAULT, EDITIONS, Edition, edition_of
@@ -40,9 +41,22 @@ def main(arguments: Sequence[str]) -> int:
     answers = prompts.written(own, edition)
     writer = Writer(words, run, answers, edition, not options.no_appendix)
     about = _about(words, members)
-    markdown = writer.report(about, chapters(run, edition))
+    try:
+        markdown = writer.report(about, chapters(run, edition))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # whoever wrote that
+        raise LabError(
+            f"{run.folder}: holds what this kit does not write ({type(error).__name__}: {error}); "
+            f"make it again with {command_of(run.folder)} --force"
+        ) from error
     folder = options.output or run.folder / "report"
     _write(folder, markdown, writer, about)
+    if letter := typeset.without_glyph(markdown):
+        print(
+            f"note: the PDF has boxes for {letter!r}, and perhaps others, which no font of this "
+            "machine has; install one (for Chinese, Japanese and Korean fonts-noto-cjk), and make "
+            "the report again",
+            file=sys.stderr,
+        )
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
     if lines := prompts.unanswered(own, edition):

@@ -23,7 +23,10 @@ FOLDER = "my_report"
 _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_PICTURE = re.compile(r"(!\[[^\]]*\]\()\s*<?([^)\s>]+)>?([^)]*\))")
+_PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)")
+# What else Markdown takes for a picture: of another form, by a reference, or over two lines.
+_OTHER_PICTURE = re.compile(r"!\[(?:.*\]\(|[^\]]*\]\[|[^\]]*$)")
+_CODE = re.compile(r"(`+).*?\1")
 BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
@@ -126,6 +129,8 @@ def translate(folder: Path, old: Words, new: Words, edition: Edition) -> None:
 
 def _text_of(path: Path) -> str:
     """A file of the members'. Raises LabError for one that is no UTF-8 text."""
+    if not path.is_file():  # reading a pipe would wait for its writer
+        raise LabError(f"{path}: is no file, or a link to one that is away; bring it back")
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
@@ -223,7 +228,7 @@ def as_markdown(answer: Answer) -> str:
 
 def _own(answer: Answer, line: str) -> str:
     line = re.sub(r"^#{1,3} ", "#### ", line)
-    line = re.sub(r"^(-{3,}|\.{3})\s*$", "* * *", line)
+    line = re.sub(r"^ {0,3}(-{3,}|={3,}|\.{3})\s*$", "* * *", line)
     return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{answer.file.stem}-{answer.line}-\1]", line)
 
 
@@ -253,15 +258,22 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
 
     Raises LabError for one that is not there, lies elsewhere, or is of another kind.
     """
-    return [
-        (match[2], _picture(f"{answer.file}:{number}", answer.file.parent, match))
-        for number, line in answer.lines.items()
-        for match in _PICTURE.finditer(line)
-    ]
+    found = []
+    lines = answer.lines.values()
+    for number, line, fence in zip(answer.lines, lines, _fences([*lines]), strict=True):
+        text, place = _CODE.sub("", "" if fence else line), f"{answer.file}:{number}"
+        if _OTHER_PICTURE.search(_PICTURE.sub("", text)):
+            raise LabError(
+                f"{place}: a picture is written ![what it shows](file.png), in one line, its name "
+                "without spaces and brackets; correct it"
+            )
+        for match in _PICTURE.finditer(text):
+            found.append((match[1], _picture(place, answer.file.parent, match)))
+    return found
 
 
 def _picture(place: str, folder: Path, match: re.Match[str]) -> Path:
-    name, attributes = match[2], match.string[match.end() :]
+    name, attributes = match[1], match.string[match.end() :]
     path, kind = folder / name, Path(name).suffix.lower()
     wrong = ""
     if attributes.startswith("{") and not _WIDTH.match(attributes):
