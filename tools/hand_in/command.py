@@ -167,9 +167,9 @@ def _front(report: Path) -> dict[str, Any]:
         return {}
     try:
         front = yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
-    except (UnicodeDecodeError, yaml.YAMLError):  # no report of the kit's
-        return {}
-    return front if isinstance(front, dict) else {}
+    except (UnicodeDecodeError, yaml.YAMLError):
+        front = None
+    return front if isinstance(front, dict) else {"author": []}  # it is not as it was made
 
 
 def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
