@@ -140,7 +140,8 @@ def report_problems(
     if b"%%EOF" not in content[-1024:]:
         return [f"{report}: the PDF is cut short; make it again"]
     front = _front(report)
-    authors = [str(author).replace("\\", "") for author in front.get("author") or []]
+    named = front.get("author")
+    authors = [str(n).replace("\\", "") for n in (named if isinstance(named, list) else [])]
     made = front.get("made")
     wanted = [f"{member.name} ({member.number})" for member in members]
     found = []

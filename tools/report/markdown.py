@@ -170,7 +170,8 @@ class Writer:
             text = prompts.as_markdown(answer)
             for name, path in prompts.pictures_of(answer):
                 own = "my_" + re.sub(r"[^\w.-]", "_", name)
-                self.pictures[own] = path
+                while self.pictures.setdefault(own, path) != path:  # a/b.png beside a_b.png
+                    own = f"_{own}"
                 text = text.replace(f"({name})", f"({PICTURES}/{own})")
             if len(answers) > 1 and answer.prompt.endswith(("?", ";")):
                 yield f"*{answer.prompt}*"

@@ -215,8 +215,8 @@ def written(folder: Path, edition: Edition) -> dict[str, list[Answer]]:
 def as_markdown(answer: Answer) -> str:
     """An answer as a part of the report: headings made small, an open code fence closed.
 
-    A line of dashes is a rule, not the begin of settings for the whole document, and a footnote is
-    the answer's own.
+    A line of dashes is a rule, not the begin of settings for the whole document, and footnotes and
+    the targets of links (`[1]: https://...`) are the answer's own.
     """
     lines = answer.text.splitlines()
     fences = list(_fences(lines))
@@ -229,7 +229,13 @@ def as_markdown(answer: Answer) -> str:
 def _own(answer: Answer, line: str) -> str:
     line = re.sub(r"^#{1,3} ", "#### ", line)
     line = re.sub(r"^ {0,3}(-{3,}|={3,}|\.{3})\s*$", "* * *", line)
-    return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{answer.file.stem}-{answer.line}-\1]", line)
+    name = f"{answer.file.stem}-{answer.line}-"
+    for target in set(re.findall(r"^ {0,3}\[([\w .-]+)\]:", answer.text, re.MULTILINE)):
+        here = re.escape(target)
+        line = re.sub(rf"^( {{0,3}})\[{here}\]:", rf"\1[{name}{target}]:", line)
+        line = re.sub(rf"\]\[{here}\]", f"][{name}{target}]", line)
+        line = re.sub(rf"(?<!\])\[({here})\](\[\])?(?![(:[])", rf"[\1][{name}{target}]", line)
+    return re.sub(r"\[\^([^\]\s]+)\]", rf"[^{name}\1]", line)
 
 
 def anchor(kind: str, name: str) -> str:
