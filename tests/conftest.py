@@ -33,7 +33,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 # Files are dealt out in this order, each to one process: the longest ones may not come last.
-LONGEST = ("test_smoke", "test_interruptions", "test_on_kaggle", "test_explorers", "test_runner")
+LONGEST = (
+    "test_smoke", "test_wrong_input", "test_interruptions", "test_campaign", "test_on_kaggle",
+    "test_explorers", "test_demo", "test_runner",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
