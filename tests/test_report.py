@@ -226,6 +226,19 @@ def test_a_letter_that_no_font_has_is_named(monkeypatch):
     assert typeset.without_glyph("Wang 王") == "王"
 
 
+def test_what_an_answer_links_to_by_name_is_its_own(tmp_path):
+    def as_markdown(line: int, text: str) -> str:
+        lines = dict(enumerate(text.splitlines(), line))
+        return prompts.as_markdown(prompts.Answer(tmp_path / "step_05.md", line, "5α", "?", lines))
+
+    text = "[here][1], [1], [1][], [1](x), x[2] `a[0][2]`\n\n[1]: https://a.example"
+    assert as_markdown(7, text) == (
+        "[here][step_05-7-1], [1][step_05-7-1], [1][step_05-7-1], [1](x), x[2] `a[0][2]`\n\n"
+        "[step_05-7-1]: https://a.example"
+    )
+    assert as_markdown(9, text) != as_markdown(7, text)
+
+
 HOSTILE = """```python
 ## 5β · no heading, and the fence is never closed
 #set page(fill: red)

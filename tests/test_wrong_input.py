@@ -948,8 +948,8 @@ DISK_ROWS = [
         on_a_full_disk(library(written()), 1000),
         f"{CHECKPOINT}: cannot be written (File too large); {PLACE_TO_WRITE}"),
     Row("the disk is full when features are packed", nothing, on_a_full_disk(dataset(), 100_000),
-        "home/.cache/packed: cannot pack the features (File too large); 0 MiB are needed here; "
-        "make room, or choose another folder with MUSICLAB_HOME"),
+        "home/.cache/packed: cannot pack the features (File too large); they need 0.4 MiB in "
+        "a folder that one may write to; mend that, or choose another one with MUSICLAB_HOME"),
     Row("the disk is too small for the features", nothing, on_a_small_disk(dataset()),
         "home/.cache/packed: packing the features needs 64 MiB here and 0 MiB are free; make room, "
         "or choose another folder with MUSICLAB_HOME"),

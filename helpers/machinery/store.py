@@ -169,8 +169,8 @@ def _pack(paths: list[str], whole: Path) -> None:
     except OSError as error:
         raise LabError(
             f"{whole.parents[1]}: cannot pack the features ({error.strerror}); "
-            f"{n_bytes / 2**20:.0f} MiB are needed here; make room, or choose another folder with "
-            "MUSICLAB_HOME"
+            f"they need {n_bytes / 2**20:.1f} MiB in a folder that one may write to; mend that, or "
+            "choose another one with MUSICLAB_HOME"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
