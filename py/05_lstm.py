@@ -486,7 +486,7 @@ class FrozenHead(PlainLSTM):
 # Write your five guesses down before you scroll on.
 
 # %% tags=["exercise"]
-# Your guess: "alarm" or "passed" for each bug.
+# True: caught, False: not caught; None is no guess.
 my_guess = {
     "forgotten zero_grad": None,
     "softmax before cross-entropy": None,

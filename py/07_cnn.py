@@ -1189,11 +1189,12 @@ if test.ids[number] in heard:
 
 # %% [markdown] tags=["solution"]
 # **How to read it.** Violet: without this patch the CNN would be less sure of its answer; orange: surer. On the demo
-# set the clip is a close call: the high bands, where cymbals are, speak for the answer, the chords below them against
-# it. *No second decides*: the network takes the mean over the clip, so each stretch of 2 s has a fifteenth of the say,
-# and what decides is what a band does all the time. Play the clip and listen for the cymbals. Two cautions. A hidden
-# patch is set to 0, the band's usual level: that is itself a sound the network may judge. And the sum of the patches is
-# not the decision: what two patches say together is not seen when one of them is hidden.
+# set the clip is a close call. One row of high bands, where cymbals are, speaks for the answer all the time; the others
+# say little, the bass and a row in the middle a little against it. *No second decides*: the network takes the mean over
+# the clip, so each stretch of 2 s has a fifteenth of the say, and what decides is what a band does all the time. Play
+# the clip and listen for the cymbals. Two cautions. A hidden patch is set to 0, the band's usual level: that is itself
+# a sound the network may judge. And the sum of the patches is not the decision: what two patches say together is not
+# seen when one of them is hidden.
 
 # %% [markdown] tags=["extra"]
 # ### Try it: what is near to what

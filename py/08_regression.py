@@ -551,8 +551,8 @@ fit("CNN", "valence")
 show_axis("valence")
 
 # %% [markdown] tags=["solution"]
-# **How the curves are read.** Blue is the loss on the clips that are trained on, red that on the validation clips, the
-# dash-dotted line the constant. Where red turns upwards *and stays* while blue falls on, the network learns its training
+# **How the curves are read.** Blue is the loss on the clips that are trained on, orange that on the validation clips, the
+# dash-dotted line the constant. Where orange turns upwards *and stays* while blue falls on, the network learns its training
 # clips by heart. On the demo set the LSTM does so for valence: it is kept early, and all later epochs only make it worse.
 # The CNN does not: windows and masks show it no clip twice, so its two losses stay close together. That is no success
 # yet. Two curves that lie close together, both near the constant, say that little was learned.
@@ -580,7 +580,7 @@ show_axis("energy")
 # %% [markdown] tags=["solution"]
 # Energy is explained best. Density, distortion, drums and brightness make it in the demo set, and all of these stand in any
 # few seconds. The points lie near the line, and the spread is about the root of the explained variance, as it should be. The
-# LSTM's training loss falls to half of its validation loss or less, but red does not rise: knowing the training clips by
+# LSTM's training loss falls to half of its validation loss or less, but orange does not rise: knowing the training clips by
 # heart does no harm as long as the same features also work for others.
 
 # %% [markdown]

@@ -891,6 +891,9 @@ USE_ROWS = [
     *(bad_run(f"--{name} of an empty variable", f"--{name} is empty; leave it out or give a value; "
               "./run_all.sh --help shows what there is", f"--{name}", "")
       for name in ("data", "profile", "name")),
+    *(bad_run(f"--{name} of 5,000 digits", f"--{name} has 5000 letters; give at most 4096; "
+              "./run_all.sh --help shows what there is", f"--{name}", "9" * 5000)
+      for name in ("jobs", "keep")),
     Row("$MUSICLAB_RUN leads out of runs/", nothing, library(lambda place: records.open_record(
         "05_lstm", place / "data", 0), MUSICLAB_RUN="../../x"),
         "$MUSICLAB_RUN is '../../x', no name of a folder below runs/; correct it"),

@@ -40,7 +40,7 @@ def agree(
             f"by {gap:.3g} at most; at {list(at)} yours is {first[at]:.4g}, the kit's "
             f"{second[at]:.4g} (is your input scaled, and the padding masked?)"
         )
-    print(f"{what}: the same as the kit's, shape {first.shape}, largest difference {gap:.1e}")
+    print(f"{what}: the same, shape {first.shape}, largest difference {gap:.1e}")
 
 
 def _as_array(values: Any) -> np.ndarray:

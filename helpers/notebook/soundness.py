@@ -142,10 +142,8 @@ class Contents:
             yield f"{files['train']}: no class has two clips, to learn and to validate; add clips"
         for unseen in sorted(set(self._classes("test")) - set(train)) if train else ():
             yield f"{files['test']}: {unseen} has no training clip; drop it in the class mapping"
-        file, labelled = (
-            f"{self.data / MULTITASK}/train_labels.txt",
-            self.labels[MULTITASK, "train"],
-        )
+        file = f"{self.data / MULTITASK}/train_labels.txt"
+        labelled = self.labels[MULTITASK, "train"]
         if 0 < len(labelled) < 4:  # two of them to train on: one has no variance
             yield f"{file}: {len(labelled)} clip(s), too few to train, validate and test; add clips"
         for axis, column in zip(AXES, zip(*labelled.values(), strict=True), strict=False):

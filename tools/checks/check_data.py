@@ -37,7 +37,7 @@ class Split:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code: 1 when there is a problem."""
-    parser = Parser(prog="./run_all.sh check-data", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="./run_all.sh check-data", description=__doc__)
     add = parser.add_argument
     add(
         "--data",

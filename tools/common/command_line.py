@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from helpers.machinery.files import LabError, did_you_mean, one_line
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+MOST_LETTERS = 4096  # of a value: as long as a path may be, and Python reads such a number
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,17 +21,21 @@ class Parser(argparse.ArgumentParser):
     also_known: Sequence[str] = ()  # words that may stand where an unknown one stands
 
     def parse_args(self, *arguments: Any, **more: Any) -> Any:
-        """As argparse does; words cut short, and empty values (unset variables), are mistakes.
+        """As argparse does; words cut short, and empty or endless values, are mistakes.
 
-        A help text of several lines is shown as it is written.
+        A value is empty where a shell variable is not set. A help text of several lines is shown as
+        it is written.
         """
         self.allow_abbrev = False
         if "\n" in f"{self.description}{self.epilog}":
             self.formatter_class = argparse.RawDescriptionHelpFormatter
         options = super().parse_args(*arguments, **more)
         for name, value in vars(options).items():
+            option = f"--{name.replace('_', '-')}"
             if value == "":
-                self.error(f"--{name.replace('_', '-')} is empty; leave it out or give a value")
+                self.error(f"{option} is empty; leave it out or give a value")
+            if isinstance(value, str) and len(value) > MOST_LETTERS:
+                self.error(f"{option} has {len(value)} letters; give at most {MOST_LETTERS}")
         return options
 
     def error(self, message: str) -> NoReturn:

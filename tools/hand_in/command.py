@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import re
 import subprocess
 import sys
 import textwrap
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import yaml
 
-from helpers.machinery.files import LabError, printable, project_root, write_atomically
+from helpers.machinery.files import (
+    LabError,
+    printable,
+    project_root,
+    read_json,
+    write_atomically,
+)
 from tools.checks import pairs
 from tools.checks.labels import label_headings, read_labels
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
@@ -56,8 +60,9 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
         members = parse_members(options.members)
     except LabError as error:
         problems.append(f"--members: {error}")  # told with all else that is wrong
-    problems += [] if options.demo_anyway else demo_problems(run)
-    problems += report_problems(report, members, run, edition)
+    summary = read_json(run / SUMMARY)  # which `find_run` has looked at
+    problems += [] if options.demo_anyway else demo_problems(summary)
+    problems += report_problems(report, members, summary, edition)
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
     told = changes(lab.root, options.kit)
@@ -68,7 +73,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if not problems:
         if not told:
             print(f"{CHANGES} is empty: the code is the kit's, unchanged; yours is the report")
-        about = note(lab, run, members)
+        about = note(lab, summary, members)
         contents = contents_of(lab.root, report, about, told, edition, options.demo_anyway)
         problems = _write_zip(contents, run, members, edition)
     if not problems:
@@ -78,12 +83,11 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh hand-in",
         description="Check the handout's rules, and pack the report and the commented code into "
         "patrec1_<id1>[_<id2>].zip in the run's folder.",
-        allow_abbrev=False,
     )
     add_members(parser)
     add = parser.add_argument
@@ -114,11 +118,10 @@ def _by_file(problems: Sequence[str], root: Path) -> Iterator[str]:
 # ---- the rules ---------------------------------------------------------------------------------
 
 
-def demo_problems(run: Path) -> list[str]:
+def demo_problems(summary: Mapping[str, Any]) -> list[str]:
     """Why a run's numbers say nothing about the lab's data, a line each."""
-    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     found = []
-    if summary["data"].get("demo"):
+    if summary["data"]["demo"]:
         found.append("the demo set is no data of the lab; ./run_all.sh --data DIR takes those")
     if summary["profile"] in ("demo", "smoke"):
         found.append(f"profile {summary['profile']!r} is for trying; take --profile full")
@@ -126,7 +129,7 @@ def demo_problems(run: Path) -> list[str]:
 
 
 def report_problems(
-    report: Path, members: Sequence[Member], run: Path, edition: Edition
+    report: Path, members: Sequence[Member], summary: Mapping[str, Any], edition: Edition
 ) -> list[str]:
     """Why a file is no report of these members on this run in PDF, a line each."""
     if not report.is_file():
@@ -150,13 +153,13 @@ def report_problems(
             f"{report}: names {', '.join(authors)} on its first page, not {', '.join(wanted)}; "
             "make it again with these --members"
         )
-    made = made if isinstance(made, dict) else {}
-    if front and not made:  # and may hold the kit's own answers
-        found.append(f"{report}: was made with another version of the kit; make it again")
-    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-    if made and made.get("data") != summary["data"].get("fingerprint"):
+    if not front:  # of their own
+        return found
+    if not isinstance(made, dict):  # and may hold the kit's own answers
+        return [*found, f"{report}: was made with another version of the kit; make it again"]
+    if made.get("data") != summary["data"]["fingerprint"]:
         found.append(f"{report}: is of other data than the run; make it again")
-    if made and made.get("edition") != edition.name:
+    if made.get("edition") != edition.name:
         found.append(f"{report}: is of another edition; make it with --edition {edition.name}")
     return found
 
@@ -310,13 +313,12 @@ def pack(contents: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def note(lab: Lab, run: Path, members: Sequence[Member]) -> str:
+def note(lab: Lab, summary: Mapping[str, Any], members: Sequence[Member]) -> str:
     """How to run the code, what the report's results were made with, and the kit's licence."""
-    summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     made_with = textwrap.fill(
-        f'The results of the report: run "{run.name}", profile {summary["profile"]}, data with the '
-        f"fingerprint {summary['data']['fingerprint']}, device {summary['device']}, Python "
+        f'The results of the report: run "{summary["run"]}", profile {summary["profile"]}, data with '
+        f"the fingerprint {summary['data']['fingerprint']}, device {summary['device']}, Python "
         f"{summary['python']}, {versions}.",
         width=88,
     )

@@ -71,7 +71,6 @@ def _parser() -> Parser:
         prog="./run_all.sh report",
         description="Write the report of a finished run: its figures, tables and measured "
         "sentences under the handout's labels, and what you wrote into my_report/.",
-        allow_abbrev=False,
     )
     add_members(parser)
     add = parser.add_argument

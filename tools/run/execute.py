@@ -18,6 +18,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+import tools  # noqa: F401  (spares jsonschema a second, see there)
 from helpers.machinery.files import LabError
 from helpers.machinery.process import report_progress
 
@@ -57,9 +58,6 @@ def build(size: float) -> dict[str, Any]:
 
 def execute(spec: dict[str, Any]) -> dict[str, Any]:
     """Run the notebook; return its status, and for a failure the cell and the last lines."""
-    # jsonschema builds a grammar of international web addresses when it finds this package, which
-    # takes a second and is of no use here. It does without where the import fails.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
