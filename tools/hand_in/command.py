@@ -73,7 +73,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if not problems:
         if not told:
             print(f"{CHANGES} is empty: the code is the kit's, unchanged; yours is the report")
-        about = note(lab, summary, members)
+        about = note(lab, run.name, summary, members)
         contents = contents_of(lab.root, report, about, told, edition, options.demo_anyway)
         problems = _write_zip(contents, run, members, edition)
     if not problems:
@@ -313,11 +313,11 @@ def pack(contents: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def note(lab: Lab, summary: Mapping[str, Any], members: Sequence[Member]) -> str:
+def note(lab: Lab, run: str, summary: Mapping[str, Any], members: Sequence[Member]) -> str:
     """How to run the code, what the report's results were made with, and the kit's licence."""
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     made_with = textwrap.fill(
-        f'The results of the report: run "{summary["run"]}", profile {summary["profile"]}, data with '
+        f'The results of the report: run "{run}", profile {summary["profile"]}, data with '
         f"the fingerprint {summary['data']['fingerprint']}, device {summary['device']}, Python "
         f"{summary['python']}, {versions}.",
         width=88,
