@@ -1,11 +1,10 @@
-"""What engineers listened for before networks: twelve groups of numbers. Used by 06, 07, 08, 11.
+"""What engineers listened for before networks: twelve groups of numbers. Used by 06, 08, 11, 07.
 
-A clip becomes some 2,300 numbers in twelve groups, each with its source; none of it is learned.
-Most are block-level features (Seyerlehner, Widmer, Pohle 2010): numbers of many short blocks of
-frames, of which a quantile over the blocks is kept. Blocks are counted in frames: in a
-beat-synchronous clip a frame is a beat, so its rates are per beat, not per second. A clip shorter
-than a block is repeated until it fills one; what never changes has spread and correlation 0. So
-every clip of at least one frame has finite values, as many as any other.
+None of it is learned. Most are block-level features (Seyerlehner, Widmer, Pohle 2010): numbers of
+many short blocks of frames, of which a quantile over the blocks is kept. Blocks are counted in
+frames: in a beat-synchronous clip a frame is a beat, so rates are per beat there, not per second.
+A clip shorter than a block is repeated until it fills one; what never changes has spread and
+correlation 0. So every clip of at least one frame has finite values, as many as any other.
 """
 
 from __future__ import annotations
@@ -25,16 +24,14 @@ from helpers.machinery.batches import unwrap
 from helpers.machinery.files import LabError, write_atomically
 
 N_CEPSTRUM = 25
-N_BANDS = 32  # of four neighbouring mel bands each
 STILL = 0.01  # dB: a spread below it is the rounding of a constant band
-Groups = dict[str, np.ndarray]  # name of a group -> [d] of one clip, or [n, d] of several
+Groups = dict[str, np.ndarray]  # name of a group -> numbers [d]; of n clips in p parts [n, p, d]
 
 
 def groups_of(frames: np.ndarray) -> Groups:
-    """The twelve groups of one clip's frames [T, 140], each float32 [d]."""
-    frames = np.asarray(frames, dtype=np.float32)
-    mel, chroma = np.ascontiguousarray(frames[:, :N_MELS]), frames[:, N_MELS:]
-    cepstra, bands = mel @ _cosines(), mel.reshape(len(mel), N_BANDS, -1).mean(-1)
+    """The twelve groups of the frames [T, 140] of one clip, each float32 [d]."""
+    mel, chroma = np.split(np.asarray(frames, dtype=np.float32), [N_MELS], axis=1)
+    cepstra, bands = mel @ _cosines(), mel.reshape(len(mel), 32, -1).mean(-1)
     rises = np.maximum(bands[3:] - bands[:-3], 0) if len(bands) > 3 else 0 * bands
     groups = {
         "levels": np.concatenate([band_statistics(mel), loudness(mel)]),
@@ -53,6 +50,45 @@ def groups_of(frames: np.ndarray) -> Groups:
     return {name: own.astype(np.float32) for name, own in groups.items()}
 
 
+def features(dataset: Dataset) -> Groups:
+    """The groups of all clips of a SpectrogramDataset or a `Subset` of one, float32 [n, 3, d].
+
+    Of each clip, and of its first and second half: two more examples to learn from. Whatever rows
+    the dataset takes, all 140 are listened to. Made once for a folder and kept beside its packed
+    clips; made again when the clips or this file have changed.
+    """
+    base, clips = unwrap(dataset)
+    folder = Path(base.store.frames.filename).parent  # of the memory map
+    lengths = np.load(folder / "lengths.npy")
+    starts = np.cumsum(lengths) - lengths  # of all packed clips, those left out of 4β, too
+    kept = folder / f"handmade-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}.npz"
+    groups = _read(kept)
+    if groups is None:
+        every = replace(base.store, starts=starts, lengths=lengths)
+        own = [_in_parts(every.clip(clip, slice(None))) for clip in range(len(starts))]
+        groups = {name: np.stack([clip[name] for clip in own]) for name in own[0]}
+        np.savez(file := io.BytesIO(), **groups)
+        with suppress(LabError):  # a full disk costs the time, not the answer
+            write_atomically(kept, file.getvalue())
+    places = np.searchsorted(starts, base.store.starts[clips])
+    return {name: own[places] for name, own in groups.items()}
+
+
+def _in_parts(frames: np.ndarray) -> Groups:
+    middle = len(frames) // 2
+    parts = [groups_of(part) for part in (frames, frames[: max(1, middle)], frames[middle:])]
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+
+def _read(kept: Path) -> Groups | None:
+    """What was kept, or None where it is not whole: an archive has checksums."""
+    try:
+        with np.load(kept, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+    except Exception:  # NumPy and zipfile let many kinds through
+        return None
+
+
 # ---- the groups --------------------------------------------------------------------------------
 
 
@@ -61,8 +97,15 @@ def band_statistics(mel: np.ndarray) -> np.ndarray:
     return np.concatenate([mel.mean(0), mel.std(0), np.abs(_steps(mel)).mean(0)])
 
 
+def loudness(mel: np.ndarray) -> np.ndarray:
+    """Level, and centre of gravity of the spectrum: quantiles, spread, spread of steps, [14]."""
+    weights = mel - mel.min() + 1
+    both = np.stack([mel.mean(1), weights @ np.arange(N_MELS) / weights.sum(1)], axis=1)
+    return np.concatenate([_quantiles(both, 5, 25, 50, 75, 95), both.std(0), _steps(both).std(0)])
+
+
 def cepstrum(cepstra: np.ndarray) -> np.ndarray:
-    """The shape of the spectrum: mean, spread, spread of the steps and quantiles over time.
+    """The shape of the spectrum over time: mean, spread, spread of the steps, quantiles, [150].
 
     `cepstra` [T, 25] are cosine transforms of the decibels (Davis, Mermelstein 1980; Logan 2000).
     """
@@ -71,27 +114,26 @@ def cepstrum(cepstra: np.ndarray) -> np.ndarray:
 
 
 def timbre(cepstra: np.ndarray) -> np.ndarray:
-    """One Gaussian of the same [T, 25]: mean and covariance (Mandel, Ellis 2005)."""
-    mean = cepstra.mean(0)
-    covariance = (cepstra - mean).T @ (cepstra - mean) / len(cepstra)
+    """One Gaussian of the same [T, 25]: mean and covariance (Mandel, Ellis 2005), [350]."""
+    covariance = np.cov(cepstra, rowvar=False, bias=True)[np.triu_indices(N_CEPSTRUM)]
     rooted = np.sign(covariance) * np.sqrt(np.abs(covariance))  # in dB, as the mean
-    return np.concatenate([mean, rooted[np.triu_indices(N_CEPSTRUM)]])
+    return np.concatenate([cepstra.mean(0), rooted])
 
 
 def steadiness(bands: np.ndarray) -> np.ndarray:
     """What 32 bands [T, 32] have within 10 frames, from soft to loud: 5 values each, [160].
 
-    A steady tone has five equal values, a drum hit one high one: Seyerlehner's spectral pattern.
+    A steady tone has five equal values, a stroke one high one: Seyerlehner's spectral pattern.
     """
-    return _quantiles(_sorted_blocks(bands, 10)[:, :, ::2], 90)
+    return _quantiles(np.sort(_blocks(bands, 10, 5))[:, :, ::2], 90)
 
 
 def attacks(rises: np.ndarray) -> np.ndarray:
-    """The same of the rises over 3 frames, within 25 frames; and how much it varies, [576].
+    """The same of the rises over 3 frames, within 25; and how much that varies, [576].
 
-    His delta spectral pattern and variance delta spectral pattern.
+    Seyerlehner's delta spectral pattern and variance delta spectral pattern.
     """
-    blocks = _sorted_blocks(rises, 25)[:, :, ::3]
+    blocks = np.sort(_blocks(rises, 25, 10))[:, :, ::3]
     return np.concatenate([_quantiles(blocks, 90), blocks.std(0).ravel()])
 
 
@@ -100,55 +142,31 @@ def rhythm(mel: np.ndarray) -> np.ndarray:
 
     Fluctuation patterns (Pampalk, Rauber, Merkl 2002) with logarithmic rates (Pohle et al. 2009).
     """
+    from scipy.fft import rfft  # stays in float32
+
     edges = np.linspace(0, N_MELS, 25).astype(int)
-    bands = np.add.reduceat(mel, edges[:-1], axis=1) / np.diff(edges)
-    blocks = _blocks(bands, 512, 128)
+    blocks = _blocks(np.add.reduceat(mel, edges[:-1], axis=1) / np.diff(edges), 512, 128)
     waves = (blocks - blocks.mean(-1, keepdims=True)) * np.hanning(512)
-    return _quantiles(np.log1p(np.abs(np.fft.rfft(waves)) @ _rates()), 60)
+    return _quantiles(np.log1p(np.abs(rfft(waves.astype(np.float32))) @ _rates()), 60)
 
 
 def togetherness(bands: np.ndarray) -> np.ndarray:
     """Which of 24 bands of [T, 32] rise and fall together within 6 s: correlations, [276].
 
-    The correlation pattern of Seyerlehner 2010; a band that does not change is correlated with none.
+    Seyerlehner's correlation pattern; a band that never changes has none.
     """
     blocks = _blocks(bands[:, :24], 256, 128)
     centred = blocks - blocks.mean(-1, keepdims=True)
     units = centred / np.maximum(centred.std(-1, keepdims=True), STILL)
-    correlations = units @ units.swapaxes(1, 2) / blocks.shape[-1]
-    return _quantiles(correlations[:, *np.triu_indices(24, 1)], 50)
+    return _quantiles((units @ units.swapaxes(1, 2) / 256)[:, *np.triu_indices(24, 1)], 50)
 
 
 def contrast(mel: np.ndarray) -> np.ndarray:
     """Peaks above valleys in 16 groups of bands: tones or noise? (Jiang et al. 2002), [96]."""
-    ordered = np.sort(mel.reshape(len(mel), 16, -1), axis=-1)
+    ordered = np.sort(mel.reshape(len(mel), 16, -1))
     valleys, peaks = ordered[..., :2].mean(-1), ordered[..., -2:].mean(-1)
     both = np.concatenate([peaks - valleys, valleys], axis=1)
     return np.concatenate([both.mean(0), both.std(0), _steps(both).std(0)])
-
-
-def turned(chroma: np.ndarray) -> np.ndarray:
-    """Mean, spread and step of 12 classes [T, 12], the strongest one first: no key, [36]."""
-    own = np.stack([chroma.mean(0), chroma.std(0), np.abs(_steps(chroma)).mean(0)])
-    return np.roll(own, -int(own[0].argmax()), axis=1).ravel()
-
-
-def keyless(chroma: np.ndarray) -> np.ndarray:
-    """What a change of key does not touch in any frame of [T, 12]: mean and spread over time, [38].
-
-    The classes sorted by strength, and magnitudes of the Fourier transform around their circle
-    (how near to an augmented triad, to a diminished chord, to a scale: Quinn 2006).
-    """
-    own = np.concatenate([np.sort(chroma, axis=1), np.abs(np.fft.rfft(chroma))], axis=1)
-    return np.concatenate([own.mean(0), own.std(0)])
-
-
-def intervals(chroma: np.ndarray) -> np.ndarray:
-    """How often two classes of [T, 12] sound at once, by their interval of 0 to 6 semitones; and
-    the Fourier magnitudes of the mean, [14]."""
-    together = chroma.T @ chroma / len(chroma)
-    found = [np.trace(np.roll(together, -step, axis=1)) for step in range(7)]
-    return np.concatenate([found, np.abs(np.fft.rfft(chroma.mean(0)))])
 
 
 def tempo(onsets: np.ndarray) -> np.ndarray:
@@ -159,48 +177,27 @@ def tempo(onsets: np.ndarray) -> np.ndarray:
     return np.concatenate([own / max(curve[0], STILL), [onsets.mean(), onsets.std()]])
 
 
-def loudness(mel: np.ndarray) -> np.ndarray:
-    """Level, and centre of gravity of the spectrum: quantiles, spread, spread of the steps."""
-    weights = mel - mel.min() + 1
-    both = np.stack([mel.mean(1), weights @ np.arange(N_MELS) / weights.sum(1)], axis=1)
-    spreads = [both.std(0), _steps(both).std(0)]
-    return np.concatenate([_quantiles(both, 5, 25, 50, 75, 95), *spreads])
+def turned(chroma: np.ndarray) -> np.ndarray:
+    """Mean, spread and step of 12 classes [T, 12], the strongest first: no key (Müller 2015)."""
+    own = np.stack([chroma.mean(0), chroma.std(0), np.abs(_steps(chroma)).mean(0)])
+    return np.roll(own, -int(own[0].argmax()), axis=1).ravel()
 
 
-# ---- of many clips -----------------------------------------------------------------------------
+def keyless(chroma: np.ndarray) -> np.ndarray:
+    """What a change of key leaves as it is in each frame of [T, 12]: mean and spread, [38].
 
-
-def features(dataset: Dataset) -> Groups:
-    """The groups of all clips of a SpectrogramDataset or a `Subset` of one, float32 [n, d] each.
-
-    Whatever rows the dataset takes, all 140 are listened to. Made once for a folder and kept beside
-    its packed clips; made again when the clips or this file have changed.
+    The classes sorted by strength, and Fourier magnitudes around their circle: how near a frame
+    is to an augmented triad, a diminished chord, a scale (Quinn 2006).
     """
-    base, clips = unwrap(dataset)
-    folder = Path(base.store.frames.filename).parent  # of the memory map
-    lengths = np.load(folder / "lengths.npy")
-    starts = np.cumsum(lengths) - lengths  # of all packed clips, those left out of 4β, too
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    groups = _kept(folder / f"handmade-{code}.npz")
-    if groups is None:
-        store = replace(base.store, starts=starts, lengths=lengths)
-        own = [groups_of(store.clip(clip, slice(None))) for clip in range(len(starts))]
-        groups = {name: np.stack([clip[name] for clip in own]) for name in own[0]}
-        file = io.BytesIO()
-        np.savez(file, **groups)
-        with suppress(LabError):  # a full disk costs the time, not the answer
-            write_atomically(folder / f"handmade-{code}.npz", file.getvalue())
-    places = np.searchsorted(starts, base.store.starts[clips])
-    return {name: own[places] for name, own in groups.items()}
+    own = np.concatenate([np.sort(chroma), np.abs(np.fft.rfft(chroma))], axis=1)
+    return np.concatenate([own.mean(0), own.std(0)])
 
 
-def _kept(path: Path) -> Groups | None:
-    """What was written, or None: the archive's checksums tell."""
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except Exception:  # NumPy and zipfile let many kinds through
-        return None
+def intervals(chroma: np.ndarray) -> np.ndarray:
+    """How often two classes of [T, 12] sound at once, by interval; and Fourier of the mean."""
+    together = chroma.T @ chroma / len(chroma)
+    found = [np.trace(np.roll(together, -step, axis=1)) for step in range(7)]
+    return np.concatenate([found, np.abs(np.fft.rfft(chroma.mean(0)))])
 
 
 # ---- what they share ---------------------------------------------------------------------------
@@ -217,22 +214,16 @@ def _quantiles(rows: np.ndarray, *percent: int) -> np.ndarray:
     return np.partition(rows.reshape(len(rows), -1), places, axis=0)[places].ravel()
 
 
-def _in_seconds(chroma: np.ndarray) -> np.ndarray:
-    """Means of about a second, 22 frames each, of [T, 12]; shorter clips have one."""
-    n_seconds = max(1, len(chroma) // 22)
-    return chroma[: len(chroma) // n_seconds * n_seconds].reshape(n_seconds, -1, 12).mean(1)
-
-
 def _blocks(rows: np.ndarray, length: int, hop: int) -> np.ndarray:
-    """Blocks [n, F, length] of [T, F], one every `hop` frames."""
-    if len(rows) < length:
-        rows = np.resize(rows, (length, rows.shape[1]))  # again from its beginning
+    """Blocks [n, F, length] of [T, F], one every `hop` frames; a short clip begins again."""
+    rows = rows if len(rows) >= length else np.resize(rows, (length, rows.shape[1]))
     return np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::hop]
 
 
-def _sorted_blocks(rows: np.ndarray, length: int) -> np.ndarray:
-    """What each row of [T, F] has within a block, sorted: [n, F, length], one every 5 frames."""
-    return np.sort(_blocks(rows, length, 5), axis=-1)
+def _in_seconds(chroma: np.ndarray) -> np.ndarray:
+    """Means of about a second, 22 frames each, of [T, 12]; a shorter clip has one."""
+    n_seconds = max(1, len(chroma) // 22)
+    return chroma[: len(chroma) // n_seconds * n_seconds].reshape(n_seconds, -1, 12).mean(1)
 
 
 @cache
