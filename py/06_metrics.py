@@ -145,9 +145,12 @@ for folder, kind in ((folders.GENRE, "full"), (folders.GENRE_BEAT, "beat")):
     splits_of[folder], test = splits, splits.test
     truth[folder], ids[folder], classes = test.labels.numpy(), test.ids, test.classes
     genre_of[folder] = test.tracks["genre"].to_numpy()
-    for model, what in (("mel", baselines.band_statistics), ("hand", handmade.features)):
-        name, labels = f"svm_{model}_{kind}", datasets.labels_of(splits.train).numpy()
-        known, asked = numbers_of[name] = [what(part) for part in (splits.train, test)]
+    labels, sides = datasets.labels_of(splits.train).numpy(), (splits.train, test)
+    numbers_of[f"svm_mel_{kind}"] = [{"bands": baselines.band_statistics(part)} for part in sides]
+    numbers_of[f"svm_hand_{kind}"] = [handmade.features(part) for part in sides]
+    for model in ("mel", "hand"):
+        name = f"svm_{model}_{kind}"
+        known, asked = numbers_of[name]
         of_all_seeds[name] = [baselines.svm_predictions(known, labels, asked, seed)]
         folder_of[name], feature_of[name] = folder, "mel" if model == "mel" else "hand-made"
     majority = f"majority_{kind}"
