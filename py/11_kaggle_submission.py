@@ -305,7 +305,7 @@ def svr_on_test(numbers_of):
         for split in folders.SPLITS
     )
     labels = train.labels.numpy()
-    values = baselines.svr_predictions(numbers_of(train), labels, numbers_of(clips), seed)
+    values = baselines.fitted_svr(numbers_of(train), labels, seed)(numbers_of(clips))
     return pd.DataFrame(values, index=clips.ids, columns=axes)
 
 

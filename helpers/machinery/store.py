@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -100,6 +101,31 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
     return store.select(back)
+
+
+def derived(
+    store: FeatureStore, name: str, make: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """What `make` says of the frames [T, 140] of each clip, stacked: name -> [n, ...].
+
+    Made for all packed clips of the folder, and kept beside them in an archive, whose checksums are
+    asked when it is read. `name` must change with what `make` does.
+    """
+    folder = Path(store.frames.filename).parent  # type: ignore[attr-defined]  # a memory map
+    lengths = np.load(folder / "lengths.npy")
+    starts, kept = np.cumsum(lengths) - lengths, folder / f"{name}.npz"
+    try:
+        with np.load(kept, allow_pickle=False) as found:
+            arrays = {key: found[key] for key in found.files}
+    except Exception:  # there is none, or no whole one: NumPy and zipfile let many kinds through
+        every = replace(store, starts=starts, lengths=lengths)
+        own = [make(every.clip(clip, slice(None))) for clip in range(len(starts))]
+        arrays = {key: np.stack([clip[key] for clip in own]) for key in own[0]}
+        np.savez(file := io.BytesIO(), **arrays)  # type: ignore[arg-type]
+        with suppress(LabError):  # a full disk costs the time, not the answer
+            write_atomically(kept, file.getvalue())
+    places = np.searchsorted(starts, store.starts)
+    return {key: values[places] for key, values in arrays.items()}
 
 
 def _store_folder(paths: list[str]) -> Path:
