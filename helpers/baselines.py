@@ -56,8 +56,9 @@ def fitted_svm(known: Numbers, labels: np.ndarray, seed: int = 0) -> Machine:
 
 
 def svm_predictions(known: Numbers, labels: np.ndarray, asked: Numbers) -> np.ndarray:
-    """Class numbers [n_asked] of such an SVM."""
-    return fitted_svm(known, labels)(asked).argmax(1)
+    """The class of each clip, [n_asked], by such an SVM; labels are numbers or names."""
+    classes, numbers = np.unique(labels, return_inverse=True)
+    return classes[fitted_svm(known, numbers)(asked).argmax(1)]
 
 
 def fitted_svr(known: Numbers, values: np.ndarray, seed: int = 0) -> Machine:
