@@ -17,6 +17,7 @@ import os
 import pickle
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -46,6 +48,9 @@ from helpers.models import Classifier, CNNBackbone, build_model
 from helpers.notebook import records
 from helpers.notebook.checking import agree
 from helpers.notebook.checkpoints import write_checkpoint
+from helpers.submission import check_solution
+from tests import spoilers
+from tests.spoilers import ARRAYS, FILES, MILLION, Numbers, as_npy, of_numbers
 from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
 from tools.common.notebooks import Lab
@@ -188,28 +193,9 @@ def line(place: Path, number: int, text: str, name: str = LABELS) -> None:
     replaced(name, b"\n".join(lines) + b"\n")(place)
 
 
-def as_npy(values: np.ndarray) -> bytes:
-    """What `np.save` writes, pickles included."""
-    file = io.BytesIO()
-    np.save(file, values, allow_pickle=True)
-    return file.getvalue()
-
-
-@later
-def array(place: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """The array of clip 1001 is changed like this."""
-    replaced(CLIP, as_npy(change(np.load(place / CLIP).astype(np.float64))))(place)
-
-
-def with_frame(value: float) -> Spoil:
-    """One frame of clip 1001 holds this value everywhere."""
-    return array(lambda values: np.insert(values, 3, value, axis=1))
-
-
-def with_header(header: str) -> Spoil:
-    """Clip 1001 begins with this header instead of its own, and ends there."""
-    size = len(header).to_bytes(2, "little")
-    return replaced(CLIP, b"\x93NUMPY\x01\x00" + size + header.encode())
+def array(change: Numbers) -> Spoil:
+    """The first 60 frames of clip 1001 are changed like this, and are all."""
+    return changed(CLIP, of_numbers(lambda values: change(values[:, :60])))
 
 
 class Trap:
@@ -417,10 +403,10 @@ def bad_run(
     return Row(what, spoil, command(*USUAL, *options), message, code=2, cannot=cannot)
 
 
-def bad_line(what: str, text: str, problem: str, name: str = LABELS) -> Row:
+def bad_line(what: str, given: str, said: str, name: str = LABELS) -> Row:
     """Line 3 of a label file is bad; it is left out when bad data are."""
-    use, message = dataset(Path(name).parent.name), f"{name}:3: {problem}"
-    return Row(what, line(3, text, name), use, message, left_out=message)
+    use, message = dataset(Path(name).parent.name), f"{name}:3: {said}"
+    return Row(what, line(3, given, name), use, message, left_out=message)
 
 
 def bad_clip(what: str, spoil: Spoil, problem: str, name: str = CLIP) -> Row:
@@ -435,6 +421,21 @@ def bad_checkpoint(what: str, spoil: Spoil, problem: str, **wanted: str) -> Row:
 
 GENRES, NOTEBOOKS = ", ".join(KNOWN_GENRES), ", ".join(Lab().names)
 OF_05, OF_07 = Lab().read("05_lstm").parameters, Lab().read("07_cnn").parameters
+BOMB = ", ".join(["&a0 [0, 0]", *(f"&a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 20))])
+WORDS = {  # what the kit gives to the rows of wrong_input.yaml
+    "GENRES": GENRES,
+    "NOTEBOOKS": NOTEBOOKS,
+    "SECTIONS": f"{NOTEBOOKS}, all, runner",
+    "EPOCHS": f"but must be int; write for example {OF_05['epochs']}",
+    "RATE": f"but must be float; write for example {OF_05['learning_rate']}",
+    "CHANNELS": OF_07["channels"],
+    "CHANNEL": OF_07["channels"][0],
+    "BOMB": BOMB,
+    "MILLION": MILLION,
+    "BEGIN": MILLION[:80],
+    "DIGITS": "9" * 5000,
+}
+rows_of = partial(spoilers.rows_of, words=WORDS)
 MARKER_HINT = f"give the folder that holds {GENRE}/"
 UNPACK = f"unpack the lab's data so that data/{GENRE} exists, see data_links.md"
 OTHERS = f"{GENRE_BEAT}, {MULTITASK}, {MULTITASK_BEAT}"
@@ -526,33 +527,8 @@ LABEL_ROWS = [
     Row("label files have the line ends of Windows (CRLF)",
         changed(LABELS, lambda content: content.replace(b"\n", b"\r\n")), dataset(), "", code=0,
         instead="(accepted)"),
-    bad_line("a row of a label file has too few fields", "1001.fused.full.npy.gz",
-             "expected Id<TAB>Genre, got '1001.fused.full.npy.gz'; correct the line"),
-    bad_line("a row of a label file has an empty field", "1001.fused.full.npy.gz\t",
-             "expected Id<TAB>Genre, got '1001.fused.full.npy.gz\\t'; correct the line"),
-    bad_line("a row of an affect label file has too many fields", "5001,0.1,0.2,0.3,0.4",
-             "expected Id,valence,energy,danceability, got '5001,0.1,0.2,0.3,0.4'; correct the "
-             "line", AFFECT_LABELS),
-    bad_line("an id stands twice", "1000.fused.full.npy.gz\tRock",
-             "clip 1000 was already named in line 2; remove one"),
-    bad_line("a row beyond all measure", "x" * 10**6,
-             f"expected Id<TAB>Genre, got '{'x' * 80}...'; correct the line"),
-    *(bad_line(what, row, f"expected Id,valence,energy,danceability, got '{row}'; correct the line "
-               "(no quotes, no semicolons, decimals as 0.5)", AFFECT_LABELS)
-      for what, row in (("a row with semicolons and decimal commas", "5001;0,520;0,307;0,310"),
-                        ("a row in quotes", '"5001","0.520","0.307","0.310"'))),
-    bad_line("an unknown genre", "1001.fused.full.npy.gz\tRok",
-             f"unknown genre 'Rok' (did you mean 'Rock'?); known: {GENRES}"),
-    bad_line("a value outside of 0..1", "5001,0.1,1.2,0.3",
-             "energy is 1.2, outside 0..1; correct the line", AFFECT_LABELS),
-    bad_line("a value that is NaN", "5001,0.1,0.2,nan",
-             "danceability is nan, outside 0..1; correct the line", AFFECT_LABELS),
-    bad_line("a value that is not a number", "5001,high,0.2,0.3",
-             "valence is 'high', not a number; correct the line", AFFECT_LABELS),
-    bad_line("a label file names a path outside of its folder", "../../secret.npy\tRock",
-             "'../../secret.npy' is no clip name inside its folder; correct it"),
-    bad_line("a label file names an absolute path", "/etc/passwd\tRock",
-             "'/etc/passwd' is no clip name inside its folder; correct it"),
+    *(bad_line(**row) for row in rows_of("lines")),
+    *(bad_line(**row, name=AFFECT_LABELS) for row in rows_of("affect lines")),
     Row("several bad rows", lambda place: [line(n, f"{n}\t?")(place) for n in (3, 4)], dataset(),
         f"{LABELS}:3: unknown genre '?'; known: {GENRES} (1 more: ./run_all.sh check-data --data "
         "data lists them)"),
@@ -647,37 +623,23 @@ CLIP_ROWS = [
     bad_clip("a .gz that is no gzip", changed(ZIPPED, gzip.decompress),
              "no whole .npy array (the name ends in .gz but the content is no gzip); get this file "
              "again", ZIPPED),
-    *(bad_clip(what, spoil, NOT_WHOLE) for what, spoil in (
-        ("an array is cut short", cut(CLIP)),
-        ("an array is cut short in its header", changed(CLIP, lambda content: content[:40])),
-        ("an array of 0 bytes", replaced(CLIP, "")),
-        ("a web page instead of an array", replaced(CLIP, "<html>not found</html>")),
-        ("an array with a damaged header", with_header("{'descr': (((")),
-        ("an array with a header beyond all measure", with_header(" " * 30_000)),
-        ("an array whose header promises more than there is", with_header(
-            "{'descr': '<f8', 'fortran_order': False, 'shape': (140, 9999999999), }\n")),
+    *(bad_clip(what, changed(CLIP, change), NOT_WHOLE) for what, change in FILES.items()),
+    *(bad_clip(what, array(ARRAYS[what]), problem) for what, problem in (
+        ("an array without frames", f"has shape (140, 0), {SHAPE}"),
+        ("an array without its chroma rows", f"has shape (128, 60), {SHAPE}"),
+        ("an array that is transposed", f"has shape (60, 140) (it looks transposed), {SHAPE}"),
+        ("an array of one dimension", f"has shape (60,), {SHAPE}"),
+        ("an array of whole numbers",
+         "holds int16, expected a floating-point array; get it again"),
+        ("an array with NaN", NOT_FINITE),
+        ("an array with an infinite value", NOT_FINITE),
+        ("power in place of decibels",
+         f"rows 0 to 127 hold 0 to 90 (it looks like power), {EXPECTED_DB}"),
+        ("chroma before mel", "rows 128 to 139 hold -6.929 to 0 (chroma seems to stand first), "
+         "expected chroma of 0 to 1; mel bands come first; get this file again or make it anew"),
     )),
-    *(bad_clip(f"an array {what}", array(change), f"has shape {shape}, {SHAPE}")
-      for what, change, shape in (
-          ("without frames", lambda values: values[:, :0], "(140, 0)"),
-          ("without its chroma rows", lambda values: values[:128, :60], "(128, 60)"),
-          ("that is transposed", lambda values: values[:, :60].T,
-           "(60, 140) (it looks transposed)"),
-          ("of one dimension", lambda values: values[0, :60], "(60,)"),
-      )),
-    bad_clip("an array of whole numbers", array(lambda values: values.astype(np.int16)),
-             "holds int16, expected a floating-point array; get it again"),
-    bad_clip("an array with NaN", with_frame(np.nan), NOT_FINITE),
-    bad_clip("an array with an infinite value", with_frame(-np.inf), NOT_FINITE),
     bad_clip("a clip that is a named pipe", instead(CLIP, os.mkfifo),
              "no whole .npy array (no regular file); get this file again"),
-    bad_clip("power in place of decibels", array(lambda values: np.concatenate(
-                 [np.linspace(0, 90, 128)[:, None] + 0 * values[:128], values[128:]])),
-             f"rows 0 to 127 hold 0 to 90 (it looks like power), {EXPECTED_DB}"),
-    bad_clip("chroma before mel", array(lambda values: np.concatenate(
-                 [values[128:], np.linspace(-80, 0, 128)[:, None] + 0 * values[:128]])),
-             "rows 128 to 139 hold -6.929 to 0 (chroma seems to stand first), expected chroma of 0 "
-             "to 1; mel bands come first; get this file again or make it anew"),
     Row("too many open files while the data are checked", nothing,
         failing(CHECK, "helpers.machinery.arrays.open", OSError(24, "Too many open files")),
         f"{FIRST}: could not be read (Too many open files); mend that and run this again", code=2),
@@ -695,9 +657,6 @@ CLIP_ROWS = [
         with_cnn(training.predict), TOO_SHORT),
     Row("a gzipped array that is cut short, met by a script", cut(ZIPPED), script("00_setup"),
         f"{ZIPPED}: {NOT_WHOLE}"),
-    Row("a bad row, met by a script", line(3, "1001.fused.full.npy.gz\tRok", BEAT_LABELS),
-        script("04_histograms"), f"{BEAT_LABELS}:3: unknown genre 'Rok' (did you mean 'Rock'?); "
-        f"known: {GENRES}"),
 ]  # fmt: skip
 
 AGAIN_05 = "run notebook 05_lstm again"
@@ -737,19 +696,8 @@ CHECKPOINT_ROWS = [
     bad_checkpoint("is of another feature than asked for", nothing,
                    f"holds a model with feature 'chroma', expected 'mel'; {AGAIN_05}",
                    feature="mel"),
-    *(bad_checkpoint(what, about(**change), f"{problem}; run its notebook again")
-      for what, change, problem in (
-          ("names another feature than it was trained on", {"feature": "mel"},
-           "its scaling has shape (12,), but feature 'mel' has 128 bands"),
-          ("names a feature that there is not", {"feature": "soul"}, "unknown feature 'soul'"),
-          ("names a list of features", {"feature": ["mel"]}, "unknown feature ['mel']"),
-          ("names more classes than it has", {"classes": [*CLASSES, "Pop"]},
-           "it names 4 classes, but its model has 3 outputs"),
-          ("names too few axes", {"axes": ["energy"]},
-           "it names 1 axes, but its model has 3 outputs"),
-          ("has a word for classes", {"classes": "abc"}, "its classes are no list of names"),
-          ("has numbers for classes", {"classes": [1, 2, 3]}, "its classes are no list of names"),
-      )),
+    *(bad_checkpoint(row["what"], about(**row["given"]), f"{row['said']}; run its notebook again")
+      for row in rows_of("checkpoints")),
     bad_checkpoint("takes other bands than its feature has",
                    written(SPEC | {"backbone_options": {"n_features": 7}}),
                    "its model takes 7 bands, but feature 'chroma' has 12; run its notebook again"),
@@ -774,82 +722,10 @@ CHECKPOINT_ROWS = [
 ]  # fmt: skip
 
 
-WRITE_05 = "write for example 05_lstm: {epochs: 3}"
-NO_MAPPING = f" a profile is a mapping of sections (all, 05_lstm, ...); {WRITE_05}"
-NO_YAML = "no valid YAML (*); correct the line"
-SECTIONS = f"{NOTEBOOKS}, all, runner"
-EPOCHS = f"but must be int; write for example {OF_05['epochs']}"
-RATE = f"but must be float; write for example {OF_05['learning_rate']}"
-CHANNELS = f"write for example {OF_07['channels']}"
-CHANNEL = f"but must be int; write for example {OF_07['channels'][0]}"
-BOMB = ", ".join(["&a0 [0, 0]", *(f"&a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 20))])
-LIMIT = "but must be a number above 0; write for example 60"
-
 PROFILE_ROWS = [
-    bad_run("an unknown profile", "unknown profile 'dmeo' (did you mean 'demo'?); known: demo, "
-            "full, smoke, or give the path of a .yaml file of your own", "--profile", "dmeo"),
-    bad_run("a profile file that is not there", f"{PROFILE}: no such profile file; give one that "
-            "exists, or one of demo, full, smoke", "--profile", PROFILE),
-    *(bad_run(what, f"{PROFILE}:{problem}", "--profile", PROFILE, spoil=replaced(PROFILE, text))
-      for what, text, problem in (
-          ("an unknown parameter", "all: {seed: 1}\n06_metrics:\n  batch: 3\n",
-           "3: unknown parameter 'batch' in section '06_metrics' (did you mean 'batch_size'?); "
-           "known: batch_size, data, device, seed"),
-          ("a parameter that only some notebooks have", "all: {epochs: 3}",
-           "1: unknown parameter 'epochs' in section 'all'; known: data, demo_size, device, seed"),
-          ("an unknown parameter of the runner", "runner: {timeout: 4}",
-           "1: unknown parameter 'timeout' in section 'runner' (did you mean 'timeout_minutes'?); "
-           "known: timeout_minutes"),
-          ("a section for an unknown notebook", "06_metric: {batch_size: 3}",
-           f"1: unknown section '06_metric' (did you mean '06_metrics'?); known: {SECTIONS}"),
-          ("a section whose name is a number", "1: {epochs: 3}",
-           f"1: unknown section 1; known: {SECTIONS}"),
-          ("a section that is no mapping", "all: {}\n\n05_lstm:\n  - 3",
-           f"3: section '05_lstm' must be a mapping of parameter: value; {WRITE_05}"),
-          ("a profile with a wrong type", "05_lstm:\n  hidden_size: 8\n  epochs: many\n",
-           f"3: 05_lstm.epochs is 'many' (str) {EPOCHS}"),
-          ("half an epoch", "05_lstm: {epochs: 2.5}", f"1: 05_lstm.epochs is 2.5 (float) {EPOCHS}"),
-          ("yes for a count", "05_lstm: {epochs: yes}",
-           f"1: 05_lstm.epochs is True (bool) {EPOCHS}"),
-          ("yes for a number", "05_lstm: {learning_rate: yes}",
-           f"1: 05_lstm.learning_rate is True (bool) {RATE}"),
-          ("a parameter without a value", "05_lstm: {learning_rate: }",
-           f"1: 05_lstm.learning_rate is None (NoneType) {RATE}"),
-          ("a number for a list", "07_cnn: {channels: 16}",
-           f"1: 07_cnn.channels is 16 (int) but must be list; {CHANNELS}"),
-          ("a word in a list of numbers", "07_cnn: {channels: [16, many]}",
-           f"1: an entry of 07_cnn.channels is 'many' (str) {CHANNEL}"),
-          *((f"{name}: {value}", f"05_lstm: {{{name}: {value}}}",
-             f"1: 05_lstm.{name} is {value}; give {ends}") for name, value, ends in (
-              ("epochs", "0", "1 to 10000"), ("batch_size", "-4", "1 to 100000"),
-              ("hidden_size", "1000000000", "1 to 10000"), ("mixup", "-1", "0 to 1e+06"),
-              ("seed", "-1", "0 to 4.29497e+09"))),
-          ("a learning rate that is none", "05_lstm: {learning_rate: .nan}",
-           "1: 05_lstm.learning_rate is nan; give 1e-12 to 10000"),
-          ("a demo set beyond all measure", "00_setup: {demo_size: 1000000.0}",
-           "1: 00_setup.demo_size is 1000000.0; give 0.001 to 100"),
-          ("lists that stand for more than fits into memory", f"05_lstm: {{epochs: [{BOMB}]}}",
-           f"1: 05_lstm.epochs is [[...], [...], [...], [...], [...], [...], ...] (list) {EPOCHS}"),
-          ("no channels", "07_cnn: {channels: []}",
-           "1: 07_cnn.channels is empty; give at least one entry"),
-          ("a device of one notebook", "05_lstm: {device: cpu}", "1: device is one for all "
-           "notebooks; write it in section 'all', or give --device"),
-          ("a profile with a wrong time limit", "runner: {timeout_minutes: soon}",
-           f"1: timeout_minutes is 'soon' {LIMIT}"),
-          ("a time limit of 0", "runner: {timeout_minutes: {default: 0}}",
-           f"1: timeout_minutes is 0 {LIMIT}"),
-          ("a time limit for an unknown notebook", "runner: {timeout_minutes: {05_lsmt: 4}}",
-           "1: timeout_minutes names '05_lsmt' (did you mean '05_lstm'?); use names of notebooks, "
-           "or default"),
-          ("a profile that is no mapping", "- 05_lstm\n", NO_MAPPING),
-          ("an empty profile", "", NO_MAPPING),
-          ("a profile that is no YAML", "all: {seed: 1}\n05_lstm: {epochs: 3\n", f"3: {NO_YAML}"),
-          ("a profile with a month 13", "all: {seed: 2021-13-45}", f" {NO_YAML}"),
-          ("a profile that would run code", "all: !!python/object/apply:os.mkdir ['sprung']",
-           f"1: {NO_YAML}"),
-          ("a profile that is not UTF-8", b"# f\xfcnf\n",
-           "1: no UTF-8 text; save the file as UTF-8"),
-      )),
+    *(bad_run(row["what"], f"{PROFILE}:{row['said']}", "--profile", PROFILE,
+              spoil=replaced(PROFILE, row["given"].encode("latin-1")))
+      for row in rows_of("profiles")),
     *(Row(f"{what}, met by a script", replaced(PROFILE, f"all: {{}}\n{text}"),
           library(lambda _: apply_profile({"notebook": "05_lstm", "epochs": 30}),
                   MUSICLAB_PROFILE=PROFILE), f"{PROFILE}:2: unknown {problem}")
@@ -861,39 +737,13 @@ PROFILE_ROWS = [
       )),
 ]  # fmt: skip
 
-JOBS, KEPT = "notebooks; give 1 or more, or auto", "runs; give 1 or more"
 USE_ROWS = [
-    bad_run("words that a terminal would obey, or turn around at", r"unknown notebook "
-            rf"'\x1b[2J\u202e'; known: {NOTEBOOKS}", "--only", "\x1b[2J\u202e"),
-    bad_run("a data folder with such a name", r"\x1b[31m: the data folder does not exist; give the "
-            "folder that holds fma_genre_spectrograms/", "--data", "\x1b[31m"),
-    bad_run("an unknown notebook", "unknown notebook '05_lsmt' (did you mean '05_lstm'?); known: "
-            f"{NOTEBOOKS}", "--only", "05_lsmt"),
-    bad_run("an unknown device", "unknown device 'gpu'; known: auto, cpu, cuda, mps",
-            "--device", "gpu"),
+    *(bad_run(row["what"], row["said"], *shlex.split(row["given"])) for row in rows_of("options")),
     bad_run("a device that this machine does not have", "device 'cuda' is not available here; use "
             "--device auto or cpu", "--device", "cuda", cannot=HAS_GPU),
-    bad_run("an option without its value", "argument --name: expected one argument; ./run_all.sh "
-            "--help shows what there is", "--name"),
-    bad_run("--only without a notebook", "--only names no notebook; for example --only 05,06",
-            "--only", ","),
-    bad_run("a digit that is none", f"unknown notebook '²'; known: {NOTEBOOKS}", "--only", "²"),
-    *(bad_run(f"--{option}", f"--{option.replace('=', ' ')} is no number of {what}",
-              f"--{option}")
-      for option, what in (("jobs=0", JOBS), ("jobs=many", JOBS), ("jobs=²", JOBS),
-                           ("keep=0", KEPT), ("keep=-1", KEPT))),
-    bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
-            "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
-    *(bad_run(what, f"run name {name!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
-              "'latest' or 'interactive'); it becomes a folder below runs/", "--name", name)
-      for what, name in (("a run name that is no file name", "../x"),
-                         ("the name of what a student runs by hand", "interactive"))),
-    *(bad_run(f"--{name} of an empty variable", f"--{name} is empty; leave it out or give a value; "
-              "./run_all.sh --help shows what there is", f"--{name}", "")
-      for name in ("data", "profile", "name")),
-    *(bad_run(f"--{name} of 5,000 digits", f"--{name} has 5000 letters; give at most 4096; "
-              "./run_all.sh --help shows what there is", f"--{name}", "9" * 5000)
-      for name in ("jobs", "keep")),
+    *(Row(f"a solution.txt that {row['what']}", nothing, library(lambda _, text=row["given"]:
+          check_solution(text, ["123212738", "123212739"])), f"solution.txt:{row['said']}")
+      for row in rows_of("solutions")),
     Row("$MUSICLAB_RUN leads out of runs/", nothing, library(lambda place: records.open_record(
         "05_lstm", place / "data", 0), MUSICLAB_RUN="../../x"),
         "$MUSICLAB_RUN is '../../x', no name of a folder below runs/; correct it"),
