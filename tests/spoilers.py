@@ -23,12 +23,17 @@ MILLION = "x" * 10**6
 
 def rows_of(section: str, words: Mapping[str, object]) -> list[dict[str, Any]]:
     """The rows of a section of wrong_input.yaml, with the words that its $NAMES stand for."""
+    assert not TABLE["words"].keys() & words.keys(), "a name that stands for two things"
     words = TABLE["words"] | words
 
     def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [filled(part) for part in value]
         return Template(value).substitute(words) if isinstance(value, str) else value
 
-    return [{key: filled(value) for key, value in row.items()} for row in TABLE[section]]
+    return filled(TABLE[section])
 
 
 def as_npy(values: np.ndarray) -> bytes:
