@@ -63,12 +63,9 @@ from tests import spoilers
 from tests.spoilers import ARRAYS, FILES, MILLION, Numbers, as_npy, of_numbers
 from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
-from tools.common.notebooks import Lab
+from tools.common.notebooks import ROOT, Lab
 from tools.common.run_folder import opened
 from tools.run.command import main as main_of_run
-
-ROOT = Path(__file__).resolve().parents[1]
-
 
 # ---- where a row is tried ----------------------------------------------------------------------
 
