@@ -44,7 +44,7 @@ class KaggleServer:
         """Answers a call, sends a file or takes one: status, content, headers."""
         path, sent = request.path_url, request.body or b"{}"
         if request.method == "GET":
-            return 200, self.files[path], {}
+            return (200, self.files[path], {}) if path in self.files else (404, b"", {})
         if request.method == "PUT":
             self.uploads[path] = sent.read()
             return 200, b"", {}
