@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn
 
 from helpers.features import HOP_LENGTH, SAMPLE_RATE
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ COLOURS = (
 )  # fmt: skip
 COLOUR_MAP = "cividis"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":")
 DB_RANGE = (-80.0, 0.0)
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -72,6 +73,26 @@ def _one_panel(width: float, height: float, alt: str) -> tuple[Figure, Axes]:
     return figure, axes[0, 0]
 
 
+def _curves(
+    curves: Mapping[Any, Any], alt: str, levels: Mapping[str, float] | None = None, **labels: Any
+) -> tuple[Figure, Axes]:
+    """A figure with a line per name, told apart in grey, too; dotted ones at `levels`.
+
+    Each is a Series, or an array whose numbers are counted from 0. Of few numbers each has a mark.
+    """
+    figure, ax = _one_panel(8, 3.4, alt)
+    for number, (name, values) in enumerate(curves.items()):
+        ax.plot(values, label=str(name), color=COLOURS[number % len(COLOURS)], markersize=4,
+                linestyle=DASHES[number % len(DASHES)],
+                marker=MARKERS[number % len(MARKERS)] if len(values) <= 50 else "")  # fmt: skip
+    for name, level in (levels or {}).items():
+        ax.axhline(level, color="0.4", linewidth=1, linestyle=":", label=name)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(**labels)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure, ax
+
+
 def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -> str:
     """Each column's name and numbers, for an alt text; `form` is how a number is written."""
     return "; ".join(
@@ -83,6 +104,10 @@ def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -
 # ---- spectrograms ------------------------------------------------------------------------------
 
 
+FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chroma": "chroma"}
+_SCALES = {"mel": "level (dB)", "chroma": "strength (0-1)"}
+
+
 def spectrograms(
     clips: Mapping[str, np.ndarray], kind: str = "mel", beat_synchronous: bool = False
 ) -> Figure:
@@ -91,15 +116,29 @@ def spectrograms(
     `clips` maps a title to an array [128, T] in dB (`kind="mel"`) or [12, T] (`kind="chroma"`).
     Time runs across in seconds, or in beats for beat-synchronous clips.
     """
-    unit = "beat number" if beat_synchronous else "time (s)"
-    what = "mel spectrogram in dB" if kind == "mel" else "chromagram"
-    alt = f"{what}, frequency up, {unit} across, for: {'; '.join(clips)}."
-    figure, axes = _figure(1, len(clips), 5.5 * len(clips), 3.4, alt, sharey=True)
-    for ax, (title, array) in zip(axes[0], clips.items(), strict=True):
-        picture = _draw_clip(ax, array, kind, beat_synchronous)
-        ax.set(title=title, xlabel=unit)
-        ax.label_outer()
-    figure.colorbar(picture, ax=axes, label="level (dB)" if kind == "mel" else "strength (0-1)")
+    name = f"beat {kind}" if beat_synchronous else kind
+    return feature_grid({title: {name: array} for title, array in clips.items()})
+
+
+def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
+
+    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
+    chroma [12, T], the same for each. A column per clip, a row per name.
+    """
+    names = list(next(iter(clips.values())))
+    units = ["beat number" if name.startswith("beat") else "time (s)" for name in names]
+    rows = (f"{name}, {unit} across" for name, unit in zip(names, units, strict=True))
+    alt = f"Frequency up; {'; '.join(rows)}; for: {'; '.join(clips)}."
+    size = (5.5 * len(clips), 1.15 + 2.25 * len(names))
+    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
+    for row, name, unit in zip(axes, names, units, strict=True):
+        for ax, (title, arrays) in zip(row, clips.items(), strict=True):
+            picture = _draw_clip(ax, arrays[name], FEATURE_KINDS[name], name.startswith("beat"))
+            ax.set(title=f"{name}: {title}" if len(names) > 1 else title, xlabel=unit)
+            if ax is not row[0]:
+                ax.set_ylabel("")
+        figure.colorbar(picture, ax=row, label=_SCALES[FEATURE_KINDS[name]])
     return figure
 
 
@@ -132,14 +171,12 @@ def average_spectra(
     spectra: Mapping[str, np.ndarray], frequencies: np.ndarray, title: str
 ) -> Figure:
     """Mean level per mel band, one line per genre: arrays [128] in dB over frequency in Hz."""
-    alt = f"{title}. Mean level in dB per mel band for {', '.join(spectra)}."
-    figure, ax = _one_panel(7, 3.4, alt)
-    for number, (name, levels) in enumerate(spectra.items()):
-        ax.plot(frequencies, levels, label=name, color=COLOURS[number % len(COLOURS)],
-                linestyle=("-", "--", ":", "-.")[number % 4])  # fmt: skip
-    ax.set(xscale="log", xlabel="frequency (Hz)", ylabel="mean level (dB)", title=title)
+    figure, ax = _curves(
+        {name: pd.Series(levels, frequencies) for name, levels in spectra.items()},
+        f"{title}. Mean level in dB per mel band for {', '.join(spectra)}.",
+        xscale="log", xlabel="frequency (Hz)", ylabel="mean level (dB)", title=title,
+    )  # fmt: skip
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend()
     return figure
 
 
@@ -186,31 +223,6 @@ def class_counts(
     return figure
 
 
-FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chroma": "chroma"}
-
-
-def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
-
-    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
-    chroma [12, T], the same for each. A column per clip, a row per name.
-    """
-    names = list(next(iter(clips.values())))
-    alt = f"{', '.join(names)}, a row each, of: {'; '.join(clips)}."
-    size = (5.5 * len(clips), 2.25 * len(names))
-    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
-    for row, name in zip(axes, names, strict=True):
-        kind = FEATURE_KINDS[name]
-        for ax, (title, arrays) in zip(row, clips.items(), strict=True):
-            picture = _draw_clip(ax, arrays[name], kind, name.startswith("beat"))
-            ax.set_title(f"{name}: {title}")
-            if ax is not row[0]:
-                ax.set_ylabel("")
-            ax.set_xlabel("beat number" if name.startswith("beat") else "time (s)")
-        figure.colorbar(picture, ax=row, label="level (dB)" if kind == "mel" else "strength (0-1)")
-    return figure
-
-
 def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -> Any:
     """One spectrogram or chromagram on the scale that all of its kind share.
 
@@ -246,26 +258,20 @@ def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
-def gradient_reach(gradients: Mapping[str, np.ndarray], title: str, n_frames: int = 100) -> Figure:
+def gradient_reach(gradients: Mapping[str, np.ndarray], title: str) -> Figure:
     """How much of the gradient arrives at each frame: arrays [T], last frame first, 1 is largest.
 
-    The last `n_frames` are drawn.
+    The last hundred are drawn.
     """
     told = "; ".join(
         f"{name}: at least 1 % of its largest value at {int((g >= 0.01).sum())} frames"
         for name, g in gradients.items()
     )
-    figure, ax = _one_panel(9, 3.4, f"{title}. {told}.")
-    for number, (name, values) in enumerate(gradients.items()):
-        ax.plot(values[:n_frames], label=name, color=COLOURS[number % len(COLOURS)],
-                linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
-    ax.axhline(0.01, color="0.5", linewidth=1)
-    ax.annotate("1 %", (1, 0.01), xycoords=("axes fraction", "data"), ha="right",
-                xytext=(0, 2), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
-    ax.set(yscale="log", ylim=(1e-4, 2), title=title, xlabel="frames before the output",
-           ylabel="gradient, relative")  # fmt: skip
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+    last = {name: values[:100] for name, values in gradients.items()}
+    return _curves(
+        last, f"{title}. {told}.", {"1 %": 0.01}, yscale="log", ylim=(1e-4, 2), title=title,
+        xlabel="frames before the output", ylabel="gradient, relative",
+    )[0]  # fmt: skip
 
 
 # ---- training ----------------------------------------------------------------------------------
@@ -283,6 +289,7 @@ def learning_curves(
     told = "; ".join(
         f"{name}: kept epoch {h.best_epoch} of {len(h.train_loss)}, final training loss "
         f"{h.train_loss[-1]:.3f}"
+        + (f", lowest validation loss {min(h.val_loss):.3f}" if h.val_loss else "")
         + (f", of the kept epoch without mixtures {at_kept[name]:.3f}" if name in at_kept else "")
         for name, h in histories.items()
     )
@@ -294,25 +301,19 @@ def learning_curves(
     for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
         _draw_history(ax, name, history, at_kept.get(name))
     for ax in axes.flat[len(histories) :]:
-        ax.axis("off")
+        ax.remove()
     return figure
 
 
 def regression_curves(histories: Mapping[str, History], constant: float, title: str) -> Figure:
     """Learning curves of regressors on one scale; `constant` is the loss of the training mean."""
-    told = "; ".join(
-        f"{name}: kept epoch {h.best_epoch} of {len(h.val_loss)}, there {min(h.val_loss):.3f}"
-        for name, h in histories.items()
-    )
-    alt, width = f"{title}. {told}; training mean: {constant:.3f}.", 4.2 * len(histories)
-    figure, axes = _figure(1, len(histories), width, 3.1, alt, title)
+    figure = learning_curves(histories, title)
+    figure.set_label(f"{figure.get_label()} Training mean: {constant:.3f}.")
     highest = max(constant, *(max(h.train_loss + h.val_loss) for h in histories.values()))
-    for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
-        _draw_history(ax, name, history)
+    for ax in figure.axes:
         ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
         ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
         ax.legend(fontsize=8)
-        ax.label_outer()
     return figure
 
 
@@ -325,9 +326,7 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     if history.val_loss:
         ax.plot(epochs, history.val_loss, color=COLOURS[3], marker="s", markersize=3,
                 linestyle="--", label="validation")  # fmt: skip
-        ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":")
-        ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
-                    va="top", fontsize=8, color="0.3")  # fmt: skip
+        _mark_kept(ax, history.best_epoch)
     for last in history.stage_ends:  # as where frozen weights begin to learn (step 9δ)
         ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
         ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
@@ -338,28 +337,28 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     ax.legend(fontsize=8)
 
 
+def _mark_kept(ax: Axes, epoch: int) -> None:
+    ax.axvline(epoch, color="0.5", linewidth=1, linestyle=":")
+    ax.annotate(" kept", (epoch, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
+
+
 def validation_race(
     curves: Mapping[str, Sequence[float]], target: float, title: str, constant: float
 ) -> Figure:
     """Validation losses of several models on one pair of axes, from before the first epoch (9ε).
 
-    `target` draws a dotted line: the loss that the others are to reach; `constant` a dashed one:
-    that of always predicting the mean.
+    `target` is the loss that the others are to reach, `constant` that of always predicting the
+    mean.
     """
     told = "; ".join(
         f"{name}: from {losses[0]:.4f} to {min(losses):.4f} in epoch {int(np.argmin(losses))}"
         for name, losses in curves.items()
     )
-    figure, ax = _one_panel(7, 3.4, f"{title}. Validation loss, {told}; line at {target:.4f}.")
-    for number, (name, losses) in enumerate(curves.items()):
-        ax.plot(losses, label=name, color=COLOURS[number], marker=MARKERS[number], markersize=4,
-                linestyle=("-", "--", "-.")[number % 3])  # fmt: skip
-    ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
-    ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
-    ax.set(title=title, xlabel="epochs in which all weights have learned", ylabel="validation loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8)
-    return figure
+    return _curves(
+        curves, f"{title}. Validation loss, {told}; line at {target:.4f}.",
+        {"to be reached": target, "training mean": constant}, title=title,
+        xlabel="epochs in which all weights have learned", ylabel="validation loss",
+    )[0]  # fmt: skip
 
 
 def frozen_blocks(
@@ -625,18 +624,11 @@ def losses(
 ) -> Figure:
     """Losses over the epochs, a line each; with a `criterion`, marked, on a logarithmic axis."""
     told = "; ".join(f"{name}: {v[0]:.3g} to {v[-1]:.3g}" for name, v in lines.items())
-    figure, ax = _one_panel(7.5, 3.6, f"{title}. {told}.")
-    for number, (name, values) in enumerate(lines.items()):
-        ax.plot(range(1, len(values) + 1), values, label=name, marker=MARKERS[number],
-                color=COLOURS[(0, 3, 2, 4)[number]], linestyle=("-", "--", "-.", ":")[number],
-                markersize=4)  # fmt: skip
-    if criterion is not None:
-        ax.axhline(criterion, color="0.4", linestyle=":", label=f"{criterion:g}")
-        ax.set_yscale("log")
-    ax.set(title=title, xlabel="epoch", ylabel="loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8)
-    return figure
+    by_epoch = {name: pd.Series(v, range(1, len(v) + 1)) for name, v in lines.items()}
+    level = {} if criterion is None else {f"{criterion:g}": criterion}
+    scale = "log" if level else "linear"
+    labels = {"title": title, "xlabel": "epoch", "ylabel": "loss", "yscale": scale}
+    return _curves(by_epoch, f"{title}. {told}.", level, **labels)[0]
 
 
 def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
@@ -667,17 +659,11 @@ def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
 
 def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
     """Shares of a whole, 0..1, side by side: one group of bars per row, one colour per column."""
-    rows = [str(row) for row in next(iter(columns.values())).index]
-    alt, height = f"{title}. {_listed(columns, '.0%')}.", 0.8 / len(columns)
-    figure, ax = _one_panel(7, 1.2 + 0.5 * len(rows), alt)
-    for number, (name, column) in enumerate(columns.items()):
-        places = np.arange(len(rows)) + (number - (len(columns) - 1) / 2) * height
-        drawn = ax.barh(
-            places, 100 * column.to_numpy(), height, label=name, color=COLOURS[number],
-            hatch=("", "//", "..")[number % 3], edgecolor="white",
-        )  # fmt: skip
-        ax.bar_label(drawn, fmt="%.0f", padding=3, fontsize=9)
-    ax.set_yticks(range(len(rows)), rows)
+    figure, ax = _one_panel(7, 3, f"{title}. {_listed(columns, '.0%')}.")
+    pd.DataFrame(columns).mul(100).plot.barh(ax=ax, color=COLOURS, width=0.8, edgecolor="white")
+    for bars, hatch in zip(ax.containers, ("", "//", ".."), strict=False):
+        plt.setp(bars, hatch=hatch)
+        ax.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
     ax.invert_yaxis()
     ax.set(title=title, xlabel=xlabel)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -690,17 +676,13 @@ def axis_curves(losses: pd.DataFrame, kept: int, title: str) -> Figure:
     A larger mark stands at each axis's own lowest epoch; a line at the one that was kept (10γ).
     """
     own = "; ".join(f"{axis}: lowest in epoch {epoch}" for axis, epoch in losses.idxmin().items())
-    figure, ax = _one_panel(7, 3.4, f"{title}. {own}. Kept: epoch {kept}.")
-    for number, (axis, values) in enumerate(losses.items()):
-        style = {"color": COLOURS[number], "marker": MARKERS[number]}
-        ax.plot(values, label=str(axis), markersize=3, linestyle=("-", "--", "-.")[number % 3],
-                **style)  # fmt: skip
-        ax.plot(values.idxmin(), values.min(), markersize=10, markeredgecolor="black", **style)
-    ax.axhline(1, color="0.3", linewidth=1, linestyle="--", label="training mean")
-    ax.axvline(kept, color="0.5", linewidth=1, linestyle=":")
-    ax.annotate(" kept", (kept, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
-    ax.set(title=title, xlabel="epoch", ylabel="weighted validation loss")
-    ax.set_ylim(0, 1.1 * max(1.0, float(losses.to_numpy().max())))
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure, ax = _curves(
+        losses, f"{title}. {own}. Kept: epoch {kept}.", {"training mean": 1}, title=title,
+        xlabel="epoch", ylabel="weighted validation loss",
+        ylim=(0, 1.1 * max(1.0, float(losses.to_numpy().max()))),
+    )  # fmt: skip
+    for axis, colour, marker in zip(losses, COLOURS, MARKERS, strict=False):
+        ax.plot(losses[axis].idxmin(), losses[axis].min(), marker=marker, color=colour,
+                markersize=10, markeredgecolor="black")  # fmt: skip
+    _mark_kept(ax, kept)
     return figure
