@@ -73,24 +73,35 @@ def _one_panel(width: float, height: float, alt: str) -> tuple[Figure, Axes]:
     return figure, axes[0, 0]
 
 
-def _curves(
-    curves: Mapping[Any, Any], alt: str, levels: Mapping[str, float] | None = None, **labels: Any
-) -> tuple[Figure, Axes]:
-    """A figure with a line per name, told apart in grey, too; dotted ones at `levels`.
+def curves(
+    lines: Mapping[Any, Any] | pd.DataFrame, title: str, xlabel: str, ylabel: str,
+    levels: Mapping[str, float] | None = None, lowest: bool = False, **scales: Any,
+) -> Figure:  # fmt: skip
+    """A line per name, told apart in grey, too, and a grey one at each of the named `levels`.
 
-    Each is a Series, or an array whose numbers are counted from 0. Of few numbers each has a mark.
+    Each line is a Series, or an array or list whose numbers are counted from 0; of few numbers each
+    has a mark, the lowest a larger one if wanted. `scales` go to `Axes.set`.
     """
-    figure, ax = _one_panel(8, 3.4, alt)
-    for number, (name, values) in enumerate(curves.items()):
-        ax.plot(values, label=str(name), color=COLOURS[number % len(COLOURS)], markersize=4,
-                linestyle=DASHES[number % len(DASHES)],
-                marker=MARKERS[number % len(MARKERS)] if len(values) <= 50 else "")  # fmt: skip
-    for name, level in (levels or {}).items():
-        ax.axhline(level, color="0.4", linewidth=1, linestyle=":", label=name)
+    series = {str(name): pd.Series(values) for name, values in lines.items()}
+    told = "; ".join(
+        f"{name}: {values.iloc[0]:.3g} to {values.iloc[-1]:.3g}"
+        + (f", lowest {values.min():.3g} at {values.idxmin()}" if lowest else "")
+        for name, values in series.items()
+    )
+    figure, ax = _one_panel(8, 3.4, f"{title}. {told}.")
+    for number, (name, values) in enumerate(series.items()):
+        style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+        ax.plot(values, label=name, linestyle=DASHES[number % len(DASHES)], markersize=4,
+                **style | ({} if len(values) <= 50 else {"marker": ""}))  # fmt: skip
+        if lowest:
+            place = values.idxmin()
+            ax.plot(place, values[place], markersize=10, markeredgecolor="black", **style)
+    for (name, level), dashes in zip((levels or {}).items(), (":", "--"), strict=False):
+        ax.axhline(level, color="0.4", linewidth=1, linestyle=dashes, label=name)
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set(**labels)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel, **scales)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure, ax
+    return figure
 
 
 def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -> str:
@@ -164,19 +175,6 @@ def beats_on_spectrogram(
     ax.set_title(f"{title}: {len(inside)} beats in {seconds:g} s ({source})", pad=14)
     ax.set_xlabel("time (s)")
     figure.colorbar(picture, ax=ax, label="dB")
-    return figure
-
-
-def average_spectra(
-    spectra: Mapping[str, np.ndarray], frequencies: np.ndarray, title: str
-) -> Figure:
-    """Mean level per mel band, one line per genre: arrays [128] in dB over frequency in Hz."""
-    figure, ax = _curves(
-        {name: pd.Series(levels, frequencies) for name, levels in spectra.items()},
-        f"{title}. Mean level in dB per mel band for {', '.join(spectra)}.",
-        xscale="log", xlabel="frequency (Hz)", ylabel="mean level (dB)", title=title,
-    )  # fmt: skip
-    ax.xaxis.set_major_formatter("{x:g}")
     return figure
 
 
@@ -258,22 +256,6 @@ def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
-def gradient_reach(gradients: Mapping[str, np.ndarray], title: str) -> Figure:
-    """How much of the gradient arrives at each frame: arrays [T], last frame first, 1 is largest.
-
-    The last hundred are drawn.
-    """
-    told = "; ".join(
-        f"{name}: at least 1 % of its largest value at {int((g >= 0.01).sum())} frames"
-        for name, g in gradients.items()
-    )
-    last = {name: values[:100] for name, values in gradients.items()}
-    return _curves(
-        last, f"{title}. {told}.", {"1 %": 0.01}, yscale="log", ylim=(1e-4, 2), title=title,
-        xlabel="frames before the output", ylabel="gradient, relative",
-    )[0]  # fmt: skip
-
-
 # ---- training ----------------------------------------------------------------------------------
 
 
@@ -326,7 +308,9 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     if history.val_loss:
         ax.plot(epochs, history.val_loss, color=COLOURS[3], marker="s", markersize=3,
                 linestyle="--", label="validation")  # fmt: skip
-        _mark_kept(ax, history.best_epoch)
+        ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":")
+        ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
+                    va="top", fontsize=8, color="0.3")  # fmt: skip
     for last in history.stage_ends:  # as where frozen weights begin to learn (step 9δ)
         ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
         ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
@@ -335,30 +319,6 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
-
-
-def _mark_kept(ax: Axes, epoch: int) -> None:
-    ax.axvline(epoch, color="0.5", linewidth=1, linestyle=":")
-    ax.annotate(" kept", (epoch, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
-
-
-def validation_race(
-    curves: Mapping[str, Sequence[float]], target: float, title: str, constant: float
-) -> Figure:
-    """Validation losses of several models on one pair of axes, from before the first epoch (9ε).
-
-    `target` is the loss that the others are to reach, `constant` that of always predicting the
-    mean.
-    """
-    told = "; ".join(
-        f"{name}: from {losses[0]:.4f} to {min(losses):.4f} in epoch {int(np.argmin(losses))}"
-        for name, losses in curves.items()
-    )
-    return _curves(
-        curves, f"{title}. Validation loss, {told}; line at {target:.4f}.",
-        {"to be reached": target, "training mean": constant}, title=title,
-        xlabel="epochs in which all weights have learned", ylabel="validation loss",
-    )[0]  # fmt: skip
 
 
 def frozen_blocks(
@@ -623,12 +583,9 @@ def losses(
     lines: Mapping[str, Sequence[float]], title: str, criterion: float | None = None
 ) -> Figure:
     """Losses over the epochs, a line each; with a `criterion`, marked, on a logarithmic axis."""
-    told = "; ".join(f"{name}: {v[0]:.3g} to {v[-1]:.3g}" for name, v in lines.items())
     by_epoch = {name: pd.Series(v, range(1, len(v) + 1)) for name, v in lines.items()}
     level = {} if criterion is None else {f"{criterion:g}": criterion}
-    scale = "log" if level else "linear"
-    labels = {"title": title, "xlabel": "epoch", "ylabel": "loss", "yscale": scale}
-    return _curves(by_epoch, f"{title}. {told}.", level, **labels)[0]
+    return curves(by_epoch, title, "epoch", "loss", level, yscale="log" if level else "linear")
 
 
 def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
@@ -667,22 +624,4 @@ def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
     ax.invert_yaxis()
     ax.set(title=title, xlabel=xlabel)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
-def axis_curves(losses: pd.DataFrame, kept: int, title: str) -> Figure:
-    """Validation loss of each axis (columns) over the epochs (rows, from 1); 1 is the mean's.
-
-    A larger mark stands at each axis's own lowest epoch; a line at the one that was kept (10γ).
-    """
-    own = "; ".join(f"{axis}: lowest in epoch {epoch}" for axis, epoch in losses.idxmin().items())
-    figure, ax = _curves(
-        losses, f"{title}. {own}. Kept: epoch {kept}.", {"training mean": 1}, title=title,
-        xlabel="epoch", ylabel="weighted validation loss",
-        ylim=(0, 1.1 * max(1.0, float(losses.to_numpy().max()))),
-    )  # fmt: skip
-    for axis, colour, marker in zip(losses, COLOURS, MARKERS, strict=False):
-        ax.plot(losses[axis].idxmin(), losses[axis].min(), marker=marker, color=colour,
-                markersize=10, markeredgecolor="black")  # fmt: skip
-    _mark_kept(ax, kept)
     return figure

@@ -376,7 +376,11 @@ gap = averages[titles[one]] - averages[titles[other]]
 widest = int(np.abs(gap).argmax())
 louder = one if gap[widest] > 0 else other
 title = f"{louder} is {abs(gap[widest]):.0f} dB louder near {frequencies[widest]:.0f} Hz"
-drawn = plots.average_spectra(averages, frequencies, title)
+drawn = plots.curves(
+    {name: pd.Series(levels, frequencies) for name, levels in averages.items()},
+    title, "frequency (Hz)", "mean level (dB)", xscale="log",
+)  # fmt: skip
+drawn.axes[0].xaxis.set_major_formatter("{x:g}")
 caption = "Mean level of the two clips over frequency, smoothed over a third of an octave."
 record.show(drawn, "average_spectra", caption=caption)
 
@@ -762,7 +766,11 @@ for bias in (1, 2, 3):
     found[f"last output, forget bias {bias}"] = influence(frames, last, bias)
 found["mean of all outputs"] = influence(frames, mean)
 reach = {name: lengths[::-1] / lengths.max() for name, lengths in found.items()}
-drawn = plots.gradient_reach(reach, "How far back an untrained LSTM listens: the gates decide")
+drawn = plots.curves(
+    {name: values[:100] for name, values in reach.items()},
+    "How far back an untrained LSTM listens: the gates decide", "frames before the output",
+    "gradient, relative", {"1 %": 0.01}, yscale="log", ylim=(1e-4, 2),
+)  # fmt: skip
 caption = "How strongly the output of an untrained LSTM depends on each frame."
 record.show(drawn, "gradient_reach", caption=caption)
 
