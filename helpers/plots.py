@@ -153,31 +153,6 @@ def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     return figure
 
 
-def beats_on_spectrogram(
-    mel_db: np.ndarray, beats: np.ndarray, title: str, source: str, seconds: float = 10.0
-) -> Figure:
-    """The first seconds of a full mel spectrogram [128, T], with its beats [B'] as lines (2β).
-
-    `source` says where the beat times come from; it stands in the figure.
-    """
-    shown = mel_db[:, : int(seconds * SAMPLE_RATE / HOP_LENGTH)]
-    inside = beats[beats <= seconds]
-    alt = (
-        f"{title}: mel spectrogram of the first {seconds:g} s with {len(inside)} beats as vertical "
-        f"lines ({source})."
-    )
-    figure, ax = _one_panel(9, 3.2, alt)
-    picture = _draw_clip(ax, shown, "mel", beat_synchronous=False)
-    for number, time in enumerate(inside):
-        ax.axvline(time, color="white", linewidth=1.2, linestyle=(0, (4, 2)))
-        ax.annotate(str(number), (time, 1.0), xycoords=("data", "axes fraction"),
-                    xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
-    ax.set_title(f"{title}: {len(inside)} beats in {seconds:g} s ({source})", pad=14)
-    ax.set_xlabel("time (s)")
-    figure.colorbar(picture, ax=ax, label="dB")
-    return figure
-
-
 def histogram(values: Mapping[str, np.ndarray], title: str, xlabel: str, alt: str) -> Figure:
     """Histograms of one quantity, one panel per name, on a shared axis."""
     width = 4 * len(values)
@@ -241,19 +216,6 @@ def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -
     if kind == "chroma":
         ax.set_yticks(range(len(PITCHES)), PITCHES, fontsize=7)
     return picture
-
-
-def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Mean strength of each of the 12 pitch classes, one panel per clip: arrays [12]."""
-    told = "; ".join(f"{n}: strongest {PITCHES[int(p.argmax())]}" for n, p in profiles.items())
-    alt, width = f"{title}. {told}.", 4 * len(profiles)
-    figure, axes = _figure(1, len(profiles), width, 2.8, alt, title, sharey=True)
-    for number, (name, profile) in enumerate(profiles.items()):
-        ax = axes[0, number]
-        ax.bar(PITCHES, profile, color=COLOURS[number % len(COLOURS)])
-        ax.set(title=name, xlabel="pitch class", ylabel="mean strength (0-1)", ylim=(0, 1))
-        ax.label_outer()
-    return figure
 
 
 # ---- training ----------------------------------------------------------------------------------
@@ -341,24 +303,6 @@ def frozen_blocks(
     ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
     ax.set(title=title, xlabel="frozen blocks", ylabel="lowest validation loss", xticks=range(5))
     ax.legend(fontsize=8)
-    return figure
-
-
-def correlations(panels: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Correlation matrices [F, F] side by side; a panel's name says what its rows are."""
-    told = "; ".join(
-        f"{name}: {np.abs(matrix[~np.eye(len(matrix), dtype=bool)]).mean():.2f}"
-        for name, matrix in panels.items()
-    )
-    figure, axes = _figure(
-        1, len(panels), 3.4 * len(panels) + 0.6, 3.4,
-        f"{title}. Mean size of the correlation of two different ones: {told}.", title,
-    )  # fmt: skip
-    for ax, (name, matrix) in zip(axes[0], panels.items(), strict=True):
-        picture = ax.imshow(matrix, cmap="PuOr", vmin=-1, vmax=1, origin="lower")
-        ax.set(title=name, xlabel="number, lowest first", ylabel="number, lowest first")
-        ax.label_outer()
-    figure.colorbar(picture, ax=axes, label="correlation")
     return figure
 
 
@@ -614,14 +558,13 @@ def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
     return figure
 
 
-def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
-    """Shares of a whole, 0..1, side by side: one group of bars per row, one colour per column."""
-    figure, ax = _one_panel(7, 3, f"{title}. {_listed(columns, '.0%')}.")
-    pd.DataFrame(columns).mul(100).plot.barh(ax=ax, color=COLOURS, width=0.8, edgecolor="white")
-    for bars, hatch in zip(ax.containers, ("", "//", ".."), strict=False):
-        plt.setp(bars, hatch=hatch)
-        ax.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
-    ax.invert_yaxis()
-    ax.set(title=title, xlabel=xlabel)
+def bars(columns: Mapping[str, pd.Series], title: str, xlabel: str, ylabel: str) -> Figure:
+    """Numbers side by side: a group of bars per row, a colour and a pattern per column."""
+    figure, ax = _one_panel(8, 3.4, f"{title}. {_listed(columns, '.2g')}.")
+    pd.DataFrame(columns).plot.bar(ax=ax, rot=0, color=COLOURS, width=0.8, edgecolor="white")
+    for group, hatch in zip(ax.containers, ("", "//", ".."), strict=False):
+        plt.setp(group, hatch=hatch)
+        ax.bar_label(group, fmt="%.2g", padding=2, fontsize=8)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

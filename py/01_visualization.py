@@ -869,7 +869,13 @@ record.show(drawn, "mel_beat", caption=caption)
 
 # %%
 source = "stored with the demo set" if audible else "estimated from the mel"
-drawn = plots.beats_on_spectrogram(mel[one], beats[one], titles[one], source)
+inside = beats[one][beats[one] <= 10]
+title = f"{titles[one]}: {len(inside)} beats in 10 s ({source})"
+drawn = plots.spectrograms({title: mel[one][:, : 10 * rate // 512]})
+drawn.set_figwidth(9)
+for number, at in enumerate(inside):
+    drawn.axes[0].axvline(at, color="white", linewidth=1.2, linestyle="--")
+    drawn.axes[0].annotate(f" {number}", (at, 0.94), xycoords=("data", "axes fraction"), color="w")
 record.show(drawn, "beats_in_time")
 
 # %% [markdown]
@@ -1008,8 +1014,10 @@ drawn = plots.spectrograms(pictures, "chroma")
 record.show(drawn, "chroma_full", caption="Chromagrams of the two clips.")
 
 # %% tags=["solution", "appendix"]
-pitch_use = {titles[genre]: array.mean(1) for genre, array in chroma.items()}
-drawn = plots.pitch_profiles(pitch_use, "Which pitch classes the clips use")
+pitches = pd.Index(plots.PITCHES)
+pitch_use = {titles[genre]: pd.Series(c.mean(1), pitches) for genre, c in chroma.items()}
+title = "Which pitch classes the clips use"
+drawn = plots.bars(pitch_use, title, "pitch class", "mean strength (0-1)")
 record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pitch classes.")
 
 # %% [markdown]

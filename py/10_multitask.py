@@ -239,7 +239,8 @@ shares = {
 }
 ratio = constant["loss"].max() / constant["loss"].min()
 title = f"As stored, the losses differ {ratio:.1f}-fold; on another scale one axis is nearly all"
-record.show(plots.shares(shares, title, "share of the loss (%)"), "loss_shares")
+in_percent = {name: 100 * share for name, share in shares.items()}
+record.show(plots.bars(in_percent, title, "axis", "share of the loss (%)"), "loss_shares")
 
 # %% tags=["told", "report"]
 # In one sentence.

@@ -32,7 +32,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "feature_grid": (
         {"7: Rock": {"mel": MEL, "chroma": CHROMA, "beat mel": MEL, "beat chroma": CHROMA}},
     ),
-    "pitch_profiles": ({"Blues": CHROMA.mean(1)}, "Pitch classes"),
     "histogram": ({"valence": UNIT[:, 0], "energy": UNIT[:, 1]}, "Labels", "value", "Two of them."),
     "class_counts": (
         {"Blues": 160, "Indie-Rock": 150, "Post-Rock": 95, "Rock": 160},
@@ -45,7 +44,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "scores_by_axis": (
         {"LSTM": {"energy": SCORES["LSTM"]}, "CNN": {"energy": SCORES["none"]}}, "Scores", "rho"
     ),
-    "correlations": ({"mel bands": np.full((8, 8), 0.9), "coefficients": np.eye(8)}, "Likeness"),
     "frozen_blocks": (
         {"genre": {0: [1.0, 1.1], 4: [1.5], 2: [1.2]}, "fresh": {0: [1.3], 4: [1.9]}}, "Frozen", 2.1
     ),
@@ -64,8 +62,7 @@ DRAWN: dict[str, tuple[Any, ...]] = {
         pd.DataFrame({"valence": [1.0, 0.8], "energy": [0.5, 0.6]}, index=[1, 2]), "Curves",
         "epoch", "loss", {"mean": 1.0}, True,
     ),
-    "shares": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "share (%)"),
-    "beats_on_spectrogram": (MEL, np.array([0.1, 0.3, 40.0]), "7: Rock", "stored", 0.6),
+    "bars": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "axis", "share"),
     "class_f1": (
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
     ),

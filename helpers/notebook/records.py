@@ -327,11 +327,9 @@ def _about(folder: Path) -> dict[str, Any]:
 def newest_run() -> Path | None:
     """The folder that `runs/latest` points at (a link, or a text file with the run's name)."""
     latest = runs_dir() / "latest"
-    if latest.is_dir():
+    if latest.is_symlink() or latest.is_dir():  # a folder: of a copy that followed the link
         return latest.resolve()
-    if latest.is_file():
-        return runs_dir() / latest.read_text().strip()
-    return None
+    return runs_dir() / latest.read_text("utf-8", "replace").strip() if latest.is_file() else None
 
 
 def join_results(run: Path) -> str:
