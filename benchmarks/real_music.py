@@ -313,8 +313,7 @@ def _command(options: argparse.Namespace, demo: bool) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = Parser("benchmarks.real_music", description=__doc__, formatter_class=as_written)
+    parser = Parser("benchmarks.real_music", description=__doc__)
     add = parser.add_argument
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
     add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")

@@ -586,8 +586,7 @@ def draw(rows: Sequence[Row]) -> bytes:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code."""
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = Parser("./run_all.sh bench", description=__doc__, formatter_class=as_written)
+    parser = Parser("./run_all.sh bench", description=__doc__)
     add = parser.add_argument
     quick = "fewer repeats, not the whole lab: under 8 minutes on two cores"
     add("--quick", action="store_true", help=quick)

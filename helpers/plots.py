@@ -283,29 +283,6 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     ax.legend(fontsize=8)
 
 
-def frozen_blocks(
-    losses: Mapping[str, Mapping[int, Sequence[float]]], title: str, constant: float
-) -> Figure:
-    """Validation losses over the number of frozen blocks (9ε): a dot each, the first ones joined.
-
-    `losses` maps where the weights came from to the number of blocks and these to the losses of one
-    or several trainings. `constant` draws a line: the loss of always predicting the mean.
-    """
-    firsts = {start: {n: float(by_n[n][0]) for n in sorted(by_n)} for start, by_n in losses.items()}
-    told = f"{title}. Validation loss of the first training, {_listed(firsts, '.4f')}."
-    figure, ax = _one_panel(7, 3.4, told)
-    for number, (start, line) in enumerate(firsts.items()):
-        style = {"color": COLOURS[number], "marker": MARKERS[number]}
-        if len(line) > 2:  # nothing was trained between two ends
-            ax.plot(list(line), list(line.values()), color=COLOURS[number])
-        dots = [(n, loss) for n, several in losses[start].items() for loss in several]
-        ax.plot(*zip(*dots, strict=True), linestyle="", label=f"{start} weights", **style)
-    ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
-    ax.set(title=title, xlabel="frozen blocks", ylabel="lowest validation loss", xticks=range(5))
-    ax.legend(fontsize=8)
-    return figure
-
-
 # ---- evaluation --------------------------------------------------------------------------------
 
 

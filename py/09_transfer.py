@@ -1006,9 +1006,17 @@ for number in range(3):
 
 # %% tags=["appendix"]
 # The dots are trainings, the line goes through those of the first seed.
+first_losses = pd.Series({n: frozen["genre"][n][0] for n in range(5)})
+drawn = plots.curves(
+    {"genre weights": first_losses}, f"{axis}: how much may stay as genre left it",
+    "frozen blocks", "lowest validation loss", {"training mean": constant},
+)  # fmt: skip
+for start, style in (("genre", "o"), ("fresh", "s")):
+    dots = [(n, loss) for n, losses in frozen[start].items() for loss in losses]
+    drawn.axes[0].plot(*zip(*dots, strict=True), style, label=f"{start} weights, each training")
+drawn.axes[0].legend(fontsize=8)
 record.show(
-    plots.frozen_blocks(frozen, f"{axis}: how much may stay as genre left it", constant),
-    "frozen_blocks", caption="Lowest validation loss over the number of frozen blocks.",
+    drawn, "frozen_blocks", caption="Lowest validation loss over the number of frozen blocks.",
 )  # fmt: skip
 
 # %% tags=["told", "report"]

@@ -44,9 +44,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "scores_by_axis": (
         {"LSTM": {"energy": SCORES["LSTM"]}, "CNN": {"energy": SCORES["none"]}}, "Scores", "rho"
     ),
-    "frozen_blocks": (
-        {"genre": {0: [1.0, 1.1], 4: [1.5], 2: [1.2]}, "fresh": {0: [1.3], 4: [1.9]}}, "Frozen", 2.1
-    ),
     "confusion_matrix": (np.array([[5, 1, 0], [0, 0, 0], [2, 2, 4]]), CLASSES, "Confusions"),
     "score_plot": (SCORES, "Scores", "accuracy", 0.18),
     "differences": (

@@ -324,12 +324,14 @@ def _about(folder: Path) -> dict[str, Any]:
     return read_json(folder / "record.json")
 
 
-def newest_run() -> Path | None:
+def newest_run(runs: Path | None = None) -> Path | None:
     """The folder that `runs/latest` points at (a link, or a text file with the run's name)."""
-    latest = runs_dir() / "latest"
+    latest = (runs or runs_dir()) / "latest"
     if latest.is_symlink() or latest.is_dir():  # a folder: of a copy that followed the link
         return latest.resolve()
-    return runs_dir() / latest.read_text("utf-8", "replace").strip() if latest.is_file() else None
+    if latest.is_file():
+        return latest.parent / latest.read_text("utf-8", "replace").strip()
+    return None
 
 
 def join_results(run: Path) -> str:

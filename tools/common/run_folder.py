@@ -108,7 +108,7 @@ def find_run(name: str | None = None) -> Path:
     """
     runs = files.project_root() / "runs"
     finished = sorted(path.parent.name for path in runs.glob(f"*/{SUMMARY}"))
-    newest = newest_run()
+    newest = newest_run(runs)
     wanted = newest.name if newest and name in (None, "latest") else name
     if not finished or not wanted:
         raise LabError(f"{runs}: no finished run; make one with ./run_all.sh")
@@ -147,7 +147,7 @@ def remove_old_runs(current: Path, keep: int) -> list[str]:
         shutil.rmtree(rest, ignore_errors=True)  # of a deletion that was interrupted
     found = [folder for folder in runs.iterdir() if _last_run(folder)]
     old = sorted(found, key=_last_run, reverse=True)[keep:]
-    named = {folder.name for folder in (current, newest_run()) if folder}
+    named = {folder.name for folder in (current, newest_run(runs)) if folder}
     said = []
     for folder in old:
         if folder.name in named:
