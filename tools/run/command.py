@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from helpers.machinery.files import LabError
 from helpers.machinery.profiles import profile_names
@@ -13,24 +14,6 @@ from tools.common.notebooks import Lab
 from tools.common.run_folder import opened, remove_old_runs
 from tools.run.plan import DEMO_TASK, GIB_PER_JOB, Plan, make_plan
 
-EPILOG = """\
-examples:
-  ./run_all.sh                         all notebooks, on your data if found, else on the demo set
-  ./run_all.sh --only 06               notebook 06, and what it needs if that is not up to date
-  ./run_all.sh --data ~/data --name real
-  ./run_all.sh lab                     JupyterLab, to read and to try things
-  ./run_all.sh check-data --data DIR   every problem of a data folder, with file, line and remedy
-  ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
-  ./run_all.sh report --members "Name One, 03112345"     the report, as PDF, Word and Markdown
-  ./run_all.sh hand-in --members "Name One, 03112345"    the zip that is handed in
-  ./run_all.sh kaggle-push             runs the notebooks on Kaggle's GPU
-  ./run_all.sh submit                  sends solution.txt to the Kaggle competition
-
-Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
-results.csv, summary.json, the executed notebooks, figures and checkpoints.
-exit codes: 0 all done; 1 a notebook failed, check-data found a problem, hand-in refused, or bench
-missed a requirement; 2 wrong use; 130 interrupted
-"""
 # What ./run_all.sh starts in place of a run.
 COMMANDS = ("lab", "check-data", "report", "hand-in", "kaggle-push", "submit", "bench")
 
@@ -41,7 +24,7 @@ def _parser() -> Parser:
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
         f"       ./run_all.sh {' | '.join(COMMANDS[1:])} [--help]",
         description="Run the notebooks of the lab and show what came out.",
-        epilog=EPILOG,
+        epilog=Path(__file__).with_name("help.txt").read_text(encoding="utf-8"),
     )
     parser.also_known = COMMANDS
     add = parser.add_argument
