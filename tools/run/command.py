@@ -27,42 +27,26 @@ def _parser() -> Parser:
         epilog=Path(__file__).with_name("help.txt").read_text(encoding="utf-8"),
     )
     parser.also_known = COMMANDS
-    add = parser.add_argument
-    add(
-        "--data",
-        metavar="DIR|demo|kaggle",
-        help="the data folder, the demo set that the kit makes, or the lab's data from Kaggle",
-    )
-    add(
-        "--profile",
-        metavar="NAME|FILE",
-        help=f"sizes and epochs: {', '.join(profile_names()) or 'a .yaml file'}, or a .yaml file "
-        "(default: demo on the demo set or without a GPU, else full)",
-    )
-    add(
-        "--only",
-        metavar="NN",
-        action="extend",
-        nargs="+",
-        help="only these notebooks, by number or name, and what they need",
-    )
+    add, known = parser.add_argument, ", ".join(profile_names()) or "a .yaml file"
+    # fmt: off
+    add("--data", metavar="DIR|demo|kaggle",
+        help="the data folder, the demo set that the kit makes, or the lab's data from Kaggle")
+    add("--profile", metavar="NAME|FILE",
+        help=f"sizes and epochs: {known}, or a .yaml file (default: demo on the demo set or "
+        "without a GPU, else full)")
+    add("--only", metavar="NN", action="extend", nargs="+",
+        help="only these notebooks, by number or name, and what they need")
     add("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
     add("--name", metavar="RUN", help="name of the run, a folder below runs/")
     add("--force", action="store_true", help="run the chosen notebooks even if up to date")
-    add(
-        "--jobs",
-        metavar="N|auto",
-        default="auto",
+    add("--jobs", metavar="N|auto", default="auto",
         help="how many independent notebooks run side by side (default: auto, which is 2 without a "
-        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)",
-    )
-    add(
-        "--skip-bad",
-        action="store_true",
-        help="leave broken clips and bad label rows out, and list them, instead of stopping there",
-    )
+        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)")
+    add("--skip-bad", action="store_true",
+        help="leave broken clips and bad label rows out, and list them, instead of stopping there")
     add("--keep", metavar="N", help="after success, delete all but the N newest runs below runs/")
     add("--list", action="store_true", help="show the notebooks, what they need and their state")
+    # fmt: on
     return parser
 
 
