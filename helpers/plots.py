@@ -139,17 +139,19 @@ def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """
     names = list(next(iter(clips.values())))
     units = ["beat number" if name.startswith("beat") else "time (s)" for name in names]
-    rows = (f"{name}, {unit} across" for name, unit in zip(names, units, strict=True))
-    alt = f"Frequency up; {'; '.join(rows)}; for: {'; '.join(clips)}."
+    scales = [_SCALES[FEATURE_KINDS[name]] for name in names]
+    rows = zip(names, scales, units, strict=True)
+    told = "; ".join(f"{name}, {scale}, {unit} across" for name, scale, unit in rows)
+    alt = f"Frequency up; {told}; for: {'; '.join(clips)}."
     size = (5.5 * len(clips), 1.15 + 2.25 * len(names))
     figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
-    for row, name, unit in zip(axes, names, units, strict=True):
+    for row, name, scale, unit in zip(axes, names, scales, units, strict=True):
         for ax, (title, arrays) in zip(row, clips.items(), strict=True):
             picture = _draw_clip(ax, arrays[name], FEATURE_KINDS[name], name.startswith("beat"))
             ax.set(title=f"{name}: {title}" if len(names) > 1 else title, xlabel=unit)
             if ax is not row[0]:
                 ax.set_ylabel("")
-        figure.colorbar(picture, ax=row, label=_SCALES[FEATURE_KINDS[name]])
+        figure.colorbar(picture, ax=row, label=scale)
     return figure
 
 
@@ -541,7 +543,8 @@ def bars(columns: Mapping[str, pd.Series], title: str, xlabel: str, ylabel: str)
     pd.DataFrame(columns).plot.bar(ax=ax, rot=0, color=COLOURS, width=0.8, edgecolor="white")
     for group, hatch in zip(ax.containers, ("", "//", ".."), strict=False):
         plt.setp(group, hatch=hatch)
-        ax.bar_label(group, fmt="%.2g", padding=2, fontsize=8)
+        if len(group) <= 5:  # more numbers would cover each other
+            ax.bar_label(group, fmt="%.2g", padding=2, fontsize=8)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

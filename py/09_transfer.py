@@ -1015,6 +1015,8 @@ for start, style in (("genre", "o"), ("fresh", "s")):
     dots = [(n, loss) for n, losses in frozen[start].items() for loss in losses]
     drawn.axes[0].plot(*zip(*dots, strict=True), style, label=f"{start} weights, each training")
 drawn.axes[0].legend(fontsize=8)
+told = ", ".join(f"{n}: {min(losses):.4f}" for n, losses in frozen["fresh"].items())
+drawn.set_label(f"{drawn.get_label()} Fresh weights, the lowest by frozen blocks, {told}.")
 record.show(
     drawn, "frozen_blocks", caption="Lowest validation loss over the number of frozen blocks.",
 )  # fmt: skip
