@@ -275,22 +275,25 @@ def test_another_size_replaces_the_set_but_no_foreign_files(
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
-def test_a_clip_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
-    wrong = [build.Clip(1, "Polka", "genre", "train")]
-    monkeypatch.setattr(build, "plan_clips", lambda size: wrong)
-    with pytest.raises(LabError, match=r"demo clip 1: KeyError\('Polka'\); run the same again"):
-        build.build_demo(tmp_path / "set", processes=1)
-    assert not (tmp_path / "set" / "complete.json").exists()
-
-
 def _die(*clip: object, **options: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path, few_clips, monkeypatch):
-    monkeypatch.setattr(build, "_make_or_say", _die)
-    with pytest.raises(LabError, match="ended from outside.*; run the same again"):
+@pytest.mark.parametrize(
+    ("name", "broken", "said"),
+    [
+        ("plan_clips", lambda size: [build.Clip(1, "Polka", "genre", "train")],
+         r"demo clip 1: KeyError\('Polka'\); run the same again"),
+        ("_make_or_say", _die, "ended from outside.*; run the same again"),
+    ],
+)  # fmt: skip
+def test_a_clip_that_cannot_be_made_is_told_in_one_line(
+    tmp_path, few_clips, monkeypatch, name, broken, said
+):
+    monkeypatch.setattr(build, name, broken)
+    with pytest.raises(LabError, match=said):
         build.build_demo(tmp_path / "set", processes=2)
+    assert not (tmp_path / "set" / "complete.json").exists()
 
 
 def test_too_little_disk_is_told_with_the_number_before_anything_is_made(tmp_path, monkeypatch):
