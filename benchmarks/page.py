@@ -61,7 +61,9 @@ class Required:
 
 # Set for the kit when it was first measured. Models that no notebook trains keep their
 # requirements, too: what is not measured is not met.
-TABLE = pd.read_csv(Path(__file__).with_name("requirements.csv")).fillna({"sense": "", "value": 0})
+TABLE = pd.read_csv(Path(__file__).with_name("requirements.csv")).fillna(
+    {"second": "", "sense": "", "value": 0}
+)
 REQUIRED = tuple(Required(*row) for row in TABLE.itertuples(index=False))
 
 
