@@ -61,9 +61,7 @@ class Required:
 
 # Set for the kit when it was first measured. Models that no notebook trains keep their
 # requirements, too: what is not measured is not met.
-TABLE = pd.read_csv(Path(__file__).with_name("requirements.csv")).fillna(
-    {"second": "", "sense": "", "value": 0}
-)
+TABLE = pd.read_csv(Path(__file__).with_name("requirements.csv"), keep_default_na=False)
 REQUIRED = tuple(Required(*row) for row in TABLE.itertuples(index=False))
 
 
