@@ -57,7 +57,7 @@ from helpers.machinery.profiles import apply_profile
 from helpers.models import Classifier, CNNBackbone, build_model
 from helpers.notebook import records
 from helpers.notebook.checking import agree
-from helpers.notebook.checkpoints import write_checkpoint
+from helpers.notebook.checkpoints import Checkpoint, write_checkpoint
 from helpers.submission import check_solution
 from tests import spoilers
 from tests.spoilers import ARRAYS, FILES, MILLION, Numbers, as_npy, of_numbers
@@ -228,7 +228,8 @@ class Trap:
 @later
 def written(place: Path, spec: dict[str, Any] = SPEC) -> None:
     """Notebook 05 stores a model."""
-    write_checkpoint(place / CHECKPOINT, build_model(spec), SCALER, **ABOUT | {"spec": spec})
+    checkpoint = Checkpoint(build_model(spec), scaler=SCALER, **ABOUT | {"spec": spec})
+    write_checkpoint(place / CHECKPOINT, checkpoint)
 
 
 def about(**change: Any) -> Spoil:

@@ -19,7 +19,6 @@ import io
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -39,7 +38,7 @@ from helpers.machinery.files import (
     write_atomically,
 )
 from helpers.machinery.identity import content_digest, file_digests
-from helpers.machinery.process import headless, report_progress
+from helpers.machinery.process import counted
 
 STORE_VERSION = "4"
 SOURCE, CHECKSUMS = "source", "checksums.json"
@@ -181,7 +180,8 @@ def _pack(paths: list[str], whole: Path) -> None:
                 shape = (int(lengths.sum()), N_ROWS)
                 about = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, about)
-                for frames in _counted(_read_all(pool, paths, lengths), len(paths), folder):
+                read, what = _read_all(pool, paths, lengths), f"packing {os.path.relpath(folder)}"
+                for frames in counted(read, len(paths), what):
                     file.write(frames)
         checksums = {name: content_digest(new / name) for name in ARRAYS}
         (new / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
@@ -221,20 +221,6 @@ def as_stored(path: str, n_frames: int) -> np.ndarray:
     except MemoryError as error:
         blame_machine(path, error)
         raise
-
-
-def _counted(clips: Iterator[np.ndarray], total: int, folder: str) -> Iterator[np.ndarray]:
-    """The same clips, with a progress bar, and told to the runner twice a second."""
-    from tqdm import tqdm
-
-    what = f"packing {os.path.relpath(folder)}"
-    told = time.monotonic()
-    bar = tqdm(clips, what, total, unit="clip", disable=headless(), leave=False)
-    for number, clip in enumerate(bar, start=1):
-        yield clip
-        if time.monotonic() - told > 0.5:
-            told = time.monotonic()
-            report_progress(stage=what, done=number, total=total)
 
 
 @contextmanager
