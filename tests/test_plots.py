@@ -70,6 +70,19 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "signals": ({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
     "losses": ({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
     "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
+    "heard": (
+        {
+            "rhythm": {"Rock": UNIT[:, 0].repeat(20)[:384], "Blues": np.zeros(384)},
+            "togetherness": {"Rock": RNG.uniform(-1, 1, 276), "Blues": np.zeros(276)},
+            "attacks": {"Rock": RNG.uniform(0, 9, 288), "Blues": np.zeros(288)},
+        },
+        "What is heard",
+    ),
+    "group_scores": (
+        pd.DataFrame({"genre": [0.5, 0.4], "valence": [0.1, 0.1]}, index=["tempo", "rhythm"]),
+        "Alone",
+    ),
+    "by_size": (pd.DataFrame({"CNN": [0.3, 0.4], "SVM": [0.3, 0.5]}, [40, 80]), "Sizes", "F1"),
     "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }  # fmt: skip
 
