@@ -14,6 +14,7 @@ import pytest
 from helpers.evaluation import Score
 from helpers.machinery.files import LabError
 from helpers.notebook.shown import Sentence
+from helpers.notebook.words import Words, languages
 from tools.checks.labels import label_headings, read_labels
 from tools.common.notebooks import ROOT
 from tools.report import prompts
@@ -21,7 +22,6 @@ from tools.report.command import COURSE, TITLE
 from tools.report.content import CONCLUSIONS, ENVIRONMENT, LAYOUT, METHOD, STEPS, SUMMARY
 from tools.report.editions import EDITIONS, edition_of
 from tools.report.markdown import speaks
-from tools.report.words import Words, languages
 
 FIELD = re.compile(r"\{(\w+)")
 LABELS = {label.name for label in read_labels()}
@@ -175,7 +175,7 @@ def test_a_file_is_made_once_and_never_written_again(folder):
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
     found = prompts.unanswered(folder, EDITION)
-    assert len(found) == sum(map(len, Words("en").prompts["prompts"].values()))
+    assert len(found) == sum(map(len, prompts.texts_in("en")["prompts"].values()))
     for line in found:
         name, number, prompt = re.fullmatch(r"(.+?):(\d+): (.+)", line).groups()
         assert Path(name).read_text().splitlines()[int(number) - 1] == f"> Prompt: {prompt}"

@@ -17,6 +17,7 @@ import pytest
 from helpers.folders import MULTITASK, read_clips
 from helpers.notebook import records
 from helpers.notebook.shown import Figure
+from helpers.notebook.words import Words
 from helpers.submission import check_solution
 from tests.browser import faults_of_page
 from tools.checks import labels
@@ -24,7 +25,6 @@ from tools.common.notebooks import Lab
 from tools.report.content import chapters
 from tools.report.markdown import Writer
 from tools.report.source import open_run
-from tools.report.words import Words
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(3600)]
 

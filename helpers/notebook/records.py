@@ -155,12 +155,14 @@ class Record:
         )  # fmt: skip
 
     def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
-        """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
+        """Store a figure as PNG and, for print, as PDF in each language; show it with its alt text.
 
         The caption is the report's. Raises LabError for a figure without alt text.
         """
-        png, pdf, alt = render_figure(figure, name)
-        write_atomically(self.folder / "figures" / f"{name}.pdf", pdf)
+        png, pdfs, alt = render_figure(figure, name)
+        for language, pdf in pdfs.items():
+            below = "" if language == "en" else f"{language}/"
+            write_atomically(self.folder / "figures" / f"{below}{name}.pdf", pdf)
         write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))

@@ -13,13 +13,13 @@ import yaml
 
 from helpers.machinery.files import LabError
 from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
+from helpers.notebook.words import Words, escaped
 from tools.checks.labels import Shown
 from tools.report import prompts
 from tools.report.content import SETTING
 from tools.report.editions import Edition, edition_of
 from tools.report.prompts import REFERENCES, Answer
 from tools.report.source import Run
-from tools.report.words import Words, escaped
 
 TEXT_WIDTH = 17.0  # of a page, in cm
 MOST_HEIGHT = 7.0  # of a figure
@@ -137,15 +137,17 @@ class Writer:
         file, alt, width, height = self.run.figure(notebook, figure.name)
         name = f"{notebook}_{figure.name}.png"
         self.pictures[name] = file
-        if file.with_suffix(".pdf").is_file():
-            self.vectors[name] = file.with_suffix(".pdf")
+        vector = file.with_suffix(".pdf")
+        own = vector.parent / self.words.language / vector.name
+        if own.is_file() or vector.is_file():
+            self.vectors[name] = own if own.is_file() else vector
         width = min(SMALLER * width, TEXT_WIDTH, MOST_HEIGHT / height * width)
         caption = self.words.say(figure.caption)
         if self.words.language != "en":  # the notebooks describe their figures in English
             alt = f"{caption} ({alt})"
         alt = alt.replace("\\", "/").replace('"', "'")
-        own = prompts.anchor("fig", f"{notebook}/{figure.name}")
-        attributes = f'#{own} width={width / TEXT_WIDTH:.0%} alt="{alt}"'
+        anchor = prompts.anchor("fig", f"{notebook}/{figure.name}")
+        attributes = f'#{anchor} width={width / TEXT_WIDTH:.0%} alt="{alt}"'
         return f"![{caption}]({PICTURES}/{name}){{{attributes}}}"
 
     def _table(self, table: Table, name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ class Run:
         return read_json(Paths(self.folder, notebook).record / "values.json")
 
     def facts(self, notebook: str) -> dict[str, Any]:
-        """The parameters that a notebook ran with, and the sizes of the lab's splits, by name."""
+        """What a notebook trained with, by name: defaults, sizes of splits, its parameters."""
         split = rows(Paths(self.folder, "08_regression").record / "affect_split.csv")
         test = rows(Paths(self.folder, "07_cnn").record / "test_cnn_mel_best.csv")
         parts = Counter(row["part"] for row in split)
@@ -40,7 +42,7 @@ class Run:
             "n_genre_test": len(test),
         }
         sizes |= {f"n_affect_{part.replace('-', '_')}": n for part, n in parts.items()}
-        return sizes | self.summary.get("parameters", {}).get(notebook, {})
+        return _defaults() | sizes | self.summary.get("parameters", {}).get(notebook, {})
 
     def sections(self, notebook: str) -> list[Shown]:
         """The labels of an executed notebook, and its other sections with something to report.
@@ -72,6 +74,23 @@ class Run:
             raise LabError(f"{file}: the figure is missing or damaged; {self._again(notebook)}")
         width, height = (CM_PER_INCH * pixels / showing.FIGURE_DPI for pixels in size)
         return file, str(alt), width, height
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """What the helpers do where no notebook says it; a run is old once they are changed."""
+    from helpers import models, training  # PyTorch takes a moment
+
+    def of(function: Any, name: str) -> Any:
+        return signature(function).parameters[name].default
+
+    return {
+        "weight_decay": of(training.train, "weight_decay"),
+        "warmup_epochs": of(training.train, "warmup_epochs"),
+        "gradient_norm": training.GRADIENT_NORM,
+        "lstm_dropout": of(models.LSTMBackbone, "dropout"),
+        "cnn_dropout": of(models.CNNBackbone, "dropout"),
+    }
 
 
 def open_run(name: str | None) -> Run:
