@@ -141,7 +141,7 @@ def test_what_notebooks_have_shown_stands_in_the_report(run):
     ("words", "message"),
     [
         ([], "no members named"),
-        ([*MEMBERS, "--lang", "gr"], "unknown language 'gr'; known: el, en"),
+        ([*MEMBERS, "--lang", "gr"], "unknown language 'gr'; known: en, el"),
         ([*MEMBERS, "--run", "none"], "none: no finished run"),
         ([*MEMBERS, "--lnag", "el"], "--lang"),
     ],

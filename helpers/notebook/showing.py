@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.machinery.files import LabError
 from helpers.notebook.shown import KEY, Figure, Lines, Piece, Sentence, Table, Text, stored
-from helpers.notebook.words import Words, languages
+from helpers.notebook.words import Words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,11 +163,14 @@ def _in_notebook() -> bool:
     return get_ipython() is not None
 
 
-def render_figure(figure: Drawing, name: str) -> tuple[bytes, dict[str, bytes], str]:
+def render_figure(
+    figure: Drawing, name: str, spoken: Sequence[str] = ("en",)
+) -> tuple[bytes, dict[str, bytes], str]:
     """A figure as PNG and, for print, as PDF by language, and its alt text; the figure is closed.
 
-    In a PDF text stays text (type 42) and lines lines; undated, so that reruns agree. Its keywords
-    are the texts that have no translation. Raises LabError for a figure without alt text.
+    `spoken` has English first. In a PDF text stays text (type 42) and lines lines; undated, so that
+    reruns agree. Its keywords are the texts that have no translation. Raises LabError for a figure
+    without alt text.
     """
     import matplotlib.pyplot as plt
 
@@ -176,7 +179,7 @@ def render_figure(figure: Drawing, name: str) -> tuple[bytes, dict[str, bytes], 
         raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
     png, pdfs = io.BytesIO(), {}
     figure.savefig(png, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
-    for language in languages():  # English first
+    for language in spoken:
         words = Words(language)
         if language != "en":
             _translate(figure, words)

@@ -28,9 +28,8 @@ _NUMBER = re.compile(r"(?<![\w.,])\d+(,\d{3})*(\.\d+)?(?!\w|\.\d)")
 _SPECIAL = re.compile(r"([\\`*\[\]<>|#$^~@{}]|(?<!\w)_|_(?!\w))")
 
 
-def languages() -> list[str]:
-    """The languages that a report can be written in."""
-    return sorted(["en", *(path.stem for path in FOLDER.glob("*.yaml"))])
+# Of a report and its figures, English first.
+LANGUAGES = ["en", *sorted(path.stem for path in FOLDER.glob("*.yaml"))]
 
 
 def escaped(text: str) -> str:
@@ -42,17 +41,18 @@ class Words:
     """One language. Raises LabError for one that there is not."""
 
     def __init__(self, language: str) -> None:
-        if language not in languages():
+        if language not in LANGUAGES:
             raise LabError(
-                f"unknown language {language!r}{did_you_mean(language, languages())}; known: "
-                f"{', '.join(languages())}"
+                f"unknown language {language!r}{did_you_mean(language, LANGUAGES)}; known: "
+                f"{', '.join(LANGUAGES)}"
             )
         self.language = language
         catalogue = {} if language == "en" else _read(language)
         self.texts: dict[str, str] = catalogue.get("texts", {})
         self.names: dict[str, str] = catalogue.get("names", {})
         self._patterns = [(re.compile(p), text) for p, text in catalogue.get("patterns", [])]
-        drawn = catalogue.get("drawn", {}).items()
+        # The longest first: what says more fits fewer texts.
+        drawn = sorted(catalogue.get("drawn", {}).items(), key=lambda item: -len(item[0]))
         self._drawn = [(re.compile(_HOLE.sub("(.+?)", re.escape(e))), t) for e, t in drawn]
         self.left: set[str] = set()  # what `drawn` was given and the catalogue lacks
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.machinery.files import LabError, write_atomically
-from helpers.notebook.words import Words, languages
+from helpers.notebook.words import LANGUAGES, Words
 from tools.common.command_line import Parser, run_command
 from tools.common.members import Member, parse_members
 from tools.common.members import add_option as add_members
@@ -77,7 +77,7 @@ def _parser() -> Parser:
     add_members(parser)
     add = parser.add_argument
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
-    add("--lang", metavar="|".join(languages()), default="en", help="language (default: en)")
+    add("--lang", metavar="|".join(LANGUAGES), default="en", help="language (default: en)")
     add("--no-appendix", action="store_true", help="only what the body shows")
     add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
     add(

@@ -22,8 +22,8 @@ from tools.report.prompts import REFERENCES, Answer
 from tools.report.source import Run
 
 TEXT_WIDTH = 17.0  # of a page, in cm
-MOST_HEIGHT = 7.0  # of a figure
-SMALLER = 0.54  # figures are drawn for the screen
+MOST_HEIGHT = 6.5  # of a figure, while its text stays legible
+SMALLER, SMALLEST = 0.54, 0.43  # figures are drawn for the screen
 PICTURES = "figures"  # the folder beside the Markdown that its pictures lie in
 
 
@@ -141,7 +141,8 @@ class Writer:
         own = vector.parent / self.words.language / vector.name
         if own.is_file() or vector.is_file():
             self.vectors[name] = own if own.is_file() else vector
-        width = min(SMALLER * width, TEXT_WIDTH, MOST_HEIGHT / height * width)
+        low = max(SMALLEST, MOST_HEIGHT / height)
+        width = min(SMALLER * width, low * width, TEXT_WIDTH)
         caption = self.words.say(figure.caption)
         if self.words.language != "en":  # the notebooks describe their figures in English
             alt = f"{caption} ({alt})"

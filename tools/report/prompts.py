@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from helpers.machinery.files import LabError, did_you_mean, project_root, write_atomically
-from helpers.notebook.words import Words, languages
+from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import read_labels
 from tools.report.editions import Edition
 from tools.report.source import picture_size, step_of
@@ -116,7 +116,7 @@ def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
 def other_language(folder: Path, words: Words) -> Words | None:
     """The language of prompts in these files that are in another one than this."""
     text = "".join(map(_text_of, sorted(folder.glob("*.md"))))
-    others = (Words(name) for name in languages() if name != words.language)
+    others = (Words(name) for name in LANGUAGES if name != words.language)
     return next((o for o in others if f"\n> {texts_in(o.language)['mark']}: " in text), None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -81,16 +82,12 @@ def _defaults() -> dict[str, Any]:
     """What the helpers do where no notebook says it; a run is old once they are changed."""
     from helpers import models, training  # PyTorch takes a moment
 
-    def of(function: Any, name: str) -> Any:
-        return signature(function).parameters[name].default
+    def of(function: Callable[..., Any]) -> dict[str, Any]:
+        return {name: given.default for name, given in signature(function).parameters.items()}
 
-    return {
-        "weight_decay": of(training.train, "weight_decay"),
-        "warmup_epochs": of(training.train, "warmup_epochs"),
-        "gradient_norm": training.GRADIENT_NORM,
-        "lstm_dropout": of(models.LSTMBackbone, "dropout"),
-        "cnn_dropout": of(models.CNNBackbone, "dropout"),
-    }
+    lstm, cnn = (of(kind)["dropout"] for kind in (models.LSTMBackbone, models.CNNBackbone))
+    others = {"lstm_dropout": lstm, "cnn_dropout": cnn, "gradient_norm": training.GRADIENT_NORM}
+    return of(training.train) | others
 
 
 def open_run(name: str | None) -> Run:
