@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import io
 import math
 import re
 from calendar import month_name
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import pytest
+from pypdf import PdfReader
 
 from helpers.evaluation import Score
 from helpers.machinery.files import LabError
+from helpers.notebook.showing import render_figure
 from helpers.notebook.shown import Sentence
 from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import label_headings, read_labels
@@ -109,6 +113,28 @@ def test_a_catalogue_has_the_names_of_sentences_and_none_that_is_gone(language):
     assert [
         n for n, (a, _, b) in parts.items() if n not in code and not (a in code and b in code)
     ] == []
+    holes = re.compile(r"\{\d\}")
+    for english, text in words.figures.items():
+        assert set(holes.findall(english)) == set(holes.findall(text)), english
+        assert all(w in code for w in re.findall(r"[^\W\d_]+", holes.sub(" ", english))), english
+
+
+def test_a_figure_speaks_another_language_with_its_decimal_sign():
+    figure, (left, right) = plt.subplots(1, 2, sharey=True)
+    left.plot([0, 0.5], label="train")
+    left.legend()
+    left.set(title="Rock (clip 3): 18 beats in 9.5 s (estimated from the mel)", ylim=(0, 0.5))
+    right.set_yticks([0.25], ["energy: multitask CNN minus CNN of step 8"])
+    figure.set_label("what is to be seen")
+    _, pdfs, _ = render_figure(figure, "x", LANGUAGES)
+    english, greek = (PdfReader(io.BytesIO(pdf)).pages[0].extract_text() for pdf in pdfs.values())
+    assert "18 beats" in english and "train" in english and "0.4" in english
+    for said in (
+        "Rock (απόσπασμα 3): 18 παλμοί σε 9,5 s (εκτίμηση από το mel)", "εκπαίδευση", "0,4",
+        "ενέργεια (energy): CNN για τρεις άξονες μείον CNN του βήματος 8",
+    ):  # fmt: skip
+        assert said in greek
+    assert "0.4" not in greek and PdfReader(io.BytesIO(pdfs["el"])).metadata["/Keywords"] == "Rock"
 
 
 @pytest.mark.parametrize("edition", [edition_of(name) for name in EDITIONS])

@@ -51,9 +51,10 @@ class Words:
         self.texts: dict[str, str] = catalogue.get("texts", {})
         self.names: dict[str, str] = catalogue.get("names", {})
         self._patterns = [(re.compile(p), text) for p, text in catalogue.get("patterns", [])]
-        # The longest first: what says more fits fewer texts.
-        drawn = sorted(catalogue.get("drawn", {}).items(), key=lambda item: -len(item[0]))
-        self._drawn = [(re.compile(_HOLE.sub("(.+?)", re.escape(e))), t) for e, t in drawn]
+        # Templates of figures' texts, the longest first: what says more fits fewer texts.
+        self.figures = dict(sorted(catalogue.get("drawn", {}).items(), key=lambda i: -len(i[0])))
+        holes = ((_HOLE.sub("(.+?)", re.escape(english)), t) for english, t in self.figures.items())
+        self._drawn = [(re.compile(pattern), text) for pattern, text in holes]
         self.left: set[str] = set()  # what `drawn` was given and the catalogue lacks
 
     def text(self, english: str) -> str:
