@@ -106,6 +106,8 @@ class Words:
 
     def value(self, value: object, form: str = ".3f") -> str:
         """A value of a table or sentence; `form` is for numbers that are not whole."""
+        if isinstance(value, bool):
+            return self.text("yes" if value else "no")
         if isinstance(value, int):
             return self.number(value, "d")
         if isinstance(value, float):

@@ -13,6 +13,7 @@ from typing import Any
 
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook import showing
+from helpers.notebook.names import name_of
 from tools.checks.labels import Shown, label_headings, shown_in
 from tools.common.notebooks import NOTEBOOKS
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
@@ -41,6 +42,7 @@ class Run:
             "n_genre_train": self.values("07_cnn").get("n_train", 0),
             "n_genre_val": self.values("05_lstm").get("n_validation", 0),
             "n_genre_test": len(test),
+            "lstm": name_of(self.values("08_regression").get("lstm", "LSTM")),
         }
         sizes |= {f"n_affect_{part.replace('-', '_')}": n for part, n in parts.items()}
         return _defaults() | sizes | self.summary.get("parameters", {}).get(notebook, {})
