@@ -131,7 +131,7 @@ def test_a_figure_speaks_another_language_with_its_decimal_sign():
     assert "18 beats" in english and "train" in english and "0.4" in english
     for said in (
         "Rock (απόσπασμα 3): 18 παλμοί σε 9,5 s (εκτίμηση από το mel)", "εκπαίδευση", "0,4",
-        "ενέργεια (energy): CNN για τρεις άξονες μείον CNN του βήματος 8",
+        "ενέργεια: CNN για τρεις άξονες μείον CNN του βήματος 8",
     ):  # fmt: skip
         assert said in greek
     assert "0.4" not in greek and PdfReader(io.BytesIO(pdfs["el"])).metadata["/Keywords"] == "Rock"
