@@ -211,7 +211,8 @@ def _translate(figure: Drawing, words: Words) -> None:
             axis.set_major_formatter(Ticks(english))
     for label in figure.findobj(Label):
         label.set_text(words.drawn(label.get_text()))
-        label.set_wrap(len(label.get_text()) > LONG)  # rather than leave the figure
+        if label.get_horizontalalignment() == "left" and len(label.get_text()) > LONG:
+            label.set_wrap(True)  # a title, rather than leave the figure
 
 
 def show_picture(png: bytes, alt: str, name: str, caption: str | Sentence = "") -> None:
