@@ -684,6 +684,71 @@ def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
     return figure
 
 
+def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
+    """Three hand-made groups (rows) of some classes (columns); `groups` holds numbers [d] (6)."""
+    pairs = np.triu_indices(24, 1)
+    together = {name: np.eye(24) for name in groups["togetherness"]}
+    for name, own in groups["togetherness"].items():
+        together[name][pairs] = together[name].T[pairs] = own
+    rows: dict[str, tuple[Mapping[str, np.ndarray], str, str]] = {
+        "rhythm: swing": (
+            {name: own.reshape(24, 16) for name, own in groups["rhythm"].items()},
+            "rate, 0.25 to 12 Hz (16 steps)", "band (of 24)",
+        ),
+        "togetherness: correlation": (together, "band (of 24)", "band (of 24)"),
+        "attacks: rise in dB": (
+            {name: own[:288].reshape(32, 9) for name, own in groups["attacks"].items()},
+            "smallest to largest in a block", "band (of 32)",
+        ),
+    }  # fmt: skip
+    n_columns = len(together)
+    means = {row: {name: float(own.mean()) for name, own in images.items()}
+             for row, (images, *_) in rows.items()}  # fmt: skip
+    figure, axes = _figure(
+        len(rows), n_columns, 3.2 * n_columns + 1, 7.5,
+        f"{title}. Means of the pictures: {_listed(means, '.2f')}.", title,
+    )  # fmt: skip
+    for line, (row, (images, xlabel, ylabel)) in zip(axes, rows.items(), strict=True):
+        low, high = np.min(list(images.values())), np.max(list(images.values()))
+        for ax, (name, image) in zip(line, images.items(), strict=True):
+            picture = ax.imshow(image, origin="lower", aspect="auto", vmin=low, vmax=high)
+            ax.set(title=name, xlabel=xlabel, ylabel=ylabel)
+        figure.colorbar(picture, ax=line, label=row)
+    return figure
+
+
+def group_scores(table: pd.DataFrame, title: str) -> Figure:
+    """What each hand-made group (rows) reaches alone in each task (columns), with numbers (6)."""
+    columns = {name: column.to_dict() for name, column in table.items()}
+    figure, ax = _one_panel(
+        1.3 * len(columns) + 3, 0.32 * len(table) + 1.3, f"{title}. {_listed(columns, '.2f')}."
+    )
+    share = (table - table.min()) / (table.max() - table.min()).replace(0, 1)  # of each column
+    ax.imshow(share, aspect="auto", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        dark = share.iloc[row, column] < 0.6
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(len(columns)), list(columns))
+    ax.set_yticks(range(len(table)), list(table.index))
+    ax.set(title=title)
+    return figure
+
+
+def by_size(curves: pd.DataFrame, title: str, ylabel: str) -> Figure:
+    """A score of each model (columns) against the number of clips it learned from (rows) (6)."""
+    columns = {name: column.to_dict() for name, column in curves.items()}
+    figure, ax = _one_panel(7, 3.4, f"{title}. {_listed(columns, '.2f')}.")
+    for number, (name, values) in enumerate(curves.items()):
+        ax.plot(values, label=str(name), marker=MARKERS[number], color=COLOURS[number],
+                linestyle=("-", "--", "-.")[number % 3])  # fmt: skip
+    ax.set(title=title, xlabel="training clips", ylabel=ylabel)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(curves.index, [str(number) for number in curves.index], minor=False)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def axis_curves(losses: pd.DataFrame, kept: int, title: str) -> Figure:
     """Validation loss of each axis (columns) over the epochs (rows, from 1); 1 is the mean's.
 

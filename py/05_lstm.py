@@ -1108,7 +1108,9 @@ about = {
     name: {"name": row["model"], "folder": row["folder"], "feature": row["feature"]}
     for name, row in (("best_lstm", best), ("best_full_lstm", best_full))
 }
-record.save_values(**about, n_seeds=n_seeds)
+options = {"epochs": beat_epochs, "patience": patience, "learning_rate": learning_rate}
+recipe = {"batch_size": batch_size, "options": options | {"mixup": mixup}}
+record.save_values(**about, n_seeds=n_seeds, beat_recipe=recipe)
 print(f"for later notebooks: {best['model']}; on full clips: {best_full['model']}")
 
 # %% [markdown]
