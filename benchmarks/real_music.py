@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +240,14 @@ class Bench:
         path = self.home / "references" / REFERENCES_CODE / run.fold.name / f"{name}.csv"
         if not path.is_file():
             print(f"{run.fold.name}: {name}", flush=True)
-            made = fresh.submit(references.predict, name, run.data, run.fold.repeat).result()
-            write_atomically(path, made.to_csv(index_label="id"))
+            made = fresh.submit(references.predict, name, run.data, run.fold.repeat)
+            try:
+                table = made.result()
+            except KeyboardInterrupt:  # else the pool would wait for it, up to a minute
+                for worker in active_children():
+                    worker.kill()
+                raise
+            write_atomically(path, table.to_csv(index_label="id"))
         return pd.read_csv(path, dtype={"id": str}).set_index("id")
 
 
@@ -315,8 +322,7 @@ def _command(options: argparse.Namespace, demo: bool) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = Parser("benchmarks.real_music", description=__doc__, formatter_class=as_written)
+    parser = Parser("benchmarks.real_music", description=__doc__)
     add = parser.add_argument
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
     add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")
@@ -329,4 +335,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's `&` has switched off
     sys.exit(run_command(main))

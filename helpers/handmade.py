@@ -1,19 +1,14 @@
-"""What engineers listened for before networks: twelve groups of numbers. Used by 06, 08, 11, 07.
+"""What engineers listened for before networks: twelve groups of numbers. Used by 06, 07, 08, 11.
 
-None of it is learned. Most are block-level features (Seyerlehner, Widmer, Pohle 2010): numbers of
-many short blocks of frames, of which a quantile over the blocks is kept. Blocks are counted in
-frames: in a beat-synchronous clip a frame is a beat, so rates are per beat there, not per second.
-A clip shorter than a block is repeated until it fills one; what never changes has spread and
-correlation 0. So every clip of at least one frame has finite values, as many as any other.
+Most are block-level features (Seyerlehner, Widmer, Pohle 2010): numbers of many short blocks of
+frames, of which a quantile over the blocks is kept. Blocks are counted in frames: where a frame is
+a beat, rates are per beat, not per second. A clip shorter than a block is repeated until it fills
+one; what never changes has spread and correlation 0. So every clip has as many finite values.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-from contextlib import suppress
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +16,18 @@ from torch.utils.data import Dataset
 
 from helpers.machinery.arrays import N_MELS
 from helpers.machinery.batches import unwrap
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.store import derived
 
-N_CEPSTRUM = 25
 STILL = 0.01  # dB: a spread below it is the rounding of a constant band
-Groups = dict[str, np.ndarray]  # name of a group -> numbers [d]; of n clips in p parts [n, p, d]
+Groups = dict[str, np.ndarray]  # name of a group -> numbers [d]; of n clips [n, 3, d]
 
 
 def groups_of(frames: np.ndarray) -> Groups:
     """The twelve groups of the frames [T, 140] of one clip, each float32 [d]."""
+    from scipy.fft import dct
+
     mel, chroma = np.split(np.asarray(frames, dtype=np.float32), [N_MELS], axis=1)
-    cepstra, bands = mel @ _cosines(), mel.reshape(len(mel), 32, -1).mean(-1)
+    cepstra, bands = dct(mel, norm="ortho")[:, :25], mel.reshape(len(mel), 32, -1).mean(-1)
     rises = np.maximum(bands[3:] - bands[:-3], 0) if len(bands) > 3 else 0 * bands
     groups = {
         "levels": np.concatenate([band_statistics(mel), loudness(mel)]),
@@ -53,40 +49,18 @@ def groups_of(frames: np.ndarray) -> Groups:
 def features(dataset: Dataset) -> Groups:
     """The groups of all clips of a SpectrogramDataset or a `Subset` of one, float32 [n, 3, d].
 
-    Of each clip, and of its first and second half: two more examples to learn from. Whatever rows
-    the dataset takes, all 140 are listened to. Made once for a folder and kept beside its packed
-    clips; made again when the clips or this file have changed.
+    Of each clip, and of its two halves, which are more examples to learn from; of all 140 rows,
+    whatever the dataset takes. Made once for a folder, until its clips or this file change.
     """
     base, clips = unwrap(dataset)
-    folder = Path(base.store.frames.filename).parent  # of the memory map
-    lengths = np.load(folder / "lengths.npy")
-    starts = np.cumsum(lengths) - lengths  # of all packed clips, those left out of 4β, too
-    kept = folder / f"handmade-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}.npz"
-    groups = _read(kept)
-    if groups is None:
-        every = replace(base.store, starts=starts, lengths=lengths)
-        own = [_in_parts(every.clip(clip, slice(None))) for clip in range(len(starts))]
-        groups = {name: np.stack([clip[name] for clip in own]) for name in own[0]}
-        np.savez(file := io.BytesIO(), **groups)
-        with suppress(LabError):  # a full disk costs the time, not the answer
-            write_atomically(kept, file.getvalue())
-    places = np.searchsorted(starts, base.store.starts[clips])
-    return {name: own[places] for name, own in groups.items()}
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    return derived(base.store.select(clips), f"handmade-{code}", _in_parts)
 
 
 def _in_parts(frames: np.ndarray) -> Groups:
-    middle = len(frames) // 2
-    parts = [groups_of(part) for part in (frames, frames[: max(1, middle)], frames[middle:])]
+    n = len(frames)
+    parts = [groups_of(part) for part in (frames, frames[: (n + 1) // 2], frames[n // 2 :])]
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-
-
-def _read(kept: Path) -> Groups | None:
-    """What was kept, or None where it is not whole: an archive has checksums."""
-    try:
-        with np.load(kept, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except Exception:  # NumPy and zipfile let many kinds through
-        return None
 
 
 # ---- the groups --------------------------------------------------------------------------------
@@ -115,7 +89,7 @@ def cepstrum(cepstra: np.ndarray) -> np.ndarray:
 
 def timbre(cepstra: np.ndarray) -> np.ndarray:
     """One Gaussian of the same [T, 25]: mean and covariance (Mandel, Ellis 2005), [350]."""
-    covariance = np.cov(cepstra, rowvar=False, bias=True)[np.triu_indices(N_CEPSTRUM)]
+    covariance = np.cov(cepstra, rowvar=False, bias=True)[np.triu_indices(25)]
     rooted = np.sign(covariance) * np.sqrt(np.abs(covariance))  # in dB, as the mean
     return np.concatenate([cepstra.mean(0), rooted])
 
@@ -146,15 +120,15 @@ def rhythm(mel: np.ndarray) -> np.ndarray:
 
     edges = np.linspace(0, N_MELS, 25).astype(int)
     blocks = _blocks(np.add.reduceat(mel, edges[:-1], axis=1) / np.diff(edges), 512, 128)
-    waves = (blocks - blocks.mean(-1, keepdims=True)) * np.hanning(512)
-    return _quantiles(np.log1p(np.abs(rfft(waves.astype(np.float32))) @ _rates()), 60)
+    waves = ((blocks - blocks.mean(-1, keepdims=True)) * np.hanning(512)).astype(np.float32)
+    centres = np.geomspace(0.25, 12, 16) * 512 * 512 / 22050  # in cycles per block
+    away = (np.arange(257)[:, None] - centres) / np.maximum(0.5, 0.15 * centres)
+    weights = np.exp(-(away**2) / 2).astype(np.float32)  # which frequencies make up each rate
+    return _quantiles(np.log1p(np.abs(rfft(waves)) @ (weights / weights.sum(0))), 60)
 
 
 def togetherness(bands: np.ndarray) -> np.ndarray:
-    """Which of 24 bands of [T, 32] rise and fall together within 6 s: correlations, [276].
-
-    Seyerlehner's correlation pattern; a band that never changes has none.
-    """
+    """Which of 24 bands of [T, 32] move together within 6 s: Seyerlehner's correlations, [276]."""
     blocks = _blocks(bands[:, :24], 256, 128)
     centred = blocks - blocks.mean(-1, keepdims=True)
     units = centred / np.maximum(centred.std(-1, keepdims=True), STILL)
@@ -200,9 +174,6 @@ def intervals(chroma: np.ndarray) -> np.ndarray:
     return np.concatenate([found, np.abs(np.fft.rfft(chroma.mean(0)))])
 
 
-# ---- what they share ---------------------------------------------------------------------------
-
-
 def _steps(rows: np.ndarray) -> np.ndarray:
     """From each frame of [T, F] to the next; where there is one frame only, a step of 0."""
     return np.diff(rows, axis=0) if len(rows) > 1 else 0 * rows
@@ -224,20 +195,3 @@ def _in_seconds(chroma: np.ndarray) -> np.ndarray:
     """Means of about a second, 22 frames each, of [T, 12]; a shorter clip has one."""
     n_seconds = max(1, len(chroma) // 22)
     return chroma[: len(chroma) // n_seconds * n_seconds].reshape(n_seconds, -1, 12).mean(1)
-
-
-@cache
-def _cosines() -> np.ndarray:
-    """The cosine transform of 128 bands to 25 coefficients."""
-    from scipy.fft import dct
-
-    return dct(np.eye(N_MELS, dtype=np.float32), norm="ortho")[:, :N_CEPSTRUM]
-
-
-@cache
-def _rates() -> np.ndarray:
-    """Which of a block's 257 frequencies make up each of the 16 rates, float32 [257, 16]."""
-    centres = np.geomspace(0.25, 12, 16) * 512 * 512 / 22050  # in cycles per block
-    away = np.arange(257)[:, None] - centres
-    weights = np.exp(-0.5 * (away / np.maximum(0.5, 0.15 * centres)) ** 2)
-    return (weights / weights.sum(0)).astype(np.float32)

@@ -150,7 +150,7 @@ for folder, kind in ((folders.GENRE, "full"), (folders.GENRE_BEAT, "beat")):
     for model in ("mel", "hand"):
         name = f"svm_{model}_{kind}"
         known, asked = numbers_of[name]
-        of_all_seeds[name] = [baselines.svm_predictions(known, labels, asked, seed)]
+        of_all_seeds[name] = [baselines.svm_predictions(known, labels, asked)]
         folder_of[name], feature_of[name] = folder, "mel" if model == "mel" else "hand-made"
     majority = f"majority_{kind}"
     of_all_seeds[majority] = [baselines.majority_predictions(labels, len(test))]
@@ -1203,7 +1203,7 @@ for share, draw in [(share, draw) for share in (0.25, 0.5) for draw in range(cur
     for name in rivals[1:]:
         known, asked = numbers_of[name]
         known = {group: own[few] for group, own in known.items()}
-        found = baselines.svm_predictions(known, labels[few], asked, seed)
+        found = baselines.svm_predictions(known, labels[few], asked)
         answers.setdefault((name, len(few)), []).append(found)
 answers |= {(name, len(labels)): of_all_seeds[name] for name in rivals}
 

@@ -111,9 +111,9 @@ print(f"networks and predictions of steps 8 to 10: those of the run {run_of_mode
 # correlation on the **validation** part. The held-out part must not choose: the best of several noisy scores is too high on
 # average, and then no honest number would be left to expect.
 #
-# The rule has two lines. The candidates that the paired difference leaves tied with the highest score stay; of these, **the first
-# in the table is taken**, which has the most members. For among tied ones the highest score is mostly luck, and a mean over members
-# whose errors differ is rarely worse than one of them: the errors cancel in part.
+# The rule has two lines. The candidates that the paired difference leaves tied with the highest score stay; of these, **the best
+# mixture is taken**, and a single model only where no mixture is tied with it. For among tied candidates the highest score is mostly
+# luck, and a mean over members whose errors differ is rarely far below the best of them, whichever that is: the errors cancel in part.
 
 # %% tags=["solution"]
 # The labelled clips of the two parts, and their true values.
@@ -158,7 +158,7 @@ def candidates(models):
     """The candidates' predictions, from those of the single models."""
     cnns, svr, hand, multitask = (models[n] for n in ("cnn", "svr", "svr_hand", "multitask"))
     replaced, all_cnns = with_transfer(models), mean_of_cnns(models)
-    return {  # those with the most members first
+    return {
         "ensemble of CNNs and both SVRs": (all_cnns + hand + svr) / 3,
         "ensemble of CNNs and hand-made SVR": (all_cnns + hand) / 2,
         "ensemble of CNNs and SVR": (all_cnns + svr) / 2,
@@ -198,7 +198,8 @@ behind = evaluation.holm({
     for name, values in by_candidate.items() if name != highest
 })  # fmt: skip
 left = [name for name in by_candidate if name == highest or not behind[name].clear]
-chosen = left[0]
+mixtures = {name: validation[name] for name in left if name.startswith("ensemble")}
+chosen = evaluation.highest(mixtures) if mixtures else highest
 tied = [name_of(name) for name in left if name != chosen]
 numbers = pd.Series({name: score.value for name, score in validation.items()})
 ranked = numbers.sort_values(ascending=False).index
@@ -305,7 +306,7 @@ def svr_on_test(numbers_of):
         for split in folders.SPLITS
     )
     labels = train.labels.numpy()
-    values = baselines.svr_predictions(numbers_of(train), labels, numbers_of(clips), seed)
+    values = baselines.fitted_svr(numbers_of(train), labels, seed)(numbers_of(clips))
     return pd.DataFrame(values, index=clips.ids, columns=axes)
 
 
