@@ -859,10 +859,8 @@ def tell_and_draw(names, figure_name):
     figure = plots.learning_curves(curves, "Loss on training mixtures and on validation", marks)
     for ax in figure.axes:
         ax.set_ylim(0, 1.1 * math.log(n_classes))
-    record.show(
-        figure, figure_name,
-        caption="Learning curves; dotted: the kept epoch; diamond: its training clips, unmixed.",
-    )  # fmt: skip
+    caption = "{models}: loss; dotted: the kept epoch; diamond: its training clips, unmixed."
+    record.show(figure, figure_name, Sentence(caption, models=list(curves)))
 
 
 # %% [markdown]
@@ -1093,7 +1091,7 @@ tell_list(
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
 tell(
     "**Verdict.** Settled by these clips: {settled:; }. For the other choices they cannot tell; "
-    "notebook 06 asks the test clips.",
+    "step 6 asks the test clips.",
     settled=settled,
 )  # fmt: skip
 
