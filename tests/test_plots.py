@@ -59,6 +59,11 @@ DRAWN: dict[str, tuple[Any, ...]] = {
         pd.DataFrame({"valence": [1.0, 0.8], "energy": [0.5, 0.6]}, index=[1, 2]), "Curves",
         "epoch", "loss", {"mean": 1.0}, True,
     ),
+    "heard": (
+        {name: {"Rock": RNG.random(size), "Folk": RNG.random(size)} for name, size in
+         (("rhythm", 384), ("togetherness", 276), ("attacks", 576))}, "What they hear",
+    ),
+    "group_scores": (pd.DataFrame({"genre": [0.5, 0.7], "energy": [0.1, 0.1]}, CLASSES[:2]), "A"),
     "bars": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "axis", "share"),
     "class_f1": (
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
