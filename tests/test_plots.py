@@ -59,11 +59,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
         pd.DataFrame({"valence": [1.0, 0.8], "energy": [0.5, 0.6]}, index=[1, 2]), "Curves",
         "epoch", "loss", {"mean": 1.0}, True,
     ),
-    "heard": (
-        {name: {"Rock": RNG.random(size), "Folk": RNG.random(size)} for name, size in
-         (("rhythm", 384), ("togetherness", 276), ("attacks", 576))}, "What they hear",
-    ),
-    "group_scores": (pd.DataFrame({"genre": [0.5, 0.7], "energy": [0.1, 0.1]}, CLASSES[:2]), "A"),
     "bars": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "axis", "share"),
     "class_f1": (
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
@@ -75,6 +70,18 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "signals": ({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
     "losses": ({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
     "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
+    "heard": (
+        {
+            "rhythm": {"Rock": UNIT[:, 0].repeat(20)[:384], "Blues": np.zeros(384)},
+            "togetherness": {"Rock": RNG.uniform(-1, 1, 276), "Blues": np.zeros(276)},
+            "attacks": {"Rock": RNG.uniform(0, 9, 288), "Blues": np.zeros(288)},
+        },
+        "What is heard",
+    ),
+    "group_scores": (
+        pd.DataFrame({"genre": [0.5, 0.4], "valence": [0.1, 0.1]}, index=["tempo", "rhythm"]),
+        "Alone",
+    ),
     "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }  # fmt: skip
 
