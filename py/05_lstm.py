@@ -277,10 +277,12 @@ with torch.no_grad():
 # %% tags=["report", "told"]
 # In one sentence, for the report.
 tell(
-    "The plain LSTM reads {n_features} numbers per frame with {hidden} units per direction and "
-    "has {weights:,} weights. With the same weights the kit's `LSTMBackbone` gives the same "
-    "answers.",
+    "The plain LSTM reads {n_features} numbers per frame with {hidden} units per direction; the "
+    "mean of its outputs over a clip's frames goes through a linear layer to {n_classes} scores. "
+    "It has {weights:,} weights (PyTorch keeps two biases per gate, whose sum is the one of the "
+    "formula). With the same weights the kit's `LSTMBackbone` gives the same answers.",
     n_features=n_features, hidden=hidden_size, weights=models.n_parameters(plain),
+    n_classes=n_classes,
 )  # fmt: skip
 
 # %% [markdown] tags=["report"]
@@ -417,9 +419,9 @@ record.show(
 )  # fmt: skip
 tell(
     "Yes: the training loss fell from {first:.2f} after the first pass to {last:.4f} after "
-    "{passes} passes over {n} batches." if overfit.train_loss[-1] < 0.1 else
-    "Not yet: the training loss fell from {first:.2f} after the first pass to {last:.4f} after "
-    "{passes} passes over {n} batches.",
+    "{passes} passes over {n} batches, below 0.1." if overfit.train_loss[-1] < 0.1 else
+    "Not yet: the training loss went from {first:.2f} after the first pass to {last:.4f} after "
+    "{passes} passes over {n} batches, not below 0.1.",
     first=overfit.train_loss[0], last=overfit.train_loss[-1], passes=n_passes,
     n=min(4, len(train_loader)),
 )  # fmt: skip
@@ -548,7 +550,11 @@ hunt.insert(1, "overfit_batch", np.where(caught, "alarm", "passed"))
 hunt["weights that stood still"] = hunt["weights that stood still"].astype(int)
 record.save_table("bug_hunt", hunt.reset_index(names="bug"))
 show_table(hunt, 2, caption="Five bugs, each after over-training on four small batches.")
-tell("`overfit_batch` catches: {found}.", found=caught.index[caught].tolist())
+tell(
+    "Without a bug the loss stays above 0.1, too: with so few passes `overfit_batch` tells nothing "
+    "about the bugs." if caught["no bug"] else "`overfit_batch` catches: {found}.",
+    found=caught.index[caught].tolist(),
+)  # fmt: skip
 
 # %% tags=["told"]
 guessed = {name: guess for name, guess in my_guess.items() if guess is not None}
@@ -849,8 +855,8 @@ def tell_and_draw(names, figure_name):
     for name in names:
         row = validation[[row["model"] for row in validation].index(name)]
         tell(
-            "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f}; training "
-            "runs: {n}, kept epoch of the first: {epoch}.",
+            "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f} (means; "
+            "trainings: {n}); kept epoch of the first training: {epoch}.",
             name=name_of(name), loss=mean_score(val_loss[name]), accuracy=mean_score(hits[name]),
             macro=row["macro F1"], n=n_seeds, epoch=row["kept epoch"],
         )  # fmt: skip
@@ -1057,8 +1063,9 @@ behind = {n: mean_score(val_loss[n] - val_loss[best_name]) for n in names if n !
 tied = [n for n in behind if behind[n].low <= 0]
 worse = [n for n in behind if n not in tied]
 tell(
-    "**Verdict.** {best} has the lowest mean validation loss. Tied with it on these {n} clips: "
-    "{tied:; }. Clearly worse: {worse:; }.",
+    "**Verdict**, by loss: {best} has the lowest mean validation loss. On these {n} clips the "
+    "order stays open for: {tied:; }. A higher loss, by an interval without 0 (not corrected): "
+    "{worse:; }.",
     best=name_of(best_name), n=len(true), tied=[name_of(n) for n in tied],
     worse=[name_of(n) for n in worse],
 )  # fmt: skip
@@ -1090,8 +1097,11 @@ tell_list(
 )
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
 tell(
-    "**Verdict.** Settled by these clips: {settled:; }. For the other choices they cannot tell; "
-    "step 6 asks the test clips.",
+    "**Verdict**, by accuracy: settled by these clips, by an interval without 0 (not corrected): "
+    "{settled:; }. The other comparisons of this list stay open; step 6 asks the test clips."
+    if settled else
+    "**Verdict**, by accuracy: these clips settle none of the comparisons of this list: every "
+    "interval holds 0; step 6 asks the test clips.",
     settled=settled,
 )  # fmt: skip
 

@@ -168,7 +168,7 @@ FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
         ("lstm_mel_full", "lstm_mel_full", "lstm_mel_full"),
         ("CNN, energy from genre", "CNN, energy from genre", "CNN, ενέργεια (energy) από το είδος"),
         ("R&B *live* | C#", r"R&B \*live\* \| C\#", r"R&B \*live\* \| C\#"),
-        (Sentence("{n:,}: {x:.1%}", n=118410, x=0.5), "118,410: 50.0%", "118.410: 50,0%"),
+        (Sentence("{n:,}: {x:.1%}", n=118410, x=0.5), "118,410: 50.0\xa0%", "118.410: 50,0\xa0%"),
         (
             Sentence("{x:; }; {y}", x=["a", 0.5, 3], y=[]),
             "a; 0.500; 3; none",
