@@ -506,7 +506,9 @@ as_above = numbers[one] > numbers[other]
 agreement["pairs that agree (%)"] = larger.where(as_above, 100 - larger)
 
 # %% tags=["appendix"]
-caption = "The four numbers, means over clips of each genre; and how many pairs agree with the two clips."
+caption = (
+    "The four numbers, means over clips of each genre; and how many pairs agree with the two clips."
+)
 show_table(agreement, digits=1, caption=caption)
 
 # %% tags=["told", "report"]
@@ -625,8 +627,8 @@ for kind, repeats in (("equal", 9), ("packed", 1), ("kit", 9)):
                    "times as long": full / per_beat}  # fmt: skip
 beat_time, full_time, ratio = timed["kit"].values()
 caption = (
-    "A training step of an LSTM on four clips: `nn.LSTM` on equal lengths, packed `nn.LSTM`, and the "
-    "kit's."
+    "A training step of an LSTM on four clips: `nn.LSTM` on equal lengths, packed `nn.LSTM`, and "
+    "the kit's."
 )
 show_table(pd.DataFrame(timed).T, digits=1, caption=caption)
 tell(
@@ -1051,8 +1053,8 @@ record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pi
 chroma_time = 1000 * seconds_per_step("kit", n_full, features.N_CHROMA)
 tell(
     "A training step on chromagrams (12 × {n_full}) takes {chroma_ms:.0f} ms, on mel spectrograms "
-    "(128 × {n_full}) {mel_ms:.0f} ms: {numbers:.0%} of the numbers, {share:.0%} of the time. With "
-    "fewer *steps*, one per beat, it is {by_beats:.0%} of the time.",
+    "(128 × {n_full}) {mel_ms:.0f} ms: {numbers:.0%} of the numbers, {share:.0%} of the time. "
+    "With fewer *steps*, one per beat, it is {by_beats:.0%} of the time.",
     n_full=n_full, chroma_ms=chroma_time, mel_ms=full_time, share=chroma_time / full_time,
     numbers=features.N_CHROMA / features.N_MELS, by_beats=1 / ratio,
 )  # fmt: skip

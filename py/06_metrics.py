@@ -386,8 +386,9 @@ majority = scores["majority_full"]["accuracy"]
 above = [name_of(name) for name in lstms if scores[name]["accuracy"].low > majority.value]
 drawn = plots.score_plot(
     {name_of(name): scores[name]["accuracy"] for name in ordered},
-    f"{len(above)} of {len(lstms)} LSTMs lie above the majority, interval and all", "accuracy on test",
-    majority.value, baselines=[name_of(name) for name in ordered if name not in lstms],
+    f"{len(above)} of {len(lstms)} LSTMs lie above the majority, interval and all",
+    "accuracy on test", majority.value,
+    baselines=[name_of(name) for name in ordered if name not in lstms],
 )  # fmt: skip
 record.show(drawn, "accuracy", caption="Accuracy on test with 95 % intervals.")
 tell(
@@ -601,7 +602,8 @@ def show_report(name):
 
 for name, report in reports.items():
     record.save_table(f"report_{name}", report.reset_index(names="class"))
-for name in [best, *[n for n in lstms if n != best], "svm_mel_full", "svm_hand_full", "svm_mel_beat", "svm_hand_beat"]:
+machines = ["svm_mel_full", "svm_hand_full", "svm_mel_beat", "svm_hand_beat"]
+for name in [best, *[name for name in lstms if name != best], *machines]:  # the chosen one first
     tell("#### {model}", model=name_of(name))
     show_report(name)
 

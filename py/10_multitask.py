@@ -718,9 +718,10 @@ tell(
     verdict=Sentence(
         "One or three? It cannot be told: {reason}." if not fewer.defined else
         "One or three? It stays open: the multitask CNN's mean Spearman differs by {gain:+.3f} "
-        "(95 % interval {low:+.3f} to {high:+.3f}); these {n} clips cannot tell." if not primary.clear
-        else "One: its mean Spearman is higher by {gain:.3f} (95 % interval {low:+.3f} to "
-        "{high:+.3f})." if fewer.value > 0 else
+        "(95 % interval {low:+.3f} to {high:+.3f}); these {n} clips cannot tell."
+        if not primary.clear else
+        "One: its mean Spearman is higher by {gain:.3f} (95 % interval {low:+.3f} to {high:+.3f})."
+        if fewer.value > 0 else
         "Three: the multitask CNN's mean Spearman differs by {gain:+.3f} (95 % interval {low:+.3f} "
         "to {high:+.3f}).",
         reason=fewer.reason, gain=fewer.value, low=fewer.low, high=fewer.high, n=len(target),
