@@ -647,7 +647,7 @@ plain_loss, plain_accuracy = evaluate(plain, val_loader)
 # The curve of the plain training, and what it says.
 record.show(
     plots.learning_curves(
-        {"plain LSTM, beats": plain_history}, "Here it over-fits"
+        {"plain LSTM, beats": plain_history}, "Loss after each epoch"
     ),
     "plain_lstm", caption="Learning curves of the plain LSTM; the dotted line is the kept epoch.",
 )  # fmt: skip

@@ -837,7 +837,7 @@ record.show(
             "validation, statistics computed anew": renewed_losses,
             "training, CNN (train + validation)": refit_history.train_loss,
         },
-        f"The validation loss follows the training loss; kept: epoch {history.best_epoch}",
+        f"Training and validation loss; kept: epoch {history.best_epoch}",
     ),
     "learning_curves",
     caption="Learning curves of the CNN, with the validation loss in two ways.",
@@ -1069,7 +1069,7 @@ tell_comparisons(named, "accuracy")
 # Rows are the true classes, columns what they are taken for.
 report = evaluation.report_table(true, predictions["cnn_mel_refit"], classes)
 record.save_table("report_cnn_mel_refit", report.reset_index(names="class"))
-show_table(report, caption="CNN (train + validation) on the test set, class by class.")
+show_table(report, caption="CNN (train + validation) on test (`classification_report`).")
 confusions = evaluation.confusion_counts(true, predictions["cnn_mel_refit"], len(classes))
 record.show(
     plots.confusion_matrix(confusions, classes, "CNN (train + validation): what is taken for what"),

@@ -1031,7 +1031,7 @@ for kind, feature in features.items():
     r2[name] = dict(zip(axes, shares, strict=True)) | {"mean": shares.mean()}
 caption = "Spearman correlation on the held-out clips, with 95 % intervals."
 show_table(pd.DataFrame.from_dict(scores, orient="index"), caption=caption)
-title = f"Spearman on {len(ids['heldout'])} held-out clips: the intervals are wide"
+title = f"Spearman on {len(ids['heldout'])} held-out clips, with 95 % intervals"
 record.show(plots.scores_by_axis(scores, title, "Spearman"), "spearman", caption=caption)
 show_table(
     pd.DataFrame.from_dict(r2, orient="index"), digits=2, caption="R2 on the held-out clips."

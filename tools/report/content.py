@@ -63,7 +63,9 @@ def _arranged(section: Shown, run: Run, edition: Edition) -> Shown:
         place.append(piece)
     for piece in section.appended:
         (first if _is_verdict(piece) else rest).append(piece)
-    return replace(section, reported=first + body + sources_of(section.name), appended=rest)
+    sources = sources_of(section.name)  # beside a verdict, or they may be left alone on a page
+    body = sources + body if first and _is_verdict(first[-1]) else body + sources
+    return replace(section, reported=first + body, appended=rest)
 
 
 def sources_of(name: str) -> list[Piece]:
