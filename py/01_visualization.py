@@ -819,7 +819,7 @@ tell(
 tell(
     "**Verdict.** {n_full} time steps: possible, not efficient. Beside one column per beat "
     "({n_beat} steps), a training step takes {longer:.1f} times as long with the kit's LSTM, and "
-    "{packed:.0f} times with a packed `nn.LSTM`.",
+    "{packed:.1f} times with a packed `nn.LSTM`.",
     n_full=n_full, n_beat=n_beat, longer=ratio, packed=timed["packed"]["times as long"],
 )  # fmt: skip
 
@@ -943,11 +943,11 @@ def compare_forms(genre):
     }
 
 
-forms = pd.DataFrame({titles[genre]: compare_forms(genre) for genre in ids}).T
+forms = {titles[genre]: compare_forms(genre) for genre in ids}
 caption = (
     "The two clips, full and beat-synchronous; beats per minute: from the median gap between beats."
 )
-show_table(forms.infer_objects(), digits=1, caption=caption)
+show_table(pd.DataFrame.from_dict(forms, orient="index"), digits=1, caption=caption)
 
 # %% [markdown] tags=["solution"]
 # **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What

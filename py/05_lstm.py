@@ -865,7 +865,7 @@ def tell_and_draw(names, figure_name):
     figure = plots.learning_curves(curves, "Loss on training mixtures and on validation", marks)
     for ax in figure.axes:
         ax.set_ylim(0, 1.1 * math.log(n_classes))
-    caption = "{models}: loss; dotted: the kept epoch; diamond: its training clips, unmixed."
+    caption = "{models:; }: loss; dotted: the kept epoch; diamond: its training clips, unmixed."
     record.show(figure, figure_name, Sentence(caption, models=list(curves)))
 
 
@@ -1098,9 +1098,9 @@ tell_list(
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
 tell(
     "**Verdict**, by accuracy: settled by these clips, by an interval without 0 (not corrected): "
-    "{settled:; }. The other comparisons of this list stay open; step 6 asks the test clips."
+    "{settled:; }. The other compared pairs stay open; step 6 asks the test clips."
     if settled else
-    "**Verdict**, by accuracy: these clips settle none of the comparisons of this list: every "
+    "**Verdict**, by accuracy: these clips settle none of the compared pairs: every "
     "interval holds 0; step 6 asks the test clips.",
     settled=settled,
 )  # fmt: skip

@@ -159,6 +159,8 @@ FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
         (0.12345, "0.123", "0,123"),
         (-2, "\N{MINUS SIGN}2", "\N{MINUS SIGN}2"),
         (math.nan, "undefined", "δεν ορίζεται"),
+        (-0.0004, "0.000", "0,000"),
+        ("mean R2", "mean R²", "μέσο R²"),
         (Score(0.5, 0.4, 0.6), r"0.500 \[0.400, 0.600\]", r"0,500 \[0,400; 0,600\]"),
         (
             FEW,

@@ -21,7 +21,6 @@ from helpers.notebook.shown import Sentence
 
 FOLDER = Path(__file__).parent / "languages"
 DECIMAL_COMMA = ("el",)
-THOUSANDS = 10_000  # from here on they are parted
 _HOLE = re.compile(r"\\\{\d\\\}")  # {1}, {2} in an escaped template
 _WORD = re.compile(r"[^\W\d_]{3}")
 _NUMBER = re.compile(r"(?<![\w.,])\d+(,\d{3})*(\.\d+)?(?!\w|\.\d)")
@@ -113,7 +112,7 @@ class Words:
         if isinstance(value, bool):
             return self.text("yes" if value else "no")
         if isinstance(value, int):
-            return self.number(value, ",d" if abs(value) >= THOUSANDS else "d")
+            return self.number(value, "d")
         if isinstance(value, float):
             return self.number(value, form)
         if isinstance(value, Score):

@@ -169,7 +169,14 @@ class Writer:
         heads = [words.name(name) for name in table.columns]
         lines = [heads, ["--:" if right else ":--" for right in numeric]]
         form = f".{table.digits}f"
-        lines += [[words.value(cell, form) for cell in row] for row in table.rows]
+        long = [any(is_long(row[column]) for row in table.rows) for column in range(len(heads))]
+        lines += [
+            [
+                words.number(cell, ",d") if parted and isinstance(cell, int) else
+                words.value(cell, form) for cell, parted in zip(row, long, strict=True)
+            ]
+            for row in table.rows
+        ]  # fmt: skip
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         own = f" {{#{prompts.anchor('tab', name)}}}" if name else ""
         return f"{text}\n\n: {words.say(table.caption)}{own}"
@@ -193,6 +200,11 @@ def first_table(section: Shown) -> Table | None:
     """What `@tab:LABEL` cites: the first table of the body that is no recipe."""
     tables = (piece for piece in section.reported if isinstance(piece, Table))
     return next((table for table in tables if table.columns[0] != SETTING), None)
+
+
+def is_long(cell: object) -> bool:
+    """Whether a number is so long that all of its column have their thousands parted."""
+    return isinstance(cell, int) and abs(cell) >= 10_000
 
 
 def is_number(cell: object) -> bool:
