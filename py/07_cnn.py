@@ -1083,7 +1083,7 @@ pairs = [divmod(int(place), len(classes)) for place in errors.ravel().argsort()[
 taken = [
     Sentence("{true} called {other} ({n} of {all} clips)", true=classes[i], other=classes[j],
              n=int(errors[i, j]), all=int(confusions[i].sum()))
-    for i, j in pairs
+    for i, j in pairs if errors[i, j]
 ]  # fmt: skip
 recall = report["recall"][: len(classes)]
 tell(
