@@ -1012,8 +1012,10 @@ tell(
 # %% [markdown]
 # ### Beside both SVMs and the majority, and the further comparisons
 #
-# The humble SVM knows per-band statistics, the hand-made one the twelve groups of notebook 06. And as the errors of a
-# network and of an SVM are not alike, a mixture of the two is named beforehand, too: the mean of their probabilities.
+# The humble SVM knows per-band statistics, the hand-made one the twelve groups of notebook 06. Where a network and an SVM err on
+# different clips, a mixture is better than either. So one is named beforehand, too: the mean of the probabilities of the CNN and of
+# the hand-made SVM. (An SVM has scores; how surely they are read as probabilities is chosen by their likelihood in the same inner
+# cross-validation as C.)
 
 # %% tags=["solution"]
 # The baselines, trained on train + validation like the second CNN.

@@ -993,8 +993,9 @@ record.save_values(best=best, on_validation=spearman_of)
 
 # %% [markdown]
 # Beside the networks stand two support vector regressors. The humble **SVR** knows the mean, the standard deviation and the mean
-# step between frames of each mel band, over a whole clip; the **hand-made SVR** the twelve groups of notebook 06. Both are fitted
-# on the train part, like the networks, and tuned by cross-validation inside it.
+# step between frames of each mel band, over a whole clip; the **hand-made SVR** the twelve groups of notebook 06, of a clip and of
+# its two halves. Both are fitted on the train part, like the networks. What an error costs (C) and which errors cost nothing (the
+# width of the tube) is chosen by the mean Spearman in cross-validation inside it.
 
 # %%
 # One machine for all axes; predictions for the validation and the held-out part.
@@ -1144,18 +1145,18 @@ tell(
     "clips about {labs:.2f}."
     if told_apart else
     "**Verdict.** A tie: on {n} held-out clips LSTMs, CNNs and both SVRs cannot be told apart in "
-    "mean Spearman. Differences below about {seen:.2f} cannot be seen here; with the lab's 168 held-out "
-    "clips about {labs:.2f}.",
+    "mean Spearman. Differences below about {seen:.2f} cannot be seen here; with the lab's 168 "
+    "held-out clips about {labs:.2f}.",
     n=n_heldout, clear=told_apart, seen=visible[n_heldout], labs=visible[168],
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
-# **What the held-out clips tell.** The order of the axes is clear: energy far before the other two, for all three models. The
-# order of the models is not: their means differ by less than two trainings of one network do. An SVR that only knows mean,
-# standard deviation and step of each band is as good as both networks, which means that with two hundred clips the networks
-# have found little beyond such statistics. R2 says the same in values: a Spearman of about 0.5 goes with an R2 below 0.3,
-# so the order is half known, the values hardly. To tell such models apart one needs more clips, not more seeds: seeds make
-# each score surer, but it remains the score on *these* clips.
+# **What the held-out clips tell.** Read three things off the table. *The axes*: how far does their order hang on the model? What is
+# the same for networks and SVRs is a property of the music and its labels. *The models*: an SVR that knows mean, standard deviation
+# and step of each band is the least that a network must beat; where it does not, it has found little beyond such statistics in so
+# few clips. The hand-made SVR shows whether more was there to be found, by somebody who knows music. *R2* beside Spearman: the
+# order of clips may be half known while the values hardly are. To tell such models apart one needs more clips, not more seeds:
+# seeds make each score surer, but it remains the score on *these* clips.
 
 # %% [markdown]
 # ## Change this and run again
