@@ -546,7 +546,7 @@ def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
     rows: dict[str, tuple[Mapping[str, np.ndarray], str, str]] = {
         "rhythm: swing": (
             {name: own.reshape(24, 16) for name, own in groups["rhythm"].items()},
-            "rate, 0.25 to 12 Hz (16 steps)", "band (of 24)",
+            "rate (Hz)", "band (of 24)",
         ),
         "togetherness: correlation": (together, "band (of 24)", "band (of 24)"),
         "attacks: rise in dB": (
@@ -566,6 +566,9 @@ def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
         for ax, (name, image) in zip(line, images.items(), strict=True):
             picture = ax.imshow(image, origin="lower", aspect="auto", vmin=low, vmax=high)
             ax.set(title=name, xlabel=xlabel, ylabel=ylabel)
+            if "Hz" in xlabel:
+                rates = np.geomspace(0.25, 12, 16)[::3]
+                ax.set_xticks(range(0, 16, 3), [f"{rate:.2g}" for rate in rates])
         figure.colorbar(picture, ax=line, label=row)
     return figure
 

@@ -17,7 +17,7 @@
 #
 # **Needs** the checkpoints of notebook 05. **Leaves** the test scores of every LSTM and baseline, and their predictions.
 #
-# **Takes** about twenty seconds on the demo set with two CPU cores. With the lab's data: eight times as many clips.
+# **Takes** about a minute on the demo set with two CPU cores, half of it for the hand-made features and the learning curve. With the lab's data: eight times as many clips.
 #
 # **The one insight:** a score without an interval and without a baseline is not a result.
 #
@@ -1327,6 +1327,7 @@ tell(comparison_sentence(result, name_of(first), name_of(second), "macro F1"))
 # - Micro averages speak of clips, macro averages of classes; with one class per clip, micro F1 is the accuracy.
 # - On so few clips an interval is wide. Two models are compared by their paired difference, which may still leave the matter open.
 # - The best of several on validation has been lucky, on average. Ties are to be called ties.
+# - A network has to be better than a *good* baseline: one that knows what is known, and is tuned as carefully.
 #
 # **Check yourself**
 #

@@ -1284,6 +1284,7 @@ tell(
 # - Batch norm behaves differently in training and in evaluation, and its averages can lag: a jump of the validation
 #   loss is not always the weights'.
 # - A question that is named before the test set is opened needs no correction; further ones do.
+# - Networks and machines on hand-made numbers err on different clips, so a mean of both may be better than either.
 # - Another seed is another network: McNemar's p differs from training to training. A verdict needs several.
 #
 # **Check yourself**

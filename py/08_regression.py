@@ -1154,9 +1154,10 @@ tell(
 # **What the held-out clips tell.** Read three things off the table. *The axes*: how far does their order hang on the model? What is
 # the same for networks and SVRs is a property of the music and its labels. *The models*: an SVR that knows mean, standard deviation
 # and step of each band is the least that a network must beat; where it does not, it has found little beyond such statistics in so
-# few clips. The hand-made SVR shows whether more was there to be found, by somebody who knows music. *R2* beside Spearman: the
-# order of clips may be half known while the values hardly are. To tell such models apart one needs more clips, not more seeds:
-# seeds make each score surer, but it remains the score on *these* clips.
+# few clips. The hand-made SVR had the same clips; what it has more is what people knew of music before: rhythm, harmony, which
+# bands move together. A network would have to find that in the clips. *R2* beside Spearman: the order of clips may be half known
+# while the values hardly are. To tell such models apart one needs more clips, not more seeds: seeds make each score surer, but it
+# remains the score on *these* clips.
 
 # %% [markdown]
 # ## Change this and run again

@@ -17,7 +17,7 @@
 # **Needs** the results of notebooks 08, 09 and 10. **Leaves** `solution.txt` in the run's folder, and what every
 # candidate predicts for the test clips. Step 11 is optional.
 #
-# **Takes** about ten seconds on the demo set with two CPU cores. With the lab's data: four times as many clips to predict.
+# **Takes** about a quarter of a minute on the demo set with two CPU cores. With the lab's data: four times as many clips to predict.
 #
 # **The one insight:** write down what you expect, with its margin, *before* you look at the leaderboard.
 #
