@@ -1189,7 +1189,7 @@ for kind, shown in (("mel", "humble SVM"), ("hand", "hand-made SVM")):
         "clearly below it; for {rest} these clips cannot tell.",
         svm=shown, better=better, n=len(results), worse=worse, rest=len(results) - better - worse,
     )  # fmt: skip
-tell("What knowledge adds, with the same machine on the same clips:")
+tell("What the hand-made groups add, and the halves of the clips:")
 tell_list(
     comparison_sentence(by_metric[metric][pair], *map(name_of, pair), metric)
     for pair in knowledge for metric in compare_by
