@@ -13,8 +13,16 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips
 from helpers.machinery.arrays import N_MELS, N_ROWS
-from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is, unwrap
+from helpers.machinery.batches import (
+    Batch,
+    BatchCutter,
+    LengthBatches,
+    PrefetchingLoader,
+    as_it_is,
+    unwrap,
+)
 from helpers.machinery.files import LabError
+from helpers.machinery.many_gpus import shared
 from helpers.machinery.store import open_store
 
 if TYPE_CHECKING:
@@ -78,18 +86,17 @@ class SpectrogramDataset(Dataset):
     def frames_on(self, device: torch.device) -> torch.Tensor:
         """All packed frames of the folder, float16 [N, 140], on a device; copied there once.
 
-        On the CPU this is the memory map itself. Raises LabError when a GPU's memory is too small.
+        On the CPU this is the memory map itself, and so for a GPU that they would fill by half.
         """
         if device not in self._frames_on:
             frames = torch.from_numpy(self.store.frames)
-            try:
-                self._frames_on[device] = frames.to(device)
-            except torch.OutOfMemoryError:
-                raise LabError(
-                    f"{self.folder}: its features take {frames.nbytes / 2**20:.0f} MiB, more than "
-                    f"{device} has left; make the loader without device="
-                ) from None
+            fits = device.type != "cuda" or 2 * frames.nbytes < torch.cuda.mem_get_info(device)[0]
+            self._frames_on[device] = frames.to(device) if fits else frames
         return self._frames_on[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: the memory map is opened again there."""
+        return self.__dict__ | {"_frames_on": {}}
 
     @property
     def is_as_packed(self) -> bool:
@@ -388,7 +395,9 @@ def make_loader(
     `shuffle` makes batches of clips of similar length in random order (`LengthBatches`); without
     it the clips come in their own order. With `crop_frames` each clip is cut to a random window of
     that many frames; with `max_masked_bands` SpecAugment masks up to so many bands and a tenth of
-    the time. Both are for training only. The order and the windows follow from the seed.
+    the time. Both are for training only. The order and the windows follow from the seed. What a
+    GPU's memory cannot hold is cut on the CPU, a batch ahead. Under torchrun, each process has its
+    share of the shuffled batches, and everything that is not shuffled.
     """
     generator = torch.Generator().manual_seed(seed)
     cutter = BatchCutter(
@@ -401,8 +410,10 @@ def make_loader(
     )
     order: dict[str, Any] = {"batch_size": batch_size}
     if shuffle:
-        order = {"batch_sampler": LengthBatches(cutter.lengths.numpy(), batch_size, generator)}
-    return DataLoader(cutter, **order, collate_fn=as_it_is, generator=generator)
+        batches = LengthBatches(cutter.lengths.numpy(), batch_size, generator)
+        order = {"batch_sampler": shared(batches, seed)}
+    kind = DataLoader if cutter.device.type == torch.device(device).type else PrefetchingLoader
+    return kind(cutter, **order, collate_fn=as_it_is, generator=generator)
 
 
 def make_loaders(

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,12 @@ class FeatureStore:
     starts: np.ndarray
     lengths: np.ndarray
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: where the map is, and not what is in it."""
+        if not isinstance(self.frames, np.memmap):
+            return FeatureStore, (self.frames, self.starts, self.lengths)
+        return _mapped_again, (str(self.frames.filename), self.starts, self.lengths)
+
     def clip(self, index: int, rows: slice) -> np.ndarray:
         """The frames of one clip, float32 [T, F]; `rows` picks mel, chroma or both."""
         start = self.starts[index]
@@ -69,6 +76,10 @@ class FeatureStore:
     def select(self, clips: np.ndarray) -> FeatureStore:
         """The same array with these clips only, in this order."""
         return replace(self, starts=self.starts[clips], lengths=self.lengths[clips])
+
+
+def _mapped_again(frames: str, starts: np.ndarray, lengths: np.ndarray) -> FeatureStore:
+    return FeatureStore(np.load(frames, mmap_mode="c", allow_pickle=False), starts, lengths)
 
 
 def open_store(paths: Sequence[str]) -> FeatureStore:

@@ -70,8 +70,8 @@ def _parser() -> Parser:
         "--jobs",
         metavar="N|auto",
         default="auto",
-        help="how many independent notebooks run side by side (default: auto, which is 2 without a "
-        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)",
+        help="how many independent notebooks run side by side (default: auto: as many as GPUs, "
+        f"each with its own; without one 2; with {GIB_PER_JOB} GiB of free memory and a core each)",
     )
     add(
         "--skip-bad",
