@@ -56,7 +56,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def do_GET(self) -> None:
-        self._send(200, self.kaggle.files[self.path], {})
+        content = self.kaggle.files.get(self.path)
+        self._send(404 if content is None else 200, content or b"", {})
 
     def do_PUT(self) -> None:
         self.kaggle.uploads[self.path] = self._body()

@@ -45,8 +45,8 @@ def own_gpu(n_gpus: int, device: str) -> int | None:
     n_here = int(os.environ["LOCAL_WORLD_SIZE"])
     if n_here > n_gpus:
         raise LabError(
-            f"torchrun started {n_here} processes, each of which needs a GPU of its own; GPUs here: "
-            f"{n_gpus}; give --nproc_per_node={n_gpus}, or take device cpu"
+            f"torchrun started {n_here} processes, each of which needs a GPU of its own, and this "
+            f"machine has {n_gpus}; give --nproc_per_node={n_gpus}, or take device cpu"
         )
     if ":" in device:
         raise LabError(f"device {device!r} is one GPU for {n_here} processes; write cuda")

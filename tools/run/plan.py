@@ -204,8 +204,8 @@ def make_plan(
         _check_profile(lab, given, lab.with_needs(selected))
     defaults = given.overrides("") if given else {}
     device = device or str(defaults.get("device", "auto"))
-    if device not in ("auto", "cpu"):
-        find_device(device)
+    if device != "auto":
+        resolved_device(device)
     folder, is_demo = _find_data(data or str(defaults.get("data", "auto")))
     if given is None:
         small = is_demo or resolved_device(device) == "cpu"
@@ -287,20 +287,23 @@ def _find_data(data: str) -> tuple[Path, bool]:
 
 @cache
 def resolved_device(device: str) -> str:
-    """`cpu` or `cuda`: what `auto` comes to on this machine; any other name as it is."""
-    if device != "auto":
-        return device
+    """What a device comes to on this machine, `auto` above all: `cpu`, `cuda` or `cuda:1`.
+
+    Raises LabError for one that is none, or does not compute.
+    """
     if not any(map(os.path.exists, _GPU_DRIVERS)) and shutil.which("nvidia-smi") is None:
-        return "cpu"
+        return "cpu" if device in ("auto", "cpu") else str(find_device(device)[0])
     # In a process of its own: what has computed on a GPU keeps some of its memory.
-    ask = "from helpers.machinery.process import find_device; print(find_device('auto')[0].type)"
+    ask = (
+        "import sys; from helpers.machinery.process import find_device as f; print(*f(sys.argv[1]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", ask], capture_output=True, text=True, check=False,
         env=os.environ | {"PYTHONPATH": first_in("PYTHONPATH", ROOT)},
     )  # fmt: skip
     if done.returncode:
         raise LabError(one_line(done.stderr.strip().rpartition("error: ")[2]))
-    return done.stdout.split()[-1]
+    return done.stdout.split()[0]
 
 
 def _number_of_jobs(jobs: str, device: str) -> int:
