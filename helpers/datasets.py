@@ -13,14 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips
 from helpers.machinery.arrays import N_MELS, N_ROWS
-from helpers.machinery.batches import (
-    Batch,
-    BatchCutter,
-    LengthBatches,
-    PrefetchingLoader,
-    as_it_is,
-    unwrap,
-)
+from helpers.machinery.batches import Batch, BatchCutter, BatchLoader, LengthBatches, unwrap
 from helpers.machinery.files import LabError
 from helpers.machinery.many_gpus import shared
 from helpers.machinery.store import open_store
@@ -412,8 +405,7 @@ def make_loader(
     if shuffle:
         batches = LengthBatches(cutter.lengths.numpy(), batch_size, generator)
         order = {"batch_sampler": shared(batches, seed)}
-    kind = DataLoader if cutter.device.type == torch.device(device).type else PrefetchingLoader
-    return kind(cutter, **order, collate_fn=as_it_is, generator=generator)
+    return BatchLoader(cutter, **order, generator=generator)
 
 
 def make_loaders(

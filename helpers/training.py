@@ -20,13 +20,7 @@ from helpers.machinery import many_gpus
 from helpers.machinery.batches import Batch, require_frames
 from helpers.machinery.files import LabError
 from helpers.machinery.loss_scaler import LossScaler
-from helpers.machinery.process import (
-    autocast,
-    computing,
-    headless,
-    report_progress,
-    training_dtype,
-)
+from helpers.machinery.process import autocast, computing, headless, report_progress
 from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor
 
 if TYPE_CHECKING:
@@ -144,7 +138,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, _warm_up_then_cosine(epochs * n_steps, warmup_epochs * n_steps)
     )
-    scaler = LossScaler(device, training_dtype(device))  # does nothing, but for float16
+    scaler = LossScaler(device)  # does nothing, but in float16
     history = History(name)
     keeper = _BestEpoch(model, patience)
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)

@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from helpers import models, training
-from helpers.machinery import process
+from helpers.machinery import loss_scaler, process
 from helpers.machinery.batches import Batch
 from helpers.machinery.files import LabError
-from helpers.machinery.loss_scaler import MOST_SKIPPED, LossScaler
 from helpers.machinery.process import seed_everything
 from helpers.training import train
 
@@ -229,9 +228,7 @@ def test_trainings_compute_in_what_the_device_is_fast_in(gpu, capability, dtype,
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: gpu)
     monkeypatch.setattr(process, "_processor_gains_by_bfloat16", lambda: False)
     device = torch.device("cuda" if gpu else "cpu")
-    found = process.training_dtype(device)
-    assert found == getattr(torch, dtype)
-    assert LossScaler(torch.device("cpu"), found).is_enabled() == (dtype == "float16")
+    assert process.training_dtype(device) == getattr(torch, dtype)
 
 
 def test_without_bfloat16_everything_is_float32(monkeypatch):
@@ -264,7 +261,7 @@ def test_a_step_that_overflows_in_float16_is_left_out_and_the_schedule_waits(mon
     data = [(x, y - 9, lengths) for x, y, lengths in clips(4, kind="value")]
     options = {"epochs": 3, "loss": nn.L1Loss(), "weight_decay": 0.0, "learning_rate": 0.1}
     train(plain, data, **options)
-    monkeypatch.setattr(training, "training_dtype", lambda device: torch.float16)
+    monkeypatch.setattr(loss_scaler, "training_dtype", lambda device: torch.float16)
     overflowing.value.register_hook(lambda g: g * math.inf if next(n_steps) in (0, 5, 6) else g)
     history = train(overflowing, data, **options)
     as_before = plain.values
@@ -287,9 +284,9 @@ class Overflow(nn.Module):
 
 
 def test_a_loss_that_overflows_in_float16_is_an_error_when_it_goes_on(monkeypatch):
-    monkeypatch.setattr(training, "training_dtype", lambda device: torch.float16)
+    monkeypatch.setattr(loss_scaler, "training_dtype", lambda device: torch.float16)
     data = clips(8, kind="value")
     history = train(Probe(), data, epochs=3, loss=Overflow(9))
     assert math.isnan(history.train_loss[0]) and math.isfinite(history.train_loss[1])
     with pytest.raises(LabError, match="in 21 steps running the loss or its gradients.*; lower"):
-        train(Probe(), data, epochs=3, loss=Overflow(MOST_SKIPPED + 1))
+        train(Probe(), data, epochs=3, loss=Overflow(loss_scaler.MOST_SKIPPED + 1))

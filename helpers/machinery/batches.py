@@ -134,6 +134,7 @@ class BatchCutter(Subset):
         self.generator = generator or torch.Generator()
         self.frames = base.frames_on(torch.device(device))
         self.device = self.frames.device
+        self.is_elsewhere = self.device.type != torch.device(device).type
         self.starts = torch.from_numpy(base.store.starts[clips])
         self.lengths = torch.from_numpy(base.store.lengths[clips])
         self.labels = base.labels[torch.from_numpy(clips)]
@@ -187,16 +188,21 @@ class BatchCutter(Subset):
         hide_padding(x, lengths)
 
 
-class PrefetchingLoader(DataLoader):
-    """Cuts the next batch in another thread while a GPU, too small for all, computes with this one.
+class BatchLoader(DataLoader):
+    """The loader of a BatchCutter.
 
-    In memory that stays in place (pinned), so that the copy to the GPU does not wait, either. The
-    batches are those of a DataLoader.
+    For a GPU that cannot hold the frames, another thread cuts the next batch meanwhile, into
+    memory that stays in place (pinned), so that the copy to the GPU does not wait, either.
     """
+
+    def __init__(self, cutter: BatchCutter, **options: Any) -> None:
+        super().__init__(cutter, collate_fn=as_it_is, **options)
 
     def __iter__(self) -> Iterator[Batch]:
         batches = super().__iter__()
+        return self._ahead(batches) if self.dataset.is_elsewhere else batches
 
+    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         def cut() -> Batch | None:
             batch = next(batches, None)
             pinned = torch.cuda.is_available() and batch is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from helpers.machinery.files import LabError
+from helpers.machinery.process import training_dtype
 
 MOST_SKIPPED = 20  # steps running; each halves the scale, which begins at 65,536
 
@@ -17,8 +18,8 @@ class LossScaler(torch.amp.GradScaler):
     nothing. Micikevicius et al. 2018 (arXiv 1710.03740).
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(device.type, enabled=dtype == torch.float16)
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device.type, enabled=training_dtype(device) == torch.float16)
         self.skipped = 0  # running
 
     def made_step(self) -> bool:

@@ -104,7 +104,10 @@ def find_device(name: str = "auto") -> tuple[torch.device, str]:
         raise LabError("device 'mps' is not available here; use --device auto or cpu")
     if kind in ("cpu", "mps"):
         return torch.device(kind), ""
-    n_gpus, trouble = _count_gpus()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    trouble = one_line(said[0].message) if said and not n_gpus else ""  # of an old driver, say
     if kind == "cuda" and not n_gpus:
         because = f" ({trouble})" if trouble else ""
         raise LabError(f"device {name!r} is not available here{because}; use --device auto or cpu")
@@ -114,26 +117,16 @@ def find_device(name: str = "auto") -> tuple[torch.device, str]:
             f"{n_gpus}; use --device cuda"
         )
     own = many_gpus.own_gpu(n_gpus, name)
-    candidates = [int(number)] if number else range(n_gpus) if own is None else [own]
-    for candidate in candidates if kind == "auto" else candidates[:1]:
-        trouble, gpu_name = _trouble_with(candidate)
+    first = int(number or 0)
+    for gpu in [own] if own is not None else [first] if kind == "cuda" else range(n_gpus):
+        trouble, gpu_name = _trouble_with(gpu)
         if not trouble:
-            plain = candidate == 0 and not number and own is None
-            return torch.device("cuda" if plain else f"cuda:{candidate}"), gpu_name
+            alone = own is None and gpu == 0 and not number
+            return torch.device("cuda" if alone else f"cuda:{gpu}"), gpu_name
     if kind == "auto" and not (n_gpus and KAGGLE_INPUT.is_dir()):
         return torch.device("cpu"), trouble or "no GPU answers"
     elsewhere = "on Kaggle, choose GPU T4 x2 (Settings, Accelerator); elsewhere, another GPU"
     raise LabError(f"{trouble}; {elsewhere}, or device cpu")
-
-
-def _count_gpus() -> tuple[int, str]:
-    """How many GPUs PyTorch sees; and what it says where it sees none (of an old driver, say)."""
-    import torch
-
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return n_gpus, "" if n_gpus or not said else one_line(said[0].message)
 
 
 def _trouble_with(number: int) -> tuple[str, str]:
