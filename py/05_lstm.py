@@ -828,7 +828,7 @@ def fit_lstm(folder, feature, name):
     splits = datasets.genre_splits(root / folder, feature, seed)
     # One after the other; with several GPUs, one on each (docs/many_gpus.md).
     trained = one_per_gpu(
-        lambda k: train_lstm(splits, of_seed(name, k), seed + k), range(n_seeds)
+        lambda k: train_lstm(splits, of_seed(name, k), seed + k), range(n_seeds), compute
     )
     scored = [score_clips(model, splits.val) for model, _ in trained]
     val_loss[name] = np.mean([losses for losses, _ in scored], axis=0)

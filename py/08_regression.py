@@ -430,7 +430,9 @@ for kind in kinds:
 def fit(kind, axis):
     """Train for one axis, once per seed; the first training's curve is kept."""
     # One after the other; with several GPUs, one on each (docs/many_gpus.md).
-    trained = one_per_gpu(lambda number: train_regressor(kind, axis, number), range(n_seeds))
+    trained = one_per_gpu(
+        lambda number: train_regressor(kind, axis, number), range(n_seeds), compute
+    )
     for number, (history, values) in enumerate(trained):
         for part in values:
             predicted[kind, part][number, :, axes.index(axis)] = values[part]

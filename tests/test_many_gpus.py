@@ -71,7 +71,7 @@ def test_two_processes_train_one_network_and_end_together(tmp_path, mini_data):
             one.kill()
     assert both[0].returncode == 1
     assert errors.splitlines() == [
-        "process 0 of 2 (from 0): another one has ended, so this one ends, too; give the same "
+        "process 0 of 2 (from 0) is ended by torchrun, as another one has ended; give the same "
         "command again"
     ]
     assert out.startswith("2 processes computing on cpu; trainings in ") and said[0] == ""
@@ -156,14 +156,15 @@ def test_one_training_per_gpu_gives_what_one_after_the_other_gives(monkeypatch, 
         return seed, history.train_loss, model.state_dict()
 
     serial = [fit(seed) for seed in range(3)]
-    spread = one_per_gpu(fit, range(3), ["3", "5"])
+    spread = one_per_gpu(fit, range(3), "cuda", ["3", "5"])
     assert [one[:2] for one in spread] == [one[:2] for one in serial]
     for (*_, here), (*_, there) in zip(serial, spread, strict=True):
         assert all(torch.equal(here[name], there[name]) for name in here)
     assert [env["CUDA_VISIBLE_DEVICES"] for env in Worker.settings] == ["3", "5"]
-    assert one_per_gpu(fit, [1], ["3"])[0][1] == serial[1][1] and len(Worker.settings) == 2
+    for device, gpus in (("cuda", ["3"]), ("cpu", ["3", "5"]), ("cuda:1", ["3", "5"])):
+        assert one_per_gpu(str, [7], device, gpus) == ["7"] and len(Worker.settings) == 2
     with pytest.raises(TypeError):
-        one_per_gpu(fit, [0, "no seed"], ["3", "5"])
+        one_per_gpu(fit, [0, "no seed"], "cuda", ["3", "5"])
     opened = pickle.loads(pickle.dumps(splits.base.store))
     assert isinstance(opened.frames, np.memmap), "opened again, not copied"
 

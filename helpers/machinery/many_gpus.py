@@ -205,19 +205,22 @@ def _end_with_one_line() -> None:
         while os.read(heard, 1)[0] != signal.SIGTERM:
             continue
         print(
-            f"process {number()} of {n_processes()} (from 0): another one has ended, so this one "
-            "ends, too; give the same command again",
+            f"process {number()} of {n_processes()} (from 0) is ended by torchrun, as another one "
+            "has ended; give the same command again",
             file=sys.stderr, flush=True,
         )  # fmt: skip
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
+    from torch import distributed
+
     shown = sys.excepthook
 
     def show(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         # What it waited for broke off: torchrun has seen why, and will say so by the signal.
         if issubclass(kind, RuntimeError) and "onnection" in str(error):
             time.sleep(60)
+        atexit.unregister(distributed.destroy_process_group)  # it might wait for the others
         shown(kind, error, trace)
 
     sys.excepthook = show

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from helpers.machinery.many_gpus import n_processes
+if TYPE_CHECKING:
+    import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,18 +25,22 @@ def visible_gpus() -> list[str]:
 
 
 def one_per_gpu(
-    function: Callable[[Item], Result], items: Iterable[Item], gpus: Sequence[str] | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    device: torch.device | str,
+    gpus: Sequence[str] | None = None,
 ) -> list[Result]:
     """`[function(item) for item in items]`; where there are several GPUs, so many at a time.
 
-    With fewer than two `gpus` (default: all that are visible) it is just that list, made here.
-    Else each GPU has a process that sees no other one: there `cuda` is its own. The function must
-    seed what it draws, and what it changes outside of itself nobody sees; it, the items and the
-    results travel between processes (a function of a notebook may). Results come in the order of
-    the items. An error of one is raised here.
+    It is just that list, made here, with fewer than two `gpus` (default: all that are visible), or
+    when `device`, on which the function computes, is the CPU, or one GPU that was chosen. Else each
+    GPU has a process that sees no other one: there `cuda` is its own. The function must seed what
+    it draws, and what it changes outside of itself nobody sees; it, the items and the results
+    travel between processes (a function of a notebook may). Results come in the order of the
+    items. An error of one is raised here.
     """
-    gpus = visible_gpus() if gpus is None else gpus
-    if len(gpus) < 2 or n_processes() > 1:  # the processes of torchrun share every training
+    gpus = [] if str(device) != "cuda" else visible_gpus() if gpus is None else gpus
+    if len(gpus) < 2:
         return [function(item) for item in items]
     # joblib's executor: it takes the functions of a notebook, and starts no script anew.
     from joblib.externals.loky import ProcessPoolExecutor
