@@ -30,7 +30,7 @@ from tools.run.tasks import Tasks
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[1]
-DEAD_SECONDS = 120
+DEAD_SECONDS = 600  # of a busy machine
 
 
 def settings(number: int, n: int = 2) -> dict[str, str]:
@@ -69,11 +69,11 @@ def test_two_processes_train_one_network_and_end_together(tmp_path, mini_data):
     finally:
         for one in both:
             one.kill()
-    assert both[0].returncode == 1
+    assert both[0].returncode == 1, (out, errors)
     assert errors.splitlines() == [
         "process 0 of 2 (from 0) is ended by torchrun, as another one has ended; give the same "
         "command again"
-    ]
+    ], (out, said)
     assert out.startswith("2 processes computing on cpu; trainings in ") and said[0] == ""
     weights = [(tmp_path / f"weights{number}").read_bytes() for number in (0, 1)]
     assert weights[0] == weights[1]

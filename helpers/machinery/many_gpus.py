@@ -207,7 +207,7 @@ def _end_with_one_line() -> None:
         print(
             f"process {number()} of {n_processes()} (from 0) is ended by torchrun, as another one "
             "has ended; give the same command again",
-            file=sys.stderr, flush=True,
+            file=sys.__stderr__, flush=True,  # PyTorch catches sys.stderr while an error is shown
         )  # fmt: skip
         os._exit(1)
 
