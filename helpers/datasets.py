@@ -62,7 +62,6 @@ class SpectrogramDataset(Dataset):
         self.store = store
         self.tracks = tracks.reset_index(drop=True)
         self.labels = _labels(self.tracks, self.axes, self.classes, self.folder)
-        self._frames_on: dict[torch.device, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -75,21 +74,6 @@ class SpectrogramDataset(Dataset):
         """One clip's frames as a float32 array [T, F], scaled if a scaler is set."""
         frames = self.store.clip(index, self.rows)
         return frames if self.scaler is None else self.scaler.transform(frames)
-
-    def frames_on(self, device: torch.device) -> torch.Tensor:
-        """All packed frames of the folder, float16 [N, 140], on a device; copied there once.
-
-        On the CPU this is the memory map itself, and so for a GPU that they would fill by half.
-        """
-        if device not in self._frames_on:
-            frames = torch.from_numpy(self.store.frames)
-            fits = device.type != "cuda" or 2 * frames.nbytes < torch.cuda.mem_get_info(device)[0]
-            self._frames_on[device] = frames.to(device) if fits else frames
-        return self._frames_on[device]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: the memory map is opened again there."""
-        return self.__dict__ | {"_frames_on": {}}
 
     @property
     def is_as_packed(self) -> bool:
@@ -388,9 +372,8 @@ def make_loader(
     `shuffle` makes batches of clips of similar length in random order (`LengthBatches`); without
     it the clips come in their own order. With `crop_frames` each clip is cut to a random window of
     that many frames; with `max_masked_bands` SpecAugment masks up to so many bands and a tenth of
-    the time. Both are for training only. The order and the windows follow from the seed. What a
-    GPU's memory cannot hold is cut on the CPU, a batch ahead. Under torchrun, each process has its
-    share of the shuffled batches, and everything that is not shuffled.
+    the time. Both are for training only. The order and the windows follow from the seed. Under
+    torchrun, each process has its share of the shuffled batches.
     """
     generator = torch.Generator().manual_seed(seed)
     cutter = BatchCutter(

@@ -187,12 +187,7 @@ def _train_epoch(
     for x, y, lengths in batches:
         optimizer.zero_grad()
         value = _mixed_loss(model, loss, (x, y, lengths), device, mixup)
-        finite = bool(torch.isfinite(value))
-        if not finite and not scaler.is_enabled():
-            raise LabError(
-                "the training loss is not finite; lower learning_rate, and check that the "
-                "features are scaled"
-            )
+        finite = scaler.is_finite(value)
         scaler.scale(value).backward()
         scaler.unscale_(optimizer)
         # One long clip can give an LSTM a huge gradient; a bounded step survives it.
@@ -212,10 +207,9 @@ def evaluate_loss(
 ) -> float:
     """The mean loss per clip over a loader, with dropout off and batch norm frozen."""
     model.eval()
-    device = torch.device(device)
     total, n_clips = 0.0, 0
     for batch in loader:
-        value = _batch_loss(model, loss, batch, device)
+        value = _batch_loss(model, loss, batch, torch.device(device))
         total, n_clips = total + value.item() * len(batch[1]), n_clips + len(batch[1])
     return many_gpus.agreed(total / n_clips, device)
 

@@ -132,7 +132,7 @@ class BatchCutter(Subset):
         self.base, self.pad_batch = base, pad_batch
         self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
         self.generator = generator or torch.Generator()
-        self.frames = base.frames_on(torch.device(device))
+        self.frames = base.store.frames_on(torch.device(device))
         self.device = self.frames.device
         self.is_elsewhere = self.device.type != torch.device(device).type
         self.starts = torch.from_numpy(base.store.starts[clips])

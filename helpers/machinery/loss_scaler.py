@@ -7,6 +7,7 @@ import torch
 from helpers.machinery.files import LabError
 from helpers.machinery.process import training_dtype
 
+REMEDY = "lower learning_rate, and check that the features are scaled"
 MOST_SKIPPED = 20  # steps running; each halves the scale, which begins at 65,536
 
 
@@ -22,6 +23,13 @@ class LossScaler(torch.amp.GradScaler):
         super().__init__(device.type, enabled=training_dtype(device) == torch.float16)
         self.skipped = 0  # running
 
+    def is_finite(self, loss: torch.Tensor) -> bool:
+        """Whether the loss is finite. Raises LabError if not, but in float16, where it may pass."""
+        finite = bool(torch.isfinite(loss))
+        if not finite and not self.is_enabled():
+            raise LabError(f"the training loss is not finite; {REMEDY}")
+        return finite
+
     def made_step(self) -> bool:
         """Adapt the scale, as `update()` does; whether the last step was made, not left out.
 
@@ -33,6 +41,6 @@ class LossScaler(torch.amp.GradScaler):
         if self.skipped > MOST_SKIPPED:
             raise LabError(
                 f"in {self.skipped} steps running the loss or its gradients were not finite in "
-                "float16; lower learning_rate, and check that the features are scaled"
+                f"float16; {REMEDY}"
             )
         return not self.skipped
