@@ -94,7 +94,7 @@ class PackedLSTM(nn.Module):
         """x [B, T, F], lengths [B] -> scores [B, classes], from the mean over real frames."""
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return self.head(outputs.sum(1) / lengths[:, None])
+        return self.head(outputs.sum(1) / lengths[:, None].to(x.device))  # packed on the CPU
 
 
 def plain_cnn() -> nn.Sequential:
@@ -606,7 +606,10 @@ def main(arguments: Sequence[str]) -> int:
     say(f"\n{table(rows)}\n\n{verdict(rows)}")
     if not options.only:
         command = "./run_all.sh bench" + " --quick" * options.quick
-        text = page(rows, command)  # names the commit as it was before anything was written
+        from benchmarks.on_gpu import with_section  # which needs this module
+
+        # Names the commit as it was before anything was written.
+        text = with_section(page(rows, command))
         files.write_atomically(PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio]))
         files.write_atomically(PAGE, text)
     return EXIT_FAILED if verdict(rows).startswith("Not met") else EXIT_DONE

@@ -124,7 +124,8 @@ class LSTMBackbone(nn.Module):
         for number, forward in enumerate(self.forward_layers):
             x = self.dropout(x) if number else x
             if not self.bidirectional:
-                halves = x.chunk(2)  # of the batch
+                # On a CPU the halves of the batch side by side; cuDNN takes all of it at once.
+                halves = x.chunk(2 if x.device.type == "cpu" else 1)
                 x = torch.cat(_outputs([forward] * len(halves), halves))
                 continue
             turned = reverse_inside_lengths(x, lengths)

@@ -179,7 +179,7 @@ from demo_music.build import build_demo
 from helpers import features, folders, plots
 from helpers.machinery.arrays import N_ROWS, open_array, read_array, read_n_frames
 from helpers.machinery.files import cache_dir
-from helpers.machinery.process import has_native_bfloat16, pick_device, seed_everything
+from helpers.machinery.process import pick_device, seed_everything, training_dtype
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
 from helpers.notebook.records import open_record
@@ -255,7 +255,7 @@ machine = {
     "memory in all": size_text(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
     "free disk": size_text(shutil.disk_usage(cache_dir()).free),
     "device": str(compute),
-    "bfloat16 instructions": "yes" if has_native_bfloat16(compute) else "no",
+    "trainings compute in": str(training_dtype(compute)).removeprefix("torch."),
 }
 if compute.type == "cuda":
     gpu = torch.cuda.get_device_properties(compute)
@@ -286,7 +286,7 @@ tell("The notebooks will compute on **{device}**.", device=machine.get("GPU", "t
 # - **clips turned around**: in each batch the same 16 clips, the last one first. The gradient is a *sum* over the
 #   clips, so on paper nothing changes;
 # - **bfloat16**: products in numbers of 16 bits, which some processors and GPUs compute faster (the kit's trainings
-#   use it where the table above says "yes").
+#   use it where the table above says so).
 #
 # **Predict.** Which of the three ends with the same weights?
 #

@@ -1259,6 +1259,18 @@ trial = training.train(  # on the learning rates of the CNN above, ended early
 print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.val_loss):.3f}; "
       f"the CNN above after as many: {min(history.val_loss[:trial_epochs]):.3f}")  # fmt: skip
 
+# %% [markdown] tags=["extra"]
+# ## Two GPUs
+#
+# The same file trains each of its networks on several GPUs together, every process on its own share of the batches:
+#
+# ```bash
+# torchrun --standalone --nproc_per_node=2 py/07_cnn.py
+# ```
+#
+# With a `!` before it, this is a cell of a Kaggle notebook with *GPU T4 x2*. What the processes share, and why the batch
+# is then twice as large: [one GPU, two GPUs](../docs/many_gpus.md).
+
 # %% [markdown]
 # ## What we learned
 

@@ -57,6 +57,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 from torch import nn
 
 from helpers import baselines, datasets, evaluation, folders, handmade, models, plots, training
+from helpers.machinery.one_per_gpu import one_per_gpu
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
@@ -429,8 +430,11 @@ for kind in kinds:
 
 def fit(kind, axis):
     """Train for one axis, once per seed; the first training's curve is kept."""
-    for number in range(n_seeds):
-        history, values = train_regressor(kind, axis, number)
+    # One after the other; with several GPUs, one on each (docs/many_gpus.md).
+    trained = one_per_gpu(
+        lambda number: train_regressor(kind, axis, number), range(n_seeds), compute
+    )
+    for number, (history, values) in enumerate(trained):
         for part in values:
             predicted[kind, part][number, :, axes.index(axis)] = values[part]
         if number == 0:
