@@ -564,7 +564,7 @@ def predicted_against_true(
     return figure
 
 
-# ---- inside a CNN ------------------------------------------------------------------------------
+# ---- inside a network --------------------------------------------------------------------------
 
 
 def maps(
@@ -651,17 +651,81 @@ def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
         f"{row} from below and stretch {column} (both counted from 0) costs most: "
         f"{drops.max():.2f}."
     )
+    style = {"cmap": "PuOr", "vmin": -high, "vmax": high}
+    return _below_clip(clip, drops, title, alt, "fall of the log-probability", style)
+
+
+def attention(clip: np.ndarray, looked_at: np.ndarray, title: str) -> Figure:
+    """A mel spectrogram [128, T] in dB, and below it how much each patch is looked at (7.2β).
+
+    `looked_at` [rows, columns] is 1 for an even share; the lowest bands come first.
+    """
+    row, column = np.unravel_index(int(looked_at.argmax()), looked_at.shape)
+    alt = (
+        f"{title}. Of {looked_at.shape[0]} rows and {looked_at.shape[1]} columns of patches the one "
+        f"in row {row} from below and column {column} (both counted from 0) has most: "
+        f"{looked_at.max():.2f} times an even share; the least has {looked_at.min():.2f}."
+    )
+    style = {"cmap": COLOUR_MAP, "vmin": 0}
+    return _below_clip(clip, looked_at, title, alt, "times an even share", style)
+
+
+def _below_clip(
+    clip: np.ndarray, patches: np.ndarray, title: str, alt: str, label: str, style: dict[str, Any]
+) -> Figure:
+    """A mel spectrogram [128, T] in dB, and a number for each patch of it below, bass first."""
     figure, axes = _figure(2, 1, 9, 5, alt, title, sharex=True)
     picture = _draw_clip(axes[0, 0], clip, "mel", beat_synchronous=False)
     seconds = clip.shape[1] * HOP_LENGTH / SAMPLE_RATE
-    costs = axes[1, 0].imshow(
-        drops, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), cmap="PuOr",
-        vmin=-high, vmax=high,
-    )  # fmt: skip
+    below = axes[1, 0].imshow(
+        patches, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), **style
+    )
     axes[0, 0].set_xlabel("")
     axes[1, 0].set(xlabel="time (s)", ylabel="mel band")
     figure.colorbar(picture, ax=axes[0, 0], label="level (dB)")
-    figure.colorbar(costs, ax=axes[1, 0], label="fall of the log-probability")
+    figure.colorbar(below, ax=axes[1, 0], label=label)
+    return figure
+
+
+def patches(
+    clip: np.ndarray, grid: tuple[int, int], strides: tuple[int, int], title: str, size: int = 16
+) -> Figure:
+    """A mel spectrogram [128, T] in dB, cut into `grid` rows and columns of patches (7.2α).
+
+    Where there is room, each has the number of its token. Three are outlined strongly, so that one
+    sees how far they overlap. Bass first.
+    """
+    n_rows, n_columns = grid
+    figure, ax = _one_panel(
+        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of {size} x {size}; a new one every "
+        f"{strides[0]} bands and {strides[1]} frames; token 2 is at the lower left.",
+    )  # fmt: skip
+    picture = ax.imshow(clip, origin="lower", aspect="auto", vmin=DB_RANGE[0], vmax=DB_RANGE[1])
+    for number in reversed(range(n_rows * n_columns)):  # the strong outlines last
+        x, y = number % n_columns * strides[1], number // n_columns * strides[0]
+        strong = {"edgecolor": COLOURS[number + 1 if number else 3], "linewidth": 3}
+        style = strong if number < 3 else {"edgecolor": "white", "linewidth": 0.4}
+        ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), size, size, fill=False, **style))
+        if n_columns <= 16:
+            ax.text(x + 0.6, y + 1.0, str(number + 2), fontsize=7, color="white")
+    ax.set(title=title, xlabel="frame", ylabel="mel band")
+    figure.colorbar(picture, ax=ax, label="level (dB)")
+    return figure
+
+
+def growth(
+    lines: Mapping[str, Mapping[float, float]], title: str, xlabel: str, ylabel: str
+) -> Figure:
+    """How something grows with a size, a line each, on logarithmic axes (7.2β)."""
+    figure, ax = _one_panel(7.5, 3.6, f"{title}. {_listed(lines, '.3g')}.")
+    for number, (name, line) in enumerate(lines.items()):
+        ax.plot(list(line), list(line.values()), label=name, color=COLOURS[number],
+                marker=MARKERS[number], linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+    ticks = list(next(iter(lines.values())))
+    ax.set(xscale="log", yscale="log", title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -58,13 +58,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import baselines, datasets, evaluation, folders, models, plots, training
-from helpers.features import HOP_LENGTH, SAMPLE_RATE
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
 from helpers.notebook.names import name_of
 from helpers.notebook.records import of_seed, open_record
-from helpers.notebook.showing import Sentence, play, show_table, tell, tell_comparisons
+from helpers.notebook.showing import play, show_table, tell, tell_comparisons
 
 notebook = "07b_ast"
 plots.use_style()
@@ -134,7 +133,8 @@ four_loader = datasets.make_loader(splits.train, 4, crop_frames=input_tdim, seed
 x, labels, lengths = next(iter(four_loader))  # [4, input_tdim, 128], [4], [4]
 grid = (128 - 16) // fstride + 1, (input_tdim - 16) // tstride + 1  # rows, columns of patches
 window = x[0].numpy() * splits.scaler.deviation + splits.scaler.mean  # back to decibels
-title = f"A {classes[int(labels[0])]} clip: {grid[0]} x {grid[1]} patches become {grid[0] * grid[1]} tokens"
+n_patches = grid[0] * grid[1]
+title = f"A {classes[int(labels[0])]} clip: {grid[0]} x {grid[1]} patches, {n_patches} tokens"
 record.show(
     plots.patches(window.T, grid, (fstride, tstride), title), "patches",
     caption="A window of a clip and the patches that become tokens.",
@@ -226,8 +226,8 @@ straight, _ = attention(q, k, v)
 shuffled, _ = attention(*(part[:, :, order] for part in (q, k, v)))
 moved = float((shuffled - straight[:, :, order]).abs().max())
 tell(
-    "Shuffled tokens get the same answers, shuffled in the same way (largest difference {moved:.0e}): "
-    "attention by itself knows nothing of frequency and time.",
+    "Shuffled tokens get the same answers, shuffled in the same way (largest difference "
+    "{moved:.0e}): attention by itself knows nothing of frequency and time.",
     moved=moved,
 )  # fmt: skip
 
@@ -287,7 +287,7 @@ class PlainBlock(nn.Module):
 
 # %% tags=["solution", "report"]
 class PlainAST(nn.Module):
-    """Patches, two tokens, positions, blocks, mean of the two tokens: [B, T, F] -> [B, features]."""
+    """Patches, two tokens, positions, blocks, mean of the two: [B, T, F] -> [B, features]."""
 
     def __init__(self, n_frames):
         super().__init__()
@@ -351,9 +351,9 @@ with torch.no_grad():
     batched = kit(nn.functional.pad(half_x, (0, 0, 0, 3 * input_tdim)), half)
     kit_moves, plain_moves = (batched - alone).abs().max(), (own(half_x) - alone).abs().max()
 tell(
-    "Clips of half a window: with {padding} frames of padding behind them the kit's numbers move by "
-    "{masked:.0e}; those of the plain network, which takes part of the padding for music, differ by "
-    "up to {plain:.2f} (standard deviation over clips and numbers: {spread:.2f}).",
+    "Clips of half a window: with {padding} frames of padding behind them the kit's numbers move "
+    "by {masked:.0e}; those of the plain network, which takes part of the padding for music, differ "
+    "by up to {plain:.2f} (standard deviation over clips and numbers: {spread:.2f}).",
     padding=int(3.5 * input_tdim), masked=kit_moves, plain=plain_moves, spread=alone.std(),
 )  # fmt: skip
 
@@ -372,7 +372,6 @@ tell(
 # %% tags=["solution", "report", "told"]
 # Where the parameters are: counted by part, and the sum by hand.
 width, n_blocks, _ = models.AST_SIZES[model_size]
-n_patches = grid[0] * grid[1]
 parts = {
     "patches (one linear layer)": 256 * width + width,
     "two tokens and positions": (2 + 2 + n_patches) * width,
@@ -386,8 +385,8 @@ record.save_values(n_parameters=models.n_parameters(model))
 counted = pd.DataFrame({"parameters": parts})
 show_table(counted, caption="The parameters of the AST by part.")
 tell(
-    "{n:,} parameters in {blocks} blocks of width {width}; attention itself has none beyond the four "
-    "linear layers that make queries, keys, values and the answer.",
+    "{n:,} parameters in {blocks} blocks of width {width}; attention itself has none beyond the "
+    "four linear layers that make queries, keys, values and the answer.",
     n=n_parameters, blocks=n_blocks, width=width,
 )  # fmt: skip
 
@@ -539,7 +538,7 @@ scores = {
 }
 record.add_scores("ast_mel_best", "mel", "genre test (full)", scores["ast_mel_best"], len(true))
 shown = pd.DataFrame(scores).T[["accuracy", "macro F1"]].rename(name_of)
-caption = "The AST beside the networks of steps 5 and 7 and the baselines, first trainings, 95 % intervals."
+caption = "The AST beside CNN, LSTM and baselines, first trainings, 95 % intervals."
 show_table(shown, caption=caption)
 
 # %% tags=["solution", "appendix"]
@@ -551,7 +550,7 @@ compared = evaluation.holm({
 })  # fmt: skip
 record.add_comparisons(compared, "accuracy")
 named = {(name_of(a), name_of(b)): result for (a, b), result in compared.items()}
-caption = "The AST against the CNN and the LSTM: paired differences in accuracy with 95 % intervals."
+caption = "AST against CNN and LSTM: paired differences in accuracy with 95 % intervals."
 record.show(plots.differences(named, "accuracy"), "differences", caption=caption)
 tell_comparisons(named, "accuracy")
 
@@ -560,11 +559,11 @@ tell_comparisons(named, "accuracy")
 for (_, rival), result in compared.items():
     gain = result.difference
     template = (
-        "**Verdict.** The AST recognises more test clips than {rival}: {gain:+.3f} in accuracy, mean "
-        "over the trainings (95 % interval {low:+.3f} to {high:+.3f})."
+        "**Verdict.** The AST recognises more test clips than {rival}: {gain:+.3f} in accuracy, "
+        "mean over the trainings (95 % interval {low:+.3f} to {high:+.3f})."
         if result.clear and gain.value > 0 else
-        "**Verdict.** The AST recognises fewer test clips than {rival}: {gain:+.3f} in accuracy, mean "
-        "over the trainings (95 % interval {low:+.3f} to {high:+.3f})."
+        "**Verdict.** The AST recognises fewer test clips than {rival}: {gain:+.3f} in accuracy, "
+        "mean over the trainings (95 % interval {low:+.3f} to {high:+.3f})."
         if result.clear else
         "**Verdict.** These clips cannot tell AST and {rival} apart: {gain:+.3f} in accuracy, mean "
         "over the trainings (95 % interval {low:+.3f} to {high:+.3f})."
@@ -623,18 +622,18 @@ title = f"A {classes[int(label)]} clip, taken for {classes[answer]}: where the A
 picture = np.concatenate(list(n_patches * shares), axis=1)  # the windows side by side; 1: even
 record.show(
     plots.attention(decibels.T, picture, title), "rollout",
-    caption="Attention rolled out over a test clip; 1 is what each patch has if all are looked at alike.",
+    caption="Attention rolled out over a test clip; 1 everywhere: all are looked at alike.",
 )  # fmt: skip
 
 # %% tags=["told"]
-by_row = n_patches * shares.mean((0, 2)) / grid[0] / grid[1] * grid[0]  # mean over time, 1: even
-most = int(by_row.argmax())
-low = most * fstride
+by_row = picture.mean(1)  # over the whole clip
+low = int(by_row.argmax()) * fstride
 tell(
-    "Clip {clip}: within a window the patch that is looked at most has {most:.1f} times an even share, "
-    "the least {least:.1f}; over the whole clip, bands {low} to {high} have most, {row:.2f} times.",
+    "Clip {clip}: the patch that is looked at most has {most:.1f} times an even share of its "
+    "window, the least {least:.1f}; over the whole clip, bands {low} to {high} have most, {row:.2f} "
+    "times.",
     clip=test.ids[number], most=picture.max(), least=picture.min(), low=low, high=low + 15,
-    row=picture.mean(1).max(),
+    row=by_row.max(),
 )  # fmt: skip
 if test.ids[number] in heard:
     play(folders.audio_path(root, test.ids[number]))
@@ -795,9 +794,9 @@ timed = {
 n_steps = -(-len(splits.train) // batch_size)
 record.save_values(seconds_of_a_step=timed, million_flops=costs.to_dict(), n_seeds=n_seeds)
 tell(
-    "Measured in this run, on this machine, once: a step forward and backward on {n} clips of {frames} "
-    "frames takes the LSTM {lstm:.0f} ms, the CNN {cnn:.0f} ms and the AST {ast:.0f} ms. An epoch of the "
-    "AST above is {steps} steps of the optimiser.",
+    "Measured in this run, on this machine: a step forward and backward on {n} clips of {frames} "
+    "frames takes the LSTM {lstm:.0f} ms, the CNN {cnn:.0f} ms and the AST {ast:.0f} ms. An epoch "
+    "of the AST above is {steps} steps of the optimiser.",
     n=batch_size, frames=longest, lstm=1000 * timed["LSTM"], cnn=1000 * timed["CNN"],
     ast=1000 * timed["AST"], steps=n_steps,
 )  # fmt: skip
@@ -863,7 +862,7 @@ print(f"my AST after {trial_epochs} epochs: validation loss {min(trial.val_loss)
 # ## What we learned
 
 # %% tags=["told"]
-means = {name: np.mean([np.mean(one == true) for one in of_all]) for name, of_all in outputs.items()}
+means = {name: np.mean([np.mean(one == true) for one in every]) for name, every in outputs.items()}
 tell(
     "On the test clips of this run the AST recognises {ast:.0%}, CNN (train) {cnn:.0%}, the LSTM "
     "{lstm:.0%} (means over their trainings), the largest class {majority:.0%}.",
