@@ -191,7 +191,7 @@ agree("chroma", lambda: plain_chroma(note), extracted[features.N_MELS :], tolera
 
 
 # %%
-def hear_and_see(*names):
+def hear_and_see(*names, chroma=True):
     """Players for some of the sounds, and a figure with their mel spectrograms and chromagrams."""
     pictures = {}
     for name in names:
@@ -200,7 +200,9 @@ def hear_and_see(*names):
         soundfile.write(path, 0.5 * toys[name] / np.abs(toys[name]).max(), rate)
         print(name)
         play(path)
-        pictures[name] = {"mel": plain_mel(toys[name]), "chroma": plain_chroma(toys[name])}
+        pictures[name] = {"mel": plain_mel(toys[name])}
+        if chroma:
+            pictures[name]["chroma"] = plain_chroma(toys[name])
     record.show(plots.feature_grid(pictures), "toy_" + names[0])
 
 
@@ -553,7 +555,7 @@ def one_then_other(low, high):
 
 toys["low"] = one_then_other(200, 300)
 toys["high"] = one_then_other(5000, 5100)
-hear_and_see("low", "high")
+hear_and_see("low", "high", chroma=False)  # 5 kHz are above its octaves
 
 # %% [markdown]
 # The low pair is a jump of many bands, the high pair hardly a step. Two formulas are in use. *HTK*'s (O'Shaughnessy
@@ -659,8 +661,8 @@ show_table(far, 2, caption="Two pairs of tones 100 Hz apart, in four units.")
 low, high = far["bands of 128"]
 tell(
     "**Verdict.** Between 200 and 300 Hz lie {low:.1f} of the lab's 128 bands, between 5000 and "
-    "5100 Hz {high:.1f}: a step of 100 Hz is drawn as large as it is heard. Spaced evenly in Hz, "
-    "it would be {even:.1f} bands everywhere.",
+    "5100 Hz {high:.1f}: a step of 100 Hz is drawn about as large as it sounds. Spaced evenly in "
+    "Hz, it would be {even:.1f} bands everywhere.",
     low=low, high=high, even=100 / (rate / 2 / 128),
 )  # fmt: skip
 
@@ -669,8 +671,8 @@ tell(
 # are spent where ears, and composers, spend theirs. A melody that is moved up keeps nearly the same shape above 1 kHz. Equal steps also suit a CNN, whose filters look for the same pattern at every height.
 #
 # **What it loses.** *Fine pitch in the treble:* tones that fall into one band are one row. *Exact pitch in the bass:* the scale is even in Hz there, not in semitones, so an octave is no constant step, unlike in a
-# chromagram. *The phase*, with the power; and the sound itself cannot be had back, only guessed (the explorer at the end does). And the experiment was made with single tones and five listeners: another method of
-# asking gives another curve, which is why there is more than one formula. For transcription one takes semitones (constant Q) instead; for genre the mel scale does.
+# chromagram. *The phase*, with the power; and the sound itself cannot be had back, only guessed (the explorer at the end does). And the experiment was made with single tones and five listeners; how one asks, even in
+# which order the tones come, changes the curve (Greenwood 1997), which is why there is more than one formula. For transcription one takes semitones (constant Q) instead; for genre the mel scale does.
 
 # %% [markdown]
 # ## 2α · How many time steps, and is an LSTM efficient on them?
