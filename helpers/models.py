@@ -1,4 +1,4 @@
-"""Backbones (LSTM, CNN, AST), heads, multitask loss. Used by 01, 04, 05, 07, 08, 09, 10.
+"""Backbones (LSTM, CNN, AST), heads, multitask loss. Used by 01, 04, 05, 07, 07b, 08, 09, 10, 11b.
 
 Every model is called as `model(x, lengths)` with x [B, T, F] padded with 0 behind each clip's
 length, and gives the same answer for a clip whatever it is batched or padded with.
@@ -246,7 +246,7 @@ class CNNBackbone(nn.Module):
 PATCH = 16  # bands and frames of a patch
 # Width of a token, blocks, heads. All but the kit's own `mini` are DeiT's (Touvron et al. 2021).
 AST_SIZES = {
-    "mini": (96, 4, 4),
+    "mini": (64, 3, 4),
     "tiny224": (192, 12, 3),
     "small224": (384, 12, 6),
     "base224": (768, 12, 12),

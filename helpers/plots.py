@@ -499,6 +499,33 @@ def _name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_ylim(len(names) - 0.4, -0.8)
 
 
+def scatter_maps(
+    drawn: Mapping[str, np.ndarray], labels: Sequence[str], title: str, n_columns: int = 2
+) -> Figure:
+    """Maps of the same clips side by side (step 11b): a dot per clip, its class as its colour.
+
+    `drawn` maps a panel's title to places [n, 2]; `labels` are the n clips' classes.
+    """
+    classes, labels = sorted(set(labels)), np.asarray(labels)
+    n_rows = -(-len(drawn) // n_columns)
+    alt = f"{title}. Maps of {len(labels)} clips of {len(classes)} classes: {'; '.join(drawn)}."
+    size = (1.9 + 3.3 * n_columns, 0.5 + 2.9 * n_rows)
+    figure, axes = _figure(n_rows, n_columns, *size, alt, title)
+    for ax in axes.flat[len(drawn) :]:
+        ax.axis("off")
+    for ax, (name, places) in zip(axes.flat, drawn.items(), strict=False):
+        for number, one in enumerate(classes):
+            turn = number // len(COLOURS)  # the ninth class has the first colour, another marker
+            marker = MARKERS[(number + 3 * turn) % len(MARKERS)]
+            x, y = places[labels == one].T
+            ax.scatter(x, y, 22, COLOURS[number % len(COLOURS)], marker, label=one, linewidths=0)
+        ax.set(xticks=[], yticks=[], xlabel="component 1", ylabel="component 2")
+        ax.set_title(name, fontsize=9)
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", fontsize=8)
+    return figure
+
+
 def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> Figure:
     """Forest plot of paired differences in `what`: a row per pair (first, second).
 
@@ -662,8 +689,8 @@ def attention(clip: np.ndarray, looked_at: np.ndarray, title: str) -> Figure:
     """
     row, column = np.unravel_index(int(looked_at.argmax()), looked_at.shape)
     alt = (
-        f"{title}. Of {looked_at.shape[0]} rows and {looked_at.shape[1]} columns of patches the one "
-        f"in row {row} from below and column {column} (both counted from 0) has most: "
+        f"{title}. Of {looked_at.shape[0]} rows and {looked_at.shape[1]} columns of patches the "
+        f"one in row {row} from below and column {column} (both counted from 0) has most: "
         f"{looked_at.max():.2f} times an even share; the least has {looked_at.min():.2f}."
     )
     style = {"cmap": COLOUR_MAP, "vmin": 0}
@@ -697,8 +724,8 @@ def patches(
     """
     n_rows, n_columns = grid
     figure, ax = _one_panel(
-        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of {size} x {size}; a new one every "
-        f"{strides[0]} bands and {strides[1]} frames; token 2 is at the lower left.",
+        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of {size} x {size}; a new one "
+        f"every {strides[0]} bands and {strides[1]} frames; token 2 is at the lower left.",
     )  # fmt: skip
     picture = ax.imshow(clip, origin="lower", aspect="auto", vmin=DB_RANGE[0], vmax=DB_RANGE[1])
     for number in reversed(range(n_rows * n_columns)):  # the strong outlines last

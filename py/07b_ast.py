@@ -77,10 +77,10 @@ model_size = "mini"  # mini (the kit's), or the course's tiny224, small224, base
 fstride = 16  # bands from one patch to the next; the course's default is 10, so that they overlap
 tstride = 16  # frames from one patch to the next; the course's default is 10
 input_tdim = 128  # frames that the AST takes at once (about 3 s); a longer clip is cut into such
-feature_size = 96  # numbers that it makes of a clip
-weights = ""  # begin with: "" nothing, "imagenet" (through timm), or a file of weights
+feature_size = 64  # numbers that it makes of a clip
+weights = "none"  # to begin with: "none", "imagenet" (through timm), or a file of weights
 max_masked_bands = 8  # training hides up to this many mel bands at a time (SpecAugment)
-epochs = 20  # passes over the training clips, at most
+epochs = 24  # passes over the training clips, at most
 patience = 8  # epochs without a better validation loss before training stops
 learning_rate = 0.001  # of Adam, after one epoch of warm-up
 overfit_epochs = 50  # passes over the four batches of overfit_batch
@@ -331,7 +331,7 @@ def new_ast(own_seed=seed):
     }  # fmt: skip
     seed_everything(own_seed)
     model = models.build_model(spec)
-    if weights:
+    if weights != "none":
         model.backbone.load_weights(weights)
     return model, spec
 
@@ -352,8 +352,8 @@ with torch.no_grad():
     kit_moves, plain_moves = (batched - alone).abs().max(), (own(half_x) - alone).abs().max()
 tell(
     "Clips of half a window: with {padding} frames of padding behind them the kit's numbers move "
-    "by {masked:.0e}; those of the plain network, which takes part of the padding for music, differ "
-    "by up to {plain:.2f} (standard deviation over clips and numbers: {spread:.2f}).",
+    "by {masked:.0e}; those of the plain network, which takes padding for music, differ by up to "
+    "{plain:.2f} (standard deviation over clips and numbers: {spread:.2f}).",
     padding=int(3.5 * input_tdim), masked=kit_moves, plain=plain_moves, spread=alone.std(),
 )  # fmt: skip
 
@@ -630,8 +630,8 @@ by_row = picture.mean(1)  # over the whole clip
 low = int(by_row.argmax()) * fstride
 tell(
     "Clip {clip}: the patch that is looked at most has {most:.1f} times an even share of its "
-    "window, the least {least:.1f}; over the whole clip, bands {low} to {high} have most, {row:.2f} "
-    "times.",
+    "window, the least {least:.1f}; over the whole clip, bands {low} to {high} have most, "
+    "{row:.2f} times.",
     clip=test.ids[number], most=picture.max(), least=picture.min(), low=low, high=low + 15,
     row=by_row.max(),
 )  # fmt: skip

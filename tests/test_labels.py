@@ -90,7 +90,7 @@ def test_code_cells_can_be_read_at_a_glance(notebook):
 @each_notebook
 def test_every_notebook_opens_and_closes_as_the_others(notebook):
     prose = [cell.source for cell in cells(notebook, "markdown")]
-    assert re.match(rf"# {notebook[:2]} · ", prose[0])
+    assert re.match(rf"# {notebook.partition('_')[0]} · ", prose[0])
     for part in ("What you will learn**", "Needs**", "Leaves**", "Takes**", "The one insight"):
         assert f"**{part}" in "\n".join(prose[:3]), f"{part} is missing in the opening"
     text = "\n".join(prose)

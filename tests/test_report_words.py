@@ -175,7 +175,7 @@ def test_a_file_is_made_once_and_never_written_again(folder):
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
     found = prompts.unanswered(folder, EDITION)
-    assert len(found) == sum(map(len, Words("en").prompts["prompts"].values()))
+    assert len(found) == sum(map(len, prompts.asked(Words("en"), EDITION).values()))
     for line in found:
         name, number, prompt = re.fullmatch(r"(.+?):(\d+): (.+)", line).groups()
         assert Path(name).read_text().splitlines()[int(number) - 1] == f"> Prompt: {prompt}"

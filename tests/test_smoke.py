@@ -1,4 +1,4 @@
-"""All ten notebooks from beginning to end on the mini data: as plain scripts, and by the runner."""
+"""All notebooks from beginning to end on the mini data: as plain scripts, and by the runner."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def lab(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     return Done(home / "runs" / "smoke", {"lab": process})
 
 
-def test_the_runner_executes_all_ten_notebooks(lab):
+def test_the_runner_executes_all_notebooks(lab):
     process = lab.processes["lab"]
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
     for kind, ending in (("notebooks", "ipynb"), ("pages", "html")):

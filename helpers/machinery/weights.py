@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
 def _from_timm(size: str) -> dict[str, torch.Tensor]:
     """DeiT's weights by the course's name of its size, downloaded by timm or from its cache."""
     kind, pixels = size[:-3], size[-3:]
-    otherwise = 'train from scratch (weights = ""), or name a file of weights'
+    otherwise = "train from scratch, or name a file of weights"
     if not pixels.isdecimal():
         raise LabError(f"there are no ImageNet weights of model_size {size!r}; {otherwise}")
     try:

@@ -166,7 +166,7 @@ def push_notebooks(client: Any, names: Sequence[str], folder: Path) -> None:
     """
     before: list[str] = []
     for number, name in enumerate(names):
-        left = " ".join(other[:2] for other in names[number:])
+        left = " ".join(other.partition("_")[0] for other in names[number:])
         go_on = f"then go on with ./run_all.sh kaggle-push {left}"
         about = read_json(folder / slug(name) / METADATA)
         try:

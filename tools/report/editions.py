@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tools.checks.labels import Shown, label_headings
+from tools.checks.labels import Shown, label_headings, read_labels
 
 EDITIONS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 DEFAULT = "2021"
@@ -17,14 +17,14 @@ DEFAULT = "2021"
 
 @dataclass(frozen=True)
 class Edition:
-    """One edition of the handout; `editions.yaml` says what its fields are."""
+    """One edition of the handout: its labels from docs/labels.csv, all else from editions.yaml."""
 
     name: str
     zip: str
     notebooks: bool
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)  # what it calls the kit's
     titles: dict[str, str] = field(default_factory=dict)
-    left_out: Sequence[str] = ()
+    left_out: Sequence[str] = ()  # the kit's labels that it does not ask
     extra: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def headings(self) -> dict[str, str]:
@@ -42,4 +42,6 @@ class Edition:
 
 def edition_of(name: str = DEFAULT) -> Edition:
     """The edition of this year."""
-    return Edition(name, **EDITIONS[name])
+    numbers = {label.name: label.numbers[name] for label in read_labels()}
+    left_out = [label for label, number in numbers.items() if not number]
+    return Edition(name, labels=numbers, left_out=left_out, **EDITIONS[name])

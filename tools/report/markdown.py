@@ -100,7 +100,7 @@ class Writer:
         label, mark, text = heading.partition(" · ")
         if section.name in self.edition.headings():
             label = self.edition.labels.get(label, label)
-            heading = f"{label}{mark}{text}" if label else text
+            heading = f"{label}{mark}{text}"
         return f"## {self.words.heading(heading)}"
 
     def _section(self, section: Shown) -> Iterator[str]:
