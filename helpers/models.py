@@ -324,6 +324,9 @@ class ASTBackbone(nn.Module):
         for name, value in (("input_fdim", input_fdim), ("input_tdim", input_tdim)):
             if value < PATCH:
                 raise LabError(f"{name} {value} is less than a patch; give at least {PATCH}")
+        for name, value in (("fstride", fstride), ("tstride", tstride)):
+            if value < 1:
+                raise LabError(f"{name} {value} is less than 1; give at least 1")
         width, n_blocks, n_heads = AST_SIZES[model_size]
         self.input_fdim, self.input_tdim, self.tstride = input_fdim, input_tdim, tstride
         self.grid = (input_fdim - PATCH) // fstride + 1, (input_tdim - PATCH) // tstride + 1

@@ -730,8 +730,9 @@ def patches(
     picture = ax.imshow(clip, origin="lower", aspect="auto", vmin=DB_RANGE[0], vmax=DB_RANGE[1])
     for number in reversed(range(n_rows * n_columns)):  # the strong outlines last
         x, y = number % n_columns * strides[1], number // n_columns * strides[0]
-        strong = {"edgecolor": COLOURS[number + 1 if number else 3], "linewidth": 3}
-        style = strong if number < 3 else {"edgecolor": "white", "linewidth": 0.4}
+        style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4}
+        if number < 3:
+            style = {"edgecolor": COLOURS[(1, 5, 4)[number]], "linewidth": 3}
         ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), size, size, fill=False, **style))
         if n_columns <= 16:
             ax.text(x + 0.6, y + 1.0, str(number + 2), fontsize=7, color="white")

@@ -680,13 +680,13 @@ for number in range(0, len(splits.val), max(1, len(splits.val) // 20)):  # about
 most, least = np.array(falls["most"]), np.array(falls["least"])
 error = 1.96 * (most - least).std() / len(most) ** 0.5
 template = (
-    "**Verdict.** Looking means using here: hiding what is looked at most costs the answer "
-    "{most:.2f} of log-probability, hiding what is looked at least {least:.2f} (means over {n} "
+    "**Verdict.** Looking means using here: of the answer's log-probability, hiding what is looked "
+    "at most takes {most:.2f} away, hiding what is looked at least {least:.2f} (means over {n} "
     "validation clips; difference {gap:+.2f}, give or take {error:.2f})."
     if (most - least).mean() > error else
-    "**Verdict.** Looking does not mean using here: hiding what is looked at most costs the answer "
-    "{most:.2f} of log-probability, hiding what is looked at least {least:.2f} (means over {n} "
-    "validation clips; difference {gap:+.2f}, give or take {error:.2f})."
+    "**Verdict.** That looking means using cannot be seen here: of the answer's log-probability, "
+    "hiding what is looked at most takes {most:.2f} away, hiding what is looked at least "
+    "{least:.2f} (means over {n} validation clips; difference {gap:+.2f}, give or take {error:.2f})."
 )  # fmt: skip
 tell(template, most=most.mean(), least=least.mean(), n=len(most), gap=(most - least).mean(),
      error=error)  # fmt: skip

@@ -82,6 +82,9 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "signals": ({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
     "losses": ({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
     "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
+    "attention": (MEL, RNG.random((8, 5)), "Where it looks"),
+    "patches": (MEL[:, :40], (12, 3), (10, 10), "Patches"),
+    "growth": ({"CNN": {128: 1.0, 256: 2.0}, "AST": {128: 3.0, 256: 8.0}}, "Cost", "frames", "s"),
     "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }  # fmt: skip
 
