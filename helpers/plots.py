@@ -518,7 +518,8 @@ def scatter_maps(
             turn = number // len(COLOURS)  # the ninth class has the first colour, another marker
             marker = MARKERS[(number + 3 * turn) % len(MARKERS)]
             x, y = places[labels == one].T
-            ax.scatter(x, y, 22, COLOURS[number % len(COLOURS)], marker, label=one, linewidths=0)
+            colour = COLOURS[number % len(COLOURS)]
+            ax.scatter(x, y, s=22, color=colour, marker=marker, label=one, linewidths=0)
         ax.set(xticks=[], yticks=[], xlabel="component 1", ylabel="component 2")
         ax.set_title(name, fontsize=9)
     handles, names = axes.flat[0].get_legend_handles_labels()

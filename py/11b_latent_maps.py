@@ -405,9 +405,10 @@ show_table(in_space, 2, caption=caption)
 # %% tags=["solution", "report"]
 ways = ("nearest neighbour", "linear")
 leads = {way: evaluation.highest(in_space[way].to_dict()) for way in ways}
-shown = {f"{way}: {name}": in_space.loc[name, way] for way in ways for name in spaces}
-title = f"Highest by nearest neighbour: {leads[ways[0]]}; linear: {leads[ways[1]]}"
-drawn = plots.score_plot(shown, title, "accuracy", chance, "nearest neighbour by chance")
+shown = {f"{way.split()[0]}: {name}": in_space.loc[name, way] for way in ways for name in spaces}
+title = f"Highest linear accuracy: {leads['linear']}"
+xlabel = f"accuracy (of nearest neighbours by chance: {chance:.2f})"
+drawn = plots.score_plot(shown, title, xlabel)
 caption = "Nearest-neighbour and linear accuracy in each whole space, with 95 % intervals."
 record.show(drawn, "separation", caption=caption)
 for name in spaces:
@@ -744,10 +745,10 @@ noise = np.random.default_rng(seed).standard_normal(points.shape)
 of_noise = {p: tsne(noise, p, 0) for p in fitting}
 k_means = KMeans(len(classes), n_init=10, random_state=seed)
 groups = {p: k_means.fit_predict(drawn) for p, drawn in of_noise.items()}
-in_both = {p: [silhouette_samples(place, groups[p]).mean() for place in (drawn, noise)]
-           for p, drawn in of_noise.items()}  # fmt: skip
+in_both = {p: [round(silhouette_samples(place, groups[p]).mean(), 2) + 0.0  # no -0.00
+               for place in (drawn, noise)] for p, drawn in of_noise.items()}  # fmt: skip
 panels = {f"noise, perplexity {p}": drawn for p, drawn in of_noise.items()}
-names = [f"group {g + 1}" for g in groups[fitting[0]]]
+names = [f"group {g + 1:2}" for g in groups[fitting[0]]]
 title = f"Silhouette of the first map's groups: {in_both[fitting[0]][0]:.2f}"
 title += f", in the noise itself {in_both[fitting[0]][1]:.2f}"
 drawn = plots.scatter_maps(panels, names, title, n_columns=3)

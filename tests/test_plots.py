@@ -72,6 +72,7 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     ),
     "shares": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "share (%)"),
     "beats_on_spectrogram": (MEL, np.array([0.1, 0.3, 40.0]), "7: Rock", "stored", 0.6),
+    "scatter_maps": ({"PCA": UNIT, "t-SNE": UNIT[::-1]}, [*map(str, range(10))] * 2, "Maps"),
     "class_f1": (
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
     ),

@@ -293,7 +293,6 @@
         ...data.clips.map((other, j) => {
           const circle = dot(other.label, { cx: spot(j)[0], cy: spot(j)[1], ...(j === at ? { r: 8, stroke: "#000" } : {}) });
           circle.addEventListener("pointerenter", () => { if (j !== at) choose(j); });
-          circle.addEventListener("click", () => play(j));
           return circle;
         }));
       const small = (one, height) => picture(one.picture, `mel spectrogram of ${one.title}`, height);
@@ -311,6 +310,7 @@
     place.append(
       labelled("map", menu(names, map, i => { map = i; draw(); })), menus,
       make("div", { style: "display: flex; flex-wrap: wrap; gap: 1.5em" }, plot, card), make("small", {}, ...legend));
+    plot.addEventListener("click", () => play(at));  // of the whole map: the dot under the pointer is a new one
     choose(at);
   }
 
