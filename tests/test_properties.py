@@ -57,7 +57,7 @@ class Tried:
 
 @st.composite
 def models_of(draw: st.DrawFn, kind: str) -> Tried:
-    """A CNN of two to four blocks, an AST, or an LSTM of this pooling, any layers and directions."""
+    """A CNN of two to four blocks, an AST, or an LSTM of this pooling with any layers."""
     if kind == "ast":
         options = {
             "fstride": draw(st.integers(1, 16)),
