@@ -98,7 +98,7 @@ record = open_record(notebook, root, seed)
 print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 
 # %% [markdown]
-# ## 7.2α · The Audio Spectrogram Transformer in a page
+# ## 7.2α · The Audio Spectrogram Transformer
 #
 # > **Handout.** *Περιγράψτε συνοπτικά το Audio Spectrogram Transformer.* Describe the Audio Spectrogram Transformer
 # > briefly (Gong, Chung and Glass 2021, arXiv 2104.01778).
@@ -246,7 +246,7 @@ tell(
 # of AudioSet (about 20,000 clips) falls to less than half. Here there are a few hundred clips, or two thousand.
 
 # %% [markdown]
-# ## 7.2β · Genre with the AST
+# ## 7.2β · Genre with the Audio Spectrogram Transformer
 #
 # > **Handout.** *Χρησιμοποιήστε το `ASTBackbone` για την αναγνώριση είδους και συγκρίνετε με το CNN (7ε) και το LSTM (5γ).*
 # > Use the `ASTBackbone` for genre; compare with the CNN (7ε) and the LSTM (5γ). First `overfit_batch`; few epochs, it
@@ -686,7 +686,8 @@ template = (
     if (most - least).mean() > error else
     "**Verdict.** That looking means using cannot be seen here: of the answer's log-probability, "
     "hiding what is looked at most takes {most:.2f} away, hiding what is looked at least "
-    "{least:.2f} (means over {n} validation clips; difference {gap:+.2f}, give or take {error:.2f})."
+    "{least:.2f} (means over {n} validation clips; difference {gap:+.2f}, give or take "
+    "{error:.2f})."
 )  # fmt: skip
 tell(template, most=most.mean(), least=least.mean(), n=len(most), gap=(most - least).mean(),
      error=error)  # fmt: skip
