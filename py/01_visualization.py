@@ -1146,7 +1146,7 @@ else:
 #
 # </details>
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 chroma = {genre: array[features.N_MELS :] for genre, array in fused.items()}
 beat_chroma = {genre: array[features.N_MELS :] for genre, array in beat_fused.items()}
 pictures = {titles[genre]: array for genre, array in chroma.items()}

@@ -1092,7 +1092,7 @@ tell_list(
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
 tell(
     "**Verdict.** Settled by these clips: {settled:; }. For the other choices they cannot tell; "
-    "notebook 06 asks the test clips.",
+    "step 6 asks the test clips.",
     settled=settled,
 )  # fmt: skip
 

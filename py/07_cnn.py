@@ -86,6 +86,7 @@ patience = 6  # epochs without a better validation loss before training stops
 learning_rate = 0.002  # of Adam, after one epoch of warm-up
 overfit_epochs = 20  # passes over the four batches of step 7δ
 digits_epochs = 8  # passes over the digits of step 7α
+digits_learning_rate = 0.01  # of Adam there
 n_seeds = 3  # trainings of CNN (train), each from another seed; the first one is used later
 n_refits = 1  # trainings of CNN (train + validation), at most n_seeds
 
@@ -148,7 +149,7 @@ print(f"{models.n_parameters(digit_layers):,} parameters")
 
 # %% tags=["solution"]
 # The whole of a training loop: shuffle, cut into batches of 64, step down the gradient.
-optimizer = torch.optim.Adam(digit_layers.parameters(), lr=0.01)
+optimizer = torch.optim.Adam(digit_layers.parameters(), lr=digits_learning_rate)
 order = torch.Generator().manual_seed(seed)
 for _ in range(digits_epochs):
     shuffled = torch.from_numpy(train_part)[torch.randperm(len(train_part), generator=order)]

@@ -29,6 +29,7 @@ from helpers.machinery.files import (
 )
 from helpers.notebook.showing import render_figure, show_picture
 from helpers.notebook.soundness import data_fingerprint, require_soundness
+from helpers.notebook.words import LANGUAGES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,10 +158,14 @@ class Record:
     def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
-        The caption is the report's. Raises LabError for a figure without alt text.
+        The caption is the report's; a figure that has one is stored in each language. Raises
+        LabError for a figure without alt text.
         """
-        png, pdf, alt = render_figure(figure, name)
-        write_atomically(self.folder / "figures" / f"{name}.pdf", pdf)
+        spoken = LANGUAGES if str(caption) else LANGUAGES[:1]
+        png, pdfs, alt = render_figure(figure, name, spoken)
+        for language, pdf in pdfs.items():
+            below = "" if language == "en" else f"{language}/"
+            write_atomically(self.folder / "figures" / f"{below}{name}.pdf", pdf)
         write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))

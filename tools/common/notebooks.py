@@ -249,7 +249,7 @@ def shared_files(root: Path) -> list[Path]:
 
     JupyterLab, for example, keeps copies of what it has open in `.ipynb_checkpoints/`.
     """
-    kit = ("helpers/**/*.py", "helpers/**/*.js", "helpers/profiles/*.yaml")
+    kit = ("helpers/**/*.py", "helpers/**/*.js", "helpers/**/*.yaml")
     patterns = (*kit, "demo_music/**/*.py", "demo_music/*.yaml")
     found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
