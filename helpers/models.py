@@ -284,8 +284,9 @@ class EncoderBlock(nn.Module):
 
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = _Attention(width, n_heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
         wide, narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.mlp = nn.Sequential(OrderedDict(fc1=wide, act=nn.GELU(), fc2=narrow))
 
@@ -331,10 +332,10 @@ class ASTBackbone(nn.Module):
         self.input_fdim, self.input_tdim, self.tstride = input_fdim, input_tdim, tstride
         self.grid = (input_fdim - PATCH) // fstride + 1, (input_tdim - PATCH) // tstride + 1
         self.model_size, self.out_features = model_size, feature_size
-        self.v = nn.Module()  # timm's names, as in the course
+        self.v = nn.Module()  # timm's names and order, as in the course
         self.v.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.v.dist_token = nn.Parameter(torch.zeros(1, 1, width))
         self.v.pos_embed = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
+        self.v.dist_token = nn.Parameter(torch.zeros(1, 1, width))
         patches = nn.Conv2d(1, width, PATCH, stride=(fstride, tstride))
         self.v.patch_embed = nn.ModuleDict({"proj": patches})
         self.v.blocks = nn.ModuleList(EncoderBlock(width, n_heads) for _ in range(n_blocks))
