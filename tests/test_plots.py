@@ -86,6 +86,9 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "attention": (MEL, RNG.random((8, 5)), "Where it looks"),
     "patches": (MEL[:, :40], (12, 3), (10, 10), "Patches"),
     "growth": ({"CNN": {128: 1.0, 256: 2.0}, "AST": {128: 3.0, 256: 8.0}}, "Cost", "frames", "s"),
+    "attention": (MEL, RNG.random((8, 5)), "Where it looks"),
+    "patches": (MEL[:, :40], (12, 3), (10, 10), "Patches"),
+    "growth": ({"CNN": {128: 1.0, 256: 2.0}, "AST": {128: 3.0, 256: 8.0}}, "Cost", "frames", "s"),
     "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }  # fmt: skip
 
