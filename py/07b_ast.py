@@ -762,13 +762,13 @@ costs = pd.DataFrame(millions).T / 1e6
 
 # %% tags=["report"]
 title = f"Twice as long: {costs.iloc[-1, 3] / costs.iloc[-2, 3]:.1f} times the cost, if all at once"
-lines = {name: column.to_dict() for name, column in costs.items()}
+axes = "frames of a clip", "million flops, one pass forward"
 record.show(
-    plots.growth(lines, title, "frames of a clip", "million flops, one pass forward"), "cost",
+    plots.curves(costs, title, *axes, yscale="log"), "cost",
     caption="What a clip costs each network, by its length.",
 )  # fmt: skip
-costs.index.name = "frames"
-show_table(costs.reset_index(), digits=0, caption="Million flops of one pass forward for one clip.")
+costs.index = [f"{n_frames} frames" for n_frames in costs.index]
+show_table(costs, digits=0, caption="Million flops of one pass forward for one clip.")
 
 # %% tags=["solution"]
 def seconds_of(backbone, n_frames, n_steps=3):
