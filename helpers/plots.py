@@ -661,7 +661,7 @@ def group_scores(table: pd.DataFrame, title: str) -> Figure:
                 color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(columns)), list(columns))
     ax.set_yticks(range(len(table)), list(table.index))
-    ax.set(title=title)
+    ax.set(title=title, xlabel="task")
     return figure
 
 

@@ -73,6 +73,19 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
     "attention": (MEL, RNG.random((8, 5)), "Where it looks"),
     "patches": (MEL[:, :40], (12, 3), (10, 10), "Patches"),
+    "heard": (
+        {
+            "rhythm": {"Rock": UNIT[:, 0].repeat(20)[:384], "Blues": np.zeros(384)},
+            "togetherness": {"Rock": RNG.uniform(-1, 1, 276), "Blues": np.zeros(276)},
+            "attacks": {"Rock": RNG.uniform(0, 9, 288), "Blues": np.zeros(288)},
+        },
+        "What is heard",
+    ),
+    "group_scores": (
+        pd.DataFrame({"genre": [0.5, 0.4], "valence": [0.1, 0.1]}, index=["tempo", "rhythm"]),
+        "Alone",
+    ),
+    "by_size": (pd.DataFrame({"CNN": [0.3, 0.4], "SVM": [0.3, 0.5]}, [40, 80]), "Sizes", "F1"),
     "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }  # fmt: skip
 

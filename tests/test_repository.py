@@ -105,7 +105,8 @@ def test_the_students_floor_is_small_and_says_who_uses_it():
         name.partition("_")[0]: (ROOT / "py" / f"{name}.py").read_text("utf-8")
         for name in Lab().names
     }
-    imported = {n: re.findall(r"^from helpers\b.*$", text, re.M) for n, text in scripts.items()}
+    line = re.compile(r"^from helpers\b[^(\n]*(?:\([^)]*\))?", re.M)
+    imported = {n: line.findall(text) for n, text in scripts.items()}
     for path, text in modules.items():
         if path.stem != "__init__":
             named = re.search(r"Used by ([^;.]*)", text.splitlines()[0])
