@@ -133,8 +133,10 @@ def test_what_notebooks_have_shown_stands_in_the_report(run):
     assert len(re.findall(r"^!\[", body.partition("\n## 7ε · ")[2].partition("\n# ")[0], re.M)) == 2
     assert "occlusion" in appendix and "def steps" in appendix and "def steps" not in body
     assert re.search(r"^1\. .*", body, re.M) and "D. P. Kingma, J. Ba: Adam" in body
-    main([*MEMBERS, "--no-appendix"])
+    main([*MEMBERS, "--no-appendix", "--edition", "2019"])
     assert "def steps" not in markdown_of(run)
+    assert ": How the LSTMs of 5α to 5δ were trained." in (text := markdown_of(run))
+    assert "laboratory exercise 3" in text and "the loss of 9β" in text
 
 
 @pytest.mark.parametrize(

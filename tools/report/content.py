@@ -33,7 +33,7 @@ def chapters(run: Run, edition: Edition | None = None) -> dict[str, list[Shown]]
     edition = edition or edition_of()
     shown = [s for notebook in NOTEBOOKS for s in run.sections(notebook.name)]
     sections = [_arranged(section, run, edition) for section in shown if section.name != "rules"]
-    found = {SUMMARY: [_section("summary")], METHOD: [_section("method", *_method(run))]}
+    found = {SUMMARY: [Shown("summary")], METHOD: [Shown("method", reported=_method(run))]}
     titles = [edition.titles.get(title, title) for title in STEPS]
     found |= {title: [] for title in titles}
     title = ""
@@ -42,13 +42,8 @@ def chapters(run: Run, edition: Edition | None = None) -> dict[str, list[Shown]]
         step = step_of(section.name)
         title = titles[int(step)] if step else title
         found[title].append(section)
-    found[CONCLUSIONS] = [_section("conclusions")]
-    return found | {ENVIRONMENT: [_section("environment", *_environment(run))]}
-
-
-def _section(name: str, *pieces: Piece) -> Shown:
-    """A section of the report's own, without a heading below that of its chapter."""
-    return Shown(name, reported=list(pieces))
+    found[CONCLUSIONS] = [Shown("conclusions")]
+    return found | {ENVIRONMENT: [Shown("environment", reported=_environment(run))]}
 
 
 def _arranged(section: Shown, run: Run, edition: Edition) -> Shown:

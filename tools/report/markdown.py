@@ -137,10 +137,9 @@ class Writer:
         file, alt, width, height = self.run.figure(notebook, figure.name)
         name = f"{notebook}_{figure.name}.png"
         self.pictures[name] = file
-        vector = file.with_suffix(".pdf")
-        own = vector.parent / self.words.language / vector.name
-        if own.is_file() or vector.is_file():
-            self.vectors[name] = own if own.is_file() else vector
+        for folder in (file.parent, file.parent / self.words.language):  # the latter, if any
+            if (vector := folder / f"{figure.name}.pdf").is_file():
+                self.vectors[name] = vector
         low = max(SMALLEST, MOST_HEIGHT / height)
         width = min(SMALLER * width, low * width, TEXT_WIDTH)
         caption = self.words.say(figure.caption)
