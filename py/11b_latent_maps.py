@@ -559,7 +559,7 @@ record.show(drawn, "tsne", caption=caption)
 
 # %% [markdown]
 # UMAP comes in a package of its own, `umap-learn`, which the kit does not need otherwise: `pip install umap-learn`, or `pip install -e ".[maps]"`. Where it is missing, what is
-# said below is about PCA and t-SNE.
+# said below is about PCA and t-SNE. (The first map takes it ten seconds and more, because it is compiled; the next ones come at once.)
 
 # %% tags=["solution"]
 try:

@@ -48,7 +48,7 @@ NOTEBOOKS = (
     Notebook("09_transfer", ("05_lstm", "07_cnn", "08_regression")),
     Notebook("10_multitask", ("08_regression",)),
     Notebook("11_kaggle_submission", ("08_regression", "09_transfer", "10_multitask")),
-    Notebook("11b_latent_maps", ("05_lstm", "07_cnn")),
+    Notebook("11b_latent_maps", ("05_lstm", "07_cnn", "07b_ast")),
 )
 
 
