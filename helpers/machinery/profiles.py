@@ -23,7 +23,7 @@ ALL, RUNNER = "all", "runner"  # sections that are no notebook's
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1), "batch_size": (1, 100_000), "stack": (1, 1_000), "kernel": (1, 15),
     "crop_frames": (0, 10**6), "lstm_crop_frames": (0, 10**6), "mixup": (0, 10**6),
-    "max_masked_bands": (0, 128), "demo_size": (1e-3, 100),
+    "max_masked_bands": (0, 128), "ast_epochs": (0, 10_000), "demo_size": (1e-3, 100),
 }  # fmt: skip
 # A few letters of YAML can stand for more than fits into memory.
 brief = reprlib.Repr()
