@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from helpers.machinery.files import LabError, did_you_mean, one_line
+from helpers.machinery.files import LabError, did_you_mean, one_line, read_text
 
 PROFILE_FOLDER = Path(__file__).resolve().parents[1] / "profiles"
 DEMO = "demo"  # has no file
@@ -23,7 +23,7 @@ ALL, RUNNER = "all", "runner"  # sections that are no notebook's
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1), "batch_size": (1, 100_000), "stack": (1, 1_000), "kernel": (1, 15),
     "crop_frames": (0, 10**6), "lstm_crop_frames": (0, 10**6), "mixup": (0, 10**6),
-    "max_masked_bands": (0, 128), "demo_size": (1e-3, 100),
+    "max_masked_bands": (0, 128), "ast_epochs": (0, 10_000), "demo_size": (1e-3, 100),
 }  # fmt: skip
 # A few letters of YAML can stand for more than fits into memory.
 brief = reprlib.Repr()
@@ -141,16 +141,10 @@ def _read_yaml_sections(path: Path) -> tuple[dict[str, Any], Path, dict[tuple[st
     """The content of a profile file, the file, and the lines of its sections and parameters."""
     import yaml
 
+    text = read_text(path)
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
         content = yaml.safe_load(text)
         lines = _lines_of(yaml.compose(text, yaml.SafeLoader))
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise LabError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
     except Exception as error:  # PyYAML's own, and what it lets through, as for a date like 13-45
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from helpers.evaluation import Comparison
 
 FIGURE_DPI = 110
+LONG = 45  # letters of a figure's text
 PRINT_DPI = 150  # of what is rasterised in a figure's PDF: spectrograms
 
 
@@ -210,6 +211,8 @@ def _translate(figure: Drawing, words: Words) -> None:
             axis.set_major_formatter(Ticks(english))
     for label in figure.findobj(Label):
         label.set_text(words.drawn(label.get_text()))
+        if label.get_horizontalalignment() == "left" and len(label.get_text()) > LONG:
+            label.set_wrap(True)  # a title, rather than leave the figure
 
 
 def show_picture(png: bytes, alt: str, name: str, caption: str | Sentence = "") -> None:

@@ -80,13 +80,12 @@ class Words:
 
     def name(self, name: str) -> str:
         """A name in this language; what has no translation stays as it is."""
-        return self._found(name, self._patterns, escaped)
+        return self._found(name, self.names, self._patterns, escaped)
 
     def drawn(self, text: str) -> str:
         """A text of a figure, which is no Markdown, with the numbers in it; TeX stays as it is."""
-        patterns = [*self._drawn, *self._patterns]
-        lines = text.split("\n")
-        return "\n".join(n if "$" in n else self._found(n, patterns, self._left) for n in lines)
+        how = (self.names | self.figures, [*self._drawn, *self._patterns], self._left)
+        return "\n".join(n if "$" in n else self._found(n, *how) for n in text.split("\n"))
 
     def _left(self, text: str) -> str:
         """What no catalogue has: a name, or numbers."""
@@ -94,15 +93,17 @@ class Words:
             self.left.add(text)
         return _NUMBER.sub(lambda found: self._with_sign(found[0]), text)
 
-    def _found(self, name: str, patterns: list[Any], otherwise: Callable[[str], str]) -> str:
-        """A name, or what a pattern makes of it and the names in it; else what `otherwise` says."""
-        if name in self.names:
-            return self.names[name]
+    def _found(
+        self, name: str, names: dict[str, str], patterns: list[Any], other: Callable[[str], str]
+    ) -> str:
+        """A name, or what a pattern makes of it and of the names in it; else what `other` does."""
+        if name in names:
+            return names[name]
         for pattern, text in patterns:
             if match := pattern.fullmatch(name):
-                parts = (self._found(part, patterns, otherwise) for part in match.groups())
+                parts = (self._found(part, names, patterns, other) for part in match.groups())
                 return text.format("", *parts)
-        return otherwise(name)
+        return other(name)
 
     def value(self, value: object, form: str = ".3f") -> str:
         """A value of a table or sentence; `form` is for numbers that are not whole."""
