@@ -144,7 +144,7 @@ REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="ut
 # Each repeat is another seed, so a notebook trains once; what no prediction hangs on is cut short.
 LEAN: dict[str, dict[str, Any]] = {
     "05_lstm": {"n_seeds": 1, "plain_epochs": 1, "overfit_epochs": 1},
-    "06_metrics": {"curve_draws": 0},
+    "06_metrics": {"curve_draws": 1},
     "07_cnn": {"n_seeds": 1, "n_refits": 1, "overfit_epochs": 1, "digits_epochs": 1},
     **dict.fromkeys(("08_regression", "09_transfer", "10_multitask"), {"n_seeds": 1}),
 }

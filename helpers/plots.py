@@ -661,21 +661,7 @@ def group_scores(table: pd.DataFrame, title: str) -> Figure:
                 color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(columns)), list(columns))
     ax.set_yticks(range(len(table)), list(table.index))
-    ax.set(title=title, xlabel="task")
-    return figure
-
-
-def by_size(curves: pd.DataFrame, title: str, ylabel: str) -> Figure:
-    """A score of each model (columns) against the number of clips it learned from (rows) (6)."""
-    columns = {name: column.to_dict() for name, column in curves.items()}
-    figure, ax = _one_panel(7, 3.4, f"{title}. {_listed(columns, '.2f')}.")
-    for number, (name, values) in enumerate(curves.items()):
-        ax.plot(values, label=str(name), marker=MARKERS[number], color=COLOURS[number],
-                linestyle=("-", "--", "-.")[number % 3])  # fmt: skip
-    ax.set(title=title, xlabel="training clips", ylabel=ylabel)
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(curves.index, [str(number) for number in curves.index], minor=False)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(title=title, xlabel="task, and score", ylabel="group")
     return figure
 
 

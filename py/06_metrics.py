@@ -1215,7 +1215,7 @@ curve = pd.Series({key: np.mean([own == true_beats for own in trainings])
 record.save_table("learning_curve", curve.rename_axis("clips").reset_index())
 leader = curve.idxmax(axis=1)
 title = f"With {curve.index[-1]} training clips the {name_of(leader.iloc[-1])} leads"
-drawn = plots.by_size(curve.rename(columns=name_of), title, "accuracy on test")
+drawn = plots.curves(curve.rename(columns=name_of), title, "training clips", "accuracy on test")
 record.show(drawn, "learning_curve", caption="Accuracy on test by the number of training clips.")
 
 # %% tags=["solution", "report", "told"]

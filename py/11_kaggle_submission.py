@@ -52,16 +52,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
-from helpers import (
-    baselines,
-    datasets,
-    evaluation,
-    folders,
-    handmade,
-    plots,
-    submission,
-    training,
-)
+from helpers import baselines, datasets, evaluation, folders, handmade, plots, training
 from helpers.machinery.files import LabError
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
@@ -69,6 +60,7 @@ from helpers.notebook.checking import agree
 from helpers.notebook.names import name_of
 from helpers.notebook.records import open_record
 from helpers.notebook.showing import Sentence, comparison_sentence, show_lines, show_table, tell
+from helpers.submission import check_solution, write_solution
 
 notebook = "11_kaggle_submission"
 plots.use_style()
@@ -370,7 +362,7 @@ test_ids = folders.inspect_clips(root / folders.MULTITASK, "test")[0]["id"].toli
 predicted = predicted.reindex(test_ids).fillna(tracks[axes].mean())
 run_folder = record.folder.parents[1]
 for place in (record.folder, run_folder):
-    path = submission.write_solution(place / "solution.txt", predicted.index, predicted.to_numpy())
+    path = write_solution(place / "solution.txt", predicted.index, predicted.to_numpy())
 agree(
     "solution.txt, byte by byte",
     lambda: list(solution_text(predicted).encode()),
@@ -416,7 +408,7 @@ wrong_files = {
 said = {}
 for mistake, wrong in wrong_files.items():
     try:
-        submission.check_solution("\n".join(wrong), test_ids)
+        check_solution("\n".join(wrong), test_ids)
     except LabError as error:
         said[mistake] = str(error)
 show_table(pd.DataFrame({"what the check says": said}))

@@ -85,7 +85,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
         pd.DataFrame({"genre": [0.5, 0.4], "valence": [0.1, 0.1]}, index=["tempo", "rhythm"]),
         "Alone",
     ),
-    "by_size": (pd.DataFrame({"CNN": [0.3, 0.4], "SVM": [0.3, 0.5]}, [40, 80]), "Sizes", "F1"),
     "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }  # fmt: skip
 
