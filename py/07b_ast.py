@@ -575,8 +575,8 @@ lowest = [min(own_history.val_loss) for _, own_history, _ in fits]
 record.save_values(validation_loss=lowest)
 tell(
     "For 9β and 9γ: the AST's lowest validation loss, mean over {n} trainings, is {loss:.3f}. "
-    "Notebook 09 chooses by this number, and has it of CNN and LSTM; the epoch is judged by it, too, on the "
-    "validation clips.",
+    "Notebook 09 chooses by this number, and has it of CNN and LSTM; the epoch is judged by it, "
+    "too, on the validation clips.",
     n=len(lowest), loss=np.mean(lowest),
 )  # fmt: skip
 
