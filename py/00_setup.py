@@ -44,9 +44,21 @@
 #   refused as a report (2021-22).
 
 # %% [markdown] tags=["extra"]
-# ## Two editions, one numbering
+# ## Three editions, one numbering
 #
-# The notebooks carry the numbers of the handout of 2021-22. If you have the one of 2019-20, look here:
+# The notebooks carry the numbers of the handout of 2021-22. If yours has a step 7.2 (the Audio Spectrogram
+# Transformer), it is the one that is asked since 2024-25:
+#
+# | from 2024-25 on | here | step |
+# |---|---|---|
+# | 1δ | 1δ | the mel scale; new |
+# | 7.1 | 7 | the CNN |
+# | 7.2 | 7.2 | the Audio Spectrogram Transformer; new. It is a third regressor in 8α, and may be chosen in 9β |
+# | 11 | 11b | maps of latent vectors, in place of the Kaggle submission, for which there is no competition any more |
+# | 0 to 6, 8 to 10 | the same | 5ζ is obligatory |
+#
+# The zip is then `patrec2_<id1>_<id2>.zip`, and notebooks may be packed beside the `.py`. `--edition 2024` (or 2019) gives
+# report and hand-in these numbers and rules. If you have the edition of 2019-20, where transfer is 9α, look here:
 #
 # | 2019-20 | 2021-22, used here | step |
 # |---|---|---|

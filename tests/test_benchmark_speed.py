@@ -40,10 +40,18 @@ STEP = {"n_clips": 4}
 
 @pytest.mark.parametrize(
     ("name", "options"),  # `memory` is what `open` is
-    [("lstm-beats", STEP), ("cnn", STEP), ("open", {}), ("epoch", {}), ("features", {})],
+    [
+        ("lstm-beats", STEP),
+        ("cnn", STEP),
+        ("ast", STEP),
+        ("open", {}),
+        ("epoch", {}),
+        ("features", {}),
+    ],
 )
 def test_the_kits_way_and_the_plain_one_are_equal(name, options, folder, home):
     claim = CLAIMS[name]
+    pytest.importorskip(claim.package)
     kit, plain = (results_of(claim.side(folder, kit=kit, **options)) for kit in (True, False))
     assert claim.differing(kit, plain) == ""
     for part, array in plain.items():
@@ -51,6 +59,12 @@ def test_the_kits_way_and_the_plain_one_are_equal(name, options, folder, home):
         assert claim.differing(kit | {part: changed}, plain).startswith(f"{part} differs")
         assert claim.differing(kit | {part: array[:-1]}, plain).startswith(f"{part}: shapes")
     assert "only one side" in claim.differing({}, plain)
+
+
+def test_a_claim_without_its_package_is_skipped_with_a_word(home, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "find_spec", lambda package: None)
+    assert bench(["--only", "ast"]) == 0
+    assert "ast: skipped, timm is not here (pip install it" in capsys.readouterr().out
 
 
 def test_a_side_inherits_no_setting(tmp_path, monkeypatch):

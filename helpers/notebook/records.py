@@ -254,7 +254,7 @@ class Record:
         raise LabError(
             f"{self.folder.parent / notebook / name}: not there{''.join(notes)}; "
             f"run notebook {notebook} first (python py/{notebook}.py, or "
-            f"./run_all.sh --only {notebook[:2]})"
+            f"./run_all.sh --only {notebook.partition('_')[0]})"
         )
 
     def _places(self, notebook: str) -> list[Path]:

@@ -197,7 +197,7 @@ def push_notebooks(client: Any, names: Sequence[str], folder: Path, minutes: int
     when one fails.
     """
     for number, name in enumerate(names):
-        left = [other[:2] for other in names[number:]]
+        left = [other.partition("_")[0] for other in names[number:]]
         about = read_json(folder / slug(name) / METADATA)
         try:
             for kernel in about["kernel_sources"]:

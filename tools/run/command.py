@@ -109,7 +109,7 @@ def _list(plan: Plan) -> int:
     display.print_header(console, plan.described())
     table = display.make_table("notebook", "title", "needs", "state")
     for name, reason in why_to_run(plan).items():
-        needs = ", ".join(need[:2] for need in plan.lab.needs(name))
+        needs = ", ".join(need.partition("_")[0] for need in plan.lab.needs(name))
         state = f"to run: {reason}" if reason else Status.UP_TO_DATE
         table.add_row(name, plan.lab.read(name).title, needs, state)
     console.print(table)
