@@ -1,4 +1,4 @@
-"""Majority, SVM and SVR, beside every deep model. Used by 04, 05, 06, 07, 08, 11.
+"""Majority, SVM and SVR, beside every deep model. Used by 04, 05, 06, 07, 07b, 08, 11.
 
 A network that does not beat an SVM is not worth its GPU. The humble one knows per-band statistics,
 the other one twelve groups of numbers (`handmade`); both are tuned on the training clips alone.

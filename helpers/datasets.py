@@ -1,4 +1,4 @@
-"""The lab's Dataset, scaling, splits, loaders. Used by 04, 05, 06, 07, 08, 09, 10, 11, 11b."""
+"""The lab's Dataset, scaling, splits, loaders. Used by 04, 05, 06, 07, 07b, 08, 09, 10, 11, 11b."""
 
 from __future__ import annotations
 
