@@ -1,4 +1,4 @@
-"""The training loop in PyTorch, and prediction. Used by 05, 06, 07, 07b, 08, 09, 10, 11, 11b."""
+"""The training loop in plain PyTorch; prediction. Used by 05, 06, 07, 07b, 08, 09, 10, 11, 11b."""
 
 from __future__ import annotations
 
