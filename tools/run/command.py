@@ -20,6 +20,7 @@ examples:
   ./run_all.sh --data ~/data --name real
   ./run_all.sh lab                     JupyterLab, to read and to try things
   ./run_all.sh check-data --data DIR   every problem of a data folder, with file, line and remedy
+  ./run_all.sh build-data --audio DIR --out DATA   the lab's data from a folder of your own music
   ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
   ./run_all.sh report --members "Name One, 03112345"     the report, as PDF, Word and Markdown
   ./run_all.sh hand-in --members "Name One, 03112345"    the zip that is handed in
@@ -32,7 +33,16 @@ exit codes: 0 all done; 1 a notebook failed, check-data found a problem, hand-in
 missed a requirement; 2 wrong use; 130 interrupted
 """
 # What ./run_all.sh starts in place of a run.
-COMMANDS = ("lab", "check-data", "report", "hand-in", "kaggle-push", "submit", "bench")
+COMMANDS = (
+    "lab",
+    "check-data",
+    "build-data",
+    "report",
+    "hand-in",
+    "kaggle-push",
+    "submit",
+    "bench",
+)
 
 
 def _parser() -> Parser:
