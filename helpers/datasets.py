@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -277,9 +278,9 @@ def stratified_split(
 def _grouped_split(
     labels: np.ndarray, shares: np.ndarray, seed: int, groups: np.ndarray
 ) -> list[np.ndarray]:
-    """Parts that no group is divided by: folds of scikit-learn's, the last part first.
+    """Parts that divide no group: folds of scikit-learn's, the last part first.
 
-    A class that the first part lacks gets its smallest group there: what is tested must be learned.
+    A class that a part lacks gets its smallest group there, as far as the first part keeps one.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -297,10 +298,16 @@ def _grouped_split(
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a small class
             chosen = [fold for _, fold in folds.split(left, labels[left], groups[left])]
         part[left[min(chosen, key=lambda fold: abs(len(fold) - wanted * len(left)))]] = number
-    for label in np.unique(labels):
-        if not (part[labels == label] == 0).any():
-            names, sizes = np.unique(groups[labels == label], return_counts=True)
-            part[groups == names[sizes.argmin()]] = 0
+    for number, label in product(range(len(shares)), np.unique(labels)):
+        if (part[labels == label] == number).any():
+            continue
+        names, sizes = np.unique(groups[labels == label], return_counts=True)
+        for name in names[np.argsort(sizes, kind="stable")]:
+            moved = np.where(groups == name, number, part)
+            learned = np.unique(labels[moved == 0])  # what is tested must be learned
+            if number == 0 or (part[groups == name] == 0).all() and np.isin(labels, learned).all():
+                part = moved
+                break
     return [np.flatnonzero(part == number) for number in range(len(shares))]
 
 

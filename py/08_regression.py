@@ -748,7 +748,7 @@ show_table(pd.DataFrame(worst, index=range(1, len(worst) + 1)), digits=2)
 
 # %% tags=["told"]
 # Only the demo set has sound: its clips can be performed again, note by note.
-is_demo = bool(folders.audio_clips(root))
+is_demo = folders.is_demo_set(root)
 if is_demo:
     import soundfile
 

@@ -124,7 +124,7 @@ def with_splits(
             "in train and in test, and scores will flatter (71 % fell to 27 % in one study)"
         )
     for genre in sorted({c.genre for c in clips} - {c.genre for c in clips if c.split == "test"}):
-        notes.append(f"no clip of {genre or 'affect'} can be tested: all of it is by one artist")
+        notes.append(f"no clip of {genre or 'affect'} is in the test split: too few artists")
     return clips, rejected, notes
 
 
