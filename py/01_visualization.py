@@ -826,7 +826,7 @@ tell(
 
 # %% tags=["solution"]
 def beats_of(genre):
-    """Beat times of the clip in seconds: those of the demo set, else estimated from the mel."""
+    """Beat times of the clip in seconds: those that are stored, else estimated from the mel."""
     stored = folders.beat_times(root, ids[genre])
     return features.estimate_beats(mel[genre]) if stored is None else stored
 
@@ -856,11 +856,12 @@ caption = "Beat-synchronous mel spectrograms of the two clips."
 record.show(drawn, "mel_beat", caption=caption)
 
 # %% [markdown]
-# Where are these beats in time? The lab's folders do not say. The demo set keeps the beat times that its features
-# were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
+# Where are these beats in time? The lab's folders do not say. The demo set, and what you build from your own music,
+# keep the beat times that the features were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
 
 # %%
-source = "stored with the demo set" if audible else "estimated from the mel"
+stored = folders.beat_times(root, ids[one]) is not None
+source = "stored with the clip" if stored else "estimated from the mel"
 drawn = plots.beats_on_spectrogram(mel[one], beats[one], titles[one], source)
 record.show(drawn, "beats_in_time")
 

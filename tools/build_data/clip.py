@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import platform
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -76,7 +77,8 @@ def make_batch(tasks: Sequence[Task], job: Job) -> list[Row]:
     for folder in (job.audio, job.clips):
         if not os.path.isdir(folder):
             raise LabError(f"{folder}: a worker on {platform.node()} does not see it; share it")
-    with threadpool_limits(1):  # more threads would only fight, and round differently
+    # More threads would only fight, and round differently; librosa warns of short clips.
+    with threadpool_limits(1), warnings.catch_warnings(action="ignore"):
         return [make(task, job) for task in tasks]
 
 
