@@ -484,7 +484,7 @@ def readings(kind, axis):
         "explained variance (%)": round(explained.mean()),
         "lowest training (%)": round(explained.min()),
         "highest training (%)": round(explained.max()),
-        "spread (%)": round(100 * spread.mean() / true["validation"][:, column].std()),
+        "spread (%)": round(100 * spread.mean() / max(true["validation"][:, column].std(), 1e-3)),
         "kept epoch": f"{history.best_epoch}/{len(history.val_loss)}",
     }
 

@@ -120,21 +120,19 @@ def _id_of(path: str, told_apart: bool = False) -> str:
     return f"{safe}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}".lstrip("-")
 
 
-def from_manifest(path: Path) -> list[Record]:
-    """A record for each row of a CSV file with the columns id, path and genre, and perhaps others.
+def from_manifest(path: Path, needed: Sequence[str] = ("id", "path", "genre")) -> list[Record]:
+    """A record for each row of a CSV file that has the needed columns, and perhaps others.
 
     Raises LabError, with its line, for a header that lacks one of them.
     """
     text = read_text(path)
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="too many", restval=None)
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="too many")
     names = [name.strip().lower() for name in reader.fieldnames or ()]
     names = ["licence" if name == "license" else name for name in names]
-    if missing := [name for name in ("id", "path", "genre") if name not in names]:
-        first = quoted(text.split("\n", 1)[0].strip())
-        hint = "; separate columns by commas" if "," not in first and len(text) else ""
-        raise LabError(f"{path}:1: no column {', '.join(missing)} in {first}{hint}; add it")
-    if double := [name for name, times in Counter(names).items() if times > 1 and name]:
-        raise LabError(f"{path}:1: two columns are called {double[0]}; rename one")
+    for name in needed:
+        if names.count(name) != 1:
+            header = quoted(text.split("\n", 1)[0].strip())
+            raise LabError(f"{path}:1: expected a column {name} in {header}, separated by commas")
     for name in sorted(set(names) - {*COLUMNS, ""}):
         print(f"note: {path}: column {quoted(name)} is not used{did_you_mean(name, [*COLUMNS])}")
     reader.fieldnames = names
@@ -157,8 +155,7 @@ def from_fma(metadata: Path, audio: Path, subset: str | None) -> list[Record]:
     """
     wanted = {
         "set/split": "split", "set/subset": "subset", "track/genre_top": "genre",
-        "artist/id": "artist", "artist/name": "artist name", "album/id": "album",
-        "album/title": "album title", "track/license": "licence",
+        "artist/id": "artist", "album/id": "album", "track/license": "licence",
     }  # fmt: skip
     affect: dict[str, Record] = {}
     if (metadata / "echonest.csv").is_file():
@@ -171,9 +168,6 @@ def from_fma(metadata: Path, audio: Path, subset: str | None) -> list[Record]:
         if subset and not (about in SUBSETS and SUBSETS.index(about) <= SUBSETS.index(subset)):
             continue
         if subset or os.path.exists(audio / row["path"]):
-            for name, full in (("artist", "artist name"), ("album", "album title")):
-                number, text = row[name], row.pop(full, "")
-                row[name] = f"{text} ({number})" if number else text
             records.append(row | affect.get(row["id"], {}) | {"whole": "yes"})
     if not records:
         what = f"tracks of the subset {subset}" if subset else f"of its tracks is in {audio}"
@@ -188,10 +182,9 @@ def _columns(path: Path, n_headers: int, wanted: dict[str, str]) -> Iterator[Rec
             reader = csv.reader(file)
             heads = zip(*(next(reader, []) for _ in range(n_headers)), strict=False)
             places = {"/".join(head): place for place, head in enumerate(heads)}
-            needed = [name for name in wanted if "name" not in name and "title" not in name]
-            if missing := [name for name in needed if name not in places]:
+            if missing := [name for name in wanted if name not in places]:
                 raise LabError(f"{path}:1: no column {missing[0]}; take the file of fma_metadata")
-            taken = {wanted[name]: places[name] for name in wanted if name in places}
+            taken = {wanted[name]: places[name] for name in wanted}
             for row in reader:
                 if row and row[0].isdecimal():  # below the header stands a row `track_id,,,`
                     record = {name: row[place].strip() for name, place in taken.items()}
@@ -202,10 +195,9 @@ def _columns(path: Path, n_headers: int, wanted: dict[str, str]) -> Iterator[Rec
 
 def with_affect(records: Iterable[Record], path: Path) -> list[Record]:
     """The records with the values of a file `id,valence,energy,danceability`, by id."""
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-    if missing := [name for name in ("id", *AXES) if name not in (reader.fieldnames or ())]:
-        raise LabError(f"{path}:1: no column {', '.join(missing)}; add it")
-    values = {row["id"]: {axis: (row[axis] or "").strip() for axis in AXES} for row in reader}
+    values = {
+        row["id"]: {axis: row[axis] for axis in AXES} for row in from_manifest(path, ("id", *AXES))
+    }
     found = [record | values.pop(record["id"], {}) for record in records]
     if values:
         print(f"note: {path}: {len(values)} ids are of no clip, the first is {min(values)}")
