@@ -89,11 +89,12 @@ def with_splits(
     for clip in clips:
         if clip.genre and clip.genre not in many:
             rejected.append(clip.rejected(f"the only clip of the genre {clip.genre}"))
-    clips = [clip for clip in clips if not clip.genre or clip.genre in many]
-    if len(many - {""}) < 2 and any(clip.genre for clip in clips) or not clips:
+    clips = [clip for clip in clips if clip.genre in many or not clip.genre]
+    many.discard("")
+    if len(many) < 2:
         raise LabError(
-            f"{len(clips)} clips of {len(many - {''})} genre(s) are left ({', '.join(many)}), at "
-            "least two genres of two clips are needed; rejected.csv says what was left out"
+            f"{len(clips)} clips of {len(many)} genre(s) are left, and two genres of two clips are "
+            "needed; rejected.csv says what was left out"
         )
     how = how or ("official" if all(clip.split for clip in clips) else "artist")
     notes = []

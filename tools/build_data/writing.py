@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
@@ -90,11 +90,16 @@ class Build:
                     for name, size in row.get("sizes", {}).items()
                 ):
                     rows[row["id"]] = row
+        self.keep(rows)  # or the next row would begin in the line that was cut
         return rows
 
-    def rewrite_journal(self, rows: Mapping[str, Row]) -> None:
-        """Keep these rows alone, in order: of equal builds it is equal."""
+    def keep(self, rows: Mapping[str, Row]) -> None:
+        """Keep these rows and their clips alone, in order: of equal builds the journal is equal."""
         write_atomically(self.journal, "".join(_line(rows[name]) for name in sorted(rows)))
+        wanted = {f"{row['id']}.{name}" for row in rows.values() for name in row.get("sizes", ())}
+        for entry in os.scandir(self.clips):
+            if entry.name not in wanted:
+                os.unlink(entry)
 
     def note(self, rows: Iterable[Row]) -> None:
         """Add rows to the journal; a kill may cut the last line short."""
@@ -235,16 +240,15 @@ def described(
     parameters: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """What `about.json` says: parameters and versions, counts, licences, digests."""
-    count: Callable[[Iterable[str]], dict[str, int]] = lambda of: dict(Counter(of))  # noqa: E731
     digest = hashlib.sha256(repr([(c.id, c.split, rows[c.id]["features"]) for c in clips]).encode())
     return {
         "parameters": parameters,
         "clips": {split: sum(c.split == split for c in clips) for split in SPLITS},
-        "genres": count(clip.genre for clip in clips if clip.genre),
+        "genres": Counter(clip.genre for clip in clips if clip.genre),
         "with affect": sum(clip.affect is not None for clip in clips),
         "artists": len({clip.group for clip in clips if clip.group}),
-        "licences": count(clip.licence for clip in clips if clip.licence),
-        "rejected": count(one.reason.split(":")[0] for one in rejected),
+        "licences": Counter(clip.licence for clip in clips if clip.licence),
+        "rejected": Counter(one.reason.split(":")[0] for one in rejected),
         "hours": round(sum(rows[clip.id]["seconds"] for clip in clips) / 3600, 3),
         "digest": digest.hexdigest()[:16],
     }
