@@ -84,7 +84,8 @@ class SpectrogramDataset(Dataset):
         On the CPU this is the memory map itself. Raises LabError when a GPU's memory is too small.
         """
         if device not in self._frames_on:
-            frames = torch.from_numpy(self.store.frames)
+            with warnings.catch_warnings(action="ignore"):  # they are read-only, as they shall be
+                frames = torch.from_numpy(self.store.frames)
             try:
                 self._frames_on[device] = frames.to(device)
             except torch.OutOfMemoryError:

@@ -15,8 +15,11 @@ from helpers.folders import CLASS_MAPPING, FOLDERS, GENRE, MULTITASK
 from helpers.machinery.files import LabError
 from helpers.notebook.soundness import Contents, data_fingerprint
 from tools.build_data import command, engines, inputs, splits
-from tools.build_data.clip import decode
+from tools.build_data.clip import Job, decode, make_batch
 from tools.build_data.writing import Build
+from tools.checks.check_data import check
+from tools.common.notebooks import Lab
+from tools.run.plan import make_plan
 
 RATE = features.SAMPLE_RATE
 QUICK = ("--workers", "1", "--shortest", "1")
@@ -133,7 +136,13 @@ def test_bad_files_are_left_out_with_their_reasons_and_good_ones_are_the_labs_da
     labels = {s: folders.read_clips(data / GENRE, s)["genre"].tolist() for s in folders.SPLITS}
     assert [len(labels["train"]), len(labels["test"])] == [10, 2]
     assert not list(Contents.of(data).disagreements())
-    assert not (data / MULTITASK).exists()
+    assert not (data / MULTITASK).exists() and not check(data)[f"{GENRE}/test"].problems
+    plan = make_plan(Lab(), data=str(data), profile="smoke", device="cpu")
+    assert (
+        plan.notebooks[-1] == "07_cnn" and "no values of valence" in dict(plan.described())["note"]
+    )
+    with pytest.raises(LabError, match="10_multitask: .* has no values of valence, energy and dan"):
+        make_plan(Lab(), data=str(data), profile="smoke", device="cpu", only=["10"])
     row = folders.read_clips(data / GENRE, "train").set_index("id").loc["Rock-Rock-1"]
     samples, _ = soundfile.read(music / "Rock" / "Rock 1.flac", dtype="float32")
     full = features.extract(samples).full.astype(np.float16)
@@ -316,6 +325,10 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
     header = "wrong.csv:1: expected a column id in 'id;path;genre', separated by commas"
     assert header in error("--manifest", wrong)
     assert "--workers 0: give 1 or more" in error("--workers", "0")
+    with pytest.raises(
+        LabError, match="a worker on .* has Python .*, this build another; give all"
+    ):
+        make_batch([], Job(str(music), str(music), 1.0, "another"))
     pytest.importorskip("distributed")
     assert "no scheduler file, and no address like tcp://" in error("--cluster", tmp_path / "none")
     monkeypatch.setattr(engines, "WAIT_SECONDS", 1)

@@ -117,8 +117,8 @@ def _open(folder: Path, n_clips: int) -> FeatureStore | None:
     """The store in this folder, or None unless it is whole."""
     try:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-        # "c": writable for PyTorch's sake, though a write would never reach the file
-        frames = np.load(folder / "frames.npy", mmap_mode="c", allow_pickle=False)
+        # Read-only: Linux maps no more writable pages than there is memory for them.
+        frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
     except Exception:  # NumPy lets many kinds through, as its tokenizer's
         return None
     if (lengths.dtype, frames.dtype) != (np.dtype("<i8"), np.dtype("<f2")):
