@@ -29,7 +29,7 @@ def page_of(
     """The page as HTML."""
     from nbformat import v4
 
-    from tools.run.pages import rendered
+    from tools.run.pages import STEPS, rendered
 
     times = Counter((clip.genre, split) for clip in clips for split in (clip.split, "both"))
     genres = [
@@ -46,11 +46,12 @@ def page_of(
         f"were left out. {about['with affect']} clips have values of valence, energy and "
         f"danceability.\n\n" + "".join(f"- **Mind:** {_cell(note)}\n" for note in notes),
         "## Clips per genre\n\n" + _table(["genre", "train", "test"], genres),
-        "## Left out\n\n" + _table(["file", "reason"], left_out) + "\n\nAll: rejected.csv",
+        "## Left out\n\nAll: rejected.csv\n\n" + _table(["file", "reason"], left_out),
         f"## How it was made\n\n```json\n{parameters}\n```",
     ]
     cells = [v4.new_markdown_cell(part, id=f"part-{n}") for n, part in enumerate(text)]
-    return rendered(v4.new_notebook(cells=[cells[0], picture, *cells[1:]]), "Your own music")
+    page = rendered(v4.new_notebook(cells=[cells[0], picture, *cells[1:]]), "Your own music")
+    return STEPS.sub("", page)  # it has no neighbours
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -93,6 +94,8 @@ def _picture(clips: Sequence[Clip], rejected: Sequence[Rejected], rows: Mapping[
         panel.set(title=title, xlabel=x, ylabel=y)
     genres.invert_yaxis()
     reasons.invert_yaxis()
+    if not rejected:
+        reasons.set_axis_off()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
