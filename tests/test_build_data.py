@@ -62,8 +62,8 @@ def make_bad(folder):
         "Rock/half.wav": (whole[: len(whole) // 2], "cut short: its header promises more than"),
         "Rock/half.flac": ((folder / "Rock/Rock 1.flac").read_bytes()[:9000], "does not open: "),
         "Rock/other.mp3": (whole, "its content is WAV, its name says .mp3; rename it"),
-        "Rock/song.m4a": (b"?", ".m4a cannot be decoded; convert it to .flac"),
-        "top.wav": (whole, "lies in no folder of a genre"),
+        "Rock/song.m4a": (b"?", "a file .m4a is not read; make it .flac"),
+        "top.wav": (whole, "has no genre"),
         "Jazz/the copy 1.flac": (None, "exactly the same sound as Jazz-Jazz-1 (Jazz/Jazz 1.flac)"),
         "Jazz/the soft 1.wav": (
             tone(11) * 0.5,
@@ -93,7 +93,7 @@ def make_bad(folder):
     os.mkfifo(folder / "Jazz" / "pipe.wav")
     reasons = {name: reason for name, (_, reason) in bad.items()}
     return reasons | {
-        "Jazz/round": "a link to a folder, not followed",
+        "Jazz/round": "is no regular file",
         "Jazz/self.wav": "no such file (",
         "Jazz/out.wav": "its path leads out of the folder of the audio",
         "Jazz/pipe.wav": "is no regular file",

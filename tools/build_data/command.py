@@ -105,20 +105,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def _asked_for(options: object, audio: Path) -> tuple[list[Clip], list[Rejected]]:
     """The clips that are asked for, and what cannot be one."""
-    rejected: list[Rejected] = []
     if options.manifest:
         records = from_manifest(options.manifest)
     elif options.fma:
         records = from_fma(options.fma, audio, options.subset)
     else:
-        records, rejected = from_folder(audio)
+        records = from_folder(audio)
     if options.affect:
         records = with_affect(records, options.affect)
-    clips, wrong = checked(records, audio)
+    clips, rejected = checked(records, audio)
     if not clips:
-        first = f"; first: {wrong[0].path}: {wrong[0].reason}" if wrong else ""
+        first = f"; first: {rejected[0].path}: {rejected[0].reason}" if rejected else ""
         raise LabError(f"{audio}: no clip to make: a folder per genre, or --manifest{first}")
-    return clips, rejected + wrong
+    return clips, rejected
 
 
 def _made(

@@ -77,33 +77,31 @@ class Clip:
 # ---- the three kinds of input ------------------------------------------------------------------
 
 
-def from_folder(audio: Path) -> tuple[list[Record], list[Rejected]]:
+def from_folder(audio: Path) -> list[Record]:
     """A record for each audio file below a folder per genre; what is no audio is not looked at.
 
-    Links to folders are not followed: they may lead round in a circle.
+    Links to folders are not followed (they may lead round in a circle), and fail as files.
     """
-    records: list[Record] = []
-    rejected: list[Rejected] = []
+    paths = []
     for place, folders, names in os.walk(audio, onerror=_cannot_look):
         folders.sort()
-        for name in folders:
-            if os.path.islink(os.path.join(place, name)):
-                path = os.path.relpath(os.path.join(place, name), audio)
-                rejected.append(Rejected(_text(path), "", "", "a link to a folder, not followed"))
-        for name in sorted(names):
-            suffix = os.path.splitext(name)[1].lower()
-            path = os.path.relpath(os.path.join(place, name), audio)
-            if suffix not in READ + OTHER_AUDIO:
-                continue
-            if os.sep not in path:
-                rejected.append(Rejected(_text(path), "", "", "lies in no folder of a genre"))
-                continue
-            records.append({"path": path, "genre": path.split(os.sep)[0], "line": ""})
-    ids = [_id_of(record["path"]) for record in records]
-    times = Counter(ids)
-    for record, name in zip(records, ids, strict=True):
-        record["id"] = _id_of(record["path"], told_apart=True) if times[name] > 1 else name
-    return records, rejected
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        heard = [name for name in names if _suffix(name) in READ + OTHER_AUDIO]
+        paths += [os.path.relpath(os.path.join(place, name), audio) for name in links + heard]
+    times = Counter(map(_id_of, paths))
+    return [
+        {
+            "path": path,
+            "genre": path.split(os.sep)[0] if os.sep in path else "",
+            "id": _id_of(path, told_apart=times[_id_of(path)] > 1),
+            "line": "",
+        }
+        for path in sorted(paths)
+    ]
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def _cannot_look(error: OSError) -> None:
@@ -271,7 +269,6 @@ def _number(record: Record, name: str, low: float, high: float = 1e6) -> float |
 def _state_of(root: str, path: str) -> tuple[int, int]:
     """Size and time of a file of the folder. Raises LabError for what is none that can be read."""
     whole = os.path.join(root, path)
-    suffix = os.path.splitext(path)[1].lower()
     if not path or "\0" in path:
         raise LabError("has no path")
     folder, name = os.path.split(whole)
@@ -286,10 +283,8 @@ def _state_of(root: str, path: str) -> tuple[int, int]:
         raise LabError(f"no such file ({error.strerror})") from None
     if not stat.S_ISREG(found.st_mode):
         raise LabError("is no regular file")
-    if suffix not in READ:
-        raise LabError(
-            f"{suffix or 'a file without suffix'} cannot be decoded; convert it to .flac"
-        )
+    if _suffix(path) not in READ:
+        raise LabError(f"a file {_suffix(path) or 'without suffix'} is not read; make it .flac")
     if not os.access(real, os.R_OK):
         raise LabError("cannot be read (Permission denied)")
     return found.st_size, found.st_mtime_ns
