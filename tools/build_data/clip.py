@@ -24,7 +24,13 @@ import numpy as np
 from helpers import features
 from helpers.features import CLIP_SECONDS, SAMPLE_RATE
 from helpers.machinery.arrays import N_MELS
-from helpers.machinery.files import LabError, blame_machine, one_line, write_atomically
+from helpers.machinery.files import (
+    LabError,
+    MachineError,
+    blame_machine,
+    one_line,
+    write_atomically,
+)
 
 VERSION = 1  # raise it when what is written changes: older clips are then made anew
 SILENT = 1e-4  # of full scale, -80 dB: the loudest sample of what nobody hears
@@ -91,8 +97,11 @@ def make(task: Task, job: Job) -> Row:
             seconds = len(audio) / SAMPLE_RATE
             raise LabError(f"too short: {seconds:.2f} s, wanted are {job.shortest:g} s")
         found = features.extract(audio)
-    except LabError as error:
-        return row | {"reason": str(error)}
+    except (MachineError, MemoryError):
+        raise
+    except Exception as error:  # whatever librosa finds in it: one odd file stops no build
+        known = isinstance(error, LabError)
+        return row | {"reason": str(error) if known else f"no features: {one_line(repr(error))}"}
     files = {
         "full.npy": _npy(found.full.astype(np.float16)),
         "beat.npy": _npy(found.beat.astype(np.float16)),

@@ -248,7 +248,7 @@ def _clip_of(record: Record, root: str) -> Clip:
     return Clip(
         name, path, genre, record.get("artist", ""), record.get("album", ""),
         SPLIT_NAMES.get(split.lower(), ""), affect,  # type: ignore[arg-type]
-        _number(record, "offset", 0), _number(record, "duration", 0.001),
+        _number(record, "offset", 0), _number(record, "duration", 0.1, 600),
         record.get("licence", ""), record["line"], state,
     )  # fmt: skip
 
