@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,14 @@ def _chosen_lstm(run: FoldRun) -> pd.DataFrame:
     return _stored_classes("06_metrics", name, run)
 
 
-def _candidate(part: str) -> Model:
-    """The candidate of notebook 11 whose name contains this."""
-    return MULTITASK, "11_kaggle_submission", partial(_stored_values, part)
+def _candidate(*names: str) -> Model:
+    """The candidate of notebook 11 that has one of these names."""
+    return MULTITASK, "11_kaggle_submission", partial(_stored_values, names)
 
 
-def _stored_values(part: str, run: FoldRun) -> pd.DataFrame:
+def _stored_values(names: Sequence[str], run: FoldRun) -> pd.DataFrame:
     table = run.record.load_table("11_kaggle_submission", "test_predictions")
-    own = table[table["model"].str.contains(part, regex=False)]
-    return own.set_index("id")[list(AXES)]
+    return table[table["model"].isin(names)].set_index("id")[list(AXES)]
 
 
 def _submission(run: FoldRun) -> pd.DataFrame:
@@ -110,11 +110,20 @@ MODELS: dict[str, Model] = {
     "LSTM that validation chose": (GENRE, "06_metrics", _chosen_lstm),
     "CNN, train part": _classifier("07_cnn", "cnn_mel_best"),
     "CNN": _classifier("07_cnn", "cnn_mel_refit"),
+    "SVM of the lab": _classifier("07_cnn", "svm_mel_refit"),
+    "hand-made SVM": _classifier("07_cnn", "svm_hand_refit"),
+    "hand-made SVM, train part": _classifier("06_metrics", "svm_hand_full"),
+    "hand-made SVM, beats, train part": _classifier("06_metrics", "svm_hand_beat"),
+    "CNN and hand-made SVM": _classifier("07_cnn", "cnn_and_hand"),
     "LSTMs, one per axis": _candidate("LSTMs (step 8)"),
     "CNNs, one per axis": _candidate("CNNs (step 8)"),
-    "transfer CNN": _candidate("from genre (step 9)"),
+    "transfer CNN": _candidate(*(f"CNNs, {axis} from genre (step 9)" for axis in AXES)),
     "multitask CNN": _candidate("multitask CNN (step 10)"),
+    "SVR of the lab": _candidate("SVR"),
+    "hand-made SVR": _candidate("hand-made SVR"),
     "ensemble with SVR": _candidate("ensemble of CNNs and SVR"),
+    "ensemble with hand-made SVR": _candidate("ensemble of CNNs and hand-made SVR"),
+    "ensemble with both SVRs": _candidate("ensemble of CNNs and both SVRs"),
     "what 11 submits": (MULTITASK, "11_kaggle_submission", _submission),
 }
 
@@ -135,6 +144,7 @@ REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="ut
 # Each repeat is another seed, so a notebook trains once; what no prediction hangs on is cut short.
 LEAN: dict[str, dict[str, Any]] = {
     "05_lstm": {"n_seeds": 1, "plain_epochs": 1, "overfit_epochs": 1},
+    "06_metrics": {"curve_draws": 1},
     "07_cnn": {"n_seeds": 1, "n_refits": 1, "overfit_epochs": 1, "digits_epochs": 1},
     **dict.fromkeys(("08_regression", "09_transfer", "10_multitask"), {"n_seeds": 1}),
 }
@@ -230,8 +240,14 @@ class Bench:
         path = self.home / "references" / REFERENCES_CODE / run.fold.name / f"{name}.csv"
         if not path.is_file():
             print(f"{run.fold.name}: {name}", flush=True)
-            made = fresh.submit(references.predict, name, run.data, run.fold.repeat).result()
-            write_atomically(path, made.to_csv(index_label="id"))
+            made = fresh.submit(references.predict, name, run.data, run.fold.repeat)
+            try:
+                table = made.result()
+            except KeyboardInterrupt:  # else the pool would wait for it, up to a minute
+                for worker in active_children():
+                    worker.kill()
+                raise
+            write_atomically(path, table.to_csv(index_label="id"))
         return pd.read_csv(path, dtype={"id": str}).set_index("id")
 
 
@@ -306,8 +322,7 @@ def _command(options: argparse.Namespace, demo: bool) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = Parser("benchmarks.real_music", description=__doc__, formatter_class=as_written)
+    parser = Parser("benchmarks.real_music", description=__doc__)
     add = parser.add_argument
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
     add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")
@@ -320,4 +335,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's `&` has switched off
     sys.exit(run_command(main))

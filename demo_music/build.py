@@ -19,8 +19,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -41,7 +42,7 @@ from helpers.machinery.files import (
     require_space,
     write_atomically,
 )
-from helpers.machinery.process import headless, report_progress, usable_cores
+from helpers.machinery.process import counted, usable_cores
 
 SEED = 0
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
@@ -237,8 +238,6 @@ def build_demo(
     """
     if not 0 < size <= 100:
         raise LabError(f"size is {size}, must be above 0 and at most 100; 1.0 is the whole set")
-    from tqdm import tqdm
-
     folder = folder or demo_data().parent
     identity = {"version": VERSION, "seed": SEED, "size": size}
     clips = plan_clips(size)
@@ -248,18 +247,9 @@ def build_demo(
     missing = [clip for clip in clips if not _is_made(clip, folder)]
     require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
     processes = max(1, min(processes or min(usable_cores(), MAX_PROCESSES), len(missing)))
-    total, before = len(clips), len(clips) - len(missing)
-    with tqdm(
-        total=total, initial=before, desc="demo set", unit="clip", mininterval=0.5,
-        disable=headless(),
-    ) as bar:  # fmt: skip
-
-        def report(made: int) -> None:
-            bar.update()
-            report_progress(stage="demo set", done=before + made, total=total)
-
-        if missing:
-            _make_clips(missing, folder, processes, report)
+    with closing(_make_clips(missing, folder, processes)) as made:
+        for _ in counted(made, len(clips), "demo set", before=len(clips) - len(missing)):
+            pass
     for name, content in _label_files(clips).items():
         write_atomically(folder / name, content)
     remove_leftovers(folder)
@@ -297,10 +287,8 @@ def _prepare(folder: Path, identity: dict[str, object]) -> None:
 # ---- processes ---------------------------------------------------------------------------------
 
 
-def _make_clips(
-    clips: Sequence[Clip], folder: Path, processes: int, report: Callable[[int], None]
-) -> None:
-    """Make clips in several processes; `report` is called after each one with how many are made.
+def _make_clips(clips: Sequence[Clip], folder: Path, processes: int) -> Iterator[None]:
+    """Make clips in several processes, one for each time this is asked for more.
 
     An error or Ctrl-C ends the processes; a clip in the making is left out whole.
     """
@@ -317,14 +305,11 @@ def _make_clips(
     try:
         # The first one alone: in a new environment it compiles librosa's loops, and two processes
         # that compile at once spoil each other's cache.
-        making = {pool.submit(make, next(waiting))}
-        n_made = 0
+        making = {pool.submit(make, clip) for clip in islice(waiting, 1)}
         while making:
             done, making = wait(making, return_when=FIRST_COMPLETED)
             for future in done:
-                future.result()
-                n_made += 1
-                report(n_made)
+                yield future.result()
             # No more than can be made at once: loky cannot be stopped quietly with a long queue.
             making |= {pool.submit(make, clip) for clip in islice(waiting, processes - len(making))}
     except BrokenProcessPool as error:

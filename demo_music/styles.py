@@ -8,7 +8,7 @@ turns factors into sound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -182,28 +182,9 @@ PATTERNS = rows_of("patterns", Pattern)
 # ---- one clip's factors ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Factors:
-    """What one clip is made of; the fields are those of Style, drawn, plus a key."""
-
-    tempo: float
-    minor: bool
-    key: int
-    rhythm: str
-    kit: str
-    bass: str
-    chords: str
-    lead: str
-    harmony: str
-    density: float
-    drive: float
-    bright: float
-    dynamics: float
-    swing: float
-    loose: float
-    reverb: float
-    drum_level: float
-    medium: str
+_DRAWN = [field.name for field in fields(Style) if field.name not in ("cousins", "clips")]
+# What one clip is made of: a value drawn for each field of a style, and a key (0 is C).
+Factors = make_dataclass("Factors", ["key", *_DRAWN], frozen=True)
 
 
 def draw_factors(genre: str, rng: np.random.Generator) -> Factors:
@@ -211,12 +192,10 @@ def draw_factors(genre: str, rng: np.random.Generator) -> Factors:
     drawn: dict[str, object] = {"key": int(rng.integers(12))}
     own = STYLES[genre]
     cousin = STYLES[own.cousins[rng.integers(len(own.cousins))]]
-    for field in fields(Style):
-        if field.name in ("cousins", "clips"):
-            continue
+    for name in _DRAWN:
         style = cousin if rng.random() < BORROWED else own
-        drawn[field.name] = _draw(field.name, getattr(style, field.name), rng)
-    return Factors(**drawn)  # type: ignore[arg-type]
+        drawn[name] = _draw(name, getattr(style, name), rng)
+    return Factors(**drawn)
 
 
 def _draw(name: str, choice: object, rng: np.random.Generator) -> object:

@@ -392,6 +392,17 @@ def _make_harmony(factors: Factors, rng: np.random.Generator) -> Harmony:
     return Harmony(factors.key, tuple(scale), tuple(roots[shift:] + roots[:shift]), steps)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What all layers of a clip share, and the generator that their chances are drawn with."""
+
+    factors: Factors
+    grid: Grid
+    sections: list[Section]
+    harmony: Harmony
+    rng: np.random.Generator
+
+
 def _hits(pattern: str, density: float, rng: np.random.Generator) -> list[tuple[int, float]]:
     """Steps and strengths of a pattern; each "?" is played with probability `density`."""
     drawn = ["x" if rng.random() < density else "." for _ in pattern]
@@ -399,17 +410,15 @@ def _hits(pattern: str, density: float, rng: np.random.Generator) -> list[tuple[
     return [(step, ACCENTS[mark]) for step, mark in enumerate(played) if mark != "."]
 
 
-def _play_pattern(
-    pattern: Pattern, grid: Grid, harmony: Harmony, bars: range, register: int, factors: Factors,
-    rng: np.random.Generator,
-) -> Iterator[Note]:  # fmt: skip
+def _play_pattern(piece: Piece, pattern: Pattern, bars: range, register: int) -> Iterator[Note]:
     """The notes of a bass or chord layer over some bars."""
+    factors, grid, rng = piece.factors, piece.grid, piece.rng
     hits = _hits(pattern.steps, factors.density, rng)
     hits = [hit for hit in hits if hit[0] < grid.steps_per_bar]
     seconds = pattern.length * grid.step_seconds * 0.97
     tones = cycle(pattern.tones)
     for bar in bars:
-        chord = harmony.chord(bar, register)
+        chord = piece.harmony.chord(bar, register)
         for step, strength in hits:
             start = grid.step_times[bar * grid.steps_per_bar + step]
             start += 0.012 * factors.loose * rng.standard_normal()
@@ -427,11 +436,9 @@ def _chosen_tones(chord: list[int], choice: int) -> list[int]:
     return [chord[choice % len(chord)]]
 
 
-def _play_melody(
-    grid: Grid, harmony: Harmony, bars: range, register: int, factors: Factors,
-    rng: np.random.Generator,
-) -> Iterator[Note]:  # fmt: skip
+def _play_melody(piece: Piece, bars: range, register: int) -> Iterator[Note]:
     """A lead: a motif of two bars, repeated with small changes; chord tones on the beats."""
+    factors, grid, harmony, rng = piece.factors, piece.grid, piece.harmony, piece.rng
     degree = int(np.argmin([abs(harmony.pitch(d) - register) for d in range(80)]))
     onsets, contour = _motif(grid, factors.density, rng)
     low, high = degree - 6, degree + 7
@@ -470,10 +477,9 @@ def _nearest_chord_degree(harmony: Harmony, bar: int, degree: int) -> int:
     return next((d for d in near if d % len(harmony.scale) in tones), degree)
 
 
-def _speak(
-    grid: Grid, bars: range, register: int, density: float, rng: np.random.Generator
-) -> Iterator[Note]:
+def _speak(piece: Piece, bars: range, register: int) -> Iterator[Note]:
     """A rapper: a syllable on most sixteenths, the pitch nearly that of speech."""
+    grid, density, rng = piece.grid, piece.factors.density, piece.rng
     for bar in bars:
         for step in range(grid.steps_per_bar):
             if rng.random() < 0.35 + 0.5 * density - 0.25 * (step % 2):
@@ -509,12 +515,11 @@ def _render(name: str, notes: Iterator[Note], rng: np.random.Generator) -> np.nd
     return track
 
 
-def _render_drums(
-    factors: Factors, grid: Grid, sections: list[Section], rng: np.random.Generator
-) -> np.ndarray:
+def _render_drums(piece: Piece) -> np.ndarray:
+    factors, grid, rng = piece.factors, piece.grid, piece.rng
     track = np.zeros(N_SAMPLES, dtype=np.float32)
     kit = KITS[factors.kit](rng)
-    for section in sections:
+    for section in piece.sections:
         if "drums" not in section.layers:
             continue
         for bar in section.bars:
@@ -528,15 +533,13 @@ def _render_drums(
                     start = grid.step_times[place] + 0.009 * factors.loose * rng.standard_normal()
                     _add(track, kit[drum], start, strength)
             if fill:
-                _play_fill(track, kit, factors, grid, bar, rng)
+                _play_fill(track, kit, piece, bar)
     return track
 
 
-def _play_fill(
-    track: np.ndarray, kit: dict[str, np.ndarray], factors: Factors, grid: Grid, bar: int,
-    rng: np.random.Generator,
-) -> None:  # fmt: skip
+def _play_fill(track: np.ndarray, kit: dict[str, np.ndarray], piece: Piece, bar: int) -> None:
     """The last beat before a new section: a roll on what the rhythm has."""
+    factors, grid, rng = piece.factors, piece.grid, piece.rng
     rolled = ("snare", "tom", "high", "low", "clap")
     drums = [drum for drum in styles.RHYTHMS[factors.rhythm] if drum in rolled]
     last = (bar + 1) * grid.steps_per_bar
@@ -554,30 +557,26 @@ def _amplify(track: np.ndarray, drive: float) -> np.ndarray:
     return sosfilt(cabinet.astype(np.float32), driven)
 
 
-def _play_layer(
-    layer: str, words: str, factors: Factors, grid: Grid, harmony: Harmony,
-    sections: list[Section], rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+def _play_layer(piece: Piece, layer: str, words: str) -> np.ndarray:
     """One layer of the arrangement, at its level in the mix."""
     name, _, pattern = words.partition(":")
-    register = styles.INSTRUMENTS[name].register + int(rng.integers(-2, 3))
+    register = styles.INSTRUMENTS[name].register + int(piece.rng.integers(-2, 3))
 
     def notes() -> Iterator[Note]:
-        for section in sections:
+        for section in piece.sections:
             if layer not in section.layers:
                 continue
             if name == "rap":
-                yield from _speak(grid, section.bars, register, factors.density, rng)
+                yield from _speak(piece, section.bars, register)
             elif layer == "lead":
-                yield from _play_melody(grid, harmony, section.bars, register, factors, rng)
+                yield from _play_melody(piece, section.bars, register)
             else:
-                own, bars = styles.PATTERNS[pattern], section.bars
-                yield from _play_pattern(own, grid, harmony, bars, register, factors, rng)
+                yield from _play_pattern(piece, styles.PATTERNS[pattern], section.bars, register)
 
-    track = _levelled(_render(name, notes(), rng))
-    if name in styles.AMPLIFIED and factors.drive > 0.08:
-        track = _levelled(_amplify(track, factors.drive))
-    return track * (LEVELS[layer] * 10 ** (rng.uniform(-4, 4) / 20))
+    track = _levelled(_render(name, notes(), piece.rng))
+    if name in styles.AMPLIFIED and piece.factors.drive > 0.08:
+        track = _levelled(_amplify(track, piece.factors.drive))
+    return track * (LEVELS[layer] * 10 ** (piece.rng.uniform(-4, 4) / 20))
 
 
 def _levelled(track: np.ndarray) -> np.ndarray:
@@ -653,14 +652,14 @@ def compose_clip(factors: Factors, rng: np.random.Generator) -> np.ndarray:
     """
     grid = _make_grid(factors, rng)
     sections = _make_sections(grid, factors, rng)
-    harmony = _make_harmony(factors, rng)
+    piece = Piece(factors, grid, sections, _make_harmony(factors, rng), rng)
     swell = _swell(sections)
     wet, dry = np.zeros((2, N_SAMPLES), dtype=np.float32)  # with the room, and without
     for layer, mix in (("chords", wet), ("lead", wet), ("bass", dry)):
         if (words := getattr(factors, layer)) != "-":
-            mix += _play_layer(layer, words, factors, grid, harmony, sections, rng)
+            mix += _play_layer(piece, layer, words)
     if styles.RHYTHMS[factors.rhythm]:
-        drums = factors.drum_level * _levelled(_render_drums(factors, grid, sections, rng))
+        drums = factors.drum_level * _levelled(_render_drums(piece))
         wet += 0.3 * drums
         dry += 0.7 * drums
     return _record(wet * swell, dry * swell, factors, rng)

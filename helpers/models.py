@@ -1,4 +1,4 @@
-"""Backbones (LSTM, CNN), heads, multitask loss. Used by 01, 04, 05, 07, 08, 09, 10.
+"""Backbones (LSTM, CNN), heads, multitask loss. Used by 01, 04, 05, 06, 07, 08, 09, 10.
 
 Every model is called as `model(x, lengths)` with x [B, T, F] padded with 0 behind each clip's
 length, and gives the same answer for a clip whatever it is batched or padded with.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn
 
 from helpers.features import HOP_LENGTH, SAMPLE_RATE
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ COLOURS = (
 )  # fmt: skip
 COLOUR_MAP = "cividis"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = ("-", "--", "-.", ":")
 DB_RANGE = (-80.0, 0.0)
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -72,6 +73,37 @@ def _one_panel(width: float, height: float, alt: str) -> tuple[Figure, Axes]:
     return figure, axes[0, 0]
 
 
+def curves(
+    lines: Mapping[Any, Any] | pd.DataFrame, title: str, xlabel: str, ylabel: str,
+    levels: Mapping[str, float] | None = None, lowest: bool = False, **scales: Any,
+) -> Figure:  # fmt: skip
+    """A line per name, told apart in grey, too, and a grey one at each of the named `levels`.
+
+    Each line is a Series, or an array or list whose numbers are counted from 0; of few numbers each
+    has a mark, the lowest a larger one if wanted. `scales` go to `Axes.set`.
+    """
+    series = {str(name): pd.Series(values) for name, values in lines.items()}
+    told = "; ".join(
+        f"{name}: {values.iloc[0]:.3g} to {values.iloc[-1]:.3g}"
+        + (f", lowest {values.min():.3g} at {values.idxmin()}" if lowest else "")
+        for name, values in series.items()
+    )
+    figure, ax = _one_panel(8, 3.4, f"{title}. {told}.")
+    for number, (name, values) in enumerate(series.items()):
+        style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+        ax.plot(values, label=name, linestyle=DASHES[number % len(DASHES)], markersize=4,
+                **style | ({} if len(values) <= 50 else {"marker": ""}))  # fmt: skip
+        if lowest:
+            place = values.idxmin()
+            ax.plot(place, values[place], markersize=10, markeredgecolor="black", **style)
+    for (name, level), dashes in zip((levels or {}).items(), (":", "--"), strict=False):
+        ax.axhline(level, color="0.4", linewidth=1, linestyle=dashes, label=name)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel, **scales)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -> str:
     """Each column's name and numbers, for an alt text; `form` is how a number is written."""
     return "; ".join(
@@ -83,6 +115,10 @@ def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -
 # ---- spectrograms ------------------------------------------------------------------------------
 
 
+FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chroma": "chroma"}
+_SCALES = {"mel": "level (dB)", "chroma": "strength (0-1)"}
+
+
 def spectrograms(
     clips: Mapping[str, np.ndarray], kind: str = "mel", beat_synchronous: bool = False
 ) -> Figure:
@@ -91,55 +127,31 @@ def spectrograms(
     `clips` maps a title to an array [128, T] in dB (`kind="mel"`) or [12, T] (`kind="chroma"`).
     Time runs across in seconds, or in beats for beat-synchronous clips.
     """
-    unit = "beat number" if beat_synchronous else "time (s)"
-    what = "mel spectrogram in dB" if kind == "mel" else "chromagram"
-    alt = f"{what}, frequency up, {unit} across, for: {'; '.join(clips)}."
-    figure, axes = _figure(1, len(clips), 5.5 * len(clips), 3.4, alt, sharey=True)
-    for ax, (title, array) in zip(axes[0], clips.items(), strict=True):
-        picture = _draw_clip(ax, array, kind, beat_synchronous)
-        ax.set(title=title, xlabel=unit)
-        ax.label_outer()
-    figure.colorbar(picture, ax=axes, label="level (dB)" if kind == "mel" else "strength (0-1)")
-    return figure
+    name = f"beat {kind}" if beat_synchronous else kind
+    return feature_grid({title: {name: array} for title, array in clips.items()})
 
 
-def beats_on_spectrogram(
-    mel_db: np.ndarray, beats: np.ndarray, title: str, source: str, seconds: float = 10.0
-) -> Figure:
-    """The first seconds of a full mel spectrogram [128, T], with its beats [B'] as lines (2β).
+def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
 
-    `source` says where the beat times come from; it stands in the figure.
+    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
+    chroma [12, T], the same for each. A column per clip, a row per name.
     """
-    shown = mel_db[:, : int(seconds * SAMPLE_RATE / HOP_LENGTH)]
-    inside = beats[beats <= seconds]
-    alt = (
-        f"{title}: mel spectrogram of the first {seconds:g} s with {len(inside)} beats as vertical "
-        f"lines ({source})."
-    )
-    figure, ax = _one_panel(9, 3.2, alt)
-    picture = _draw_clip(ax, shown, "mel", beat_synchronous=False)
-    for number, time in enumerate(inside):
-        ax.axvline(time, color="white", linewidth=1.2, linestyle=(0, (4, 2)))
-        ax.annotate(str(number), (time, 1.0), xycoords=("data", "axes fraction"),
-                    xytext=(0, 2), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
-    ax.set_title(f"{title}: {len(inside)} beats in {seconds:g} s ({source})", pad=14)
-    ax.set_xlabel("time (s)")
-    figure.colorbar(picture, ax=ax, label="dB")
-    return figure
-
-
-def average_spectra(
-    spectra: Mapping[str, np.ndarray], frequencies: np.ndarray, title: str
-) -> Figure:
-    """Mean level per mel band, one line per genre: arrays [128] in dB over frequency in Hz."""
-    alt = f"{title}. Mean level in dB per mel band for {', '.join(spectra)}."
-    figure, ax = _one_panel(7, 3.4, alt)
-    for number, (name, levels) in enumerate(spectra.items()):
-        ax.plot(frequencies, levels, label=name, color=COLOURS[number % len(COLOURS)],
-                linestyle=("-", "--", ":", "-.")[number % 4])  # fmt: skip
-    ax.set(xscale="log", xlabel="frequency (Hz)", ylabel="mean level (dB)", title=title)
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.legend()
+    names = list(next(iter(clips.values())))
+    units = ["beat number" if name.startswith("beat") else "time (s)" for name in names]
+    scales = [_SCALES[FEATURE_KINDS[name]] for name in names]
+    rows = zip(names, scales, units, strict=True)
+    told = "; ".join(f"{name}, {scale}, {unit} across" for name, scale, unit in rows)
+    alt = f"Frequency up; {told}; for: {'; '.join(clips)}."
+    size = (5.5 * len(clips), 1.15 + 2.25 * len(names))
+    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
+    for row, name, scale, unit in zip(axes, names, scales, units, strict=True):
+        for ax, (title, arrays) in zip(row, clips.items(), strict=True):
+            picture = _draw_clip(ax, arrays[name], FEATURE_KINDS[name], name.startswith("beat"))
+            ax.set(title=f"{name}: {title}" if len(names) > 1 else title, xlabel=unit)
+            if ax is not row[0]:
+                ax.set_ylabel("")
+        figure.colorbar(picture, ax=row, label=scale)
     return figure
 
 
@@ -186,31 +198,6 @@ def class_counts(
     return figure
 
 
-FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chroma": "chroma"}
-
-
-def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
-
-    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
-    chroma [12, T], the same for each. A column per clip, a row per name.
-    """
-    names = list(next(iter(clips.values())))
-    alt = f"{', '.join(names)}, a row each, of: {'; '.join(clips)}."
-    size = (5.5 * len(clips), 2.25 * len(names))
-    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
-    for row, name in zip(axes, names, strict=True):
-        kind = FEATURE_KINDS[name]
-        for ax, (title, arrays) in zip(row, clips.items(), strict=True):
-            picture = _draw_clip(ax, arrays[name], kind, name.startswith("beat"))
-            ax.set_title(f"{name}: {title}")
-            if ax is not row[0]:
-                ax.set_ylabel("")
-            ax.set_xlabel("beat number" if name.startswith("beat") else "time (s)")
-        figure.colorbar(picture, ax=row, label="level (dB)" if kind == "mel" else "strength (0-1)")
-    return figure
-
-
 def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -> Any:
     """One spectrogram or chromagram on the scale that all of its kind share.
 
@@ -233,41 +220,6 @@ def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -
     return picture
 
 
-def pitch_profiles(profiles: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Mean strength of each of the 12 pitch classes, one panel per clip: arrays [12]."""
-    told = "; ".join(f"{n}: strongest {PITCHES[int(p.argmax())]}" for n, p in profiles.items())
-    alt, width = f"{title}. {told}.", 4 * len(profiles)
-    figure, axes = _figure(1, len(profiles), width, 2.8, alt, title, sharey=True)
-    for number, (name, profile) in enumerate(profiles.items()):
-        ax = axes[0, number]
-        ax.bar(PITCHES, profile, color=COLOURS[number % len(COLOURS)])
-        ax.set(title=name, xlabel="pitch class", ylabel="mean strength (0-1)", ylim=(0, 1))
-        ax.label_outer()
-    return figure
-
-
-def gradient_reach(gradients: Mapping[str, np.ndarray], title: str, n_frames: int = 100) -> Figure:
-    """How much of the gradient arrives at each frame: arrays [T], last frame first, 1 is largest.
-
-    The last `n_frames` are drawn.
-    """
-    told = "; ".join(
-        f"{name}: at least 1 % of its largest value at {int((g >= 0.01).sum())} frames"
-        for name, g in gradients.items()
-    )
-    figure, ax = _one_panel(9, 3.4, f"{title}. {told}.")
-    for number, (name, values) in enumerate(gradients.items()):
-        ax.plot(values[:n_frames], label=name, color=COLOURS[number % len(COLOURS)],
-                linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
-    ax.axhline(0.01, color="0.5", linewidth=1)
-    ax.annotate("1 %", (1, 0.01), xycoords=("axes fraction", "data"), ha="right",
-                xytext=(0, 2), textcoords="offset points", fontsize=8, color="0.3")  # fmt: skip
-    ax.set(yscale="log", ylim=(1e-4, 2), title=title, xlabel="frames before the output",
-           ylabel="gradient, relative")  # fmt: skip
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
 # ---- training ----------------------------------------------------------------------------------
 
 
@@ -283,6 +235,7 @@ def learning_curves(
     told = "; ".join(
         f"{name}: kept epoch {h.best_epoch} of {len(h.train_loss)}, final training loss "
         f"{h.train_loss[-1]:.3f}"
+        + (f", lowest validation loss {min(h.val_loss):.3f}" if h.val_loss else "")
         + (f", of the kept epoch without mixtures {at_kept[name]:.3f}" if name in at_kept else "")
         for name, h in histories.items()
     )
@@ -294,25 +247,19 @@ def learning_curves(
     for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
         _draw_history(ax, name, history, at_kept.get(name))
     for ax in axes.flat[len(histories) :]:
-        ax.axis("off")
+        ax.remove()
     return figure
 
 
 def regression_curves(histories: Mapping[str, History], constant: float, title: str) -> Figure:
     """Learning curves of regressors on one scale; `constant` is the loss of the training mean."""
-    told = "; ".join(
-        f"{name}: kept epoch {h.best_epoch} of {len(h.val_loss)}, there {min(h.val_loss):.3f}"
-        for name, h in histories.items()
-    )
-    alt, width = f"{title}. {told}; training mean: {constant:.3f}.", 4.2 * len(histories)
-    figure, axes = _figure(1, len(histories), width, 3.1, alt, title)
+    figure = learning_curves(histories, title)
+    figure.set_label(f"{figure.get_label()} Training mean: {constant:.3f}.")
     highest = max(constant, *(max(h.train_loss + h.val_loss) for h in histories.values()))
-    for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
-        _draw_history(ax, name, history)
+    for ax in figure.axes:
         ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
         ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
         ax.legend(fontsize=8)
-        ax.label_outer()
     return figure
 
 
@@ -336,71 +283,6 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(fontsize=8)
-
-
-def validation_race(
-    curves: Mapping[str, Sequence[float]], target: float, title: str, constant: float
-) -> Figure:
-    """Validation losses of several models on one pair of axes, from before the first epoch (9ε).
-
-    `target` draws a dotted line: the loss that the others are to reach; `constant` a dashed one:
-    that of always predicting the mean.
-    """
-    told = "; ".join(
-        f"{name}: from {losses[0]:.4f} to {min(losses):.4f} in epoch {int(np.argmin(losses))}"
-        for name, losses in curves.items()
-    )
-    figure, ax = _one_panel(7, 3.4, f"{title}. Validation loss, {told}; line at {target:.4f}.")
-    for number, (name, losses) in enumerate(curves.items()):
-        ax.plot(losses, label=name, color=COLOURS[number], marker=MARKERS[number], markersize=4,
-                linestyle=("-", "--", "-.")[number % 3])  # fmt: skip
-    ax.axhline(target, color="0.5", linewidth=1, linestyle=":")
-    ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
-    ax.set(title=title, xlabel="epochs in which all weights have learned", ylabel="validation loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8)
-    return figure
-
-
-def frozen_blocks(
-    losses: Mapping[str, Mapping[int, Sequence[float]]], title: str, constant: float
-) -> Figure:
-    """Validation losses over the number of frozen blocks (9ε): a dot each, the first ones joined.
-
-    `losses` maps where the weights came from to the number of blocks and these to the losses of one
-    or several trainings. `constant` draws a line: the loss of always predicting the mean.
-    """
-    firsts = {start: {n: float(by_n[n][0]) for n in sorted(by_n)} for start, by_n in losses.items()}
-    told = f"{title}. Validation loss of the first training, {_listed(firsts, '.4f')}."
-    figure, ax = _one_panel(7, 3.4, told)
-    for number, (start, line) in enumerate(firsts.items()):
-        style = {"color": COLOURS[number], "marker": MARKERS[number]}
-        if len(line) > 2:  # nothing was trained between two ends
-            ax.plot(list(line), list(line.values()), color=COLOURS[number])
-        dots = [(n, loss) for n, several in losses[start].items() for loss in several]
-        ax.plot(*zip(*dots, strict=True), linestyle="", label=f"{start} weights", **style)
-    ax.axhline(constant, color="0.3", linewidth=1, linestyle="--", label="training mean")
-    ax.set(title=title, xlabel="frozen blocks", ylabel="lowest validation loss", xticks=range(5))
-    ax.legend(fontsize=8)
-    return figure
-
-
-def correlations(panels: Mapping[str, np.ndarray], title: str) -> Figure:
-    """Correlation matrices [F, F] side by side; a panel's name says what its rows are."""
-    told = "; ".join(
-        f"{name}: {np.abs(matrix[~np.eye(len(matrix), dtype=bool)]).mean():.2f}"
-        for name, matrix in panels.items()
-    )
-    figure, axes = _figure(
-        1, len(panels), 3.4 * len(panels) + 0.6, 3.4,
-        f"{title}. Mean size of the correlation of two different ones: {told}.", title,
-    )  # fmt: skip
-    for ax, (name, matrix) in zip(axes[0], panels.items(), strict=True):
-        picture = ax.imshow(matrix, cmap="PuOr", vmin=-1, vmax=1, origin="lower")
-        ax.set(title=name, xlabel="number, lowest first", ylabel="number, lowest first")
-        ax.label_outer()
-    figure.colorbar(picture, ax=axes, label="correlation")
-    return figure
 
 
 # ---- evaluation --------------------------------------------------------------------------------
@@ -624,19 +506,9 @@ def losses(
     lines: Mapping[str, Sequence[float]], title: str, criterion: float | None = None
 ) -> Figure:
     """Losses over the epochs, a line each; with a `criterion`, marked, on a logarithmic axis."""
-    told = "; ".join(f"{name}: {v[0]:.3g} to {v[-1]:.3g}" for name, v in lines.items())
-    figure, ax = _one_panel(7.5, 3.6, f"{title}. {told}.")
-    for number, (name, values) in enumerate(lines.items()):
-        ax.plot(range(1, len(values) + 1), values, label=name, marker=MARKERS[number],
-                color=COLOURS[(0, 3, 2, 4)[number]], linestyle=("-", "--", "-.", ":")[number],
-                markersize=4)  # fmt: skip
-    if criterion is not None:
-        ax.axhline(criterion, color="0.4", linestyle=":", label=f"{criterion:g}")
-        ax.set_yscale("log")
-    ax.set(title=title, xlabel="epoch", ylabel="loss")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8)
-    return figure
+    by_epoch = {name: pd.Series(v, range(1, len(v) + 1)) for name, v in lines.items()}
+    level = {} if criterion is None else {f"{criterion:g}": criterion}
+    return curves(by_epoch, title, "epoch", "loss", level, yscale="log" if level else "linear")
 
 
 def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
@@ -665,42 +537,65 @@ def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
     return figure
 
 
-def shares(columns: Mapping[str, pd.Series], title: str, xlabel: str) -> Figure:
-    """Shares of a whole, 0..1, side by side: one group of bars per row, one colour per column."""
-    rows = [str(row) for row in next(iter(columns.values())).index]
-    alt, height = f"{title}. {_listed(columns, '.0%')}.", 0.8 / len(columns)
-    figure, ax = _one_panel(7, 1.2 + 0.5 * len(rows), alt)
-    for number, (name, column) in enumerate(columns.items()):
-        places = np.arange(len(rows)) + (number - (len(columns) - 1) / 2) * height
-        drawn = ax.barh(
-            places, 100 * column.to_numpy(), height, label=name, color=COLOURS[number],
-            hatch=("", "//", "..")[number % 3], edgecolor="white",
-        )  # fmt: skip
-        ax.bar_label(drawn, fmt="%.0f", padding=3, fontsize=9)
-    ax.set_yticks(range(len(rows)), rows)
-    ax.invert_yaxis()
-    ax.set(title=title, xlabel=xlabel)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
+    """Three hand-made groups (rows) of some classes (columns); `groups` holds numbers [d] (6)."""
+    pairs = np.triu_indices(24, 1)
+    together = {name: np.eye(24) for name in groups["togetherness"]}
+    for name, own in groups["togetherness"].items():
+        together[name][pairs] = together[name].T[pairs] = own
+    rows: dict[str, tuple[Mapping[str, np.ndarray], str, str]] = {
+        "rhythm: swing": (
+            {name: own.reshape(24, 16) for name, own in groups["rhythm"].items()},
+            "rate, 0.25 to 12 Hz (16 steps)", "band (of 24)",
+        ),
+        "togetherness: correlation": (together, "band (of 24)", "band (of 24)"),
+        "attacks: rise in dB": (
+            {name: own[:288].reshape(32, 9) for name, own in groups["attacks"].items()},
+            "smallest to largest in a block", "band (of 32)",
+        ),
+    }  # fmt: skip
+    n_columns = len(together)
+    means = {row: {name: float(own.mean()) for name, own in images.items()}
+             for row, (images, *_) in rows.items()}  # fmt: skip
+    figure, axes = _figure(
+        len(rows), n_columns, 3.2 * n_columns + 1, 7.5,
+        f"{title}. Means of the pictures: {_listed(means, '.2f')}.", title,
+    )  # fmt: skip
+    for line, (row, (images, xlabel, ylabel)) in zip(axes, rows.items(), strict=True):
+        low, high = np.min(list(images.values())), np.max(list(images.values()))
+        for ax, (name, image) in zip(line, images.items(), strict=True):
+            picture = ax.imshow(image, origin="lower", aspect="auto", vmin=low, vmax=high)
+            ax.set(title=name, xlabel=xlabel, ylabel=ylabel)
+        figure.colorbar(picture, ax=line, label=row)
     return figure
 
 
-def axis_curves(losses: pd.DataFrame, kept: int, title: str) -> Figure:
-    """Validation loss of each axis (columns) over the epochs (rows, from 1); 1 is the mean's.
+def group_scores(table: pd.DataFrame, title: str) -> Figure:
+    """What each hand-made group (rows) reaches alone in each task (columns), with numbers (6)."""
+    columns = {name: column.to_dict() for name, column in table.items()}
+    figure, ax = _one_panel(
+        1.3 * len(columns) + 3, 0.32 * len(table) + 1.3, f"{title}. {_listed(columns, '.2f')}."
+    )
+    share = (table - table.min()) / (table.max() - table.min()).replace(0, 1)  # of each column
+    ax.imshow(share, aspect="auto", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        dark = share.iloc[row, column] < 0.6
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(len(columns)), list(columns))
+    ax.set_yticks(range(len(table)), list(table.index))
+    ax.set(title=title, xlabel="task, and score", ylabel="group")
+    return figure
 
-    A larger mark stands at each axis's own lowest epoch; a line at the one that was kept (10γ).
-    """
-    own = "; ".join(f"{axis}: lowest in epoch {epoch}" for axis, epoch in losses.idxmin().items())
-    figure, ax = _one_panel(7, 3.4, f"{title}. {own}. Kept: epoch {kept}.")
-    for number, (axis, values) in enumerate(losses.items()):
-        style = {"color": COLOURS[number], "marker": MARKERS[number]}
-        ax.plot(values, label=str(axis), markersize=3, linestyle=("-", "--", "-.")[number % 3],
-                **style)  # fmt: skip
-        ax.plot(values.idxmin(), values.min(), markersize=10, markeredgecolor="black", **style)
-    ax.axhline(1, color="0.3", linewidth=1, linestyle="--", label="training mean")
-    ax.axvline(kept, color="0.5", linewidth=1, linestyle=":")
-    ax.annotate(" kept", (kept, 1), xycoords=("data", "axes fraction"), va="top", fontsize=8)
-    ax.set(title=title, xlabel="epoch", ylabel="weighted validation loss")
-    ax.set_ylim(0, 1.1 * max(1.0, float(losses.to_numpy().max())))
-    ax.xaxis.get_major_locator().set_params(integer=True)
+
+def bars(columns: Mapping[str, pd.Series], title: str, xlabel: str, ylabel: str) -> Figure:
+    """Numbers side by side: a group of bars per row, a colour and a pattern per column."""
+    figure, ax = _one_panel(8, 3.4, f"{title}. {_listed(columns, '.2g')}.")
+    pd.DataFrame(columns).plot.bar(ax=ax, rot=0, color=COLOURS, width=0.8, edgecolor="white")
+    for group, hatch in zip(ax.containers, ("", "//", ".."), strict=False):
+        plt.setp(group, hatch=hatch)
+        if len(group) <= 5:  # more numbers would cover each other
+            ax.bar_label(group, fmt="%.2g", padding=2, fontsize=8)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

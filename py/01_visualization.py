@@ -376,7 +376,11 @@ gap = averages[titles[one]] - averages[titles[other]]
 widest = int(np.abs(gap).argmax())
 louder = one if gap[widest] > 0 else other
 title = f"{louder} is {abs(gap[widest]):.0f} dB louder near {frequencies[widest]:.0f} Hz"
-drawn = plots.average_spectra(averages, frequencies, title)
+drawn = plots.curves(
+    {name: pd.Series(levels, frequencies) for name, levels in averages.items()},
+    title, "frequency (Hz)", "mean level (dB)", xscale="log",
+)  # fmt: skip
+drawn.axes[0].xaxis.set_major_formatter("{x:g}")
 caption = "Mean level of the two clips over frequency, smoothed over a third of an octave."
 record.show(drawn, "average_spectra", caption=caption)
 
@@ -762,7 +766,11 @@ for bias in (1, 2, 3):
     found[f"last output, forget bias {bias}"] = influence(frames, last, bias)
 found["mean of all outputs"] = influence(frames, mean)
 reach = {name: lengths[::-1] / lengths.max() for name, lengths in found.items()}
-drawn = plots.gradient_reach(reach, "How far back an untrained LSTM listens: the gates decide")
+drawn = plots.curves(
+    {name: values[:100] for name, values in reach.items()},
+    "How far back an untrained LSTM listens: the gates decide", "frames before the output",
+    "gradient, relative", {"1 %": 0.01}, yscale="log", ylim=(1e-4, 2),
+)  # fmt: skip
 caption = "How strongly the output of an untrained LSTM depends on each frame."
 record.show(drawn, "gradient_reach", caption=caption)
 
@@ -857,12 +865,19 @@ record.show(drawn, "mel_beat", caption=caption)
 
 # %% [markdown]
 # Where are these beats in time? The lab's folders do not say. The demo set, and what you build from your own music,
-# keep the beat times that the features were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
+# keep the beat times that the features were made with; for other data they are estimated anew from the mel spectrogram,
+# which need not find the same ones.
 
 # %%
 stored = folders.beat_times(root, ids[one]) is not None
 source = "stored with the clip" if stored else "estimated from the mel"
-drawn = plots.beats_on_spectrogram(mel[one], beats[one], titles[one], source)
+inside = beats[one][beats[one] <= 10]
+title = f"{titles[one]}: {len(inside)} beats in 10 s ({source})"
+drawn = plots.spectrograms({title: mel[one][:, : 10 * rate // 512]})
+drawn.set_figwidth(9)
+for number, at in enumerate(inside):
+    drawn.axes[0].axvline(at, color="white", linewidth=1.2, linestyle="--")
+    drawn.axes[0].annotate(f" {number}", (at, 0.94), xycoords=("data", "axes fraction"), color="w")
 record.show(drawn, "beats_in_time")
 
 # %% [markdown]
@@ -993,7 +1008,7 @@ else:
 #
 # </details>
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 chroma = {genre: array[features.N_MELS :] for genre, array in fused.items()}
 beat_chroma = {genre: array[features.N_MELS :] for genre, array in beat_fused.items()}
 pictures = {titles[genre]: array for genre, array in chroma.items()}
@@ -1001,8 +1016,10 @@ drawn = plots.spectrograms(pictures, "chroma")
 record.show(drawn, "chroma_full", caption="Chromagrams of the two clips.")
 
 # %% tags=["solution", "appendix"]
-pitch_use = {titles[genre]: array.mean(1) for genre, array in chroma.items()}
-drawn = plots.pitch_profiles(pitch_use, "Which pitch classes the clips use")
+pitches = pd.Index(plots.PITCHES)
+pitch_use = {titles[genre]: pd.Series(c.mean(1), pitches) for genre, c in chroma.items()}
+title = "Which pitch classes the clips use"
+drawn = plots.bars(pitch_use, title, "pitch class", "mean strength (0-1)")
 record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pitch classes.")
 
 # %% [markdown]

@@ -53,6 +53,7 @@ import copy
 import math
 from itertools import islice
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -858,10 +859,8 @@ def tell_and_draw(names, figure_name):
     figure = plots.learning_curves(curves, "Loss on training mixtures and on validation", marks)
     for ax in figure.axes:
         ax.set_ylim(0, 1.1 * math.log(n_classes))
-    record.show(
-        figure, figure_name,
-        caption="Learning curves; dotted: the kept epoch; diamond: its training clips, unmixed.",
-    )  # fmt: skip
+    caption = "{models}: loss; dotted: the kept epoch; diamond: its training clips, unmixed."
+    record.show(figure, figure_name, Sentence(caption, models=list(curves)))
 
 
 # %% [markdown]
@@ -1092,7 +1091,7 @@ tell_list(
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
 tell(
     "**Verdict.** Settled by these clips: {settled:; }. For the other choices they cannot tell; "
-    "notebook 06 asks the test clips.",
+    "step 6 asks the test clips.",
     settled=settled,
 )  # fmt: skip
 
@@ -1110,7 +1109,9 @@ about = {
     name: {"name": row["model"], "folder": row["folder"], "feature": row["feature"]}
     for name, row in (("best_lstm", best), ("best_full_lstm", best_full))
 }
-record.save_values(**about, n_seeds=n_seeds)
+options = {"epochs": beat_epochs, "patience": patience, "learning_rate": learning_rate}
+recipe = {"batch_size": batch_size, "options": options | {"mixup": mixup}}
+record.save_values(**about, n_seeds=n_seeds, beat_recipe=recipe)
 print(f"for later notebooks: {best['model']}; on full clips: {best_full['model']}")
 
 # %% [markdown]
@@ -1144,7 +1145,16 @@ bands = torch.cat([clip for clip, _, _ in beat.train])
 cosines = models.cosine_matrix(N_MELS)
 coefficients = bands @ cosines
 shared = {"mel bands": np.corrcoef(bands.T), "cepstral coefficients": np.corrcoef(coefficients.T)}
-record.show(plots.correlations(shared, "Neighbouring bands repeat each other"), "cepstrum")
+drawn, panels = plt.subplots(1, 2, figsize=(7.4, 3.4))
+for ax, (name, matrix) in zip(panels, shared.items(), strict=True):
+    picture = ax.imshow(matrix, cmap="PuOr", vmin=-1, vmax=1, origin="lower")
+    ax.set(title=name, xlabel="number, lowest first", ylabel="number, lowest first")
+drawn.colorbar(picture, ax=panels, label="correlation")
+other = ~np.eye(N_MELS, dtype=bool)  # all pairs of two different ones
+told = "; ".join(f"{name}: {np.abs(matrix[other]).mean():.2f}" for name, matrix in shared.items())
+drawn.set_label(f"Neighbouring bands repeat each other. Mean size of the correlations, {told}.")
+drawn.suptitle("Neighbouring bands repeat each other")
+record.show(drawn, "cepstrum")
 
 # %% [markdown] tags=["extra"]
 # Violet: two bands rise and fall together. Orange: one rises when the other falls. Most pairs of coefficients are

@@ -920,8 +920,12 @@ curves = {
     "CNN of step 8": [constant, *of_step8_cnn],
 }
 title = f"{axis}: lowest loss {lowest_loss:.4f} from genre weights, {lowest_of_step8:.4f} in step 8"
+drawn = plots.curves(
+    curves, title, "epochs in which all weights have learned", "validation loss",
+    {"step 8's lowest": lowest_of_step8, "training mean": constant}, lowest=True,
+)  # fmt: skip
 record.show(
-    plots.validation_race(curves, lowest_of_step8, title, constant), "validation_race",
+    drawn, "validation_race",
     caption="Validation loss from genre weights, from fresh weights, and in step 8.",
 )  # fmt: skip
 
@@ -1002,9 +1006,19 @@ for number in range(3):
 
 # %% tags=["appendix"]
 # The dots are trainings, the line goes through those of the first seed.
+first_losses = pd.Series({n: frozen["genre"][n][0] for n in range(5)})
+drawn = plots.curves(
+    {"genre weights": first_losses}, f"{axis}: how much may stay as genre left it",
+    "frozen blocks", "lowest validation loss", {"training mean": constant},
+)  # fmt: skip
+for start, style in (("genre", "o"), ("fresh", "s")):
+    dots = [(n, loss) for n, losses in frozen[start].items() for loss in losses]
+    drawn.axes[0].plot(*zip(*dots, strict=True), style, label=f"{start} weights, each training")
+drawn.axes[0].legend(fontsize=8)
+told = ", ".join(f"{n}: {min(losses):.4f}" for n, losses in frozen["fresh"].items())
+drawn.set_label(f"{drawn.get_label()} Fresh weights, the lowest by frozen blocks, {told}.")
 record.show(
-    plots.frozen_blocks(frozen, f"{axis}: how much may stay as genre left it", constant),
-    "frozen_blocks", caption="Lowest validation loss over the number of frozen blocks.",
+    drawn, "frozen_blocks", caption="Lowest validation loss over the number of frozen blocks.",
 )  # fmt: skip
 
 # %% tags=["told", "report"]

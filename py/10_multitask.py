@@ -239,7 +239,8 @@ shares = {
 }
 ratio = constant["loss"].max() / constant["loss"].min()
 title = f"As stored, the losses differ {ratio:.1f}-fold; on another scale one axis is nearly all"
-record.show(plots.shares(shares, title, "share of the loss (%)"), "loss_shares")
+in_percent = {name: 100 * share for name, share in shares.items()}
+record.show(plots.bars(in_percent, title, "axis", "share of the loss (%)"), "loss_shares")
 
 # %% tags=["told", "report"]
 # In one sentence.
@@ -393,8 +394,12 @@ record.show(
 val_losses = pd.DataFrame(first.val_losses * weights.numpy(), columns=axes)  # [epochs, 3]
 val_losses.index = range(1, len(val_losses) + 1)
 title = f"The sum chose epoch {kept}; each axis alone would have chosen where its mark is"
+drawn = plots.curves(
+    val_losses, title, "epoch", "weighted validation loss", {"training mean": 1}, lowest=True,
+)  # fmt: skip
+drawn.axes[0].axvline(kept, color="0.5", linestyle=":")
 record.show(
-    plots.axis_curves(val_losses, kept, title), "axis_curves",
+    drawn, "axis_curves",
     caption="Weighted validation loss of each axis; marks: each axis's own lowest epoch.",
 )  # fmt: skip
 record.save_table("validation_losses", val_losses.reset_index(names="epoch"))

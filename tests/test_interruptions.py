@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -154,13 +153,3 @@ def test_what_cannot_be_written_whole_is_told_in_one_line(tmp_path):
         assert not list(small.folder.glob("notebooks/*.failed.ipynb"))
     assert small.start("--only", "5").wait(300) == 0
     assert small.statuses()["05_train"] == "up to date"
-
-
-def test_a_full_disk_is_named_as_the_cause(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
-    small = SmallLab.made(tmp_path)
-    small.write("05_train", "raise OSError(28, 'No space left on device')")
-    assert small.run("--only", "5") == 1
-    said = f"05_train failed: the disk that holds {small.folder} is full (1 MiB left); free some"
-    assert said in capsys.readouterr().out

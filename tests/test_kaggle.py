@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import yaml
 
 from helpers.folders import MARKER, MULTITASK, data_name, read_clips
 from helpers.machinery.files import LabError, write_atomically
@@ -27,6 +28,7 @@ from tools.kaggle import push, submit
 from tools.run.plan import make_plan
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+ROWS = yaml.safe_load(Path(__file__).with_name("kaggle.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -111,20 +113,12 @@ def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set):
     assert (kaggle_data.fetch_data() / MARKER).is_dir()
 
 
-@pytest.mark.parametrize(
-    ("status", "advice"),
-    [
-        (403, "make a token at https://www.kaggle.com/settings/api"),
-        (404, "see data_links.md for other ways to the data"),
-        (429, "too many requests: wait some minutes, then give the same command again"),
-        (500, "try again later"),
-    ],
-)
-def test_each_refusal_is_one_line_that_says_what_to_do(data_set, status, advice):
-    data_set.answers["DownloadDataset"] = refusal(status, "Kaggle's words.")
+@pytest.mark.parametrize("row", ROWS["fetched"])
+def test_each_refusal_is_one_line_that_says_what_to_do(data_set, row):
+    data_set.answers["DownloadDataset"] = refusal(row["status"], "Kaggle's words.")
     said = failure(kaggle_data.fetch_data)
-    assert said.startswith(f"{kaggle_data.PAGE}: Kaggle answers {status} (Kaggle's words); ")
-    assert advice in said
+    assert said.startswith(f"{kaggle_data.PAGE}: Kaggle answers {row['status']} (Kaggle's words); ")
+    assert row["said"] in said
 
 
 def test_without_network_what_was_fetched_before_is_taken(data_set, monkeypatch, capsys):
@@ -252,17 +246,11 @@ def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(kernels):
     assert pushed(kernels) == ["student/musiclab-05-lstm"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "problem"),
-    [
-        ({"error": "Maximum batch GPU session count of 2 reached."}, "Maximum batch GPU session"),
-        ({"invalidDatasetSources": ["student/musiclab-helpers"]}, "does not know student/musiclab"),
-    ],
-)
-def test_what_kaggle_does_not_take_is_one_line(kernels, answer, problem):
-    kernels.answer("SaveKernel", answer)
+@pytest.mark.parametrize("row", ROWS["pushed"])
+def test_what_kaggle_does_not_take_is_one_line(kernels, row):
+    kernels.answer("SaveKernel", row["answer"])
     said = failure(push.main, ["00"])
-    assert said.startswith("musiclab-00-setup: not taken by Kaggle (") and problem in said
+    assert said.startswith("musiclab-00-setup: not taken by Kaggle (") and row["said"] in said
     assert said.endswith("then go on with ./run_all.sh kaggle-push 00")
 
 
@@ -342,63 +330,28 @@ def test_a_hidden_score_is_not_zero(run, competition, hidden):
     assert float((run / "kaggle_score.txt").read_text()) == 0.7
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new", "problem"),
-    [
-        ("solution.txt", "", None, "solution.txt: cannot be read"),
-        ("solution.txt", "0.500", "nan", "solution.txt:2: expected 3 values in 0..1"),
-        (
-            "records/11_kaggle_submission/results.csv", "", None,
-            "nothing to submit yet; give ./run_all.sh --name mine",
-        ),
-        (
-            "summary.json", '"fingerprint": "', '"fingerprint": "x',
-            "the data have changed since 'mine' was run",
-        ),
-        (
-            "summary.json", '"demo": false', '"demo": true',
-            "is a run on the demo set, for which there is no competition",
-        ),
-    ],
-)  # fmt: skip
-def test_what_must_not_be_sent_is_not_sent(run, competition, name, old, new, problem):
-    """A file of the run says something else, or is gone."""
-    text = (run / name).read_text()
-    (run / name).unlink()
-    if new is not None:
-        (run / name).write_text(text.replace(old, new, 1))
-    assert problem in refused(run)
+@pytest.mark.parametrize("row", ROWS["not sent"])
+def test_what_must_not_be_sent_is_not_sent(run, competition, row):
+    path = run / row["file"]
+    text = path.read_text()
+    path.unlink()
+    if "new" in row:
+        path.write_text(text.replace(row["old"], row["new"], 1))
+    assert row["said"] in refused(run)
     assert competition.asked == []
 
 
-@pytest.mark.parametrize(
-    ("method", "answer", "problem"),
-    [
-        (
-            "CreateSubmission", refusal(403, "The competition deadline has passed"),
-            "Kaggle answers 403 (The competition deadline has passed); the competition is closed: "
-            "the expected",
-        ),
-        (
-            "CreateSubmission", refusal(403, "You must accept this competition's rules"),
-            "; join it and accept its rules at http",
-        ),
-        ("CreateSubmission", refusal(404, "Not found"), "; check --competition"),
-        (
-            "ListSubmissions", (200, listed(status="ERROR", errorDescription="Missing ids")),
-            "Kaggle could not score it (Missing ids); look at",
-        ),
-        ("ListSubmissions", (200, listed(status="PENDING")), "sent, but not scored within"),
-        (
-            "ListSubmissions", refusal(500, "Oops"),
-            "sent, but the answer could not be read: Kaggle answers 500",
-        ),
-    ],
-)  # fmt: skip
-def test_what_kaggle_refuses_is_one_line(run, competition, monkeypatch, method, answer, problem):
+@pytest.mark.parametrize("row", ROWS["refused"])
+def test_what_kaggle_refuses_is_one_line(run, competition, row):
+    competition.answers[row["refuses"]] = refusal(row["status"], row["answer"])
+    assert row["said"] in refused(run)
+
+
+@pytest.mark.parametrize("row", ROWS["scored"])
+def test_a_submission_without_a_score_is_one_line(run, competition, monkeypatch, row):
     monkeypatch.setattr(submit, "WAIT_SECONDS", 0.1)
-    competition.answers[method] = answer
-    assert problem in refused(run)
+    competition.answer("ListSubmissions", listed(**row["answer"]))
+    assert row["said"] in refused(run)
 
 
 def test_without_a_token_or_network_it_says_so(run, competition, monkeypatch):

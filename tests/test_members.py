@@ -15,6 +15,7 @@ from tools.common.members import Member, parse_members
         ("  Jane  O'Neil-Δήμου , 03112345 ", "Jane O'Neil-Δήμου"),
         ("Μαρι\u0301α, 03112345", "Μαρ\u03afα"),  # an accent typed apart from its letter
         ("Smith, Jane, 03112345", "Smith, Jane"),
+        ("\N{RIGHT-TO-LEFT OVERRIDE}דנה\N{RIGHT-TO-LEFT MARK} Levi, 03112345", "דנה Levi"),
     ],
 )
 def test_a_name_may_be_of_any_alphabet(word, name):

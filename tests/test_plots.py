@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import librosa
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -33,11 +32,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "feature_grid": (
         {"7: Rock": {"mel": MEL, "chroma": CHROMA, "beat mel": MEL, "beat chroma": CHROMA}},
     ),
-    "average_spectra": (
-        {"Blues": MEL.mean(1), "Rock": MEL.mean(1) - 3}, librosa.mel_frequencies(129)[1:], "Levels"
-    ),
-    "pitch_profiles": ({"Blues": CHROMA.mean(1)}, "Pitch classes"),
-    "gradient_reach": ({"full": 0.9 ** np.arange(300), "beat": 0.9 ** np.arange(60)}, "How far"),
     "histogram": ({"valence": UNIT[:, 0], "energy": UNIT[:, 1]}, "Labels", "value", "Two of them."),
     "class_counts": (
         {"Blues": 160, "Indie-Rock": 150, "Post-Rock": 95, "Rock": 160},
@@ -50,13 +44,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "scores_by_axis": (
         {"LSTM": {"energy": SCORES["LSTM"]}, "CNN": {"energy": SCORES["none"]}}, "Scores", "rho"
     ),
-    "correlations": ({"mel bands": np.full((8, 8), 0.9), "coefficients": np.eye(8)}, "Likeness"),
-    "validation_race": (
-        {"transfer": [1.9, 1.4, 1.1], "from scratch": [2.1, 1.8, 1.2, 1.3]}, 1.2, "Faster?", 2.1
-    ),
-    "frozen_blocks": (
-        {"genre": {0: [1.0, 1.1], 4: [1.5], 2: [1.2]}, "fresh": {0: [1.3], 4: [1.9]}}, "Frozen", 2.1
-    ),
     "confusion_matrix": (np.array([[5, 1, 0], [0, 0, 0], [2, 2, 4]]), CLASSES, "Confusions"),
     "score_plot": (SCORES, "Scores", "accuracy", 0.18),
     "differences": (
@@ -67,11 +54,12 @@ DRAWN: dict[str, tuple[Any, ...]] = {
         },
         "accuracy",
     ),
-    "axis_curves": (
-        pd.DataFrame({"valence": [1.0, 0.8], "energy": [0.5, 0.6]}, index=[1, 2]), 1, "Curves"
+    "curves": ({"a": 0.9 ** np.arange(300), "b": 0.9 ** np.arange(40)}, "How far", "x", "y"),
+    "curves of a table": (
+        pd.DataFrame({"valence": [1.0, 0.8], "energy": [0.5, 0.6]}, index=[1, 2]), "Curves",
+        "epoch", "loss", {"mean": 1.0}, True,
     ),
-    "shares": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "share (%)"),
-    "beats_on_spectrogram": (MEL, np.array([0.1, 0.3, 40.0]), "7: Rock", "stored", 0.6),
+    "bars": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "axis", "share"),
     "class_f1": (
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
     ),
@@ -82,6 +70,18 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "signals": ({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
     "losses": ({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
     "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
+    "heard": (
+        {
+            "rhythm": {"Rock": UNIT[:, 0].repeat(20)[:384], "Blues": np.zeros(384)},
+            "togetherness": {"Rock": RNG.uniform(-1, 1, 276), "Blues": np.zeros(276)},
+            "attacks": {"Rock": RNG.uniform(0, 9, 288), "Blues": np.zeros(288)},
+        },
+        "What is heard",
+    ),
+    "group_scores": (
+        pd.DataFrame({"genre": [0.5, 0.4], "valence": [0.1, 0.1]}, index=["tempo", "rhythm"]),
+        "Alone",
+    ),
     "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
 }  # fmt: skip
 

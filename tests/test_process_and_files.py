@@ -13,7 +13,6 @@ import torch
 
 from helpers.machinery import files, process
 from helpers.machinery.files import LabError
-from tests.small_lab import SmallLab
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,20 +101,3 @@ def test_freed_memory_stays_with_the_process_unless_the_user_says_otherwise(name
         capture_output=True, text=True,
     )  # fmt: skip
     assert (int(answer.stdout) > 200e6) == kept
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        ("os.kill(os.getppid(), 9)", " was ended from outside (Killed); if nobody did that, look"),
-        ("shutil.rmtree('../runs/t'); time.sleep(60)", "/t was deleted or moved in the midst of"),
-    ],
-)
-def test_what_ended_a_notebook_from_outside_is_said(tmp_path, monkeypatch, capsys, code, said):
-    monkeypatch.setenv("MUSICLAB_HOME", str(tmp_path))
-    monkeypatch.setenv("MUSICLAB_PROFILE", "full")
-    small = SmallLab.made(tmp_path)
-    small.write("05_train", f"import os, shutil, time; {code}")
-    assert small.run("--only", "5") == 1
-    shown = capsys.readouterr().out
-    assert said in shown and "ignored  MUSICLAB_PROFILE (see --help)" in shown

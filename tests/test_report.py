@@ -11,15 +11,16 @@ import pytest
 from pypdf import PdfReader
 
 from helpers.machinery.files import LabError
+from helpers.notebook.words import Words
 from tests.fake_run import write_run, write_summary
 from tools.checks.labels import read_labels
 from tools.report import prompts, typeset
 from tools.report.command import TITLE, main
 from tools.report.editions import edition_of
-from tools.report.words import Words
 
 STRANGE = "Two #x *y* _z_ $1 <b>@w"  # shown as it is
-MEMBERS = ["--members", "Μαρία Παπαδοπούλου, 03112345", f"{STRANGE}, 03154321"]
+TURNED = f"{STRANGE[:5]}\N{RIGHT-TO-LEFT OVERRIDE}{STRANGE[5:]}"
+MEMBERS = ["--members", "Μαρία Παπαδοπούλου, 03112345", f"{TURNED}, 03154321"]
 OWN = (
     "We think that the beats are what matters: rhythm is what is left, and #1 of_all is 50 $ @home."
 )
@@ -132,15 +133,17 @@ def test_what_notebooks_have_shown_stands_in_the_report(run):
     assert len(re.findall(r"^!\[", body.partition("\n## 7ε · ")[2].partition("\n# ")[0], re.M)) == 2
     assert "occlusion" in appendix and "def steps" in appendix and "def steps" not in body
     assert re.search(r"^1\. .*", body, re.M) and "D. P. Kingma, J. Ba: Adam" in body
-    main([*MEMBERS, "--no-appendix"])
+    main([*MEMBERS, "--no-appendix", "--edition", "2019"])
     assert "def steps" not in markdown_of(run)
+    assert ": How the LSTMs of 5α to 5δ were trained." in (text := markdown_of(run))
+    assert "laboratory exercise 3" in text and "the loss of 9β" in text
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "no members named"),
-        ([*MEMBERS, "--lang", "gr"], "unknown language 'gr'; known: el, en"),
+        ([*MEMBERS, "--lang", "gr"], "unknown language 'gr'; known: en, el"),
         ([*MEMBERS, "--run", "none"], "none: no finished run"),
         ([*MEMBERS, "--lnag", "el"], "--lang"),
     ],
@@ -273,6 +276,8 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
         ("![x](../runs/demo/records/07_cnn/figures/occlusion.png)", "lies outside of .*my_report"),
         ("![x](/etc/hostname)", "lies outside of"),
         ("![x](out.png)", "lies outside of"),
+        ("![r]\n\n[r]: convnetjs.png", r"step_07.md:\d+: a picture is written"),
+        ("![x](broken.svg)", r"step_07.md:\d+: broken.svg is no picture that can be shown"),
         ("![x](script.svg)", "script.svg holds a script or leads elsewhere; save it as PNG"),
         ("See @fig:07_cnn/confusion_cn.", "is not in this report, did you mean|@fig:07_cnn/conf"),
     ],
@@ -280,6 +285,7 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
 def test_a_picture_that_cannot_be_shown_is_named(run, home, text, message):
     answer(home, "7α", text)
     (home / "my_report" / "out.png").symlink_to(run / "summary.json")
+    (home / "my_report" / "broken.svg").write_text("<svg><rect></svg>")
     (home / "my_report" / "script.svg").write_text("<svg><script>alert(1)</script></svg>")
     with pytest.raises(LabError, match=message):
         main(MEMBERS)

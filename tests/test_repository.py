@@ -1,6 +1,5 @@
 """What holds for the repository as a whole: its files, links, scripts, and the order of modules."""
 
-import ast
 import os
 import re
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.common.notebooks import Lab, imported_names
+from tools.common.notebooks import Lab
 from tools.run.command import COMMANDS
 from tools.run.command import main as run_main
 
@@ -100,15 +99,17 @@ def test_imports_run_down():
 def test_the_students_floor_is_small_and_says_who_uses_it():
     modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "helpers").glob("*.py")}
     read = [text for path, text in modules.items() if path.stem != "plots"]  # those are looked up
-    assert len(modules) <= 10 and sum(len(text.splitlines()) for text in read) <= 2300
+    # 2,300 lines, and 220 for the hand-made features and the machines on them.
+    assert len(modules) <= 11 and sum(len(text.splitlines()) for text in read) <= 2520
     scripts = {name[:2]: (ROOT / "py" / f"{name}.py").read_text("utf-8") for name in Lab().names}
-    imported = {number: set(imported_names(ast.parse(text))) for number, text in scripts.items()}
+    line = re.compile(r"^from helpers\b[^(\n]*(?:\([^)]*\))?", re.M)
+    imported = {n: line.findall(text) for n, text in scripts.items()}
     for path, text in modules.items():
         if path.stem != "__init__":
             named = re.search(r"Used by ([^;.]*)", text.splitlines()[0])
             assert named, f"{path.name}: its first line does not say which notebooks use it"
             users = [
-                number for number, names in imported.items() if f"helpers.{path.stem}" in names
+                n for n, lines in imported.items() if re.search(rf"\b{path.stem}\b", str(lines))
             ]
             said = re.findall(r"\d\d", named[1]) or list(imported)
             assert users == said, f"{path.name}: used by {', '.join(users)}"

@@ -11,6 +11,7 @@ import shutil
 import time
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import jupytext
@@ -133,6 +134,25 @@ def test_a_lab_error_is_shown_as_its_one_line_in_the_notebook_too(small, capfd):
     assert "LabError: a.txt:3: mend it" in [line.strip() for line in out.splitlines()]
     executed = (small.folder / "notebooks" / "00_begin.failed.ipynb").read_text()
     assert "Traceback" not in out + executed
+
+
+@pytest.mark.parametrize(
+    ("code", "free_mib", "said"),
+    [
+        ("os.kill(os.getppid(), 9)", 9999, " was ended from outside (Killed); if nobody did that"),
+        ("shutil.rmtree('../runs/t'); time.sleep(60)", 9999, "/t was deleted or moved"),
+        ("raise OSError(28, 'No space left on device')", 1, "/t is full (1 MiB left); free some"),
+    ],
+)
+def test_what_the_machine_did_to_a_notebook_is_said(
+    small, monkeypatch, capfd, code, free_mib, said
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_mib * 2**20))
+    monkeypatch.setenv("MUSICLAB_PROFILE", "full")
+    small.write("05_train", f"import os, shutil, time; {code}")
+    assert small.run("--only", "5") == 1
+    shown = capfd.readouterr().out
+    assert said in shown and "ignored  MUSICLAB_PROFILE (see --help)" in shown
 
 
 def test_a_time_limit_ends_the_kernel(small):

@@ -23,25 +23,7 @@ from tools.setup import warm_up
 ROOT = Path(__file__).resolve().parents[1]
 NVIDIA_HERE = bool(shutil.which("nvidia-smi")) or Path("/proc/driver/nvidia").exists()
 
-STAND_IN = f"""\
-#!/bin/sh
-case "$*" in
-  *_base_executable*) [ -n "$TOO_OLD" ] && exit 1; echo "$0" ;;
-  *ensurepip*) [ -z "$NO_VENV" ] ;;
-  "-m venv "*) echo "venv" >>"$CALLS"; mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-  "-m pip "*)
-    echo "$*" >>"$CALLS"
-    case "$*" in
-      *--index-url*) echo "no such host"; exit 1 ;;
-      *requirements.lock*)
-        sleep "${{SECONDS_TO_INSTALL:-0}}"
-        if [ -n "$NO_NETWORK" ]; then echo "no network at all"; exit 1; fi ;;
-    esac ;;
-  *warm_up.py) echo "warm up" >>"$CALLS"; exit "${{WARM_UP_STATUS:-0}}" ;;
-  --version) echo "Python 3.12.9" ;;
-  *) exec '{sys.executable}' "$@" ;;
-esac
-"""
+STAND_IN = (ROOT / "tests" / "stand_in_python.sh").read_text(encoding="utf-8")
 
 
 class Kit:
@@ -78,6 +60,7 @@ class Kit:
         unset = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHON", "PYTHONPATH", "KAGGLE_KERNEL_RUN_TYPE")
         kept = {name: value for name, value in os.environ.items() if name not in unset}
         kept |= {"PATH": f"{self.bin}:/usr/bin:/bin", "CALLS": str(self.calls)}
+        kept["PYTHON_OF_THE_TESTS"] = sys.executable
         return subprocess.Popen(
             ["bash", str(self.root / "use.sh")],
             env=kept | settings,

@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+from pypdf import PdfReader
 
-from helpers.folders import MULTITASK, read_clips
+from helpers.folders import CLASS_MAPPING, MULTITASK, read_clips
 from helpers.notebook import records
 from helpers.notebook.shown import Figure
+from helpers.notebook.words import Words
 from helpers.submission import check_solution
 from tests.browser import faults_of_page
 from tools.checks import labels
@@ -24,7 +26,6 @@ from tools.common.notebooks import Lab
 from tools.report.content import chapters
 from tools.report.markdown import Writer
 from tools.report.source import open_run
-from tools.report.words import Words
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(3600)]
 
@@ -231,6 +232,16 @@ def test_the_greek_report_has_no_english_sentence(lab, monkeypatch):
     said = re.sub(r"```.*?```|\$\$.*?\$\$|alt=\".*?\"", "", said, flags=re.DOTALL)
     said = re.sub(r"`.*?`", "", said)
     assert re.findall(r".*\b(?:the|of|and|with|from|is|by|on|in)\b.*", said) == []
+
+
+def test_in_greek_figures_only_names_stay_as_they_are(lab):
+    names = "CNN LSTM ReLU SVM SVR Spearman mel chroma macro batch norm max pooling"
+    known = {*names.split(), *re.findall(r"\w{3,}", " ".join(CLASS_MAPPING))}
+    drawn = sorted(lab.run.glob("records/*/figures/el/*.pdf"))
+    assert len(drawn) > 40
+    for path in drawn:
+        left = PdfReader(path).metadata["/Keywords"]
+        assert set(re.findall(r"[^\W\d_]{3,}", left)) <= known, f"{path.name}: {left}"
 
 
 def test_scripts_and_the_runner_leave_a_solution_for_the_test_clips(scripts, lab, mini_data):

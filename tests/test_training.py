@@ -165,6 +165,7 @@ def test_several_axes_have_the_loss_that_sums_over_them():
     model = models.MultitaskRegressor(models.LSTMBackbone(16, 8), n_axes=2)
     loss = training.default_loss(model)
     assert isinstance(loss, models.MultitaskLoss) and loss.weights.tolist() == [1, 1]
+    assert not list(loss.parameters())
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_remedy():

@@ -4,6 +4,8 @@ Each row is tried on a copy of the mini data beside results of an earlier run. I
 one line, which says what is wrong, where, and what to do; a program ends with a non-zero exit code;
 the earlier results and the data are the same afterwards, byte for byte, and nothing half written is
 left. `python -m tests.test_wrong_input` prints the table, `(*)` for words of another program.
+
+Rows that are plain data stand in wrong_input.yaml, those that need code here.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import os
 import pickle
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,7 +40,15 @@ from safetensors.torch import load, save
 from helpers import datasets, training
 from helpers.datasets import BandScaler, SpectrogramDataset
 from helpers.evaluation import Score
-from helpers.folders import GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, find_data, read_clips
+from helpers.folders import (
+    FOLDERS,
+    GENRE,
+    GENRE_BEAT,
+    MULTITASK,
+    MULTITASK_BEAT,
+    find_data,
+    read_clips,
+)
 from helpers.folders import GENRES as KNOWN_GENRES
 from helpers.machinery import left_out as machinery_left_out
 from helpers.machinery.arrays import read_array
@@ -45,23 +57,23 @@ from helpers.machinery.profiles import apply_profile
 from helpers.models import Classifier, CNNBackbone, build_model
 from helpers.notebook import records
 from helpers.notebook.checking import agree
-from helpers.notebook.checkpoints import write_checkpoint
+from helpers.notebook.checkpoints import Checkpoint, write_checkpoint
+from helpers.submission import check_solution
+from tests import spoilers
+from tests.spoilers import ARRAYS, FILES, MILLION, Numbers, as_npy, of_numbers
 from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
-from tools.common.notebooks import Lab
+from tools.common.notebooks import ROOT, Lab
 from tools.common.run_folder import opened
 from tools.run.command import main as main_of_run
-
-ROOT = Path(__file__).resolve().parents[1]
-
 
 # ---- where a row is tried ----------------------------------------------------------------------
 
 # A place is a folder that holds, by these names, a copy of the mini data, a home with the results
 # of earlier runs, and what else a row puts there. Label files are sorted: line 3 is clip 1001 (5001
 # in the affect set), line 2 the clip 1000, whose file is gzipped.
-LABELS, BEAT_LABELS, AFFECT_LABELS = (
-    f"data/{folder}/train_labels.txt" for folder in (GENRE, GENRE_BEAT, MULTITASK)
+LABELS, BEAT_LABELS, AFFECT_LABELS, AFFECT_BEAT_LABELS = (
+    f"data/{folder}/train_labels.txt" for folder in FOLDERS
 )
 CLIP = f"data/{GENRE}/train/1001.fused.full.npy"
 ZIPPED = FIRST = f"data/{GENRE}/train/1000.fused.full.npy.gz"
@@ -188,28 +200,22 @@ def line(place: Path, number: int, text: str, name: str = LABELS) -> None:
     replaced(name, b"\n".join(lines) + b"\n")(place)
 
 
-def as_npy(values: np.ndarray) -> bytes:
-    """What `np.save` writes, pickles included."""
-    file = io.BytesIO()
-    np.save(file, values, allow_pickle=True)
-    return file.getvalue()
+@later
+def substituted(place: Path, names: str | list[str], pattern: str, by: str) -> None:
+    """What matches is replaced in a file, or in each of some."""
+    for name in [names] if isinstance(names, str) else names:
+        changed(name, lambda content: re.sub(pattern.encode(), by.encode(), content))(place)
 
 
 @later
-def array(place: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """The array of clip 1001 is changed like this."""
-    replaced(CLIP, as_npy(change(np.load(place / CLIP).astype(np.float64))))(place)
+def copied(place: Path, name: str, to: str) -> None:
+    """A file stands under another name, too."""
+    replaced(to, (place / name).read_bytes())(place)
 
 
-def with_frame(value: float) -> Spoil:
-    """One frame of clip 1001 holds this value everywhere."""
-    return array(lambda values: np.insert(values, 3, value, axis=1))
-
-
-def with_header(header: str) -> Spoil:
-    """Clip 1001 begins with this header instead of its own, and ends there."""
-    size = len(header).to_bytes(2, "little")
-    return replaced(CLIP, b"\x93NUMPY\x01\x00" + size + header.encode())
+def array(change: Numbers) -> Spoil:
+    """The first 60 frames of clip 1001 are changed like this, and are all."""
+    return changed(CLIP, of_numbers(lambda values: change(values[:, :60])))
 
 
 class Trap:
@@ -222,7 +228,8 @@ class Trap:
 @later
 def written(place: Path, spec: dict[str, Any] = SPEC) -> None:
     """Notebook 05 stores a model."""
-    write_checkpoint(place / CHECKPOINT, build_model(spec), SCALER, **ABOUT | {"spec": spec})
+    checkpoint = Checkpoint(build_model(spec), scaler=SCALER, **ABOUT | {"spec": spec})
+    write_checkpoint(place / CHECKPOINT, checkpoint)
 
 
 def about(**change: Any) -> Spoil:
@@ -417,10 +424,10 @@ def bad_run(
     return Row(what, spoil, command(*USUAL, *options), message, code=2, cannot=cannot)
 
 
-def bad_line(what: str, text: str, problem: str, name: str = LABELS) -> Row:
+def bad_line(what: str, given: str, said: str, name: str = LABELS) -> Row:
     """Line 3 of a label file is bad; it is left out when bad data are."""
-    use, message = dataset(Path(name).parent.name), f"{name}:3: {problem}"
-    return Row(what, line(3, text, name), use, message, left_out=message)
+    use, message = dataset(Path(name).parent.name), f"{name}:3: {said}"
+    return Row(what, line(3, given, name), use, message, left_out=message)
 
 
 def bad_clip(what: str, spoil: Spoil, problem: str, name: str = CLIP) -> Row:
@@ -428,34 +435,72 @@ def bad_clip(what: str, spoil: Spoil, problem: str, name: str = CLIP) -> Row:
     return Row(what, spoil, dataset(), f"{name}: {problem}", left_out=f"{name}: {problem}")
 
 
-def bad_checkpoint(what: str, spoil: Spoil, problem: str, **wanted: str) -> Row:
+def bad_checkpoint(what: str, spoil: Spoil, problem: str) -> Row:
     """A checkpoint is not what a later notebook needs."""
-    return Row(f"a checkpoint {what}", spoil, checkpoint(**wanted), f"{CHECKPOINT}: {problem}")
+    return Row(f"a checkpoint {what}", spoil, checkpoint(), f"{CHECKPOINT}: {problem}")
+
+
+CHECK = command("--data", "data", main=check_data.main)
+SPOILS: dict[str, Callable[..., Spoil]] = {  # by the names that they have in wrong_input.yaml
+    "nothing": lambda: nothing,
+    "missing": missing,
+    "folder": partial(instead, make=Path.mkdir),
+    "file": partial(instead, make=Path.touch),
+    "pipe": partial(instead, make=os.mkfifo),
+    "cut": cut,
+    "replaced": replaced,
+    "line": line,
+    "substituted": substituted,
+    "copied": copied,
+    "array": lambda what: array(ARRAYS[what]),
+    "about": about,
+}
+USES: dict[str, Callable[..., Use]] = {
+    "dataset": dataset,
+    "record": lambda: stored(lambda record: None),
+    "checkpoint": checkpoint,
+    "script": script,
+    "run": lambda: command(*USUAL),
+    "check": lambda: CHECK,
+}
+
+
+def called(functions: dict[str, Callable[..., Any]], words: Any) -> Any:
+    """NAME, or {NAME: argument, or a list of them, or some by their names}, is called."""
+    name, given = (words, []) if isinstance(words, str) else next(iter(words.items()))
+    if isinstance(given, dict):
+        return functions[name](**given)
+    return functions[name](*(given if isinstance(given, list) else [given]))
+
+
+def plain_row(
+    what: str, said: str, spoil: Any = "nothing", use: Any = "dataset", code: int = 1,
+    left_out: bool = False,
+) -> Row:  # fmt: skip
+    """A row of wrong_input.yaml; it may spoil in several ways."""
+    spoils = [called(SPOILS, one) for one in (spoil if isinstance(spoil, list) else [spoil])]
+    return Row(
+        what, lambda place: [one(place) for one in spoils], called(USES, use), said, code,
+        left_out=said if left_out else "",
+    )  # fmt: skip
 
 
 GENRES, NOTEBOOKS = ", ".join(KNOWN_GENRES), ", ".join(Lab().names)
 OF_05, OF_07 = Lab().read("05_lstm").parameters, Lab().read("07_cnn").parameters
+BOMB = ", ".join(["&a0 [0, 0]", *(f"&a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 20))])
+SECTIONS = f"{NOTEBOOKS}, all, runner"
+EPOCHS = f"but must be int; write for example {OF_05['epochs']}"
+RATE = f"but must be float; write for example {OF_05['learning_rate']}"
+CHANNELS, CHANNEL = OF_07["channels"], OF_07["channels"][0]
+BEGIN, DIGITS = MILLION[:80], "9" * 5000
+rows_of = partial(spoilers.rows_of, words=globals())
 MARKER_HINT = f"give the folder that holds {GENRE}/"
-UNPACK = f"unpack the lab's data so that data/{GENRE} exists, see data_links.md"
-OTHERS = f"{GENRE_BEAT}, {MULTITASK}, {MULTITASK_BEAT}"
 GET_AGAIN = "download or unpack the data again"
-CHECK = command("--data", "data", main=check_data.main)
 
 FOLDER_ROWS = [
-    *(Row(f"{what}{asked}", spoil, use, f"data: {problem}", code=2)
-      for asked, use in (("", command(*USUAL)), (", asked of check-data", CHECK))
-      for what, spoil, problem in (
-          ("the data folder is missing", missing("data"),
-           f"the data folder does not exist; {MARKER_HINT}"),
-          ("the data folder is a file", instead("data", Path.touch),
-           f"the data folder is a file; {MARKER_HINT}"),
-          ("the data folder is empty", instead("data", Path.mkdir),
-           f"no folder {GENRE} in it (it holds nothing); {UNPACK}"),
-          (f"the marker {GENRE} is missing", missing(f"data/{GENRE}"),
-           f"no folder {GENRE} in it (it holds {OTHERS}); {UNPACK}"),
-          ("the marker is a file", instead(f"data/{GENRE}", Path.touch),
-           f"no folder {GENRE} in it (it holds {GENRE}, {OTHERS}); {UNPACK}"),
-      )),
+    *(plain_row(row["what"] + asked, f"data: {row['said']}", row["spoil"], use, code=2)
+      for asked, use in (("", "run"), (", asked of check-data", "check"))
+      for row in rows_of("data folders")),
     Row("$MUSICLAB_DATA names a folder that is missing", missing("data"),
         library(lambda _: find_data(), MUSICLAB_DATA="data"),
         f"data: $MUSICLAB_DATA does not exist; {MARKER_HINT}"),
@@ -465,10 +510,6 @@ FOLDER_ROWS = [
     Row("check-data on a folder that one may not read", rights("data", 0o000),
         without_rights("-m", "tools.checks.check_data", "--data", "data"),
         "data: cannot be read (Permission denied); check its rights", code=2),
-    Row("a folder of clips is missing", missing(f"data/{GENRE}/train"),
-        dataset(), f"data/{GENRE}/train: this folder is missing; {GET_AGAIN}"),
-    Row("a folder of clips is empty", instead(f"data/{GENRE}/train", Path.mkdir), dataset(),
-        f"data/{GENRE}/train: no .npy or .npy.gz file in it; {GET_AGAIN}"),
     Row("two data sets below the folder that is named", lambda place: [
             (place / name / GENRE).mkdir(parents=True) for name in ("many/a", "many/b")],
         command(*USUAL, "--data", "many"),
@@ -488,196 +529,37 @@ FOLDER_ROWS = [
         "left_out.json: no list of clips to leave out (*); give ./run_all.sh --skip-bad again"),
 ]  # fmt: skip
 
+LABEL_FILE_ROWS = [
+    *(plain_row(**row) for row in rows_of("label files")),
+    Row("a label file is unmarked UTF-16",
+        changed(LABELS, lambda content: content.decode().encode("utf-16-le")), dataset(),
+        f"{LABELS}:1: no UTF-8 text; save the file as UTF-8"),
+]  # fmt: skip
 LABEL_ROWS = [
-    *(Row(f"a label file {what}", spoil, dataset(), f"{LABELS}{problem}")
-      for what, spoil, problem in (
-          ("is missing", missing(LABELS), f": cannot be read ({os.strerror(2)}); {GET_AGAIN}"),
-          ("is unmarked UTF-16", changed(LABELS, lambda it: it.decode().encode("utf-16-le")),
-           ":1: no UTF-8 text; save the file as UTF-8"),
-          ("is empty", replaced(LABELS, ""), f": the label file is empty; {GET_AGAIN}"),
-          ("has a header only", replaced(LABELS, "Id\tGenre\n"),
-           f": the label file has a header and no rows; {GET_AGAIN}"),
-          ("is not UTF-8", line(3, "1\tBl\xfces"), ":3: no UTF-8 text; save the file as UTF-8"),
-          ("is a named pipe", instead(LABELS, os.mkfifo),
-           f": cannot be read (no regular file); {GET_AGAIN}"),
-          ("names other columns", line(1, "Id\tStyle"),
-           ":1: expected the columns Id<TAB>genre in any order, got 'Id\\tStyle'; correct the "
-           "header"),
-          ("is a folder", instead(LABELS, Path.mkdir),
-           f": cannot be read (Is a directory); {GET_AGAIN}"),
-          ("has no header", line(1, "1001.fused.full.npy\tRock"), ":1: expected the header "
-           "Id<TAB>Genre, got '1001.fused.full.npy\\tRock'; add the header"),
-          ("has a mark and no header", line(1, "\xef\xbb\xbf1001\tRock"),
-           ":1: expected the header Id<TAB>Genre, got '1001\\tRock'; add the header"),
-      )),
-    Row("an affect label file with a column of another name",
-        line(1, "Id,valence,mood,danceability", AFFECT_LABELS), dataset(MULTITASK),
-        f"{AFFECT_LABELS}:1: expected the columns Id,valence,energy,danceability in any order, got "
-        "'Id,valence,mood,danceability'; correct the header"),
-    Row("a label file of test clips that names only some of them",
-        replaced(f"data/{MULTITASK}/test_labels.txt",
-                 "Id,energy,valence,danceability\n123212738,0.1,0.2,0.3\n"),
-        dataset(MULTITASK, "test"), f"data/{MULTITASK}/test_labels.txt: 5 of 6 test clips have no "
-        "line, the first is 123212739; add them, or remove this file"),
-    Row("two files that are one clip",
-        lambda place: shutil.copy(place / CLIP, (place / CLIP).with_name("1001.copy.npy")),
-        dataset(), f"data/{GENRE}/train: 1001.copy.npy and 1001.fused.full.npy are both clip 1001; "
-        "remove one"),
     Row("label files have the line ends of Windows (CRLF)",
         changed(LABELS, lambda content: content.replace(b"\n", b"\r\n")), dataset(), "", code=0,
         instead="(accepted)"),
-    bad_line("a row of a label file has too few fields", "1001.fused.full.npy.gz",
-             "expected Id<TAB>Genre, got '1001.fused.full.npy.gz'; correct the line"),
-    bad_line("a row of a label file has an empty field", "1001.fused.full.npy.gz\t",
-             "expected Id<TAB>Genre, got '1001.fused.full.npy.gz\\t'; correct the line"),
-    bad_line("a row of an affect label file has too many fields", "5001,0.1,0.2,0.3,0.4",
-             "expected Id,valence,energy,danceability, got '5001,0.1,0.2,0.3,0.4'; correct the "
-             "line", AFFECT_LABELS),
-    bad_line("an id stands twice", "1000.fused.full.npy.gz\tRock",
-             "clip 1000 was already named in line 2; remove one"),
-    bad_line("a row beyond all measure", "x" * 10**6,
-             f"expected Id<TAB>Genre, got '{'x' * 80}...'; correct the line"),
-    *(bad_line(what, row, f"expected Id,valence,energy,danceability, got '{row}'; correct the line "
-               "(no quotes, no semicolons, decimals as 0.5)", AFFECT_LABELS)
-      for what, row in (("a row with semicolons and decimal commas", "5001;0,520;0,307;0,310"),
-                        ("a row in quotes", '"5001","0.520","0.307","0.310"'))),
-    bad_line("an unknown genre", "1001.fused.full.npy.gz\tRok",
-             f"unknown genre 'Rok' (did you mean 'Rock'?); known: {GENRES}"),
-    bad_line("a value outside of 0..1", "5001,0.1,1.2,0.3",
-             "energy is 1.2, outside 0..1; correct the line", AFFECT_LABELS),
-    bad_line("a value that is NaN", "5001,0.1,0.2,nan",
-             "danceability is nan, outside 0..1; correct the line", AFFECT_LABELS),
-    bad_line("a value that is not a number", "5001,high,0.2,0.3",
-             "valence is 'high', not a number; correct the line", AFFECT_LABELS),
-    bad_line("a label file names a path outside of its folder", "../../secret.npy\tRock",
-             "'../../secret.npy' is no clip name inside its folder; correct it"),
-    bad_line("a label file names an absolute path", "/etc/passwd\tRock",
-             "'/etc/passwd' is no clip name inside its folder; correct it"),
-    Row("several bad rows", lambda place: [line(n, f"{n}\t?")(place) for n in (3, 4)], dataset(),
-        f"{LABELS}:3: unknown genre '?'; known: {GENRES} (1 more: ./run_all.sh check-data --data "
-        "data lists them)"),
-    Row("a class that has no training clip",
-        changed(LABELS, lambda content: content.replace(b"Hip-Hop", b"Jazz")),
-        dataset(GENRE, "test"),
-        f"data/{GENRE}/test_labels.txt: Hip-Hop has no training clip; drop it in the class "
-        "mapping"),
-    Row("an unknown split", nothing, dataset(GENRE, "val"),
-        "unknown split 'val'; known: train, test"),
-    Row("an unknown feature", nothing, dataset(GENRE, "train", "mels"),
-        "unknown feature 'mels'; known: mel, chroma, fused"),
-    Row("an unknown axis", nothing, dataset(MULTITASK, "train", "mel", "arousal"),
-        "unknown axis 'arousal'; known: valence, energy, danceability"),
-    Row("an axis of clips that have genres", nothing, dataset(GENRE, "train", "mel", "valence"),
-        f"data/{GENRE}: has genres, no valence; use the multitask folder"),
+    *(bad_line(**row) for row in rows_of("lines")),
+    *(bad_line(**row, name=AFFECT_LABELS) for row in rows_of("affect lines")),
 ]  # fmt: skip
 
-
-def contradiction(what: str, spoil: Spoil, message: str) -> Row:
-    """Two folders or splits that say different things; nothing begins on such data."""
-    return Row(what, spoil, stored(lambda record: None), message)
-
-
-TWIN, TESTED = f"data/{GENRE_BEAT}/train", f"data/{GENRE}/test"
-CORRECT = "correct one of the label files, or unpack the data again"
-TESTED_BEAT, TEST_LABELS = f"data/{GENRE_BEAT}/test", f"{TESTED}_labels.txt"
-AGREEMENT_ROWS = [
-    contradiction("a genre that differs in the beat folder", changed(BEAT_LABELS, lambda content:
-        re.sub(rb"(\n1001\S*\t)[^\n]*", rb"\1Jazz", content)), f"{TWIN}_labels.txt: clip 1001 is "
-        f"(Jazz) here and (*) in data/{GENRE}, 1 such clips; {CORRECT}"),
-    contradiction("a number that differs in the beat folder", changed(
-        AFFECT_LABELS.replace("set/", "set_beat/"), lambda content: re.sub(
-            rb"\n5001[^\n]*", b"\n5001,0.5,0.5,0.5", content)), f"data/{MULTITASK_BEAT}/"
-        f"train_labels.txt: clip 5001 is (0.5, 0.5, 0.5) here and (*) in data/{MULTITASK}, 1 such "
-        f"clips; {CORRECT}"),
-    contradiction("a clip that the beat folder lacks", changed(BEAT_LABELS, lambda content:
-        re.sub(rb"\n1001[^\n]*", b"", content)), f"{TWIN}_labels.txt: clip 1001 is (no line) "
-        f"here and (*) in data/{GENRE}, 1 such clips; {CORRECT}"),
-    contradiction("a clip in train and in test", lambda place: [
-        shutil.copy(place / CLIP, place / TESTED / "1001.fused.full.npy"),
-        changed(f"{TESTED}_labels.txt", lambda content: content + b"1001.npy\tRock\n")(place),
-        ], f"data/{GENRE}: clip 1001 is in train and in test; remove one of them"),
-    contradiction("a test clip that is a copy of a training clip", lambda place: replaced(
-        f"{TESTED}/2001.fused.full.npy", (place / CLIP).read_bytes())(place),
-        f"data/{GENRE}: train clip 1001 and test clip 2001 are the same file (1 such pairs); what "
-        "is tested must not be learned, remove one of them"),
-    *(contradiction(what, lambda place, names=names, change=change: [
-        changed(name, change)(place) for name in names], message)
-      for what, names, change, message in (
-          ("one class only", (LABELS, BEAT_LABELS, TEST_LABELS, f"{TESTED_BEAT}_labels.txt"),
-           lambda content: re.sub(rb"\t(?!Genre)\S+", b"\tRock", content),
-           f"{LABELS}: all clips are Rock; add clips of another class"),
-          ("no class with two clips", (LABELS, BEAT_LABELS),
-           lambda content: b"Id\tGenre\n" + b"".join(
-               re.findall(rb"(?m)^\d+\S*\t%b\n" % genre, content)[0]
-               for genre in (b"Hip-Hop", b"Classical", b"Psych-Rock")),
-           f"{LABELS}: no class has two clips, to learn and to validate; add clips"),
-          ("test clips whose genres are all dropped", (TEST_LABELS, f"{TESTED_BEAT}_labels.txt"),
-           lambda content: re.sub(rb"\t(?!Genre)\S+", b"\tInternational", content),
-           f"{TEST_LABELS}: all genres are dropped; add clips of another class"),
-          ("two labelled affect clips", (AFFECT_LABELS, AFFECT_LABELS.replace("set/", "set_beat/")),
-           lambda content: b"".join(content.splitlines(keepends=True)[:3]),
-           f"{AFFECT_LABELS}: 2 clip(s), too few to train, validate and test; add clips"),
-          ("an axis with one value", (AFFECT_LABELS, AFFECT_LABELS.replace("set/", "set_beat/")),
-           lambda content: re.sub(rb"(?m)^(\d+),[\d.]+", rb"\1,0.5", content),
-           f"{AFFECT_LABELS}: valence is 0.5 everywhere; correct it, it cannot be learned"),
-      )),
-]  # fmt: skip
 
 NOT_WHOLE = "no whole .npy array (*); get this file again"
-SHAPE = "expected (140, T) with T of at least 1; get this file again or remove it"
-EXPECTED_DB = (
-    "expected mel bands in dB, about -80 to 0; use librosa.power_to_db(mel, ref=np.max), or get "
-    "this file again"
-)
-NOT_FINITE = "holds NaN or infinite values; get this file again or remove it"
 TOO_SHORT = (
     f"{CLIP}: 8 frames are too short for this CNN, which needs 16; remove the clip, or leave such "
     "clips out with ./run_all.sh --skip-bad"
 )
 
 CLIP_ROWS = [
-    Row("a clip is absent", missing(CLIP), dataset(), ABSENT := f"{LABELS}:3: clip 1001 is not in "
-        f"data/{GENRE}/train; unpack the data again or take the line out", left_out=ABSENT),
     Row("a clip disappears", missing(CLIP), library(lambda place: read_array(place / CLIP)),
         f"{CLIP}: {NOT_WHOLE}"),
-    bad_clip("a gzipped array is cut short", cut(ZIPPED), NOT_WHOLE, ZIPPED),
     bad_clip("a gzipped array with a wrong checksum",
              changed(ZIPPED, lambda content: content[:-8] + b"\0" * 4 + content[-4:]), NOT_WHOLE,
              ZIPPED),
     bad_clip("a .gz that is no gzip", changed(ZIPPED, gzip.decompress),
              "no whole .npy array (the name ends in .gz but the content is no gzip); get this file "
              "again", ZIPPED),
-    *(bad_clip(what, spoil, NOT_WHOLE) for what, spoil in (
-        ("an array is cut short", cut(CLIP)),
-        ("an array is cut short in its header", changed(CLIP, lambda content: content[:40])),
-        ("an array of 0 bytes", replaced(CLIP, "")),
-        ("a web page instead of an array", replaced(CLIP, "<html>not found</html>")),
-        ("an array with a damaged header", with_header("{'descr': (((")),
-        ("an array with a header beyond all measure", with_header(" " * 30_000)),
-        ("an array whose header promises more than there is", with_header(
-            "{'descr': '<f8', 'fortran_order': False, 'shape': (140, 9999999999), }\n")),
-    )),
-    *(bad_clip(f"an array {what}", array(change), f"has shape {shape}, {SHAPE}")
-      for what, change, shape in (
-          ("without frames", lambda values: values[:, :0], "(140, 0)"),
-          ("without its chroma rows", lambda values: values[:128, :60], "(128, 60)"),
-          ("that is transposed", lambda values: values[:, :60].T,
-           "(60, 140) (it looks transposed)"),
-          ("of one dimension", lambda values: values[0, :60], "(60,)"),
-      )),
-    bad_clip("an array of whole numbers", array(lambda values: values.astype(np.int16)),
-             "holds int16, expected a floating-point array; get it again"),
-    bad_clip("an array with NaN", with_frame(np.nan), NOT_FINITE),
-    bad_clip("an array with an infinite value", with_frame(-np.inf), NOT_FINITE),
-    bad_clip("a clip that is a named pipe", instead(CLIP, os.mkfifo),
-             "no whole .npy array (no regular file); get this file again"),
-    bad_clip("power in place of decibels", array(lambda values: np.concatenate(
-                 [np.linspace(0, 90, 128)[:, None] + 0 * values[:128], values[128:]])),
-             f"rows 0 to 127 hold 0 to 90 (it looks like power), {EXPECTED_DB}"),
-    bad_clip("chroma before mel", array(lambda values: np.concatenate(
-                 [values[128:], np.linspace(-80, 0, 128)[:, None] + 0 * values[:128]])),
-             "rows 128 to 139 hold -6.929 to 0 (chroma seems to stand first), expected chroma of 0 "
-             "to 1; mel bands come first; get this file again or make it anew"),
+    *(bad_clip(what, changed(CLIP, change), NOT_WHOLE) for what, change in FILES.items()),
     Row("too many open files while the data are checked", nothing,
         failing(CHECK, "helpers.machinery.arrays.open", OSError(24, "Too many open files")),
         f"{FIRST}: could not be read (Too many open files); mend that and run this again", code=2),
@@ -693,35 +575,15 @@ CLIP_ROWS = [
         "remove the clip"),
     Row("a clip too short for the CNN, in prediction", array(lambda values: values[:, :8]),
         with_cnn(training.predict), TOO_SHORT),
-    Row("a gzipped array that is cut short, met by a script", cut(ZIPPED), script("00_setup"),
-        f"{ZIPPED}: {NOT_WHOLE}"),
-    Row("a bad row, met by a script", line(3, "1001.fused.full.npy.gz\tRok", BEAT_LABELS),
-        script("04_histograms"), f"{BEAT_LABELS}:3: unknown genre 'Rok' (did you mean 'Rock'?); "
-        f"known: {GENRES}"),
 ]  # fmt: skip
 
 AGAIN_05 = "run notebook 05_lstm again"
-NOT_THERE = (
-    f"{CHECKPOINT}: not there",
-    "run notebook 05_lstm first (python py/05_lstm.py, or ./run_all.sh --only 05)",
-)
-OTHER_DATA = f"; the one in {RECORD} was made with other data; ".join(NOT_THERE)
+FIRST_05 = "run notebook 05_lstm first (python py/05_lstm.py, or ./run_all.sh --only 05)"
+OTHER_DATA = f"{CHECKPOINT}: not there; the one in {RECORD} was made with other data; {FIRST_05}"
 NO_CHECKPOINT = "no whole checkpoint (*); delete it and run its notebook again"
 OTHER_MODEL = "its weights are of another model (*); run its notebook again"
 
 CHECKPOINT_ROWS = [
-    Row("a checkpoint is missing", missing(CHECKPOINT), checkpoint(), "; ".join(NOT_THERE)),
-    Row("the notebook that stores it was never run", missing(RECORD), checkpoint(),
-        "; ".join(NOT_THERE)),
-    Row("a checkpoint was made with other data", lambda place: [
-        line(3, "1001.npy\tJazz", name)(place) for name in (LABELS, BEAT_LABELS)],
-        checkpoint(), OTHER_DATA),
-    Row("a record without its description", missing(f"{RECORD}/record.json"), checkpoint(),
-        OTHER_DATA),
-    Row("a record with half a description", replaced(f"{RECORD}/record.json", '{"notebook": "05'),
-        checkpoint(), OTHER_DATA),
-    bad_checkpoint("is cut short", cut(CHECKPOINT, 100), NO_CHECKPOINT),
-    bad_checkpoint("is empty", replaced(CHECKPOINT, ""), NO_CHECKPOINT),
     bad_checkpoint("is a pickle", replaced(CHECKPOINT, pickle.dumps(Trap())), NO_CHECKPOINT),
     bad_checkpoint("says nothing about itself", changed(CHECKPOINT, lambda it: save(load(it))),
                    NO_CHECKPOINT),
@@ -729,34 +591,11 @@ CHECKPOINT_ROWS = [
                    about(spec=SPEC | {"head_options": {"n_classes": 4}}), OTHER_MODEL),
     bad_checkpoint("describes no model that there is", about(spec=SPEC | {"backbone": "rnn"}),
                    OTHER_MODEL),
-    bad_checkpoint("says the model's name only", about(spec="lstm"), OTHER_MODEL),
-    bad_checkpoint("does not say its feature", about(feature=None), OTHER_MODEL),
-    bad_checkpoint("is of another model than asked for", nothing,
-                   f"holds a model with head 'classifier', expected 'regressor'; {AGAIN_05}",
-                   head="regressor"),
-    bad_checkpoint("is of another feature than asked for", nothing,
-                   f"holds a model with feature 'chroma', expected 'mel'; {AGAIN_05}",
-                   feature="mel"),
-    *(bad_checkpoint(what, about(**change), f"{problem}; run its notebook again")
-      for what, change, problem in (
-          ("names another feature than it was trained on", {"feature": "mel"},
-           "its scaling has shape (12,), but feature 'mel' has 128 bands"),
-          ("names a feature that there is not", {"feature": "soul"}, "unknown feature 'soul'"),
-          ("names a list of features", {"feature": ["mel"]}, "unknown feature ['mel']"),
-          ("names more classes than it has", {"classes": [*CLASSES, "Pop"]},
-           "it names 4 classes, but its model has 3 outputs"),
-          ("names too few axes", {"axes": ["energy"]},
-           "it names 1 axes, but its model has 3 outputs"),
-          ("has a word for classes", {"classes": "abc"}, "its classes are no list of names"),
-          ("has numbers for classes", {"classes": [1, 2, 3]}, "its classes are no list of names"),
-      )),
+    *(bad_checkpoint(row["what"], about(**row["given"]), f"{row['said']}; run its notebook again")
+      for row in rows_of("checkpoints")),
     bad_checkpoint("takes other bands than its feature has",
                    written(SPEC | {"backbone_options": {"n_features": 7}}),
                    "its model takes 7 bands, but feature 'chroma' has 12; run its notebook again"),
-    Row("a checkpoint of other classes than those of the data",
-        about(classes=["Classical", "Folk", "Rock"]), script("06_metrics"),
-        f"{CHECKPOINT}: holds a model with classes ['Classical', 'Folk', 'Rock'], expected "
-        f"['Classical', 'Hip-Hop', 'Rock']; {AGAIN_05}"),
     *(Row(f"stored values {what}", replaced(f"{RECORD}/values.json", content),
           stored(lambda record: record.load_value("05_lstm", "best_lstm")),
           f"{RECORD}/values.json: no whole JSON (*); {AGAIN_05}")
@@ -774,82 +613,10 @@ CHECKPOINT_ROWS = [
 ]  # fmt: skip
 
 
-WRITE_05 = "write for example 05_lstm: {epochs: 3}"
-NO_MAPPING = f" a profile is a mapping of sections (all, 05_lstm, ...); {WRITE_05}"
-NO_YAML = "no valid YAML (*); correct the line"
-SECTIONS = f"{NOTEBOOKS}, all, runner"
-EPOCHS = f"but must be int; write for example {OF_05['epochs']}"
-RATE = f"but must be float; write for example {OF_05['learning_rate']}"
-CHANNELS = f"write for example {OF_07['channels']}"
-CHANNEL = f"but must be int; write for example {OF_07['channels'][0]}"
-BOMB = ", ".join(["&a0 [0, 0]", *(f"&a{n} [{f'*a{n - 1}, ' * 9}]" for n in range(1, 20))])
-LIMIT = "but must be a number above 0; write for example 60"
-
 PROFILE_ROWS = [
-    bad_run("an unknown profile", "unknown profile 'dmeo' (did you mean 'demo'?); known: demo, "
-            "full, smoke, or give the path of a .yaml file of your own", "--profile", "dmeo"),
-    bad_run("a profile file that is not there", f"{PROFILE}: no such profile file; give one that "
-            "exists, or one of demo, full, smoke", "--profile", PROFILE),
-    *(bad_run(what, f"{PROFILE}:{problem}", "--profile", PROFILE, spoil=replaced(PROFILE, text))
-      for what, text, problem in (
-          ("an unknown parameter", "all: {seed: 1}\n06_metrics:\n  batch: 3\n",
-           "3: unknown parameter 'batch' in section '06_metrics' (did you mean 'batch_size'?); "
-           "known: batch_size, data, device, seed"),
-          ("a parameter that only some notebooks have", "all: {epochs: 3}",
-           "1: unknown parameter 'epochs' in section 'all'; known: data, demo_size, device, seed"),
-          ("an unknown parameter of the runner", "runner: {timeout: 4}",
-           "1: unknown parameter 'timeout' in section 'runner' (did you mean 'timeout_minutes'?); "
-           "known: timeout_minutes"),
-          ("a section for an unknown notebook", "06_metric: {batch_size: 3}",
-           f"1: unknown section '06_metric' (did you mean '06_metrics'?); known: {SECTIONS}"),
-          ("a section whose name is a number", "1: {epochs: 3}",
-           f"1: unknown section 1; known: {SECTIONS}"),
-          ("a section that is no mapping", "all: {}\n\n05_lstm:\n  - 3",
-           f"3: section '05_lstm' must be a mapping of parameter: value; {WRITE_05}"),
-          ("a profile with a wrong type", "05_lstm:\n  hidden_size: 8\n  epochs: many\n",
-           f"3: 05_lstm.epochs is 'many' (str) {EPOCHS}"),
-          ("half an epoch", "05_lstm: {epochs: 2.5}", f"1: 05_lstm.epochs is 2.5 (float) {EPOCHS}"),
-          ("yes for a count", "05_lstm: {epochs: yes}",
-           f"1: 05_lstm.epochs is True (bool) {EPOCHS}"),
-          ("yes for a number", "05_lstm: {learning_rate: yes}",
-           f"1: 05_lstm.learning_rate is True (bool) {RATE}"),
-          ("a parameter without a value", "05_lstm: {learning_rate: }",
-           f"1: 05_lstm.learning_rate is None (NoneType) {RATE}"),
-          ("a number for a list", "07_cnn: {channels: 16}",
-           f"1: 07_cnn.channels is 16 (int) but must be list; {CHANNELS}"),
-          ("a word in a list of numbers", "07_cnn: {channels: [16, many]}",
-           f"1: an entry of 07_cnn.channels is 'many' (str) {CHANNEL}"),
-          *((f"{name}: {value}", f"05_lstm: {{{name}: {value}}}",
-             f"1: 05_lstm.{name} is {value}; give {ends}") for name, value, ends in (
-              ("epochs", "0", "1 to 10000"), ("batch_size", "-4", "1 to 100000"),
-              ("hidden_size", "1000000000", "1 to 10000"), ("mixup", "-1", "0 to 1e+06"),
-              ("seed", "-1", "0 to 4.29497e+09"))),
-          ("a learning rate that is none", "05_lstm: {learning_rate: .nan}",
-           "1: 05_lstm.learning_rate is nan; give 1e-12 to 10000"),
-          ("a demo set beyond all measure", "00_setup: {demo_size: 1000000.0}",
-           "1: 00_setup.demo_size is 1000000.0; give 0.001 to 100"),
-          ("lists that stand for more than fits into memory", f"05_lstm: {{epochs: [{BOMB}]}}",
-           f"1: 05_lstm.epochs is [[...], [...], [...], [...], [...], [...], ...] (list) {EPOCHS}"),
-          ("no channels", "07_cnn: {channels: []}",
-           "1: 07_cnn.channels is empty; give at least one entry"),
-          ("a device of one notebook", "05_lstm: {device: cpu}", "1: device is one for all "
-           "notebooks; write it in section 'all', or give --device"),
-          ("a profile with a wrong time limit", "runner: {timeout_minutes: soon}",
-           f"1: timeout_minutes is 'soon' {LIMIT}"),
-          ("a time limit of 0", "runner: {timeout_minutes: {default: 0}}",
-           f"1: timeout_minutes is 0 {LIMIT}"),
-          ("a time limit for an unknown notebook", "runner: {timeout_minutes: {05_lsmt: 4}}",
-           "1: timeout_minutes names '05_lsmt' (did you mean '05_lstm'?); use names of notebooks, "
-           "or default"),
-          ("a profile that is no mapping", "- 05_lstm\n", NO_MAPPING),
-          ("an empty profile", "", NO_MAPPING),
-          ("a profile that is no YAML", "all: {seed: 1}\n05_lstm: {epochs: 3\n", f"3: {NO_YAML}"),
-          ("a profile with a month 13", "all: {seed: 2021-13-45}", f" {NO_YAML}"),
-          ("a profile that would run code", "all: !!python/object/apply:os.mkdir ['sprung']",
-           f"1: {NO_YAML}"),
-          ("a profile that is not UTF-8", b"# f\xfcnf\n",
-           "1: no UTF-8 text; save the file as UTF-8"),
-      )),
+    *(bad_run(row["what"], f"{PROFILE}:{row['said']}", "--profile", PROFILE,
+              spoil=replaced(PROFILE, row["given"].encode("latin-1")))
+      for row in rows_of("profiles")),
     *(Row(f"{what}, met by a script", replaced(PROFILE, f"all: {{}}\n{text}"),
           library(lambda _: apply_profile({"notebook": "05_lstm", "epochs": 30}),
                   MUSICLAB_PROFILE=PROFILE), f"{PROFILE}:2: unknown {problem}")
@@ -861,39 +628,13 @@ PROFILE_ROWS = [
       )),
 ]  # fmt: skip
 
-JOBS, KEPT = "notebooks; give 1 or more, or auto", "runs; give 1 or more"
 USE_ROWS = [
-    bad_run("words that a terminal would obey, or turn around at", r"unknown notebook "
-            rf"'\x1b[2J\u202e'; known: {NOTEBOOKS}", "--only", "\x1b[2J\u202e"),
-    bad_run("a data folder with such a name", r"\x1b[31m: the data folder does not exist; give the "
-            "folder that holds fma_genre_spectrograms/", "--data", "\x1b[31m"),
-    bad_run("an unknown notebook", "unknown notebook '05_lsmt' (did you mean '05_lstm'?); known: "
-            f"{NOTEBOOKS}", "--only", "05_lsmt"),
-    bad_run("an unknown device", "unknown device 'gpu'; known: auto, cpu, cuda, mps",
-            "--device", "gpu"),
+    *(bad_run(row["what"], row["said"], *shlex.split(row["given"])) for row in rows_of("options")),
     bad_run("a device that this machine does not have", "device 'cuda' is not available here; use "
             "--device auto or cpu", "--device", "cuda", cannot=HAS_GPU),
-    bad_run("an option without its value", "argument --name: expected one argument; ./run_all.sh "
-            "--help shows what there is", "--name"),
-    bad_run("--only without a notebook", "--only names no notebook; for example --only 05,06",
-            "--only", ","),
-    bad_run("a digit that is none", f"unknown notebook '²'; known: {NOTEBOOKS}", "--only", "²"),
-    *(bad_run(f"--{option}", f"--{option.replace('=', ' ')} is no number of {what}",
-              f"--{option}")
-      for option, what in (("jobs=0", JOBS), ("jobs=many", JOBS), ("jobs=²", JOBS),
-                           ("keep=0", KEPT), ("keep=-1", KEPT))),
-    bad_run("an unknown option", "unrecognized arguments: --profil demo (did you mean "
-            "'--profile'?); ./run_all.sh --help shows what there is", "--profil", "demo"),
-    *(bad_run(what, f"run name {name!r}: use at most 81 letters, digits, '.', '_' and '-' (and not "
-              "'latest' or 'interactive'); it becomes a folder below runs/", "--name", name)
-      for what, name in (("a run name that is no file name", "../x"),
-                         ("the name of what a student runs by hand", "interactive"))),
-    *(bad_run(f"--{name} of an empty variable", f"--{name} is empty; leave it out or give a value; "
-              "./run_all.sh --help shows what there is", f"--{name}", "")
-      for name in ("data", "profile", "name")),
-    *(bad_run(f"--{name} of 5,000 digits", f"--{name} has 5000 letters; give at most 4096; "
-              "./run_all.sh --help shows what there is", f"--{name}", "9" * 5000)
-      for name in ("jobs", "keep")),
+    *(Row(f"a solution.txt that {row['what']}", nothing, library(lambda _, text=row["given"]:
+          check_solution(text, ["123212738", "123212739"])), f"solution.txt:{row['said']}")
+      for row in rows_of("solutions")),
     Row("$MUSICLAB_RUN leads out of runs/", nothing, library(lambda place: records.open_record(
         "05_lstm", place / "data", 0), MUSICLAB_RUN="../../x"),
         "$MUSICLAB_RUN is '../../x', no name of a folder below runs/; correct it"),
@@ -933,10 +674,6 @@ PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
 OTHER_HOME = "set MUSICLAB_HOME to a folder that you may write to"
 
 DISK_ROWS = [
-    bad_run("the home is a file", "home/.cache: cannot make this folder (Not a directory); "
-            f"{OTHER_HOME}", spoil=instead("home", Path.touch)),
-    bad_run("a file lies where the runs go", "home/runs/t: cannot be written (Not a directory); "
-            f"free some space, or {OTHER_HOME}", spoil=instead("home/runs", Path.touch)),
     Row("the home is read-only",
         lambda place: [missing("home/.cache")(place), rights("home", 0o555)(place)],
         without_rights("-c", "from helpers.machinery.files import cache_dir; cache_dir()"),
@@ -991,9 +728,13 @@ STOP_ROWS = [
         instead="(nothing: the process is gone; results are whole, the next run clears up)"),
 ]  # fmt: skip
 
+ANY_ROWS = [
+    *(plain_row(**row) for row in rows_of("anything")),
+    *(plain_row(**row, use="record") for row in rows_of("contradictions")),
+]
 ROWS = [
-    *FOLDER_ROWS, *LABEL_ROWS, *AGREEMENT_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS, *PROFILE_ROWS,
-    *USE_ROWS, *OWN_CODE_ROWS, *DISK_ROWS, *STOP_ROWS,
+    *ANY_ROWS, *FOLDER_ROWS, *LABEL_FILE_ROWS, *LABEL_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS,
+    *PROFILE_ROWS, *USE_ROWS, *OWN_CODE_ROWS, *DISK_ROWS, *STOP_ROWS,
 ]  # fmt: skip
 
 
@@ -1072,7 +813,7 @@ def test_what_is_bad_can_be_left_out(row, place):
         assert np.array_equal(rest.frames(index), whole.frames(whole.ids.index(clip)))
 
 
-@pytest.mark.parametrize("row", LABEL_ROWS[:10], ids=lambda row: row.what)
+@pytest.mark.parametrize("row", LABEL_FILE_ROWS, ids=lambda row: row.what)
 def test_a_label_file_that_says_nothing_is_refused_even_then(row, place):
     row.spoil(place)
     with bad_left_out(place), pytest.raises(LabError) as caught:

@@ -7,11 +7,12 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from helpers.machinery.files import LabError, write_atomically
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+Item = TypeVar("Item")
 # Options of glibc's mallopt(3): when freed memory is given back to the system, how many blocks may
 # come from mmap (which are given back at once), and how many heaps the threads have.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -110,6 +112,23 @@ def report_progress(**values: object) -> None:
     path = os.environ.get("MUSICLAB_PROGRESS")
     if path:
         write_atomically(Path(path), json.dumps(values))
+
+
+def counted(items: Iterable[Item], total: int, what: str, before: int = 0) -> Iterator[Item]:
+    """The same items, with a progress bar, and told to the runner twice a second.
+
+    They are clips; `before` of the `total` were done earlier.
+    """
+    from tqdm import tqdm
+
+    options = {"unit": "clip", "mininterval": 0.5, "leave": False, "disable": headless()}
+    told = 0.0
+    bar = tqdm(items, what, total=total, initial=before, **options)
+    for number, item in enumerate(bar, start=before + 1):
+        yield item
+        if time.monotonic() - told > 0.5:
+            told = time.monotonic()
+            report_progress(stage=what, done=number, total=total)
 
 
 @contextmanager

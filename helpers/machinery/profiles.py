@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from helpers.machinery.files import LabError, did_you_mean, one_line
+from helpers.machinery.files import LabError, did_you_mean, one_line, read_text
 
 PROFILE_FOLDER = Path(__file__).resolve().parents[1] / "profiles"
 DEMO = "demo"  # has no file
@@ -140,16 +140,10 @@ def _read_yaml_sections(path: Path) -> tuple[dict[str, Any], Path, dict[tuple[st
     """The content of a profile file, the file, and the lines of its sections and parameters."""
     import yaml
 
+    text = read_text(path)
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
         content = yaml.safe_load(text)
         lines = _lines_of(yaml.compose(text, yaml.SafeLoader))
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise LabError(f"{path}:{line}: no UTF-8 text; save the file as UTF-8") from None
-    except OSError as error:
-        raise LabError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
     except Exception as error:  # PyYAML's own, and what it lets through, as for a date like 13-45
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ from helpers.machinery.files import (
     write_atomically,
 )
 from helpers.machinery.identity import content_digest, file_digests
-from helpers.machinery.process import headless, report_progress
+from helpers.machinery.process import counted
 
 STORE_VERSION = "4"
 SOURCE, CHECKSUMS = "source", "checksums.json"
@@ -102,6 +102,31 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
     return store.select(back)
 
 
+def derived(
+    store: FeatureStore, name: str, make: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """What `make` says of the frames [T, 140] of each clip, stacked: name -> [n, ...].
+
+    Made for all packed clips of the folder, and kept beside them in an archive, whose checksums are
+    asked when it is read. `name` must change with what `make` does.
+    """
+    folder = Path(store.frames.filename).parent  # type: ignore[attr-defined]  # a memory map
+    lengths = np.load(folder / "lengths.npy")
+    starts, kept = np.cumsum(lengths) - lengths, folder / f"{name}.npz"
+    try:
+        with np.load(kept, allow_pickle=False) as found:
+            arrays = {key: found[key] for key in found.files}
+    except Exception:  # there is none, or no whole one: NumPy and zipfile let many kinds through
+        every = replace(store, starts=starts, lengths=lengths)
+        own = [make(every.clip(clip, slice(None))) for clip in range(len(starts))]
+        arrays = {key: np.stack([clip[key] for clip in own]) for key in own[0]}
+        np.savez(file := io.BytesIO(), **arrays)  # type: ignore[arg-type]
+        with suppress(LabError):  # a full disk costs the time, not the answer
+            write_atomically(kept, file.getvalue())
+    places = np.searchsorted(starts, store.starts)
+    return {key: values[places] for key, values in arrays.items()}
+
+
 def _store_folder(paths: list[str]) -> Path:
     """Where the store of these files is or will be, named by its sources' names and contents."""
     folder = os.path.dirname(paths[0])
@@ -155,7 +180,8 @@ def _pack(paths: list[str], whole: Path) -> None:
                 shape = (int(lengths.sum()), N_ROWS)
                 about = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, about)
-                for frames in _counted(_read_all(pool, paths, lengths), len(paths), folder):
+                read, what = _read_all(pool, paths, lengths), f"packing {os.path.relpath(folder)}"
+                for frames in counted(read, len(paths), what):
                     file.write(frames)
         checksums = {name: content_digest(new / name) for name in ARRAYS}
         (new / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
@@ -195,20 +221,6 @@ def as_stored(path: str, n_frames: int) -> np.ndarray:
     except MemoryError as error:
         blame_machine(path, error)
         raise
-
-
-def _counted(clips: Iterator[np.ndarray], total: int, folder: str) -> Iterator[np.ndarray]:
-    """The same clips, with a progress bar, and told to the runner twice a second."""
-    from tqdm import tqdm
-
-    what = f"packing {os.path.relpath(folder)}"
-    told = time.monotonic()
-    bar = tqdm(clips, what, total, unit="clip", disable=headless(), leave=False)
-    for number, clip in enumerate(bar, start=1):
-        yield clip
-        if time.monotonic() - told > 0.5:
-            told = time.monotonic()
-            report_progress(stage=what, done=number, total=total)
 
 
 @contextmanager

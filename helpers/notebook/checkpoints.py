@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from helpers.datasets import FEATURE_ROWS, BandScaler
 from helpers.machinery.files import LabError, one_line, write_atomically
 from helpers.models import build_model
 
+_DESCRIPTION = ("spec", "feature", "classes", "axes", "epoch", "note")  # what is stored as text
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -25,20 +27,18 @@ class Checkpoint:
     spec: dict[str, Any]  # what build_model takes
     feature: str
     scaler: BandScaler
-    classes: list[str]  # of a classifier, else empty
-    axes: list[str]  # of a regressor, else empty
-    epoch: int
-    note: str
+    classes: list[str] = field(default_factory=list)  # of a classifier
+    axes: list[str] = field(default_factory=list)  # of a regressor
+    epoch: int = 0
+    note: str = ""
 
 
-def write_checkpoint(path: Path, model: nn.Module, scaler: BandScaler, **about: Any) -> Path:
-    """Store weights, scaling and description in one safetensors file; returns its path.
-
-    `about` holds the other fields of a Checkpoint.
-    """
-    tensors = {f"model.{key}": value.cpu() for key, value in model.state_dict().items()}
-    tensors["scaler.mean"] = torch.from_numpy(scaler.mean)
-    tensors["scaler.deviation"] = torch.from_numpy(scaler.deviation)
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
+    """Store weights, scaling and description in one safetensors file; returns its path."""
+    about = {key: value for key, value in vars(checkpoint).items() if key in _DESCRIPTION}
+    tensors = {f"model.{key}": value.cpu() for key, value in checkpoint.model.state_dict().items()}
+    tensors["scaler.mean"] = torch.from_numpy(checkpoint.scaler.mean)
+    tensors["scaler.deviation"] = torch.from_numpy(checkpoint.scaler.deviation)
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     write_atomically(path, save(tensors, metadata={"about": json.dumps(about)}))
     return path
@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
         model = build_model(about["spec"])
         model.load_state_dict({key.removeprefix("model."): t for key, t in tensors.items()})
-        rest = {key: about[key] for key in ("spec", "feature", "classes", "axes", "epoch", "note")}
+        rest = {key: about[key] for key in _DESCRIPTION}
     except Exception as error:  # a description may say anything, and fail in any way
         raise LabError(
             f"{path}: its weights are of another model ({one_line(error)}); run its notebook again"

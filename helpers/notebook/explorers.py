@@ -97,14 +97,13 @@ class _TrainingClips:
     def title(self, clip: str) -> str:
         return f"{self.full.loc[clip, 'genre']} (clip {clip})"
 
-    def read(self, clip: str, name: str) -> np.ndarray:
-        """One of the four forms of a clip: mel or chroma, full or beat-synchronous; [rows, T]."""
-        folder = self.beat if name.startswith("beat") else self.full
-        return read_array(folder.loc[clip, "path"])[FEATURE_ROWS[plots.FEATURE_KINDS[name]]]
-
     def offered(self, clip: str, approximate: bool) -> dict[str, Any]:
         """What the controls show of a clip: its four pictures, and its sound where it has one."""
-        arrays = {name: self.read(clip, name) for name in plots.FEATURE_KINDS}
+        forms = [read_array(folder.loc[clip, "path"]) for folder in (self.full, self.beat)]
+        arrays = {
+            name: forms[name.startswith("beat")][FEATURE_ROWS[kind]]
+            for name, kind in plots.FEATURE_KINDS.items()
+        }
         sound = _sound(audio_path(self.root, clip), arrays["mel"] if approximate else None)
         pictures = [_picture(array, name) for name, array in arrays.items()]
         return {"title": self.title(clip), "pictures": pictures, **sound}
@@ -208,12 +207,13 @@ def neighbours(
     begin = seen.most_confident_error()
     offered = {begin, *range(0, len(seen.ids), math.ceil(len(seen.ids) / MOST_CLIPS))}
     shown = sorted(offered.union(*map(seen.nearest, offered)))
+    others = ~np.eye(len(seen.ids), dtype=bool)  # all pairs of two different clips
     _offer(
         record.notebook,
         "neighbours",
         classes=list(seen.base.classes),
         begin=shown.index(begin),
-        mean=seen.mean_likeness(),
+        mean=float(seen.likeness[others].mean()) if others.any() else None,
         clips=[seen.offered(clip, shown if clip in offered else []) for clip in shown],
     )
 
@@ -246,11 +246,6 @@ class _SeenByModel:
         """The clips that are most like this one, itself left out, the nearest first."""
         order = np.argsort(-self.likeness[clip], kind="stable")
         return [int(i) for i in order if i != clip][:N_NEIGHBOURS]
-
-    def mean_likeness(self) -> float | None:
-        """The mean over all pairs of clips; None for a single clip."""
-        n = len(self.likeness)
-        return float((self.likeness.sum() - n) / (n * (n - 1))) if n > 1 else None
 
     def offered(self, clip: int, shown: list[int]) -> dict[str, Any]:
         """What the controls show of a clip; its neighbours by their places in `shown`, if given."""

@@ -10,6 +10,10 @@ NAMES = {
     "svm_mel_full": "SVM, full",
     "svm_mel_beat": "SVM, beats",
     "svm_mel_refit": "SVM, full (train + validation)",
+    "svm_hand_full": "hand-made SVM, full",
+    "svm_hand_beat": "hand-made SVM, beats",
+    "svm_hand_refit": "hand-made SVM, full (train + validation)",
+    "cnn_and_hand": "CNN and hand-made SVM, averaged",
     "majority_full": "majority class",
     "majority_beat": "majority class, beats",
 } | {

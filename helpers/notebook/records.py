@@ -29,13 +29,13 @@ from helpers.machinery.files import (
 )
 from helpers.notebook.showing import render_figure, show_picture
 from helpers.notebook.soundness import data_fingerprint, require_soundness
+from helpers.notebook.words import LANGUAGES
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from torch import nn
 
-    from helpers.datasets import BandScaler
     from helpers.notebook.checkpoints import Checkpoint
     from helpers.notebook.showing import Sentence
 
@@ -57,8 +57,8 @@ class Record:
     def __init__(self, notebook: str, data: Path, seed: int, folder: Path) -> None:
         self.notebook, self.data, self.seed, self.folder = notebook, data, seed, folder
         self.fingerprint = data_fingerprint(data)
-        self._results: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._comparisons: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._results: dict[tuple[str, ...], tuple[Any, ...]] = {}
+        self._comparisons: dict[tuple[str, ...], tuple[Any, ...]] = {}
         self._figures: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._about: dict[str, Any] = {}
@@ -81,10 +81,8 @@ class Record:
 
         for metric, score in scores.items():
             row = (self.notebook, model, feature, test_set, metric)
-            values = (*row, score.value, score.low, score.high, self.seed, n)
-            self._results[row] = dict(zip(RESULT_COLUMNS, values, strict=True))
-        table = pd.DataFrame(list(self._results.values()), columns=list(RESULT_COLUMNS))
-        write_atomically(self.folder / RESULTS, table.to_csv(index=False))
+            self._results[row] = (*row, score.value, score.low, score.high, self.seed, n)
+        self.save_table("results", pd.DataFrame(self._results.values(), columns=RESULT_COLUMNS))
 
     def add_affect_scores(
         self, model: str, feature: str, true: np.ndarray, predicted: np.ndarray
@@ -108,8 +106,8 @@ class Record:
             score = result.difference
             values = (score.value, score.low, score.high, result.p_value, result.adjusted)
             row = (self.notebook, first, second, what, *values, result.n_compared, score.reason)
-            self._comparisons[first, second, what] = dict(zip(COMPARISON_COLUMNS, row, strict=True))
-        table = pd.DataFrame(list(self._comparisons.values()), columns=list(COMPARISON_COLUMNS))
+            self._comparisons[first, second, what] = row
+        table = pd.DataFrame(self._comparisons.values(), columns=COMPARISON_COLUMNS)
         self.save_table("comparisons", table)
 
     def save_values(self, **values: Any) -> None:
@@ -133,34 +131,28 @@ class Record:
         self.save_table(name, table)
 
     def save_checkpoint(
-        self,
-        name: str,
-        model: nn.Module,
-        spec: dict[str, Any],
-        *,
-        feature: str,
-        scaler: BandScaler,
-        classes: list[str] | None = None,
-        axes: list[str] | None = None,
-        epoch: int = 0,
-        note: str = "",
+        self, name: str, model: nn.Module, spec: dict[str, Any], **about: Any
     ) -> Path:
-        """Store weights, scaling and description in one safetensors file; returns its path."""
-        from helpers.notebook.checkpoints import write_checkpoint  # PyTorch takes a moment
+        """Store a trained model with all that is needed to use it; returns the file's path.
 
-        return write_checkpoint(
-            self.folder / "checkpoints" / f"{name}.safetensors", model, scaler,
-            spec=spec, feature=feature, classes=classes or [], axes=axes or [], epoch=epoch,
-            note=note,
-        )  # fmt: skip
+        `about` holds the other fields of a `Checkpoint`; feature and scaler must be among them.
+        """
+        from helpers.notebook.checkpoints import Checkpoint, write_checkpoint  # PyTorch is slow
+
+        path = self.folder / "checkpoints" / f"{name}.safetensors"
+        return write_checkpoint(path, Checkpoint(model, spec, **about))
 
     def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
-        The caption is the report's. Raises LabError for a figure without alt text.
+        The caption is the report's; a figure that has one is stored in each language. Raises
+        LabError for a figure without alt text.
         """
-        png, pdf, alt = render_figure(figure, name)
-        write_atomically(self.folder / "figures" / f"{name}.pdf", pdf)
+        spoken = LANGUAGES if str(caption) else LANGUAGES[:1]
+        png, pdfs, alt = render_figure(figure, name, spoken)
+        for language, pdf in pdfs.items():
+            below = "" if language == "en" else f"{language}/"
+            write_atomically(self.folder / "figures" / f"{below}{name}.pdf", pdf)
         write_atomically(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
@@ -324,13 +316,13 @@ def _about(folder: Path) -> dict[str, Any]:
     return read_json(folder / "record.json")
 
 
-def newest_run() -> Path | None:
+def newest_run(runs: Path | None = None) -> Path | None:
     """The folder that `runs/latest` points at (a link, or a text file with the run's name)."""
-    latest = runs_dir() / "latest"
-    if latest.is_dir():
+    latest = (runs or runs_dir()) / "latest"
+    if latest.is_symlink() or latest.is_dir():  # a folder: of a copy that followed the link
         return latest.resolve()
     if latest.is_file():
-        return runs_dir() / latest.read_text().strip()
+        return latest.parent / latest.read_text("utf-8", "replace").strip()
     return None
 
 

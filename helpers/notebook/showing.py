@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.machinery.files import LabError
 from helpers.notebook.shown import KEY, Figure, Lines, Piece, Sentence, Table, Text, stored
+from helpers.notebook.words import Words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from helpers.evaluation import Comparison
 
 FIGURE_DPI = 110
-PRINT_DPI = 200  # of what is rasterised in a figure's PDF: spectrograms
+LONG = 45  # letters of a figure's text
+PRINT_DPI = 150  # of what is rasterised in a figure's PDF: spectrograms
 
 
 def tell(sentence: str | Sentence, /, **values: Any) -> None:
@@ -162,23 +164,55 @@ def _in_notebook() -> bool:
     return get_ipython() is not None
 
 
-def render_figure(figure: Drawing, name: str) -> tuple[bytes, bytes, str]:
-    """A figure as PNG and, for print, as PDF, and its alt text; the figure is closed.
+def render_figure(
+    figure: Drawing, name: str, spoken: Sequence[str] = ("en",)
+) -> tuple[bytes, dict[str, bytes], str]:
+    """A figure as PNG and, for print, as PDF by language, and its alt text; the figure is closed.
 
-    In the PDF text stays text (type 42) and lines lines; undated, so that reruns agree. Raises
-    LabError for a figure without alt text.
+    `spoken` has English first. In a PDF text stays text (type 42) and lines lines; undated, so that
+    reruns agree. Its keywords are the texts that have no translation. Raises LabError for a figure
+    without alt text.
     """
     import matplotlib.pyplot as plt
 
     alt = figure.get_label()
     if not alt:
         raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
-    png, pdf = io.BytesIO(), io.BytesIO()
-    with plt.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(pdf, format="pdf", dpi=PRINT_DPI, metadata={"CreationDate": None})
+    png, pdfs = io.BytesIO(), {}
     figure.savefig(png, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
+    for language in spoken:
+        words = Words(language)
+        if language != "en":
+            _translate(figure, words)
+        pdf = io.BytesIO()
+        with plt.rc_context({"pdf.fonttype": 42}):
+            about = {"CreationDate": None, "Keywords": "; ".join(sorted(words.left))}
+            figure.savefig(pdf, format="pdf", dpi=PRINT_DPI, metadata=about)
+        pdfs[language] = pdf.getvalue()
     plt.close(figure)
-    return png.getvalue(), pdf.getvalue(), alt
+    return png.getvalue(), pdfs, alt
+
+
+def _translate(figure: Drawing, words: Words) -> None:
+    """Put an English figure that was drawn once into other words, its ticks' numbers, too."""
+    from matplotlib.text import Text as Label
+    from matplotlib.ticker import Formatter
+
+    class Ticks(Formatter):
+        """The labels of an axis in other words."""
+
+        def __init__(self, english: Formatter) -> None:
+            self.format_ticks = lambda places: list(map(words.drawn, english.format_ticks(places)))
+            self.get_offset = lambda: words.drawn(english.get_offset())
+
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        english = axis.get_major_formatter()
+        if not isinstance(english, Ticks):  # shared with another one
+            axis.set_major_formatter(Ticks(english))
+    for label in figure.findobj(Label):
+        label.set_text(words.drawn(label.get_text()))
+        if label.get_horizontalalignment() == "left" and len(label.get_text()) > LONG:
+            label.set_wrap(True)  # a title, rather than leave the figure
 
 
 def show_picture(png: bytes, alt: str, name: str, caption: str | Sentence = "") -> None:

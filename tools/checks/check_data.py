@@ -47,19 +47,12 @@ class Split:
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code: 1 when there is a problem."""
     parser = Parser(prog="./run_all.sh check-data", description=__doc__)
-    add = parser.add_argument
-    add(
-        "--data",
-        metavar="DIR|demo",
-        default="auto",
+    what = "write what can be left out; scripts and notebooks do so with MUSICLAB_LEFT_OUT=FILE"
+    parser.add_argument(
+        "--data", metavar="DIR|demo", default="auto",
         help="the data folder (default: what a run would find; nothing is fetched or built)",
-    )
-    add(
-        "--write",
-        metavar="FILE",
-        type=Path,
-        help="write what can be left out; scripts and notebooks do so with MUSICLAB_LEFT_OUT=FILE",
-    )
+    )  # fmt: skip
+    parser.add_argument("--write", metavar="FILE", type=Path, help=what)
     options = parser.parse_args(list(arguments))
     data = find_data(options.data)
     found = check(data)

@@ -54,7 +54,9 @@ def _member(word: str) -> Member:
     name, comma, number = (part.strip() for part in word.rpartition(","))
     if not comma or not number:
         raise LabError(f"member {word!r}: no number after a comma; write for example {_EXAMPLE}")
-    # Composed, so that an accent typed apart from its letter is the same name.
+    # Composed, so that an accent typed apart from its letter is the same name, and without marks
+    # that nobody sees but that turn what stands beside them around (right-to-left overrides).
+    name = "".join(c for c in name if unicodedata.category(c) != "Cf")
     name = " ".join(unicodedata.normalize("NFC", name).split())
     if not any(letter.isalpha() for letter in name):
         raise LabError(f"member {word!r}: no name before the comma; write for example {_EXAMPLE}")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,9 +86,11 @@ class Source:
         """
         for cell in self.cells:
             if "parameters" in cell.tags:
-                tree = _parsed(cell.source)
-                if tree is None:
-                    raise LabError(f"{self.path}: the cell tagged 'parameters' is no valid Python")
+                try:
+                    tree = _parsed(cell.source)
+                except SyntaxError:
+                    told = "the cell tagged 'parameters' is no valid Python"
+                    raise LabError(f"{self.path}: {told}") from None
                 return {
                     target.id: _literal(node.value)
                     for node in tree.body
@@ -220,26 +223,15 @@ class Lab:
         A module's script for browsers and its tables of data count with it. Code that cannot be
         parsed is taken to import every module.
         """
-        files: set[Path] = set()
-        waiting = list(code)
-        while waiting:
-            new = self._imported_files(waiting.pop()) - files
-            waiting += [path.read_text(encoding="utf-8") for path in new]
-            files |= new
+        finder = ModuleFinder([str(self.root)])
+        try:
+            for text in code:
+                finder.scan_code(compile(_parsed(text), "cell", "exec"), finder.add_module("cell"))
+            files = {Path(found.__file__) for found in finder.modules.values() if found.__file__}
+        except SyntaxError:
+            files = {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
         beside = {path.with_suffix(suffix) for path in files for suffix in (".js", ".yaml")}
         return sorted(files | set(filter(Path.is_file, beside)))
-
-    def _imported_files(self, code: str) -> set[Path]:
-        tree = _parsed(code)
-        if tree is None:
-            return {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
-        found = set()
-        for name in imported_names(tree):
-            place = self.root
-            for part in name.split("."):  # a package's own file runs before what is in it
-                place /= part
-                found |= {place.with_suffix(".py"), place / "__init__.py"}
-        return {path for path in found if path.is_file()}
 
 
 def shared_files(root: Path) -> list[Path]:
@@ -247,18 +239,17 @@ def shared_files(root: Path) -> list[Path]:
 
     JupyterLab, for example, keeps copies of what it has open in `.ipynb_checkpoints/`.
     """
-    kit = ("helpers/**/*.py", "helpers/**/*.js", "helpers/profiles/*.yaml")
+    kit = ("helpers/**/*.py", "helpers/**/*.js", "helpers/**/*.yaml")
     patterns = (*kit, "demo_music/**/*.py", "demo_music/*.yaml")
     found = [path for pattern in patterns for path in sorted(root.glob(pattern))]
     return [p for p in found if not any(part[0] == "." for part in p.relative_to(root).parts)]
 
 
-def _parsed(code: str) -> ast.Module | None:
-    """The syntax tree of a cell or module, or None where it is no Python."""
-    for text in (code, _MAGIC_LINE.sub("pass", code)):
-        with suppress(SyntaxError):
-            return ast.parse(text)
-    return None
+def _parsed(code: str) -> ast.Module:
+    """The syntax tree of a cell or module. Raises SyntaxError where it is no Python."""
+    with suppress(SyntaxError):
+        return ast.parse(code)
+    return ast.parse(_MAGIC_LINE.sub("pass", code))
 
 
 def _literal(node: ast.expr) -> Any:
@@ -266,14 +257,3 @@ def _literal(node: ast.expr) -> Any:
     with suppress(ValueError, TypeError):
         return ast.literal_eval(node)
     return None
-
-
-def imported_names(tree: ast.Module) -> Iterable[str]:
-    """The dotted names of the kit that a piece of code imports, anywhere in it."""
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        yield from (name for name in names if name.split(".")[0] in PACKAGES)

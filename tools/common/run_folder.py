@@ -16,7 +16,7 @@ from typing import IO
 from helpers.machinery import files
 from helpers.machinery.files import LabError, did_you_mean, read_json
 from helpers.machinery.profiles import profile_names
-from helpers.notebook.records import INTERACTIVE_RUN
+from helpers.notebook.records import INTERACTIVE_RUN, newest_run
 
 LOCK, SUMMARY = ".lock", "summary.json"
 WHOLE_DATA = {"folder", "demo", "fingerprint"}
@@ -108,7 +108,8 @@ def find_run(name: str | None = None) -> Path:
     """
     runs = files.project_root() / "runs"
     finished = sorted(path.parent.name for path in runs.glob(f"*/{SUMMARY}"))
-    wanted = _latest(runs) if name in (None, "latest") else name
+    newest = newest_run(runs)
+    wanted = newest.name if newest and name in (None, "latest") else name
     if not finished or not wanted:
         raise LabError(f"{runs}: no finished run; make one with ./run_all.sh")
     if wanted not in finished:
@@ -146,9 +147,10 @@ def remove_old_runs(current: Path, keep: int) -> list[str]:
         shutil.rmtree(rest, ignore_errors=True)  # of a deletion that was interrupted
     found = [folder for folder in runs.iterdir() if _last_run(folder)]
     old = sorted(found, key=_last_run, reverse=True)[keep:]
+    named = {folder.name for folder in (current, newest_run(runs)) if folder}
     said = []
     for folder in old:
-        if folder == current or folder.name == _latest(runs):
+        if folder.name in named:
             continue
         try:
             with open(folder / LOCK, "ab") as lock:
@@ -169,14 +171,6 @@ def _last_run(folder: Path) -> float:
         return 0.0
     marks = [folder / LOCK, folder / SUMMARY]
     return max((mark.stat().st_mtime for mark in marks if mark.is_file()), default=0.0)
-
-
-def _latest(runs: Path) -> str:
-    """The name of the run that `runs/latest` points at, as a link or a text file."""
-    latest = runs / "latest"
-    if latest.is_symlink() or latest.is_dir():  # a folder: of a copy that followed the link
-        return Path(os.readlink(latest) if latest.is_symlink() else latest).name
-    return latest.read_text("utf-8", "replace").strip() if latest.is_file() else ""
 
 
 def write_kernel_spec(folder: Path, *options: str) -> None:

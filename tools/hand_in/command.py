@@ -38,7 +38,6 @@ from tools.run.results import stale_results
 MOST_MIB = 10
 REPORT, NOTE = "report.pdf", "README.txt"
 CHANGES, LABELS = "CHANGES.diff", "LABELS.csv"
-SHORT = 20
 PACKED = ("py", "helpers", "demo_music")
 STUB = Path(__file__).with_name("left_out.txt")
 LEFT_OUT = re.compile(r"demo_music/|helpers/notebook/explorers\.")  # music synthesis, widgets
@@ -276,15 +275,15 @@ def contents_of(
 def without_answers(script: str, told: str) -> str:
     """A script without the kit's own answers: its Markdown cells tagged `solution`.
 
-    Their headings stay, and so does a cell that the members have changed, as the diff tells.
+    Their headings stay, and so do the lines that the members have added, as the diff tells.
     """
     cells = _CELLS.split(script)
     for number, cell in enumerate(cells):
-        lines = cell.splitlines()
-        text = [line for line in lines[1:] if len(line) > SHORT]  # a short line is in every diff
-        if _ANSWER.match(cell) and not any(f"+{line}\n" in told for line in text):
-            heads = [line for line in lines if line.startswith("# #")]
-            cells[number] = "\n".join([lines[0], *heads, "", ""]) if heads else ""
+        if _ANSWER.match(cell):
+            mark, *lines = cell.splitlines()
+            kept = [own for own in lines if own.startswith("# #") or f"\n+{own}\n" in told]
+            said = any(line.strip("# ") for line in kept)
+            cells[number] = "\n".join([mark, *kept, "", ""]) if said else ""
     return "".join(cells)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.machinery.files import LabError, write_atomically
+from helpers.notebook.words import LANGUAGES, Words
 from tools.common.command_line import Parser, run_command
 from tools.common.members import Member, parse_members
 from tools.common.members import add_option as add_members
@@ -20,11 +21,12 @@ from tools.report.content import chapters
 from tools.report.editions import DEFAULT, EDITIONS, Edition, edition_of
 from tools.report.markdown import PICTURES, Writer
 from tools.report.source import open_run
-from tools.report.words import Words, languages
 from tools.setup.check_environment import read_project
 
 TITLE = "Genre recognition and affect regression from music spectrograms"
-COURSE = "Pattern Recognition, laboratory exercise 3, National Technical University of Athens"
+COURSE = (
+    "Pattern Recognition, laboratory exercise {exercise}, National Technical University of Athens"
+)
 SHOWN = 10  # unanswered prompts that are listed one by one
 
 
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     made = prompts.make_missing(own, words, edition)
     answers = prompts.written(own, edition)
     writer = Writer(words, run, answers, edition, not options.no_appendix)
-    about = _about(words, members)
+    about = _about(words, members, edition)
     try:
         markdown = writer.report(about, chapters(run, edition))
     except (KeyError, ValueError, TypeError, AttributeError) as error:  # whoever wrote that
@@ -75,7 +77,7 @@ def _parser() -> Parser:
     add_members(parser)
     add = parser.add_argument
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
-    add("--lang", metavar="|".join(languages()), default="en", help="language (default: en)")
+    add("--lang", metavar="|".join(LANGUAGES), default="en", help="language (default: en)")
     add("--no-appendix", action="store_true", help="only what the body shows")
     add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
     add(
@@ -102,15 +104,18 @@ def _speak_one_language(own: Path, words: Words, edition: Edition) -> None:
 
 def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -> None:
     """Write PDF, Word and Markdown with its pictures. First everything is made, then written."""
-    pictures = {f"{PICTURES}/{name}": path for name, path in writer.pictures.items()}
-    printed, vectors = markdown, dict(pictures)
-    for name, path in writer.vectors.items():
-        shown, vector = f"{PICTURES}/{name}", f"{PICTURES}/{name}{path.suffix}"
-        printed, vectors[vector] = printed.replace(f"]({shown})", f"]({vector})"), path
-    pdf = typeset.to_pdf(printed, vectors, about)
+    pictures = {f"{PICTURES}/{name}": p.read_bytes() for name, p in writer.pictures.items()}
+    vectors = {f"{PICTURES}/{name}.pdf": p.read_bytes() for name, p in writer.vectors.items()}
+    printed = markdown
+    for vector in vectors:
+        printed = printed.replace(f"]({vector[:-4]})", f"]({vector})")
+    pdf = typeset.to_pdf(printed, pictures | vectors, about)
+    if about["lang"] != "en":  # the run's own pictures are in English
+        drawn = typeset.to_png(vectors)
+        pictures |= {vector[:-4]: picture for vector, picture in drawn.items()}
     docx = typeset.to_docx(markdown, pictures)
-    for name, path in pictures.items():
-        write_atomically(folder / name, path.read_bytes())
+    for name, picture in pictures.items():
+        write_atomically(folder / name, picture)
     for stale in set((folder / PICTURES).iterdir()) - {folder / name for name in pictures}:
         stale.unlink()
     write_atomically(folder / "report.md", markdown)
@@ -118,12 +123,12 @@ def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -
     write_atomically(folder / "report.pdf", pdf)
 
 
-def _about(words: Words, members: Sequence[Member]) -> dict[str, Any]:
+def _about(words: Words, members: Sequence[Member], edition: Edition) -> dict[str, Any]:
     """What the title page and the PDF's properties say, as plain text."""
     today = date.today()
     return {
         "title": words.text(TITLE),
-        "subtitle": words.text(COURSE),
+        "subtitle": words.text(COURSE).format(exercise=edition.exercise),
         "members": [[member.name, member.number] for member in members],
         "lang": words.language,
         "date": f"{today.day} {words.text(month_name[today.month])} {today.year}",

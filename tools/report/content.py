@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
-from tools.checks.labels import Shown
+from tools.checks.labels import Shown, label_headings
 from tools.common.notebooks import NOTEBOOKS
 from tools.report.editions import Edition, edition_of
 from tools.report.source import Run, step_of
@@ -32,8 +32,8 @@ def chapters(run: Run, edition: Edition | None = None) -> dict[str, list[Shown]]
     """
     edition = edition or edition_of()
     shown = [s for notebook in NOTEBOOKS for s in run.sections(notebook.name)]
-    sections = [_arranged(section, run) for section in shown if section.name != "rules"]
-    found = {SUMMARY: [_section("summary")], METHOD: [_section("method", *_method(run))]}
+    sections = [_arranged(section, run, edition) for section in shown if section.name != "rules"]
+    found = {SUMMARY: [Shown("summary")], METHOD: [Shown("method", reported=_method(run))]}
     titles = [edition.titles.get(title, title) for title in STEPS]
     found |= {title: [] for title in titles}
     title = ""
@@ -42,22 +42,17 @@ def chapters(run: Run, edition: Edition | None = None) -> dict[str, list[Shown]]
         step = step_of(section.name)
         title = titles[int(step)] if step else title
         found[title].append(section)
-    found[CONCLUSIONS] = [_section("conclusions")]
-    return found | {ENVIRONMENT: [_section("environment", *_environment(run))]}
+    found[CONCLUSIONS] = [Shown("conclusions")]
+    return found | {ENVIRONMENT: [Shown("environment", reported=_environment(run))]}
 
 
-def _section(name: str, *pieces: Piece) -> Shown:
-    """A section of the report's own, without a heading below that of its chapter."""
-    return Shown(name, reported=list(pieces))
-
-
-def _arranged(section: Shown, run: Run) -> Shown:
+def _arranged(section: Shown, run: Run, edition: Edition) -> Shown:
     """The recipe of what was trained, verdicts, sentences, a table and two figures; and the rest.
 
     Verdicts stand in the body wherever they were told, and code in the appendix.
     """
     recipe = LAYOUT["labels"].get(section.name, {})
-    first: list[Piece] = [_recipe(recipe, run)] if "rows" in recipe else []
+    first: list[Piece] = [_recipe(recipe, run, edition)] if "rows" in recipe else []
     body: list[Piece] = []
     rest: list[Piece] = []
     most = {Figure: recipe.get("figures", MOST_FIGURES), Table: 1}
@@ -81,14 +76,17 @@ def _is_verdict(piece: Piece) -> bool:
     return isinstance(piece, Text) and piece.sentences[0].template.startswith(VERDICTS)
 
 
-def _recipe(recipe: Mapping[str, Any], run: Run) -> Table:
+def _recipe(recipe: Mapping[str, Any], run: Run, edition: Edition) -> Table:
     """How the models under a label were trained, from the run's own parameters."""
-    facts = run.facts(recipe["notebook"])
-    rows = []
-    for name, template in recipe["rows"].items():
+    labels = {name: edition.labels.get(name, name) for name in label_headings()}
+    facts = labels | run.facts(recipe["notebook"])
+
+    def filled(template: str) -> Sentence:
         fields = re.findall(r"{(\w+)", template)
-        rows.append((name, Sentence(template, **{f: facts.get(f, math.nan) for f in fields})))
-    return Table((SETTING, "value"), rows, Sentence(recipe["caption"]))
+        return Sentence(template, **{field: facts.get(field, math.nan) for field in fields})
+
+    rows = [(name, filled(template)) for name, template in recipe["rows"].items()]
+    return Table((SETTING, "value"), rows, filled(recipe["caption"]))
 
 
 def _method(run: Run) -> list[Piece]:

@@ -21,6 +21,7 @@ class Edition:
 
     name: str
     zip: str
+    exercise: int
     notebooks: bool
     labels: dict[str, str] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)

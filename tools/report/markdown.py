@@ -13,17 +13,17 @@ import yaml
 
 from helpers.machinery.files import LabError
 from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
+from helpers.notebook.words import Words, escaped
 from tools.checks.labels import Shown
 from tools.report import prompts
 from tools.report.content import SETTING
 from tools.report.editions import Edition, edition_of
 from tools.report.prompts import REFERENCES, Answer
 from tools.report.source import Run
-from tools.report.words import Words, escaped
 
 TEXT_WIDTH = 17.0  # of a page, in cm
-MOST_HEIGHT = 7.0  # of a figure
-SMALLER = 0.54  # figures are drawn for the screen
+MOST_HEIGHT = 6.5  # of a figure, while its text stays legible
+SMALLER, SMALLEST = 0.54, 0.43  # figures are drawn for the screen
 PICTURES = "figures"  # the folder beside the Markdown that its pictures lie in
 
 
@@ -137,15 +137,17 @@ class Writer:
         file, alt, width, height = self.run.figure(notebook, figure.name)
         name = f"{notebook}_{figure.name}.png"
         self.pictures[name] = file
-        if file.with_suffix(".pdf").is_file():
-            self.vectors[name] = file.with_suffix(".pdf")
-        width = min(SMALLER * width, TEXT_WIDTH, MOST_HEIGHT / height * width)
+        for folder in (file.parent, file.parent / self.words.language):  # the latter, if any
+            if (vector := folder / f"{figure.name}.pdf").is_file():
+                self.vectors[name] = vector
+        low = max(SMALLEST, MOST_HEIGHT / height)
+        width = min(SMALLER * width, low * width, TEXT_WIDTH)
         caption = self.words.say(figure.caption)
         if self.words.language != "en":  # the notebooks describe their figures in English
             alt = f"{caption} ({alt})"
         alt = alt.replace("\\", "/").replace('"', "'")
-        own = prompts.anchor("fig", f"{notebook}/{figure.name}")
-        attributes = f'#{own} width={width / TEXT_WIDTH:.0%} alt="{alt}"'
+        anchor = prompts.anchor("fig", f"{notebook}/{figure.name}")
+        attributes = f'#{anchor} width={width / TEXT_WIDTH:.0%} alt="{alt}"'
         return f"![{caption}]({PICTURES}/{name}){{{attributes}}}"
 
     def _table(self, table: Table, name: str) -> str:

@@ -9,23 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from helpers.machinery.files import LabError, did_you_mean, project_root, write_atomically
+from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import read_labels
 from tools.report.editions import Edition
 from tools.report.source import picture_size, step_of
-from tools.report.words import Words, languages
+from tools.report.typeset import is_svg
 
 FOLDER = "my_report"
 _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)")
-# What else Markdown takes for a picture: of another form, by a reference, or over two lines.
-_OTHER_PICTURE = re.compile(r"!\[(?:.*\]\(|[^\]]*\]\[|[^\]]*$)")
+_OTHER_PICTURE = re.compile(r"(?<!\\)!\[")  # of another form, by a reference, or over two lines
 _CODE = re.compile(r"(`+).*?\1")
 BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -67,9 +69,16 @@ def file_of(folder: Path, step: str) -> Path:
     return folder / (f"step_{int(step):02d}.md" if step else "summary.md")
 
 
+@cache
+def texts_in(language: str) -> dict[str, Any]:
+    """What the members are asked: `title`, `mark`, `head`, and `prompts` by label."""
+    path = Path(__file__).parent / "languages" / f"prompts_{language}.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
 def asked(words: Words, edition: Edition) -> dict[str, list[str]]:
     """The prompts of an edition in a language, by label."""
-    texts = words.prompts
+    texts = texts_in(words.language)
     kept = {k: v for k, v in texts["prompts"].items() if k not in edition.left_out}
     return kept | texts["extra"].get(edition.name, {})
 
@@ -95,7 +104,7 @@ def make_missing(folder: Path, words: Words, edition: Edition) -> list[Path]:
 
 def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
     """The lines of a file in which nothing has been answered."""
-    texts, headings = words.prompts, edition.headings()
+    texts, headings = texts_in(words.language), edition.headings()
     title = texts["title"].format(step=step) if step else texts["whole"]
     yield from (f"# {title}", "", "<!--", *texts["head"].splitlines(), "-->")
     for label in steps(edition)[step]:
@@ -107,8 +116,8 @@ def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
 def other_language(folder: Path, words: Words) -> Words | None:
     """The language of prompts in these files that are in another one than this."""
     text = "".join(map(_text_of, sorted(folder.glob("*.md"))))
-    others = (Words(name) for name in languages() if name != words.language)
-    return next((o for o in others if f"\n> {o.prompts['mark']}: " in text), None)
+    others = (Words(name) for name in LANGUAGES if name != words.language)
+    return next((o for o in others if f"\n> {texts_in(o.language)['mark']}: " in text), None)
 
 
 def translate(folder: Path, old: Words, new: Words, edition: Edition) -> None:
@@ -123,7 +132,7 @@ def translate(folder: Path, old: Words, new: Words, edition: Edition) -> None:
         for line, other in zip(before, after, strict=True):
             text = text.replace(f"\n{line}\n", f"\n{other}\n")
         if text:
-            heads = (words.prompts["head"].rstrip() for words in (old, new))
+            heads = (texts_in(words.language)["head"].rstrip() for words in (old, new))
             write_atomically(path, text[1:].replace(*heads))
 
 
@@ -143,7 +152,7 @@ def _answers_in(path: Path) -> list[Answer]:
     Text under a heading with a label but above its first prompt is an answer, too; what stands
     above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
-    texts = Words("en").prompts
+    texts = texts_in("en")
     known = {label.name for label in read_labels()}.union(OF_THE_WHOLE, *texts["extra"].values())
     here = Answer(path, 1, "", "")  # what stands above the first section
     answers = [here]
@@ -290,11 +299,11 @@ def _picture(place: str, folder: Path, match: re.Match[str]) -> Path:
         wrong = f"the picture {name} lies outside of {folder}; copy it there, write its file name"
     elif not path.is_file():
         wrong = f"the picture {name} is not there; put it beside the file, or take the line out"
-    elif kind not in PICTURES or (kind != ".svg" and picture_size(path) is None):
-        kinds = ", ".join(PICTURES)
-        wrong = f"{name} is no picture that can be shown; take a whole file of these kinds: {kinds}"
     elif kind == ".svg" and _ACTIVE.search(path.read_bytes()):
         wrong = f"{name} holds a script or leads elsewhere; save it as PNG"
+    elif kind not in PICTURES or not (is_svg(path) if kind == ".svg" else picture_size(path)):
+        kinds = ", ".join(PICTURES)
+        wrong = f"{name} is no picture that can be shown; take a whole file of these kinds: {kinds}"
     if wrong:
         raise LabError(f"{place}: {wrong}")
     return path

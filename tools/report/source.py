@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook import showing
+from helpers.notebook.names import name_of
 from tools.checks.labels import Shown, label_headings, shown_in
 from tools.common.notebooks import NOTEBOOKS
 from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
@@ -30,7 +34,7 @@ class Run:
         return read_json(Paths(self.folder, notebook).record / "values.json")
 
     def facts(self, notebook: str) -> dict[str, Any]:
-        """The parameters that a notebook ran with, and the sizes of the lab's splits, by name."""
+        """What a notebook trained with, by name: defaults, sizes of splits, its parameters."""
         split = rows(Paths(self.folder, "08_regression").record / "affect_split.csv")
         test = rows(Paths(self.folder, "07_cnn").record / "test_cnn_mel_best.csv")
         parts = Counter(row["part"] for row in split)
@@ -38,9 +42,10 @@ class Run:
             "n_genre_train": self.values("07_cnn").get("n_train", 0),
             "n_genre_val": self.values("05_lstm").get("n_validation", 0),
             "n_genre_test": len(test),
+            "lstm": name_of(self.values("08_regression").get("lstm", "LSTM")),
         }
         sizes |= {f"n_affect_{part.replace('-', '_')}": n for part, n in parts.items()}
-        return sizes | self.summary.get("parameters", {}).get(notebook, {})
+        return _defaults() | sizes | self.summary.get("parameters", {}).get(notebook, {})
 
     def sections(self, notebook: str) -> list[Shown]:
         """The labels of an executed notebook, and its other sections with something to report.
@@ -72,6 +77,19 @@ class Run:
             raise LabError(f"{file}: the figure is missing or damaged; {self._again(notebook)}")
         width, height = (CM_PER_INCH * pixels / showing.FIGURE_DPI for pixels in size)
         return file, str(alt), width, height
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """What the helpers do where no notebook says it; a run is old once they are changed."""
+    from helpers import models, training  # PyTorch takes a moment
+
+    def of(function: Callable[..., Any]) -> dict[str, Any]:
+        return {name: given.default for name, given in signature(function).parameters.items()}
+
+    lstm, cnn = (of(kind)["dropout"] for kind in (models.LSTMBackbone, models.CNNBackbone))
+    others = {"lstm_dropout": lstm, "cnn_dropout": cnn, "gradient_norm": training.GRADIENT_NORM}
+    return of(training.train) | others
 
 
 def open_run(name: str | None) -> Run:

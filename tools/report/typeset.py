@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import resource
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.machinery.files import LabError, one_line
+from helpers.notebook.showing import FIGURE_DPI
 
 FOLDER = Path(__file__).parent / "pandoc"
 # The members' text may hold anything: nothing in it is taken for another format's commands.
@@ -29,8 +29,8 @@ MOST_SECONDS = 60
 FONTS = '#set text(font: ("Libertinus Serif", "DejaVu Sans Mono"))\n'
 
 
-def to_pdf(markdown: str, pictures: Mapping[str, Path], meta: Mapping[str, Any]) -> bytes:
-    """The PDF of a report; `pictures` are the files that it shows, by their path in the text.
+def to_pdf(markdown: str, pictures: Mapping[str, bytes], meta: Mapping[str, Any]) -> bytes:
+    """The PDF of a report; `pictures` are what it shows, by their path in the text.
 
     `meta` is what the title page and the PDF's properties say. Raises LabError when the text cannot
     be set.
@@ -69,7 +69,7 @@ def without_glyph(text: str) -> str:
     return ""
 
 
-def to_docx(markdown: str, pictures: Mapping[str, Path]) -> bytes:
+def to_docx(markdown: str, pictures: Mapping[str, bytes]) -> bytes:
     """The report as a Word document, with contents, pictures and their alternative texts."""
     with _workshop(pictures) as root:
         out = root / "report.docx"
@@ -78,15 +78,36 @@ def to_docx(markdown: str, pictures: Mapping[str, Path]) -> bytes:
         return out.read_bytes()
 
 
+def is_svg(path: Path) -> bool:
+    """Whether a file is an SVG that Typst can draw."""
+    import typst
+
+    try:
+        return bool(to_png({"picture.svg": path.read_bytes()}))
+    except typst.TypstError:
+        return False
+
+
+def to_png(vectors: Mapping[str, bytes]) -> dict[str, bytes]:
+    """PDF or SVG pictures as PNG, of the size that figures have on the screen."""
+    import typst
+
+    page = "#set page(width: auto, height: auto, margin: 0pt)\n"
+    source = page + "\n".join(f'#page(image("{name}"))' for name in vectors)
+    with _workshop({**vectors, "pages.typ": source.encode()}) as root:
+        drawn = typst.compile(root / "pages.typ", root=root, format="png", ppi=FIGURE_DPI)
+    return dict(zip(vectors, drawn if isinstance(drawn, list) else [drawn], strict=False))
+
+
 @contextmanager
-def _workshop(pictures: Mapping[str, Path]) -> Iterator[Path]:
+def _workshop(pictures: Mapping[str, bytes]) -> Iterator[Path]:
     """A temporary folder with these files in it; one line where the machine has no room for it."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for name, path in pictures.items():
+            for name, content in pictures.items():
                 place = Path(folder, name)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place)
+                place.write_bytes(content)
             yield Path(folder)
     except OSError as error:
         raise LabError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from helpers.machinery.files import LabError
 from helpers.machinery.profiles import profile_names
@@ -13,25 +14,6 @@ from tools.common.notebooks import Lab
 from tools.common.run_folder import opened, remove_old_runs
 from tools.run.plan import DEMO_TASK, GIB_PER_JOB, Plan, make_plan
 
-EPILOG = """\
-examples:
-  ./run_all.sh                         all notebooks, on your data if found, else on the demo set
-  ./run_all.sh --only 06               notebook 06, and what it needs if that is not up to date
-  ./run_all.sh --data ~/data --name real
-  ./run_all.sh lab                     JupyterLab, to read and to try things
-  ./run_all.sh check-data --data DIR   every problem of a data folder, with file, line and remedy
-  ./run_all.sh build-data --audio DIR --out DATA   the lab's data from a folder of your own music
-  ./run_all.sh bench --quick           how fast the kit is here, against the straightforward way
-  ./run_all.sh report --members "Name One, 03112345"     the report, as PDF, Word and Markdown
-  ./run_all.sh hand-in --members "Name One, 03112345"    the zip that is handed in
-  ./run_all.sh kaggle-push             runs the notebooks on Kaggle's GPU
-  ./run_all.sh submit                  sends solution.txt to the Kaggle competition
-
-Notebooks that are up to date are not run again. Results lie in runs/<name>/: pages/index.html,
-results.csv, summary.json, the executed notebooks, figures and checkpoints.
-exit codes: 0 all done; 1 a notebook failed, check-data found a problem, hand-in refused, or bench
-missed a requirement; 2 wrong use; 130 interrupted
-"""
 # What ./run_all.sh starts in place of a run.
 COMMANDS = (
     "lab",
@@ -51,45 +33,29 @@ def _parser() -> Parser:
         usage="./run_all.sh [options]\n       ./run_all.sh lab [options of JupyterLab]\n"
         f"       ./run_all.sh {' | '.join(COMMANDS[1:])} [--help]",
         description="Run the notebooks of the lab and show what came out.",
-        epilog=EPILOG,
+        epilog=Path(__file__).with_name("help.txt").read_text(encoding="utf-8"),
     )
     parser.also_known = COMMANDS
-    add = parser.add_argument
-    add(
-        "--data",
-        metavar="DIR|demo|kaggle",
-        help="the data folder, the demo set that the kit makes, or the lab's data from Kaggle",
-    )
-    add(
-        "--profile",
-        metavar="NAME|FILE",
-        help=f"sizes and epochs: {', '.join(profile_names()) or 'a .yaml file'}, or a .yaml file "
-        "(default: demo on the demo set or without a GPU, else full)",
-    )
-    add(
-        "--only",
-        metavar="NN",
-        action="extend",
-        nargs="+",
-        help="only these notebooks, by number or name, and what they need",
-    )
+    add, known = parser.add_argument, ", ".join(profile_names()) or "a .yaml file"
+    # fmt: off
+    add("--data", metavar="DIR|demo|kaggle",
+        help="the data folder, the demo set that the kit makes, or the lab's data from Kaggle")
+    add("--profile", metavar="NAME|FILE",
+        help=f"sizes and epochs: {known}, or a .yaml file (default: demo on the demo set or "
+        "without a GPU, else full)")
+    add("--only", metavar="NN", action="extend", nargs="+",
+        help="only these notebooks, by number or name, and what they need")
     add("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
     add("--name", metavar="RUN", help="name of the run, a folder below runs/")
     add("--force", action="store_true", help="run the chosen notebooks even if up to date")
-    add(
-        "--jobs",
-        metavar="N|auto",
-        default="auto",
+    add("--jobs", metavar="N|auto", default="auto",
         help="how many independent notebooks run side by side (default: auto, which is 2 without a "
-        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)",
-    )
-    add(
-        "--skip-bad",
-        action="store_true",
-        help="leave broken clips and bad label rows out, and list them, instead of stopping there",
-    )
+        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)")
+    add("--skip-bad", action="store_true",
+        help="leave broken clips and bad label rows out, and list them, instead of stopping there")
     add("--keep", metavar="N", help="after success, delete all but the N newest runs below runs/")
     add("--list", action="store_true", help="show the notebooks, what they need and their state")
+    # fmt: on
     return parser
 
 

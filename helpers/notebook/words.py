@@ -1,16 +1,19 @@
-"""The report's languages: what the kit says in English, said again, and numbers as written.
+"""What the kit says in English, said again in another language, and numbers as written there.
 
 English is the language of the code and the notebooks. Another language is a catalogue of its
-sentences, captions, headings and names, `languages/<language>.yaml`.
+sentences, captions, headings, names and texts of figures, `languages/<language>.yaml`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from helpers.evaluation import Score
 from helpers.machinery.files import LabError, did_you_mean
@@ -18,13 +21,15 @@ from helpers.notebook.shown import Sentence
 
 FOLDER = Path(__file__).parent / "languages"
 DECIMAL_COMMA = ("el",)
+_HOLE = re.compile(r"\\\{\d\\\}")  # {1}, {2} in an escaped template
+_WORD = re.compile(r"[^\W\d_]{3}")
+_NUMBER = re.compile(r"(?<![\w.,])\d+(,\d{3})*(\.\d+)?(?!\w|\.\d)")
 # What Markdown would read as its own. Underscores inside a word are safe.
 _SPECIAL = re.compile(r"([\\`*\[\]<>|#$^~@{}]|(?<!\w)_|_(?!\w))")
 
 
-def languages() -> list[str]:
-    """The languages that a report can be written in."""
-    return sorted(path.stem.removeprefix("prompts_") for path in FOLDER.glob("prompts_*.yaml"))
+# Of a report and its figures, English first.
+LANGUAGES = ["en", *sorted(path.stem for path in FOLDER.glob("*.yaml"))]
 
 
 def escaped(text: str) -> str:
@@ -36,21 +41,21 @@ class Words:
     """One language. Raises LabError for one that there is not."""
 
     def __init__(self, language: str) -> None:
-        if language not in languages():
+        if language not in LANGUAGES:
             raise LabError(
-                f"unknown language {language!r}{did_you_mean(language, languages())}; known: "
-                f"{', '.join(languages())}"
+                f"unknown language {language!r}{did_you_mean(language, LANGUAGES)}; known: "
+                f"{', '.join(LANGUAGES)}"
             )
         self.language = language
         catalogue = {} if language == "en" else _read(language)
         self.texts: dict[str, str] = catalogue.get("texts", {})
         self.names: dict[str, str] = catalogue.get("names", {})
         self._patterns = [(re.compile(p), text) for p, text in catalogue.get("patterns", [])]
-
-    @cached_property
-    def prompts(self) -> dict[str, Any]:
-        """What the members are asked: `title`, `mark`, `head`, and `prompts` by label."""
-        return _read(f"prompts_{self.language}")
+        # Templates of figures' texts, the longest first: what says more fits fewer texts.
+        self.figures = dict(sorted(catalogue.get("drawn", {}).items(), key=lambda i: -len(i[0])))
+        holes = ((_HOLE.sub("(.+?)", re.escape(english)), t) for english, t in self.figures.items())
+        self._drawn = [(re.compile(pattern), text) for pattern, text in holes]
+        self.left: set[str] = set()  # what `drawn` was given and the catalogue lacks
 
     def text(self, english: str) -> str:
         """A fixed text; in English where the catalogue, newer or older than a run, lacks it."""
@@ -75,17 +80,35 @@ class Words:
 
     def name(self, name: str) -> str:
         """A name in this language; what has no translation stays as it is."""
-        known = self.names.get(name)
-        if known is not None:
-            return known
-        for pattern, text in self._patterns:
-            match = pattern.fullmatch(name)
-            if match:
-                return text.format("", *(self.name(group) for group in match.groups()))
-        return escaped(name)
+        return self._found(name, self.names, self._patterns, escaped)
+
+    def drawn(self, text: str) -> str:
+        """A text of a figure, which is no Markdown, with the numbers in it; TeX stays as it is."""
+        how = (self.names | self.figures, [*self._drawn, *self._patterns], self._left)
+        return "\n".join(n if "$" in n else self._found(n, *how) for n in text.split("\n"))
+
+    def _left(self, text: str) -> str:
+        """What no catalogue has: a name, or numbers."""
+        if _WORD.search(text):
+            self.left.add(text)
+        return _NUMBER.sub(lambda found: self._with_sign(found[0]), text)
+
+    def _found(
+        self, name: str, names: dict[str, str], patterns: list[Any], other: Callable[[str], str]
+    ) -> str:
+        """A name, or what a pattern makes of it and of the names in it; else what `other` does."""
+        if name in names:
+            return names[name]
+        for pattern, text in patterns:
+            if match := pattern.fullmatch(name):
+                parts = (self._found(part, names, patterns, other) for part in match.groups())
+                return text.format("", *parts)
+        return other(name)
 
     def value(self, value: object, form: str = ".3f") -> str:
         """A value of a table or sentence; `form` is for numbers that are not whole."""
+        if isinstance(value, bool):
+            return self.text("yes" if value else "no")
         if isinstance(value, int):
             return self.number(value, "d")
         if isinstance(value, float):
@@ -98,10 +121,12 @@ class Words:
         """A number in Python's format, with this language's decimal sign and a real minus."""
         if math.isnan(value):
             return self.text("undefined")
-        text = format(value, form)
-        if self.language in DECIMAL_COMMA:
-            text = text.translate(str.maketrans(".,", ",."))
-        return text.replace("-", "\N{MINUS SIGN}")
+        return self._with_sign(format(value, form)).replace("-", "\N{MINUS SIGN}")
+
+    def _with_sign(self, number: str) -> str:
+        """A number as Python writes it, with this language's decimal sign."""
+        commas = self.language in DECIMAL_COMMA
+        return number.translate(str.maketrans(".,", ",.")) if commas else number
 
     def score(self, score: Score, form: str = ".3f") -> str:
         """A metric with its interval, or why it is undefined."""
@@ -128,7 +153,6 @@ class _Value:
         return words.number(value, form) if form else words.value(value)
 
 
-def _read(name: str) -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+@cache
+def _read(language: str) -> dict[str, Any]:
+    return yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
