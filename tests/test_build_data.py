@@ -153,7 +153,7 @@ def test_bad_files_are_left_out_with_their_reasons_and_good_ones_are_the_labs_da
     samples, _ = soundfile.read(music / "Rock" / "Rock 1.flac", dtype="float32")
     full = features.extract(samples).full.astype(np.float16)
     assert np.array_equal(np.load(row["path"]), full)
-    assert len(folders.audio_clips(data)) == 12
+    assert "Rock-Rock-1" in folders.audio_clips(data)
     heard, rate = soundfile.read(folders.audio_path(data, "Rock-Rock-1"))
     assert rate == RATE and abs(heard - samples).max() < 1e-3
     page = (data / "about.html").read_text(encoding="utf-8")
