@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +12,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from helpers.folders import AXES, class_mapping, groups_of, read_clips
+from helpers.folders import AXES, class_mapping, read_clips
 from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is, unwrap
 from helpers.machinery.files import LabError
+from helpers.machinery.own_music import artists_of, grouped_split
 from helpers.machinery.store import open_store
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class SpectrogramDataset(Dataset):
     @property
     def groups(self) -> list[str] | None:
         """Which clips share an artist, for `stratified_split`; None where nobody says."""
-        return groups_of(self.folder.parent, self.ids)
+        return artists_of(self.folder.parent, self.ids)
 
 
 def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
@@ -266,7 +266,7 @@ def stratified_split(
     if len(labels) < len(shares):
         raise LabError(f"{len(labels)} clips cannot be split into {len(shares)} parts")
     if groups is not None and len(set(groups)) < len(groups):
-        return _grouped_split(labels, shares, seed, np.asarray(groups))
+        return grouped_split(labels, shares, seed, np.asarray(groups))
     random = np.random.default_rng(seed)
     parts: list[list[int]] = [[] for _ in shares]
     for group in _similar_groups(labels):
@@ -274,42 +274,6 @@ def stratified_split(
         for part, chosen in zip(parts, np.split(members, _cuts(len(group), shares)), strict=True):
             part.extend(chosen.tolist())
     return [np.sort(np.asarray(part, dtype=np.int64)) for part in parts]
-
-
-def _grouped_split(
-    labels: np.ndarray, shares: np.ndarray, seed: int, groups: np.ndarray
-) -> list[np.ndarray]:
-    """Parts that divide no group: folds of scikit-learn's, the last part first.
-
-    A class that a part lacks gets its smallest group there, as far as the first part keeps one.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    if labels.dtype.kind == "f":
-        labels = np.searchsorted(np.quantile(labels, (0.2, 0.4, 0.6, 0.8)), labels)
-    part = np.zeros(len(labels), dtype=int)
-    for number in range(len(shares) - 1, 0, -1):
-        left = np.flatnonzero(part == 0)
-        wanted = shares[number] / shares[: number + 1].sum()
-        n_artists, largest = len(set(groups[left])), np.unique(labels[left], return_counts=True)[1]
-        if min(n_artists, largest.max()) < 2:
-            raise LabError(f"{len(set(groups))} artist(s) cannot be split into {len(shares)} parts")
-        n_folds = int(np.clip(round(1 / wanted), 2, min(n_artists, largest.max())))
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a small class
-            chosen = [fold for _, fold in folds.split(left, labels[left], groups[left])]
-        part[left[min(chosen, key=lambda fold: abs(len(fold) - wanted * len(left)))]] = number
-    for number, label in product(range(len(shares)), np.unique(labels)):
-        if (part[labels == label] == number).any():
-            continue
-        names, sizes = np.unique(groups[labels == label], return_counts=True)
-        for name in names[np.argsort(sizes, kind="stable")]:
-            moved = np.where(groups == name, number, part)
-            learned = np.unique(labels[moved == 0])  # what is tested must be learned
-            if number == 0 or (part[groups == name] == 0).all() and np.isin(labels, learned).all():
-                part = moved
-                break
-    return [np.flatnonzero(part == number) for number in range(len(shares))]
 
 
 def _similar_groups(labels: np.ndarray, group_size: int = 20) -> list[np.ndarray]:
@@ -362,7 +326,7 @@ def genre_splits(folder: Path, feature: str, seed: int, *, val_fraction: float =
     test = SpectrogramDataset(folder, "test", feature)
     by_id = np.argsort(labelled.ids)  # whatever the order of the label file
     labels, fractions = labelled.labels.numpy()[by_id], (1 - val_fraction, val_fraction)
-    groups = groups_of(folder.parent, [labelled.ids[number] for number in by_id])
+    groups = artists_of(folder.parent, [labelled.ids[number] for number in by_id])
     parts = stratified_split(labels, fractions, seed, groups)
     train_part, val_part = (np.sort(by_id[part]) for part in parts)
     labelled.scaler = test.scaler = BandScaler.fit(Subset(labelled, train_part))
@@ -380,7 +344,7 @@ def affect_parts(folder: Path, seed: int) -> pd.DataFrame:
     """
     tracks = read_clips(folder, "train").sort_values("id", ignore_index=True)
     values = tracks[list(AXES)].mean(axis=1).to_numpy()
-    groups = groups_of(folder.parent, tracks["id"].tolist())
+    groups = artists_of(folder.parent, tracks["id"].tolist())
     parts = stratified_split(values, AFFECT_FRACTIONS, seed, groups)
     table = tracks[["id"]].assign(part="")
     for name, members in zip(("train", "val", "held-out"), parts, strict=True):

@@ -29,6 +29,7 @@ from helpers.machinery.files import (
     read_text,
 )
 from helpers.machinery.left_out import Problems, left_out, tell_once
+from helpers.machinery.own_music import CLASSES, read_classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,8 +68,6 @@ GENRES = tuple(CLASS_MAPPING)
 
 SEARCH_DEPTH = 5  # folders below /kaggle/input: datasets/<owner>/<slug>/data/<marker>
 DEMO_RECORD = "complete.json"  # beside the data of a finished demo set; says which one it is
-# In data that were built from the user's own audio: genre to class, and what each clip is.
-CLASSES, CLIPS = "classes.csv", "clips.csv"
 SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -220,41 +219,8 @@ def clip_id(name: str) -> str:
 
 
 def class_mapping(data: Path) -> dict[str, str | None]:
-    """Genre to class (step 4β): of `classes.csv` in the data folder, else the course's mapping.
-
-    An empty class drops the genre. Raises LabError, with its line, for what is no such row.
-    """
-    path = data / CLASSES
-    if not path.is_file():
-        return CLASS_MAPPING
-    mapping: dict[str, str | None] = {}
-    header, *rows = read_text(path).splitlines() or [""]
-    for number, row in enumerate(rows, start=2):
-        genre, comma, name = map(str.strip, row.partition(","))
-        if not (genre and comma) or genre in mapping or '"' in row or "," in name:
-            raise LabError(f"{path}:{number}: expected genre,class, once a genre; correct the line")
-        mapping[genre] = name or None
-    if header.strip() != "genre,class" or not mapping:
-        raise LabError(f"{path}:1: expected the header genre,class, and rows; build the data again")
-    return mapping
-
-
-def groups_of(data: Path, ids: Sequence[str]) -> list[str] | None:
-    """Which of these clips share an artist or album: a name for each clip, from `clips.csv`.
-
-    None where nobody says, as in the lab's own data. Raises LabError for a damaged file.
-    """
-    import pandas as pd
-
-    path = data / CLIPS
-    if not path.is_file():
-        return None
-    try:
-        table = pd.read_csv(path, usecols=["id", "group"], dtype=str, keep_default_na=False)
-    except ValueError as error:
-        raise LabError(f"{path}: cannot be read ({error}); build the data again") from None
-    group_of = dict(zip(table["id"], table["group"], strict=True))
-    return [group_of.get(clip) or f"clip {clip}" for clip in ids]
+    """Genre to class (step 4β): of `classes.csv` in the data folder, else the course's mapping."""
+    return read_classes(data / CLASSES) or CLASS_MAPPING
 
 
 def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:

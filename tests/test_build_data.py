@@ -13,6 +13,7 @@ import soundfile
 from helpers import datasets, features, folders
 from helpers.folders import CLASS_MAPPING, FOLDERS, GENRE, MULTITASK
 from helpers.machinery.files import LabError
+from helpers.machinery.own_music import artists_of
 from helpers.notebook.soundness import Contents, data_fingerprint
 from tools.build_data import command, engines, inputs, splits
 from tools.build_data.clip import Job, decode, make_batch
@@ -297,13 +298,10 @@ def test_the_lab_takes_classes_artists_and_affect_of_the_data(music, tmp_path, m
     assert folders.class_mapping(data) == {"g0": "g0", "g1": "g1"} != CLASS_MAPPING
     made = datasets.genre_splits(data / GENRE, "mel", 0)
     assert made.base.classes == ["g0", "g1"]
-    groups = [set(folders.groups_of(data, datasets.ids_of(p))) for p in (made.train, made.val)]
+    groups = [set(artists_of(data, datasets.ids_of(p))) for p in (made.train, made.val)]
     assert not groups[0] & groups[1] and sum(map(len, groups)) == 5
     parts = datasets.affect_parts(data / MULTITASK, 0)
-    assert (
-        parts.assign(g=folders.groups_of(data, parts["id"])).groupby("g")["part"].nunique().max()
-        == 1
-    )
+    assert parts.assign(g=artists_of(data, parts["id"])).groupby("g")["part"].nunique().max() == 1
     before = data_fingerprint(data)
     (data / "classes.csv").write_text("genre,class\ng0,one\ng1,\n")
     build(music, data, "--manifest", path)  # which keeps the user's own classes

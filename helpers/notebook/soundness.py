@@ -12,8 +12,6 @@ from pathlib import Path
 
 from helpers.folders import (
     AXES,
-    CLASSES,
-    CLIPS,
     FOLDERS,
     GENRE,
     MULTITASK,
@@ -25,6 +23,7 @@ from helpers.folders import (
 from helpers.machinery.files import LabError
 from helpers.machinery.identity import UNREADABLE, file_digests
 from helpers.machinery.left_out import left_out
+from helpers.machinery.own_music import CLASSES, CLIPS
 
 
 def data_fingerprint(data: Path) -> str:

@@ -26,8 +26,6 @@ from typing import Any
 from helpers.folders import (
     AXES,
     CLASS_MAPPING,
-    CLASSES,
-    CLIPS,
     FOLDERS,
     GENRE,
     GENRE_BEAT,
@@ -37,6 +35,7 @@ from helpers.folders import (
     class_mapping,
 )
 from helpers.machinery.files import LabError, remove_leftovers, write_atomically
+from helpers.machinery.own_music import CLASSES, CLIPS
 from tools.build_data.clip import Row
 from tools.build_data.inputs import Clip, Rejected
 

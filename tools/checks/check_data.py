@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from helpers.folders import (
-    CLIPS,
     FOLDERS,
     MULTITASK,
     MULTITASK_BEAT,
@@ -28,6 +27,7 @@ from helpers.folders import (
 from helpers.machinery.arrays import read_n_frames
 from helpers.machinery.files import LabError, MachineError, get_again, printable, write_atomically
 from helpers.machinery.left_out import Problems
+from helpers.machinery.own_music import CLIPS
 from helpers.machinery.process import headless
 from helpers.machinery.store import as_stored
 from helpers.notebook.soundness import Contents, data_fingerprint

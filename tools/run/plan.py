@@ -13,6 +13,7 @@ from typing import Any
 
 from helpers import folders
 from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
+from helpers.machinery.own_music import CLIPS
 from helpers.machinery.process import pick_device, usable_cores
 from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
@@ -274,7 +275,7 @@ def has_affect(data: Path, is_demo: bool) -> bool:
 
     Of the lab's data a folder that is missing is a mistake, and its notebooks say so.
     """
-    own = (data / folders.CLIPS).is_file() and not is_demo
+    own = (data / CLIPS).is_file() and not is_demo
     return not own or (data / folders.MULTITASK).is_dir()
 
 
