@@ -666,7 +666,7 @@ check_parts(parts)
 # %%
 # An id, in all folders that have it.
 wanted_id = folders.read_clips(root / folders.GENRE, "test")["id"].iloc[-1]  # or one of yours
-for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
+for path in sorted(path for f in folders.FOLDERS for path in root.glob(f"{f}/*/{wanted_id}.*")):
     print(f"{path.relative_to(root)}: {read_n_frames(path)} frames")
 
 # %% [markdown]

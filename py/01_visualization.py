@@ -449,7 +449,7 @@ def in_words(score):
     }
 
 
-if audible:
+if folders.is_demo_set(root):
     scores = {genre: in_words(score_of(clip, genre)) for genre, clip in ids.items()}
     show_table(pd.DataFrame(scores))
 else:
@@ -988,7 +988,7 @@ tell(
 
 # %% tags=["solution"]
 def beats_of(genre):
-    """Beat times of the clip in seconds: those of the demo set, else estimated from the mel."""
+    """Beat times of the clip in seconds: those that are stored, else estimated from the mel."""
     stored = folders.beat_times(root, ids[genre])
     return features.estimate_beats(mel[genre]) if stored is None else stored
 
@@ -1018,11 +1018,13 @@ caption = "Beat-synchronous mel spectrograms of the two clips."
 record.show(drawn, "mel_beat", caption=caption)
 
 # %% [markdown]
-# Where are these beats in time? The lab's folders do not say. The demo set keeps the beat times that its features
-# were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
+# Where are these beats in time? The lab's folders do not say. The demo set, and what you build from your own music,
+# keep the beat times that the features were made with; for other data they are estimated anew from the mel spectrogram,
+# which need not find the same ones.
 
 # %%
-source = "stored with the demo set" if audible else "estimated from the mel"
+stored = folders.beat_times(root, ids[one]) is not None
+source = "stored with the clip" if stored else "estimated from the mel"
 inside = beats[one][beats[one] <= 10]
 title = f"{titles[one]}: {len(inside)} beats in 10 s ({source})"
 drawn = plots.spectrograms({title: mel[one][:, : 10 * rate // 512]})
@@ -1131,7 +1133,7 @@ def tempo_ratio(clip, genre):
     return tempo(folders.beat_times(root, clip)) / score_of(clip, genre).tempo
 
 
-if audible:
+if folders.is_demo_set(root):
     ratios = np.array([tempo_ratio(clip, genre) for clip, genre in tracks["genre"].items()])
     for name, factor in (("right", 1), ("twice as fast", 2), ("half as fast", 0.5)):
         share = np.mean(np.abs(ratios / factor - 1) < 0.06)

@@ -110,13 +110,14 @@ class PlainDataset(Dataset):
         # Names on disk and in the label file differ; what stands before the first dot is the id.
         files = {path.name.split(".")[0]: path for path in (folder / split).iterdir()}
         lines = (folder / f"{split}_labels.txt").read_text(encoding="utf-8-sig").splitlines()
+        class_of = folders.class_mapping(folder.parent)  # the course's, or that of your own data
         self.ids, self.files, names = [], [], []
         for line in lines[1:]:  # below the header
             clip, genre = line.split("\t")[0].split(".")[0], line.split("\t")[-1].strip()
-            if clip in files and folders.CLASS_MAPPING.get(genre):  # None: this genre is dropped
+            if clip in files and class_of.get(genre):  # None: this genre is dropped
                 self.ids.append(clip)
                 self.files.append(files[clip])
-                names.append(folders.CLASS_MAPPING[genre])
+                names.append(class_of[genre])
         self.classes = sorted(set(names))  # a name's place in this list is its number
         self.labels = [self.classes.index(name) for name in names]
 
@@ -401,9 +402,10 @@ record.save_values(level_and_length={"own frames": before.value, "padded": after
 # %% tags=["solution", "appendix"]
 # Each genre with its class and its clips in both splits.
 tracks = {split: folders.read_clips(root / folders.GENRE, split) for split in folders.SPLITS}
+class_mapping = folders.class_mapping(root)
 counts = tracks["train"]["genre"].value_counts().sort_index()
 mapping = pd.DataFrame({
-    "class": [folders.CLASS_MAPPING[genre] or "(dropped)" for genre in counts.index],
+    "class": [class_mapping[genre] or "(dropped)" for genre in counts.index],
     "train clips": counts,
     "test clips": tracks["test"]["genre"].value_counts().reindex(counts.index, fill_value=0),
 }).rename_axis(None)  # fmt: skip
@@ -491,8 +493,10 @@ by_genre = datasets.SpectrogramDataset(
 )
 features = baselines.band_statistics(by_genre)
 genre_of = np.array(by_genre.classes)[by_genre.labels.numpy()]
-class_of = np.array([folders.CLASS_MAPPING[genre] or "" for genre in genre_of])
-fit, val = datasets.stratified_split(by_genre.labels.numpy(), (0.8, 0.2), seed)
+class_of = np.array([class_mapping[genre] or "" for genre in genre_of])
+fit, val = datasets.stratified_split(
+    by_genre.labels.numpy(), (0.8, 0.2), seed, by_genre.groups
+)
 fit_kept, val_kept = fit[class_of[fit] != ""], val[class_of[val] != ""]
 
 # Once on 20 genres, once on the classes of the kept ones.
@@ -509,7 +513,7 @@ def scores_of(true, predicted):
 
 
 is_kept = class_of[val] != ""
-class_called = np.array([folders.CLASS_MAPPING[genre] or "" for genre in as_genres])
+class_called = np.array([class_mapping[genre] or "" for genre in as_genres])
 stages = {
     "20 genres": (genre_of[val], as_genres),
     "the clips of kept genres alone": (genre_of[val_kept], as_genres[is_kept]),
@@ -585,7 +589,7 @@ per_class = mapping[mapping["class"] != "(dropped)"].groupby("class").sum()
 sizes = per_class["train clips"]
 largest, smallest, times = sizes.idxmax(), sizes.idxmin(), sizes.max() / sizes.min()
 title = f"Merging makes {largest} {times:.1f} times as large as {smallest}"
-drawn = plots.class_counts(counts.to_dict(), folders.CLASS_MAPPING, title)
+drawn = plots.class_counts(counts.to_dict(), class_mapping, title)
 caption = "Training clips per class, before and after step 4β."
 record.show(drawn, "class_counts", caption=caption)
 record.save_table("class_counts", per_class.reset_index())
@@ -755,25 +759,31 @@ check_validation_part(my_validation_part)
 
 # %% tags=["extra"]
 # The three axes as they are, on one scale of 0 to 1.
-affect = folders.read_clips(root / folders.MULTITASK, "train")[list(folders.AXES)]
-told = [f"{axis}: mean {affect[axis].mean():.2f}" for axis in affect]
-drawn = plots.histogram(
-    {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips",
-    "value", f"Histograms of the affect labels: {'; '.join(told)}.",
-)  # fmt: skip
-record.show(drawn, "affect_labels")
-show_table(affect.describe().T[["mean", "std", "min", "50%", "max"]], digits=2)
+has_affect = (root / folders.MULTITASK).is_dir()  # data of your own may come without
+if has_affect:
+    affect = folders.read_clips(root / folders.MULTITASK, "train")[list(folders.AXES)]
+    told = [f"{axis}: mean {affect[axis].mean():.2f}" for axis in affect]
+    drawn = plots.histogram(
+        {axis: affect[axis].to_numpy() for axis in affect},
+        "Labels of the multitask training clips", "value",
+        f"Histograms of the affect labels: {'; '.join(told)}.",
+    )  # fmt: skip
+    record.show(drawn, "affect_labels")
+    show_table(affect.describe().T[["mean", "std", "min", "50%", "max"]], digits=2)
+else:
+    print("these data have no values of valence, energy and danceability")
 
 # %% tags=["extra"]
 # Rank correlations of all pairs of axes, with intervals.
-together = {
-    f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed)
-    for a, b in combinations(affect, 2)
-}
-drawn = plots.score_plot(
-    together, "Which axes go together", "Spearman between labels", 0.0, "no correlation"
-)
-record.show(drawn, "affect_axes")
+if has_affect:
+    together = {
+        f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed)
+        for a, b in combinations(affect, 2)
+    }
+    drawn = plots.score_plot(
+        together, "Which axes go together", "Spearman between labels", 0.0, "no correlation"
+    )
+    record.show(drawn, "affect_axes")
 
 # %% [markdown] tags=["extra"]
 # Where two axes go together, one model for both *may* learn from twice the labels. Whether it does is asked in step 10, where it is measured.

@@ -511,7 +511,7 @@ def readings(kind, axis):
         "explained variance (%)": round(explained.mean()),
         "lowest training (%)": round(explained.min()),
         "highest training (%)": round(explained.max()),
-        "spread (%)": round(100 * spread.mean() / true["validation"][:, column].std()),
+        "spread (%)": round(100 * spread.mean() / max(true["validation"][:, column].std(), 1e-3)),
         "kept epoch": f"{history.best_epoch}/{len(history.val_loss)}",
     }
 
@@ -775,7 +775,7 @@ show_table(pd.DataFrame(worst, index=range(1, len(worst) + 1)), digits=2)
 
 # %% tags=["told"]
 # Only the demo set has sound: its clips can be performed again, note by note.
-is_demo = bool(folders.audio_clips(root))
+is_demo = folders.is_demo_set(root)
 if is_demo:
     import soundfile
 

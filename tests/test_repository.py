@@ -99,8 +99,9 @@ def test_imports_run_down():
 def test_the_students_floor_is_small_and_says_who_uses_it():
     modules = {path: path.read_text(encoding="utf-8") for path in (ROOT / "helpers").glob("*.py")}
     read = [text for path, text in modules.items() if path.stem != "plots"]  # those are looked up
-    # 2,300 lines, 220 for the hand-made features and the machines on them, 180 for the AST.
-    assert len(modules) <= 11 and sum(len(text.splitlines()) for text in read) <= 2700
+    # 2,300 lines, 220 for the hand-made features and the machines on them, 180 for the AST,
+    # 30 for classes, artists and sound of data of one's own.
+    assert len(modules) <= 11 and sum(len(text.splitlines()) for text in read) <= 2730
     scripts = {
         name.partition("_")[0]: (ROOT / "py" / f"{name}.py").read_text("utf-8")
         for name in Lab().names

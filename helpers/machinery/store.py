@@ -19,6 +19,7 @@ import io
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -80,7 +81,8 @@ class FeatureStore:
         import torch
 
         if device not in self.copies:
-            frames = torch.from_numpy(self.frames)
+            with warnings.catch_warnings(action="ignore"):  # they are read-only, as they shall be
+                frames = torch.from_numpy(self.frames)
             fits = device.type != "cuda" or 2 * frames.nbytes < torch.cuda.mem_get_info(device)[0]
             self.copies[device] = frames.to(device) if fits else frames
         return self.copies[device]
@@ -170,8 +172,8 @@ def _open(folder: Path, n_clips: int) -> FeatureStore | None:
     """The store in this folder, or None unless it is whole."""
     try:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-        # "c": writable for PyTorch's sake, though a write would never reach the file
-        frames = np.load(folder / "frames.npy", mmap_mode="c", allow_pickle=False)
+        # Read-only: Linux maps no more writable pages than there is memory for them.
+        frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
     except Exception:  # NumPy lets many kinds through, as its tokenizer's
         return None
     if (lengths.dtype, frames.dtype) != (np.dtype("<i8"), np.dtype("<f2")):

@@ -23,6 +23,7 @@ from helpers.machinery.files import (
     read_json,
 )
 from helpers.machinery.one_per_gpu import visible_gpus
+from helpers.machinery.own_music import CLIPS
 from helpers.machinery.process import find_device, usable_cores
 from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
@@ -35,6 +36,11 @@ GPU_PROFILE = "full"
 DEMO_TASK = "demo_set"  # the building of the demo set, which comes before all notebooks
 DEMO_MINUTES, NOTEBOOK_MINUTES = 60.0, 30.0  # time limits, where the profile does not say
 LEFT_OUT = "left_out.json"
+AFFECT = "08_regression"  # which begins what is done with the affect values
+NO_AFFECT = (
+    "{} has no values of valence, energy and danceability, so what needs them is left out (steps 8 "
+    "to 11); build-data takes them with --affect or from a manifest"
+)
 GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
 OBSERVED = {f"MUSICLAB_{name}" for name in ("DATA", "HOME", "KEEP_MEMORY", "HEADLESS")}
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
@@ -103,6 +109,11 @@ class Plan:
         }
 
     @property
+    def has_affect(self) -> bool:
+        """Whether steps 8 to 11 have something to do."""
+        return has_affect(self.data, self.is_demo)
+
+    @property
     def left_out(self) -> dict[str, dict[str, str]]:
         """With `--skip-bad`: what was found to leave out, and why, by split."""
         return read_json(self.folder / LEFT_OUT).get("left_out", {}) if self.skip_bad else {}
@@ -152,6 +163,7 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
+            *([] if self.has_affect else [("note", NO_AFFECT.format(_short(self.data)))]),
             *([("ignored", f"{', '.join(ignored)} (see --help)")] if ignored else []),
             *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
@@ -195,10 +207,11 @@ def make_plan(
     Raises LabError for an unknown notebook, profile, parameter or device, for a data folder that
     is none, for a name that is no file name, and for a number of jobs that is none.
     """
-    words = lab.names if only is None else " ".join(only).replace(",", " ").split()
+    named = None if only is None else " ".join(only).replace(",", " ").split()
+    words = lab.names if named is None else named
     if not words:
         raise LabError("--only names no notebook; for example --only 05,06")
-    selected = tuple(lab.find(word) for word in words)
+    selected = [lab.find(word) for word in words]
     given = lab.load_profile(profile) if profile else None
     if given:
         _check_profile(lab, given, lab.with_needs(selected))
@@ -207,6 +220,11 @@ def make_plan(
     if device != "auto":
         resolved_device(device)
     folder, is_demo = _find_data(data or str(defaults.get("data", "auto")))
+    if not has_affect(folder, is_demo):
+        without = [name for name in selected if AFFECT in lab.with_needs([name])]
+        if named and without:
+            raise LabError(f"{without[0]}: {NO_AFFECT.format(folder)}")
+        selected = [name for name in selected if name not in without]
     if given is None:
         small = is_demo or resolved_device(device) == "cpu"
         given = lab.load_profile(DEMO if small else GPU_PROFILE)
@@ -217,7 +235,7 @@ def make_plan(
         profile=given,
         device=device,
         name=_checked_name(name) if name else _default_name(folder, is_demo, given),
-        selected=selected,
+        selected=tuple(selected),
         force=force,
         jobs=min(_number_of_jobs(jobs, device), len(lab.with_needs(selected))),
         gpus=tuple(gpus_for(device)),
@@ -263,6 +281,15 @@ def _limits(profile: Profile) -> dict[str, Any]:
     """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
     limits = profile.sections.get(RUNNER, {}).get("timeout_minutes", {})
     return dict(limits) if isinstance(limits, Mapping) else {"default": limits}
+
+
+def has_affect(data: Path, is_demo: bool) -> bool:
+    """Whether a data folder has affect values; the user's own music may come without.
+
+    Of the lab's data a folder that is missing is a mistake, and its notebooks say so.
+    """
+    own = (data / CLIPS).is_file() and not is_demo
+    return not own or (data / folders.MULTITASK).is_dir()
 
 
 def _find_data(data: str) -> tuple[Path, bool]:
