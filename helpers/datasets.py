@@ -1,4 +1,4 @@
-"""The lab's Dataset, scaling, splits, loaders. Used by 04, 05, 06, 07, 08, 09, 10, 11."""
+"""The lab's Dataset, scaling, splits, loaders. Used by 04, 05, 06, 07, 07b, 08, 09, 10, 11, 11b."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips
 from helpers.machinery.arrays import N_MELS, N_ROWS
-from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is, unwrap
+from helpers.machinery.batches import Batch, BatchCutter, BatchLoader, LengthBatches, unwrap
 from helpers.machinery.files import LabError
+from helpers.machinery.many_gpus import shared
 from helpers.machinery.store import open_store
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ class SpectrogramDataset(Dataset):
         self.store = store
         self.tracks = tracks.reset_index(drop=True)
         self.labels = _labels(self.tracks, self.axes, self.classes, self.folder)
-        self._frames_on: dict[torch.device, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -74,22 +74,6 @@ class SpectrogramDataset(Dataset):
         """One clip's frames as a float32 array [T, F], scaled if a scaler is set."""
         frames = self.store.clip(index, self.rows)
         return frames if self.scaler is None else self.scaler.transform(frames)
-
-    def frames_on(self, device: torch.device) -> torch.Tensor:
-        """All packed frames of the folder, float16 [N, 140], on a device; copied there once.
-
-        On the CPU this is the memory map itself. Raises LabError when a GPU's memory is too small.
-        """
-        if device not in self._frames_on:
-            frames = torch.from_numpy(self.store.frames)
-            try:
-                self._frames_on[device] = frames.to(device)
-            except torch.OutOfMemoryError:
-                raise LabError(
-                    f"{self.folder}: its features take {frames.nbytes / 2**20:.0f} MiB, more than "
-                    f"{device} has left; make the loader without device="
-                ) from None
-        return self._frames_on[device]
 
     @property
     def is_as_packed(self) -> bool:
@@ -388,7 +372,8 @@ def make_loader(
     `shuffle` makes batches of clips of similar length in random order (`LengthBatches`); without
     it the clips come in their own order. With `crop_frames` each clip is cut to a random window of
     that many frames; with `max_masked_bands` SpecAugment masks up to so many bands and a tenth of
-    the time. Both are for training only. The order and the windows follow from the seed.
+    the time. Both are for training only. The order and the windows follow from the seed. Under
+    torchrun, each process has its share of the shuffled batches.
     """
     generator = torch.Generator().manual_seed(seed)
     cutter = BatchCutter(
@@ -401,8 +386,9 @@ def make_loader(
     )
     order: dict[str, Any] = {"batch_size": batch_size}
     if shuffle:
-        order = {"batch_sampler": LengthBatches(cutter.lengths.numpy(), batch_size, generator)}
-    return DataLoader(cutter, **order, collate_fn=as_it_is, generator=generator)
+        batches = LengthBatches(cutter.lengths.numpy(), batch_size, generator)
+        order = {"batch_sampler": shared(batches, seed)}
+    return BatchLoader(cutter, **order, generator=generator)
 
 
 def make_loaders(

@@ -1012,8 +1012,10 @@ tell(
 # %% [markdown]
 # ### Beside both SVMs and the majority, and the further comparisons
 #
-# The humble SVM knows per-band statistics, the hand-made one the twelve groups of notebook 06. And as the errors of a
-# network and of an SVM are not alike, a mixture of the two is named beforehand, too: the mean of their probabilities.
+# The humble SVM knows per-band statistics, the hand-made one the twelve groups of notebook 06. Where a network and an SVM err on
+# different clips, a mixture is better than either. So one is named beforehand, too: the mean of the probabilities of the CNN and of
+# the hand-made SVM. (An SVM has scores; how surely they are read as probabilities is chosen by their likelihood in the same inner
+# cross-validation as C.)
 
 # %% tags=["solution"]
 # The baselines, trained on train + validation like the second CNN.
@@ -1256,6 +1258,18 @@ trial = training.train(  # on the learning rates of the CNN above, ended early
 )  # fmt: skip
 print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.val_loss):.3f}; "
       f"the CNN above after as many: {min(history.val_loss[:trial_epochs]):.3f}")  # fmt: skip
+
+# %% [markdown] tags=["extra"]
+# ## Two GPUs
+#
+# The same file trains each of its networks on several GPUs together, every process on its own share of the batches:
+#
+# ```bash
+# torchrun --standalone --nproc_per_node=2 py/07_cnn.py
+# ```
+#
+# With a `!` before it, this is a cell of a Kaggle notebook with *GPU T4 x2*. What the processes share, and why the batch
+# is then twice as large: [one GPU, two GPUs](../docs/many_gpus.md).
 
 # %% [markdown]
 # ## What we learned
