@@ -1,4 +1,4 @@
-"""What engineers listened for before networks: twelve groups of numbers. Used by 06, 07, 08, 11.
+"""What engineers listened for: twelve groups of numbers. Used by 04, 06, 07, 08, 11.
 
 Four are block-level features (Seyerlehner, Widmer, Pohle 2010): numbers of many short blocks of
 frames, of which a quantile over the blocks is kept. Blocks are counted in frames: where a frame is

@@ -1249,7 +1249,7 @@ class MyCNN(models.CNNBackbone):
 train_loader, val_loader, _ = datasets.make_loaders(
     splits, batch_size, seed, **augmentation, device=compute
 )
-trial_epochs = max(1, epochs // 3)
+trial_epochs = max(1, epochs // 5)
 seed_everything(seed)
 mine = models.Classifier(MyCNN(128, channels, kernel), len(classes))
 trial = training.train(  # on the learning rates of the CNN above, ended early
