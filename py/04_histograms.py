@@ -759,7 +759,7 @@ check_validation_part(my_validation_part)
 
 # %% tags=["setup"]
 for folder in (folders.GENRE, folders.GENRE_BEAT, folders.MULTITASK):
-    for split in folders.SPLITS:
+    for split in folders.SPLITS if (root / folder).is_dir() else ():  # music may lack affect values
         numbers = handmade.features(datasets.SpectrogramDataset(root / folder, split))
 n_numbers = sum(own.shape[-1] for own in numbers.values())
 print(f"{n_numbers} numbers in {len(numbers)} groups, of each clip and of its two halves")
