@@ -12,6 +12,7 @@ source "$ROOT/tools/setup/setup.sh"
 case "${1:-}" in
   lab) command=tools.run.jupyter_lab ;;
   check-data) command=tools.checks.check_data ;;
+  build-data) command=tools.build_data.command ;;
   report) command=tools.report.command ;;
   hand-in) command=tools.hand_in.command ;;
   kaggle-push) command=tools.kaggle.push ;;

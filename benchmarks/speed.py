@@ -1,4 +1,4 @@
-"""How fast the kit is: eight claims, each against the straightforward way, in one run.
+"""How fast the kit is: nine claims, each against the straightforward way, in one run.
 
     ./run_all.sh bench [--quick] [--only NAME ...]
 
@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +95,7 @@ class PackedLSTM(nn.Module):
         """x [B, T, F], lengths [B] -> scores [B, classes], from the mean over real frames."""
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        return self.head(outputs.sum(1) / lengths[:, None])
+        return self.head(outputs.sum(1) / lengths[:, None].to(x.device))  # packed on the CPU
 
 
 def plain_cnn() -> nn.Sequential:
@@ -186,6 +187,38 @@ def cnn(folder: Path, kit: bool, n_clips: int = 32) -> Side:
     plain, (x, y, lengths) = plain_cnn(), make_batch("window", n_clips)
     model = models.Classifier(models.CNNBackbone(N_MELS, CHANNELS, dropout=0), N_CLASSES)
     images = x.transpose(1, 2)[:, None].contiguous()
+    step = Step(model, plain, (x, y, lengths)) if kit else Step(plain, plain, (images, y))
+    step.bfloat16 = kit and NATIVE_BFLOAT16
+    return Side(step.run, step.exact_results, step.reset)
+
+
+class TimmAST(nn.Module):
+    """An AST of the kit's size `mini` from timm's parts, patches side by side."""
+
+    def __init__(self, n_frames: int, n_features: int) -> None:
+        super().__init__()
+        from timm.models.deit import VisionTransformerDistilled
+
+        width, depth, n_heads = models.AST_SIZES["mini"]
+        self.v = VisionTransformerDistilled(
+            (N_MELS, n_frames), models.PATCH, in_chans=1, num_classes=0,
+            embed_dim=width, depth=depth, num_heads=n_heads,
+        )  # fmt: skip
+        self.mlp_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_features))
+        self.head = nn.Linear(n_features, N_CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images [B, 1, 128, T] -> scores [B, classes]."""
+        return self.head(self.mlp_head(self.v.forward_features(images)[:, :2].mean(1)))
+
+
+def ast(folder: Path, kit: bool, n_clips: int = 32) -> Side:
+    """A step of timm's AST in float32, or the kit's, in bfloat16 where the processor has it."""
+    torch.manual_seed(0)
+    n_frames, n_features = FRAMES["window"][1], 64
+    plain, (x, y, lengths) = TimmAST(n_frames, n_features), make_batch("window", n_clips)
+    backbone = models.ASTBackbone(16, 16, N_MELS, n_frames, False, "mini", n_features)
+    model, images = models.Classifier(backbone, N_CLASSES), x.transpose(1, 2)[:, None].contiguous()
     step = Step(model, plain, (x, y, lengths)) if kit else Step(plain, plain, (images, y))
     step.bfloat16 = kit and NATIVE_BFLOAT16
     return Side(step.run, step.exact_results, step.reset)
@@ -341,6 +374,7 @@ class Claim:
     plain_settings: bool = True  # the plain side has PyTorch's own settings
     one_thread: bool = False
     in_norm: bool = False
+    package: str = "torch"  # what the plain side needs; without it the claim is skipped
 
     def differing(self, kit: Arrays, plain: Arrays) -> str:
         """Which array differs between the sides by more than is allowed, or nothing.
@@ -376,6 +410,8 @@ CLAIMS = {
                         at_least=1, quick=(4, 10), full=(9, 20)),
     "cnn": _STEP(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)", cnn,
                  at_least=0.95),  # bfloat16 is only chosen where it pays
+    "ast": _STEP(f"AST step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: timm, float32)",
+                 ast, at_least=1, package="timm"),
     "open": _OPEN,
     "memory": replace(_OPEN, title="memory of the same", at_least=10, unit="MiB"),
     "epoch": Claim("epoch of the LSTM on beats (plain: same batches, already in memory)", epoch,
@@ -600,13 +636,19 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_DONE
     every = [*CLAIMS, *[WHOLE_LAB] * (not options.quick)]
     picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in (options.only or every)]
+    for name in [n for n in picked if n in CLAIMS and not find_spec(CLAIMS[n].package)]:
+        say(f"{name}: skipped, {CLAIMS[name].package} is not here (pip install it for this claim)")
+        picked.remove(name)
     kept: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=files.cache_dir()) as scratch:
         rows = [measure(name, options.quick, Path(scratch), kept) for name in picked]
     say(f"\n{table(rows)}\n\n{verdict(rows)}")
     if not options.only:
         command = "./run_all.sh bench" + " --quick" * options.quick
-        text = page(rows, command)  # names the commit as it was before anything was written
+        from benchmarks.on_gpu import with_section  # which needs this module
+
+        # Names the commit as it was before anything was written.
+        text = with_section(page(rows, command))
         files.write_atomically(PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio]))
         files.write_atomically(PAGE, text)
     return EXIT_FAILED if verdict(rows).startswith("Not met") else EXIT_DONE

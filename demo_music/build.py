@@ -298,7 +298,7 @@ def _make_clips(clips: Sequence[Clip], folder: Path, processes: int) -> Iterator
 
     # One thread per process: more would only fight, and would round differently.
     pool = ProcessPoolExecutor(
-        processes, env=ONE_THREAD, initializer=_belong_to, initargs=(os.getpid(),)
+        processes, env=ONE_THREAD, initializer=belong_to, initargs=(os.getpid(),)
     )
     make = partial(_make_or_say, folder=folder.resolve())
     waiting = iter(clips)
@@ -321,7 +321,7 @@ def _make_clips(clips: Sequence[Clip], folder: Path, processes: int) -> Iterator
         pool.shutdown(kill_workers=True)
 
 
-def _belong_to(parent: int) -> None:
+def belong_to(parent: int) -> None:
     """Leave Ctrl-C to the process that started this one, and end with it, even by `kill -9`."""
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Majority, SVM and SVR, beside every deep model. Used by 04, 05, 06, 07, 08, 11.
+"""Majority, SVM and SVR, beside every deep model. Used by 04, 05, 06, 07, 07b, 08, 11.
 
 A network that does not beat an SVM is not worth its GPU. The humble one knows per-band statistics,
 the other one twelve groups of numbers (`handmade`); both are tuned on the training clips alone.
@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from helpers import handmade
 from helpers.handmade import Groups
 from helpers.machinery.batches import unwrap
-from helpers.machinery.tuning import out_of_fold, spearman
+from helpers.machinery.tuning import class_scores, out_of_fold, spearman
 
 SVM_C = (1, 3, 10, 30)
 SVR_C, SVR_EPSILON = (0.1, 0.3, 1), (0.02, 0.05)
-SHARPNESS = 2  # of the softmax that makes probabilities of an SVM's scores
+SHARPNESS = (0.5, 1, 2, 4)  # of the softmax that makes probabilities of an SVM's scores
 Numbers = Groups | np.ndarray  # groups of [n, d], or [n, p, d] for p parts of each clip; or one
 Machine = Callable[[Numbers], np.ndarray]  # numbers of clips -> a row of answers for each
 
@@ -39,20 +39,27 @@ def majority_predictions(train_labels: np.ndarray, n_clips: int) -> np.ndarray:
 def fitted_svm(known: Numbers, labels: np.ndarray, seed: int = 0) -> Machine:
     """An SVM on class numbers [n] of the known clips; it gives probabilities [n_asked, C].
 
-    C is what names most clips in inner cross-validation. A class that a fold has no clip of is not
-    named there; where all clips are of one class, that one is the answer.
+    C is what names most clips in inner cross-validation, the sharpness what gives the true classes
+    the highest likelihood there. A class that a fold has no clip of is not named there; where all
+    clips are of one class, that one is the answer.
     """
-    from scipy.special import softmax
+    from scipy.special import log_softmax, softmax
 
     kernel, n_classes = averaged_kernel(known, known), int(labels.max()) + 1
+    found = {
+        C: out_of_fold(kernel, labels, lambda *fit, C=C: class_scores(*fit, C, n_classes), seed)
+        for C in SVM_C
+    }
+    best = max(SVM_C, key=lambda C: float((found[C].argmax(1) == labels).mean()))
 
-    def accuracy(C: float) -> float:
-        found = out_of_fold(kernel, labels, lambda *fit: _class_scores(*fit, C, n_classes), seed)
-        return float((found.argmax(1) == labels).mean())
+    def likelihood(sharpness: float) -> float:
+        logs = log_softmax(sharpness * found[best], axis=1)
+        return float(logs[np.arange(len(labels)), labels].mean())
 
-    best, repeated = max(SVM_C, key=accuracy), np.repeat(labels, _groups(known)[0].shape[1])
-    scores = _class_scores(kernel, repeated, best, n_classes)
-    return lambda asked: softmax(SHARPNESS * _mean_over_parts(scores, known, asked), axis=1)
+    sharpness = max(SHARPNESS, key=likelihood)
+    repeated = np.repeat(labels, _groups(known)[0].shape[1])
+    scores = class_scores(kernel, repeated, best, n_classes)
+    return lambda asked: softmax(sharpness * _mean_over_parts(scores, known, asked), axis=1)
 
 
 def svm_predictions(known: Numbers, labels: np.ndarray, asked: Numbers) -> np.ndarray:
@@ -128,19 +135,3 @@ def _kernel(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
     among = euclidean_distances(known, squared=True)[np.triu_indices(len(known), 1)]
     usual = np.median(among) if len(among) else 0.0
     return np.exp(-euclidean_distances(asked, known, squared=True) / (2 * usual or 1.0))
-
-
-def _class_scores(kernel: np.ndarray, labels: np.ndarray, C: float, n_classes: int) -> Machine:
-    """An SVM on a kernel [n, n]: rows of it [n_asked, n] -> a score per class [n_asked, C]."""
-    from sklearn.svm import SVC
-
-    present = np.unique(labels)
-    machine = SVC(C=C, kernel="precomputed").fit(kernel, labels) if len(present) > 1 else None
-
-    def scores(rows: np.ndarray) -> np.ndarray:
-        own = machine.decision_function(rows) if machine else np.ones((len(rows), 1))
-        given = np.full((len(rows), n_classes), -1.0)
-        given[:, present] = np.stack([-own, own], axis=1) if own.ndim == 1 else own
-        return given
-
-    return scores

@@ -1,20 +1,22 @@
-"""The lab's Dataset, scaling, splits, loaders. Used by 04, 05, 06, 07, 08, 09, 10, 11."""
+"""The lab's Dataset, scaling, splits, loaders. Used by 04, 05, 06, 07, 07b, 08, 09, 10, 11, 11b."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from helpers.folders import AXES, CLASS_MAPPING, GENRES, read_clips
+from helpers.folders import AXES, class_mapping, read_clips
 from helpers.machinery.arrays import N_MELS, N_ROWS
-from helpers.machinery.batches import Batch, BatchCutter, LengthBatches, as_it_is, unwrap
+from helpers.machinery.batches import Batch, BatchCutter, BatchLoader, LengthBatches, unwrap
 from helpers.machinery.files import LabError
+from helpers.machinery.many_gpus import shared
+from helpers.machinery.own_music import artists_of, grouped_split
 from helpers.machinery.store import open_store
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ class SpectrogramDataset(Dataset):
     """Clips of one split as `(frames [T, F] float32, label, length)` (handout, step 4α).
 
     `feature` is `mel` (F = 128), `chroma` (12) or `fused` (140). Without `axes` the label of a
-    genre clip is its class number (int) in `classes`; with the name of one axis it is a float,
-    with several a float32 vector in the order of the names. Unlabelled clips have NaN (-1 without
+    genre clip is its class number (int) in `classes`, by the data's own mapping, or by genre with
+    `class_mapping=None`; with the name of one axis it is a float, with several a float32 vector in
+    the order of the names. Unlabelled clips have NaN (-1 without
     axes). Frames are scaled per band once `scaler` is set, and are not padded: `pad_batch` does
     that for a whole batch.
     """
@@ -44,7 +47,7 @@ class SpectrogramDataset(Dataset):
         feature: str = "mel",
         *,
         axes: str | Sequence[str] = (),
-        class_mapping: dict[str, str | None] | None = CLASS_MAPPING,
+        class_mapping: dict[str, str | None] | Literal["auto"] | None = "auto",
         scaler: BandScaler | None = None,
     ) -> None:
         if feature not in FEATURE_ROWS:
@@ -61,7 +64,6 @@ class SpectrogramDataset(Dataset):
         self.store = store
         self.tracks = tracks.reset_index(drop=True)
         self.labels = _labels(self.tracks, self.axes, self.classes, self.folder)
-        self._frames_on: dict[torch.device, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -74,22 +76,6 @@ class SpectrogramDataset(Dataset):
         """One clip's frames as a float32 array [T, F], scaled if a scaler is set."""
         frames = self.store.clip(index, self.rows)
         return frames if self.scaler is None else self.scaler.transform(frames)
-
-    def frames_on(self, device: torch.device) -> torch.Tensor:
-        """All packed frames of the folder, float16 [N, 140], on a device; copied there once.
-
-        On the CPU this is the memory map itself. Raises LabError when a GPU's memory is too small.
-        """
-        if device not in self._frames_on:
-            frames = torch.from_numpy(self.store.frames)
-            try:
-                self._frames_on[device] = frames.to(device)
-            except torch.OutOfMemoryError:
-                raise LabError(
-                    f"{self.folder}: its features take {frames.nbytes / 2**20:.0f} MiB, more than "
-                    f"{device} has left; make the loader without device="
-                ) from None
-        return self._frames_on[device]
 
     @property
     def is_as_packed(self) -> bool:
@@ -120,6 +106,11 @@ class SpectrogramDataset(Dataset):
         """The clips' ids, in order."""
         return self.tracks["id"].tolist()
 
+    @property
+    def groups(self) -> list[str] | None:
+        """Which clips share an artist, for `stratified_split`; None where nobody says."""
+        return artists_of(self.folder.parent, self.ids)
+
 
 def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
     names = (axes,) if isinstance(axes, str) else tuple(axes)
@@ -130,13 +121,14 @@ def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _with_classes(
-    tracks: pd.DataFrame, folder: Path, mapping: dict[str, str | None] | None
+    tracks: pd.DataFrame, folder: Path, mapping: dict[str, str | None] | Literal["auto"] | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Add the column `label` (class name) and drop unmapped genres.
 
     The class list comes from the training labels, so that both splits number them alike.
     """
-    mapping = dict(zip(GENRES, GENRES, strict=True)) if mapping is None else mapping
+    known = class_mapping(folder.parent)
+    mapping = known if mapping == "auto" else mapping or {genre: genre for genre in known}
     genres = tracks["genre"].tolist()
     tracks = tracks.assign(label=_classes_of(genres, mapping))
     split = tracks["split"].iloc[0]
@@ -237,13 +229,17 @@ def ids_of(dataset: Dataset) -> list[str]:
 
 
 def stratified_split(
-    labels: Sequence[Any] | np.ndarray, fractions: Sequence[float], seed: int
+    labels: Sequence[Any] | np.ndarray,
+    fractions: Sequence[float],
+    seed: int,
+    groups: Sequence[str] | None = None,
 ) -> list[np.ndarray]:
     """Split clip numbers into disjoint parts of the given fractions, each with the same mixture.
 
     `labels` are class numbers, or real values (then clips of similar value are spread evenly).
-    The parts are sorted and depend only on the labels and the seed. Every class with at least as
-    many clips as there are parts is in each part.
+    The parts are sorted and depend only on labels, groups and seed. Every class with at least as
+    many clips as there are parts is in each part. Clips of one group, as of one artist, stay
+    together; the shares are then as near as that allows.
     """
     labels = np.asarray(labels)
     shares = np.asarray(fractions, dtype=float)
@@ -251,6 +247,8 @@ def stratified_split(
         raise LabError(f"fractions {list(fractions)} must be positive and add up to 1")
     if len(labels) < len(shares):
         raise LabError(f"{len(labels)} clips cannot be split into {len(shares)} parts")
+    if groups is not None and len(set(groups)) < len(groups):
+        return grouped_split(labels, shares, seed, np.asarray(groups))
     random = np.random.default_rng(seed)
     parts: list[list[int]] = [[] for _ in shares]
     for group in _similar_groups(labels):
@@ -303,18 +301,16 @@ class Splits:
 def genre_splits(folder: Path, feature: str, seed: int, *, val_fraction: float = 0.2) -> Splits:
     """Train and validation parts of the genre training clips, and the test folder.
 
-    The split depends on the labels and the seed only, so it is the same clips for every feature
-    and for the full and the beat-synchronous folder.
+    The split depends on labels, artists (where the data name them) and the seed only, so it is the
+    same clips for every feature and for the full and the beat-synchronous folder.
     """
     labelled = SpectrogramDataset(folder, "train", feature)
     test = SpectrogramDataset(folder, "test", feature)
     by_id = np.argsort(labelled.ids)  # whatever the order of the label file
-    train_part, val_part = (
-        np.sort(by_id[part])
-        for part in stratified_split(
-            labelled.labels.numpy()[by_id], (1 - val_fraction, val_fraction), seed
-        )
-    )
+    labels, fractions = labelled.labels.numpy()[by_id], (1 - val_fraction, val_fraction)
+    groups = artists_of(folder.parent, [labelled.ids[number] for number in by_id])
+    parts = stratified_split(labels, fractions, seed, groups)
+    train_part, val_part = (np.sort(by_id[part]) for part in parts)
     labelled.scaler = test.scaler = BandScaler.fit(Subset(labelled, train_part))
     return Splits(Subset(labelled, train_part), Subset(labelled, val_part), test)
 
@@ -325,12 +321,13 @@ AFFECT_FRACTIONS = (0.70, 0.15, 0.15)
 def affect_parts(folder: Path, seed: int) -> pd.DataFrame:
     """The one split of the labelled affect clips: columns id, part (train, val or held-out).
 
-    70/15/15, spread evenly over the mean of the three axes. The test folder has no labels, so the
-    held-out part stands in for it; nothing is ever chosen on it.
+    70/15/15, spread evenly over the mean of the three axes, an artist's clips in one part. The
+    test folder has no labels, so the held-out part stands in for it; nothing is ever chosen on it.
     """
     tracks = read_clips(folder, "train").sort_values("id", ignore_index=True)
     values = tracks[list(AXES)].mean(axis=1).to_numpy()
-    parts = stratified_split(values, AFFECT_FRACTIONS, seed)
+    groups = artists_of(folder.parent, tracks["id"].tolist())
+    parts = stratified_split(values, AFFECT_FRACTIONS, seed, groups)
     table = tracks[["id"]].assign(part="")
     for name, members in zip(("train", "val", "held-out"), parts, strict=True):
         table.loc[members, "part"] = name
@@ -388,7 +385,8 @@ def make_loader(
     `shuffle` makes batches of clips of similar length in random order (`LengthBatches`); without
     it the clips come in their own order. With `crop_frames` each clip is cut to a random window of
     that many frames; with `max_masked_bands` SpecAugment masks up to so many bands and a tenth of
-    the time. Both are for training only. The order and the windows follow from the seed.
+    the time. Both are for training only. The order and the windows follow from the seed. Under
+    torchrun, each process has its share of the shuffled batches.
     """
     generator = torch.Generator().manual_seed(seed)
     cutter = BatchCutter(
@@ -401,8 +399,9 @@ def make_loader(
     )
     order: dict[str, Any] = {"batch_size": batch_size}
     if shuffle:
-        order = {"batch_sampler": LengthBatches(cutter.lengths.numpy(), batch_size, generator)}
-    return DataLoader(cutter, **order, collate_fn=as_it_is, generator=generator)
+        batches = LengthBatches(cutter.lengths.numpy(), batch_size, generator)
+        order = {"batch_sampler": shared(batches, seed)}
+    return BatchLoader(cutter, **order, generator=generator)
 
 
 def make_loaders(

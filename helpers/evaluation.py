@@ -1,4 +1,4 @@
-"""Metrics with intervals, and paired comparisons. Used by 04, 05, 06, 07, 08, 09, 10, 11.
+"""Metrics with intervals, and paired comparisons. Used by 04, 05, 06, 07, 07b, 08, 09, 10, 11, 11b.
 
 Intervals are percentile bootstraps over clips. A metric that cannot be computed (one class only,
 constant predictions) is "undefined" with its reason, never NaN passed off as a result.

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from helpers.machinery.files import (
     read_text,
 )
 from helpers.machinery.left_out import Problems, left_out, tell_once
+from helpers.machinery.own_music import CLASSES, read_classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +68,7 @@ GENRES = tuple(CLASS_MAPPING)
 
 SEARCH_DEPTH = 5  # folders below /kaggle/input: datasets/<owner>/<slug>/data/<marker>
 DEMO_RECORD = "complete.json"  # beside the data of a finished demo set; says which one it is
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
+SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 # ---- finding the data --------------------------------------------------------------------------
@@ -124,25 +126,30 @@ def _built_demo() -> Path:
 
 
 def audio_path(data: Path, clip: int | str) -> Path | None:
-    """The audio file of a clip of a demo set, or None: only a few clips keep theirs."""
-    path = data.parent / "audio" / f"{clip}.flac"
-    return path if _is_demo_set(data) and path.is_file() else None
+    """The audio file of a clip, or None: only a few clips keep theirs, and the lab's data none."""
+    path = _beside(data) / "audio" / f"{clip}.flac"
+    return path if path.is_file() else None
 
 
 def audio_clips(data: Path) -> list[str]:
-    """The ids of the clips that can be listened to, sorted; none where the data are no demo set."""
-    found = (data.parent / "audio").glob("*.flac") if _is_demo_set(data) else ()
-    return sorted(path.stem for path in found)
+    """The ids of the clips that can be listened to, sorted; none in the lab's own data."""
+    return sorted(path.stem for path in (_beside(data) / "audio").glob("*.flac"))
 
 
 def beat_times(data: Path, clip: int | str) -> np.ndarray | None:
-    """The tracked beats of a clip of a demo set in seconds, float64 [B']; None for other clips."""
-    path = data.parent / "beats" / f"{clip}.npy"
-    return np.load(path, allow_pickle=False) if _is_demo_set(data) and path.is_file() else None
+    """The tracked beats of a clip in seconds, float64 [B'], or None where nobody has kept them."""
+    path = _beside(data) / "beats" / f"{clip}.npy"
+    return np.load(path, allow_pickle=False) if path.is_file() else None
 
 
-def _is_demo_set(data: Path) -> bool:
+def is_demo_set(data: Path) -> bool:
+    """Whether a data folder is of a demo set, wherever that was built."""
     return (data.parent / DEMO_RECORD).is_file()
+
+
+def _beside(data: Path) -> Path:
+    """Where audio and beats lie: beside a demo set's data, inside data of the user's own."""
+    return data.parent if is_demo_set(data) else data
 
 
 def _named_folder(folder: Path, what: str) -> Path:
@@ -211,6 +218,11 @@ def clip_id(name: str) -> str:
     return name.split(".", 1)[0]
 
 
+def class_mapping(data: Path) -> dict[str, str | None]:
+    """Genre to class (step 4β): of `classes.csv` in the data folder, else the course's mapping."""
+    return read_classes(data / CLASSES) or CLASS_MAPPING
+
+
 def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a label file whose columns after the id are `("genre",)`, or AXES.
 
@@ -228,7 +240,8 @@ def read_labels(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list], Problems]:
     """The columns of a label file's good rows, id and line first, and what is wrong with others."""
     genres = tuple(columns) == ("genre",)
-    separator, check = ("\t", _genre_of) if genres else (",", _values_of)
+    known = class_mapping(path.parent.parent) if genres else {}
+    separator, check = ("\t", partial(_genre_of, known)) if genres else (",", _values_of)
     header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
     try:
         lines = _lines(path, separator, header.replace("\t", "<TAB>"))
@@ -249,7 +262,7 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
                 shown = lines[0].replace("\t", "<TAB>")
                 how = " (no quotes, no semicolons, decimals as 0.5)" if foreign else ""
                 raise LabError(f"expected {shown}, got {quoted(line)}; correct the line{how}")
-            if not _SAFE_ID.fullmatch(name):
+            if not SAFE_ID.fullmatch(name):
                 raise LabError(f"{quoted(fields[0])} is no clip name inside its folder; correct it")
             if name in rows:
                 raise LabError(f"clip {name} was already named in line {places[name]}; remove one")
@@ -274,13 +287,12 @@ def _places_of(columns: Sequence[str], path: Path, header: str, separator: str) 
     return [names.index(column, 1) for column in columns]
 
 
-def _genre_of(fields: Sequence[str]) -> list[str]:
-    """The genre of a row. Raises LabError for one that the lab does not know."""
+def _genre_of(known: Mapping[str, object], fields: Sequence[str]) -> list[str]:
+    """The genre of a row. Raises LabError for one that the data do not know."""
     genre = fields[0]
-    if genre not in CLASS_MAPPING:
+    if genre not in known:
         raise LabError(
-            f"unknown genre {quoted(genre)}{did_you_mean(genre, list(GENRES))}; "
-            f"known: {', '.join(GENRES)}"
+            f"unknown genre {quoted(genre)}{did_you_mean(genre, known)}; known: {', '.join(known)}"
         )
     return [genre]
 
@@ -382,7 +394,7 @@ def _unlabelled(files: Mapping[str, str]) -> tuple[dict[str, list], Problems]:
         name: f"{files[name]}: {name!r} is no clip name (letters, digits, _ and -); rename or "
         "remove the file"
         for name in names
-        if not _SAFE_ID.fullmatch(name)
+        if not SAFE_ID.fullmatch(name)
     }
     ids = [name for name in names if name not in problems]
     return {"id": ids, **{axis: [np.nan] * len(ids) for axis in AXES}}, problems

@@ -1,6 +1,6 @@
-"""What engineers listened for before networks: twelve groups of numbers. Used by 06, 07, 08, 11.
+"""What engineers listened for: twelve groups of numbers. Used by 04, 06, 07, 08, 11.
 
-Most are block-level features (Seyerlehner, Widmer, Pohle 2010): numbers of many short blocks of
+Four are block-level features (Seyerlehner, Widmer, Pohle 2010): numbers of many short blocks of
 frames, of which a quantile over the blocks is kept. Blocks are counted in frames: where a frame is
 a beat, rates are per beat, not per second. A clip shorter than a block is repeated until it fills
 one; what never changes has spread and correlation 0. So every clip has as many finite values.
@@ -41,7 +41,7 @@ def groups_of(frames: np.ndarray) -> Groups:
         "tempo": tempo(rises.mean(1)),
         "chroma, turned": turned(chroma),
         "chroma, frames": keyless(chroma),
-        "chroma, seconds": np.concatenate([keyless(_in_seconds(chroma)), intervals(chroma)]),
+        "chroma, smooth": np.concatenate([keyless(_smoothed(chroma)), intervals(chroma)]),
     }
     return {name: own.astype(np.float32) for name, own in groups.items()}
 
@@ -97,7 +97,8 @@ def timbre(cepstra: np.ndarray) -> np.ndarray:
 def steadiness(bands: np.ndarray) -> np.ndarray:
     """What 32 bands [T, 32] have within 10 frames, from soft to loud: 5 values each, [160].
 
-    A steady tone has five equal values, a stroke one high one: Seyerlehner's spectral pattern.
+    A steady tone has five equal values, a sound that dies away rising ones: Seyerlehner's spectral
+    pattern, of every second of the ten.
     """
     return _quantiles(np.sort(_blocks(bands, 10, 5))[:, :, ::2], 90)
 
@@ -161,7 +162,7 @@ def keyless(chroma: np.ndarray) -> np.ndarray:
     """What a change of key leaves as it is in each frame of [T, 12]: mean and spread, [38].
 
     The classes sorted by strength, and Fourier magnitudes around their circle: how near a frame
-    is to an augmented triad, a diminished chord, a scale (Quinn 2006).
+    is to an augmented triad, a diminished seventh chord, a scale (Quinn 2006).
     """
     own = np.concatenate([np.sort(chroma), np.abs(np.fft.rfft(chroma))], axis=1)
     return np.concatenate([own.mean(0), own.std(0)])
@@ -191,7 +192,7 @@ def _blocks(rows: np.ndarray, length: int, hop: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::hop]
 
 
-def _in_seconds(chroma: np.ndarray) -> np.ndarray:
-    """Means of about a second, 22 frames each, of [T, 12]; a shorter clip has one."""
-    n_seconds = max(1, len(chroma) // 22)
-    return chroma[: len(chroma) // n_seconds * n_seconds].reshape(n_seconds, -1, 12).mean(1)
+def _smoothed(chroma: np.ndarray) -> np.ndarray:
+    """Means over half a second, 22 frames each, of [T, 12]; a shorter clip has one."""
+    n_means = max(1, len(chroma) // 22)
+    return chroma[: len(chroma) // n_means * n_means].reshape(n_means, -1, 12).mean(1)

@@ -1,4 +1,4 @@
-"""Backbones (LSTM, CNN), heads, multitask loss. Used by 01, 04, 05, 06, 07, 08, 09, 10.
+"""Backbones (LSTM, CNN, AST), heads, losses. Used by 01, 04, 05, 06, 07, 07b, 08, 09, 10, 11b.
 
 Every model is called as `model(x, lengths)` with x [B, T, F] padded with 0 behind each clip's
 length, and gives the same answer for a clip whatever it is batched or padded with.
@@ -6,7 +6,9 @@ length, and gives the same answer for a clip whatever it is batched or padded wi
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 
 from helpers.machinery.files import LabError
 from helpers.machinery.two_threads import run_lstms
+from helpers.machinery.weights import IMAGENET, load_ast_weights
 
 POOLINGS = ("mean", "last", "mean_max", "attention")
 
@@ -124,7 +127,8 @@ class LSTMBackbone(nn.Module):
         for number, forward in enumerate(self.forward_layers):
             x = self.dropout(x) if number else x
             if not self.bidirectional:
-                halves = x.chunk(2)  # of the batch
+                # On a CPU the halves of the batch side by side; cuDNN takes all of it at once.
+                halves = x.chunk(2 if x.device.type == "cpu" else 1)
                 x = torch.cat(_outputs([forward] * len(halves), halves))
                 continue
             turned = reverse_inside_lengths(x, lengths)
@@ -238,6 +242,156 @@ class CNNBackbone(nn.Module):
         return stages
 
 
+# ---- AST ---------------------------------------------------------------------------------------
+
+PATCH = 16  # bands and frames of a patch
+# Width of a token, blocks, heads. All but the kit's own `mini` are DeiT's (Touvron et al. 2021).
+AST_SIZES = {
+    "mini": (64, 3, 4),
+    "tiny224": (192, 12, 3),
+    "small224": (384, 12, 6),
+    "base224": (768, 12, 12),
+    "base384": (768, 12, 12),
+}
+
+
+class _Attention(nn.Module):
+    """Each token asks all others, in several heads side by side (Vaswani et al. 2017)."""
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(
+        self, x: torch.Tensor, real: torch.Tensor | None, n_asking: int | None
+    ) -> torch.Tensor:
+        """x [B, N, D] -> the answers to its first `n_asking` tokens, [B, n_asking, D]."""
+        heads = self.qkv(x).unflatten(2, (3, self.n_heads, -1))
+        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each [B, heads, N, D / heads]
+        answers = nn.functional.scaled_dot_product_attention(
+            query[:, :, :n_asking], key, value, attn_mask=real
+        )
+        return self.proj(answers.transpose(1, 2).flatten(2))
+
+
+class EncoderBlock(nn.Module):
+    """Attention and a small network for each token, each added to what came in, [B, N, D].
+
+    `real` [B, 1, 1, N] says which tokens may be asked (None: all). With `n_asking` only the first
+    so many tokens ask, and are returned. The names of the parts are timm's.
+    """
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = _Attention(width, n_heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        wide, narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(OrderedDict(fc1=wide, act=nn.GELU(), fc2=narrow))
+
+    def forward(
+        self, x: torch.Tensor, real: torch.Tensor | None = None, n_asking: int | None = None
+    ) -> torch.Tensor:
+        """x [B, N, D] -> [B, N or n_asking, D]."""
+        x = x[:, :n_asking] + self.attn(self.norm1(x), real, n_asking)
+        return x + self.mlp(self.norm2(x))
+
+
+class ASTBackbone(nn.Module):
+    """The Audio Spectrogram Transformer (Gong, Chung and Glass 2021), step 7.2β.
+
+    [B, T, F] -> [B, feature_size]. Patches of 16 x 16, every `fstride` bands and `tstride` frames,
+    become tokens; a class and a distillation token ask them for what they need, and their mean is
+    the answer. Constructor, sizes and names of weights are the course's, whose checkpoints fit, but
+    training begins from scratch unless `imagenet_pretrain`. A clip that is longer than `input_tdim`
+    frames is cut into windows of so many, which are averaged; in a shorter one no token sees the
+    padding. Raises LabError for sizes that do not fit.
+    """
+
+    def __init__(
+        self,
+        fstride: int = 10,
+        tstride: int = 10,
+        input_fdim: int = 128,
+        input_tdim: int = 1024,
+        imagenet_pretrain: bool = False,
+        model_size: str = "base384",
+        feature_size: int = 1000,
+    ) -> None:
+        super().__init__()
+        if model_size not in AST_SIZES:
+            raise LabError(f"unknown model_size {model_size!r}; known: {', '.join(AST_SIZES)}")
+        for name, value in (("input_fdim", input_fdim), ("input_tdim", input_tdim)):
+            if value < PATCH:
+                raise LabError(f"{name} {value} is less than a patch; give at least {PATCH}")
+        for name, value in (("fstride", fstride), ("tstride", tstride)):
+            if value < 1:
+                raise LabError(f"{name} {value} is less than 1; give at least 1")
+        width, n_blocks, n_heads = AST_SIZES[model_size]
+        self.input_fdim, self.input_tdim, self.tstride = input_fdim, input_tdim, tstride
+        self.grid = (input_fdim - PATCH) // fstride + 1, (input_tdim - PATCH) // tstride + 1
+        self.model_size, self.out_features = model_size, feature_size
+        self.v = nn.Module()  # timm's names and order, as in the course
+        self.v.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.v.pos_embed = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
+        self.v.dist_token = nn.Parameter(torch.zeros(1, 1, width))
+        patches = nn.Conv2d(1, width, PATCH, stride=(fstride, tstride))
+        self.v.patch_embed = nn.ModuleDict({"proj": patches})
+        self.v.blocks = nn.ModuleList(EncoderBlock(width, n_heads) for _ in range(n_blocks))
+        self.v.norm = nn.LayerNorm(width, eps=1e-6)
+        for name, parameter in self.v.named_parameters():
+            if parameter.ndim in (2, 3):  # tokens, positions, and what is linear in the blocks
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.startswith("blocks.") and name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        self.mlp_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, feature_size))
+        if imagenet_pretrain:
+            self.load_weights(IMAGENET)
+
+    def load_weights(self, source: str | Path) -> None:
+        """Begin with the weights of a file, or with DeiT's: "imagenet"; see `load_ast_weights`."""
+        load_ast_weights(self, source, self.model_size)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> [B, feature_size]."""
+        windows, left = self.windows(x, lengths)
+        vectors = self.mlp_head(self.tokens(windows, left).mean(1))  # [B * n, feature_size]
+        shares = left.view(len(x), -1, 1) / lengths[:, None, None]  # of the clip in each window
+        return (vectors.view(len(x), -1, self.out_features) * shares).sum(1)
+
+    def windows(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Clips cut into windows [B * n, input_tdim, F], and the real frames of each, [B * n]."""
+        n_frames = self.input_tdim
+        if x.shape[2] != self.input_fdim:
+            raise LabError(f"this AST takes {self.input_fdim} bands (input_fdim), not {x.shape[2]}")
+        x = x * time_mask(lengths, x.shape[1])[:, :, None]
+        x = nn.functional.pad(x, (0, 0, 0, -x.shape[1] % n_frames))
+        starts = torch.arange(0, x.shape[1], n_frames, device=x.device)
+        left = (lengths[:, None] - starts).clamp(0, n_frames)
+        return x.reshape(-1, n_frames, self.input_fdim), left.flatten()
+
+    def tokens(self, x: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+        """Class and distillation token of windows [W, input_tdim, F] at the end, [W, 2, D]."""
+        patches = self.v.patch_embed["proj"](x.transpose(1, 2)[:, None])  # [W, D, rows, columns]
+        own = torch.cat([self.v.cls_token, self.v.dist_token], 1).expand(len(x), -1, -1)
+        tokens = torch.cat([own, patches.flatten(2).transpose(1, 2)], 1) + self.v.pos_embed
+        real, (*blocks, last) = self.real_tokens(left), self.v.blocks
+        for block in blocks:
+            tokens = block(tokens, real)
+        return self.v.norm(last(tokens, real, 2))  # nobody asks the others any more
+
+    def real_tokens(self, left: torch.Tensor) -> torch.Tensor | None:
+        """Which tokens begin inside their clip, [W, 1, 1, N] bool; None where all of them do."""
+        n_rows, n_columns = self.grid
+        begin = self.tstride * torch.arange(n_columns, device=left.device)
+        inside = begin < left[:, None]  # [W, columns]
+        if inside.all():
+            return None
+        return nn.functional.pad(inside.repeat(1, n_rows), (2, 0), value=True)[:, None, None]
+
+
 # ---- heads -------------------------------------------------------------------------------------
 
 
@@ -328,7 +482,11 @@ class MultitaskLoss(nn.Module):
 
 # ---- building from a description ---------------------------------------------------------------
 
-BACKBONES: dict[str, type[nn.Module]] = {"lstm": LSTMBackbone, "cnn": CNNBackbone}
+BACKBONES: dict[str, type[nn.Module]] = {
+    "lstm": LSTMBackbone,
+    "cnn": CNNBackbone,
+    "ast": ASTBackbone,
+}
 HEADS: dict[str, type[nn.Module]] = {
     "classifier": Classifier,
     "regressor": Regressor,
@@ -339,7 +497,7 @@ HEADS: dict[str, type[nn.Module]] = {
 def build_model(spec: dict[str, Any]) -> nn.Module:
     """Make a model from a plain description, as it is stored with a checkpoint.
 
-    `spec` has `backbone` (lstm or cnn), `backbone_options`, `head` (classifier, regressor or
+    `spec` has `backbone` (lstm, cnn or ast), `backbone_options`, `head` (classifier, regressor or
     multitask) and `head_options`. Raises LabError for names or options that do not exist.
     """
     try:

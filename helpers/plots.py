@@ -382,6 +382,34 @@ def _name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_ylim(len(names) - 0.4, -0.8)
 
 
+def scatter_maps(
+    drawn: Mapping[str, np.ndarray], labels: Sequence[str], title: str, n_columns: int = 2
+) -> Figure:
+    """Maps of the same clips side by side (step 11b): a dot per clip, its class as its colour.
+
+    `drawn` maps a panel's title to places [n, 2]; `labels` are the n clips' classes.
+    """
+    classes, labels = sorted(set(labels)), np.asarray(labels)
+    n_rows = -(-len(drawn) // n_columns)
+    alt = f"{title}. Maps of {len(labels)} clips of {len(classes)} classes: {'; '.join(drawn)}."
+    size = (1.9 + 3.3 * n_columns, 0.5 + 2.9 * n_rows)
+    figure, axes = _figure(n_rows, n_columns, *size, alt, title)
+    for ax in axes.flat[len(drawn) :]:
+        ax.axis("off")
+    for ax, (name, places) in zip(axes.flat, drawn.items(), strict=False):
+        for number, one in enumerate(classes):
+            turn = number // len(COLOURS)  # the ninth class has the first colour, another marker
+            marker = MARKERS[(number + 3 * turn) % len(MARKERS)]
+            x, y = places[labels == one].T
+            colour = COLOURS[number % len(COLOURS)]
+            ax.scatter(x, y, s=22, color=colour, marker=marker, label=one, linewidths=0)
+        ax.set(xticks=[], yticks=[], xlabel="component 1", ylabel="component 2")
+        ax.set_title(name, fontsize=9)
+    handles, names = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", fontsize=8)
+    return figure
+
+
 def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) -> Figure:
     """Forest plot of paired differences in `what`: a row per pair (first, second).
 
@@ -447,7 +475,7 @@ def predicted_against_true(
     return figure
 
 
-# ---- inside a CNN ------------------------------------------------------------------------------
+# ---- inside a network --------------------------------------------------------------------------
 
 
 def maps(
@@ -524,17 +552,66 @@ def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
         f"{row} from below and stretch {column} (both counted from 0) costs most: "
         f"{drops.max():.2f}."
     )
+    style = {"cmap": "PuOr", "vmin": -high, "vmax": high}
+    return _below_clip(clip, drops, title, alt, "fall of the log-probability", style)
+
+
+def attention(clip: np.ndarray, looked_at: np.ndarray, title: str) -> Figure:
+    """A mel spectrogram [128, T] in dB, and below it how much each patch is looked at (7.2β).
+
+    `looked_at` [rows, columns] is 1 for an even share; the lowest bands come first.
+    """
+    row, column = np.unravel_index(int(looked_at.argmax()), looked_at.shape)
+    alt = (
+        f"{title}. Of {looked_at.shape[0]} rows and {looked_at.shape[1]} columns of patches the "
+        f"one in row {row} from below and column {column} (both counted from 0) has most: "
+        f"{looked_at.max():.2f} times an even share; the least has {looked_at.min():.2f}."
+    )
+    style = {"cmap": COLOUR_MAP, "vmin": 0}
+    return _below_clip(clip, looked_at, title, alt, "times an even share", style)
+
+
+def _below_clip(
+    clip: np.ndarray, patches: np.ndarray, title: str, alt: str, label: str, style: dict[str, Any]
+) -> Figure:
+    """A mel spectrogram [128, T] in dB, and a number for each patch of it below, bass first."""
     figure, axes = _figure(2, 1, 9, 5, alt, title, sharex=True)
     picture = _draw_clip(axes[0, 0], clip, "mel", beat_synchronous=False)
     seconds = clip.shape[1] * HOP_LENGTH / SAMPLE_RATE
-    costs = axes[1, 0].imshow(
-        drops, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), cmap="PuOr",
-        vmin=-high, vmax=high,
-    )  # fmt: skip
+    below = axes[1, 0].imshow(
+        patches, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), **style
+    )
     axes[0, 0].set_xlabel("")
     axes[1, 0].set(xlabel="time (s)", ylabel="mel band")
     figure.colorbar(picture, ax=axes[0, 0], label="level (dB)")
-    figure.colorbar(costs, ax=axes[1, 0], label="fall of the log-probability")
+    figure.colorbar(below, ax=axes[1, 0], label=label)
+    return figure
+
+
+def patches(
+    clip: np.ndarray, grid: tuple[int, int], strides: tuple[int, int], title: str, size: int = 16
+) -> Figure:
+    """A mel spectrogram [128, T] in dB, cut into `grid` rows and columns of patches (7.2α).
+
+    Where there is room, each has the number of its token. Three are outlined strongly, so that one
+    sees how far they overlap. Bass first.
+    """
+    n_rows, n_columns = grid
+    figure, ax = _one_panel(
+        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of {size} x {size}; a new one "
+        f"every {strides[0]} bands and {strides[1]} frames; token 2 is at the lower left.",
+    )  # fmt: skip
+    picture = ax.imshow(clip, origin="lower", aspect="auto", vmin=DB_RANGE[0], vmax=DB_RANGE[1])
+    for number in reversed(range(n_rows * n_columns)):  # the strong outlines last
+        x, y = number % n_columns * strides[1], number // n_columns * strides[0]
+        style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4}
+        if number < 3:
+            style = {"edgecolor": COLOURS[(1, 5, 4)[number]], "linewidth": 3}
+        ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), size, size, fill=False, **style))
+        if n_columns <= 16:
+            ax.text(x + 0.6, y + 1.0, str(number + 2), fontsize=7, color="white")
+    ax.set(title=title, xlabel="frame", ylabel="mel band")
+    figure.colorbar(picture, ax=ax, label="level (dB)")
     return figure
 
 
@@ -547,7 +624,7 @@ def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
     rows: dict[str, tuple[Mapping[str, np.ndarray], str, str]] = {
         "rhythm: swing": (
             {name: own.reshape(24, 16) for name, own in groups["rhythm"].items()},
-            "rate, 0.25 to 12 Hz (16 steps)", "band (of 24)",
+            "rate (Hz)", "band (of 24)",
         ),
         "togetherness: correlation": (together, "band (of 24)", "band (of 24)"),
         "attacks: rise in dB": (
@@ -567,6 +644,9 @@ def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
         for ax, (name, image) in zip(line, images.items(), strict=True):
             picture = ax.imshow(image, origin="lower", aspect="auto", vmin=low, vmax=high)
             ax.set(title=name, xlabel=xlabel, ylabel=ylabel)
+            if "Hz" in xlabel:
+                rates = np.geomspace(0.25, 12, 16)[::3]
+                ax.set_xticks(range(0, 16, 3), [f"{rate:.2g}" for rate in rates])
         figure.colorbar(picture, ax=line, label=row)
     return figure
 

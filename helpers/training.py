@@ -1,4 +1,4 @@
-"""The training loop, plain PyTorch, and prediction. Used by 05, 06, 07, 08, 09, 10, 11."""
+"""The training loop in plain PyTorch; prediction. Used by 05, 06, 07, 07b, 08, 09, 10, 11, 11b."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from helpers.machinery import many_gpus
 from helpers.machinery.batches import Batch, require_frames
 from helpers.machinery.files import LabError
-from helpers.machinery.process import autocast, headless, report_progress, threads_for
+from helpers.machinery.loss_scaler import LossScaler
+from helpers.machinery.process import autocast, computing, headless, report_progress
 from helpers.models import Classifier, MultitaskLoss, MultitaskRegressor
 
 if TYPE_CHECKING:
@@ -114,8 +116,10 @@ def train(
 
     `after_epoch` is called with the model after each epoch, and must leave it as it is.
 
-    Raises LabError when the loss is not finite, when outputs and targets differ in shape, and,
-    before anything is computed, when a clip is too short for the model.
+    Several processes of torchrun train one model, each on its share of the batches.
+
+    Raises LabError when the loss is not finite (in float16: stays so), when outputs and targets
+    differ in shape, and, before anything is computed, when a clip is too short for the model.
     """
     device = torch.device(device)
     for loader in (train_loader, val_loader):
@@ -134,17 +138,21 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, _warm_up_then_cosine(epochs * n_steps, warmup_epochs * n_steps)
     )
+    scaler = LossScaler(device)  # does nothing, but in float16
     history = History(name)
     keeper = _BestEpoch(model, patience)
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)
     bar = tqdm(total=n_epochs, desc=name, unit="epoch", disable=headless(), leave=False)
-    with threads_for(model, device), bar:
-        for _ in range(n_epochs):
+    with computing(model, device), bar:
+        together = many_gpus.data_parallel(model, device)  # the model itself, without torchrun
+        for epoch in range(n_epochs):
             started = time.perf_counter()
+            many_gpus.set_epoch(batches, epoch)
             train_loss = _train_epoch(
-                model, batches, loss, optimizer, schedule, device,
+                together, batches, loss, optimizer, schedule, scaler, device,
                 dropout=not overfit_batch, mixup=0.0 if overfit_batch else mixup,
             )  # fmt: skip
+            many_gpus.share_buffers(model)
             history.train_loss.append(train_loss)
             if val_loader is not None:
                 history.val_loss.append(evaluate_loss(model, val_loader, loss, device))
@@ -168,6 +176,7 @@ def _train_epoch(
     loss: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    scaler: LossScaler,
     device: torch.device,
     dropout: bool,
     mixup: float,
@@ -178,18 +187,18 @@ def _train_epoch(
     for x, y, lengths in batches:
         optimizer.zero_grad()
         value = _mixed_loss(model, loss, (x, y, lengths), device, mixup)
-        if not torch.isfinite(value):
-            raise LabError(
-                "the training loss is not finite; lower learning_rate, and check that the "
-                "features are scaled"
-            )
-        value.backward()
+        finite = scaler.is_finite(value)
+        scaler.scale(value).backward()
+        scaler.unscale_(optimizer)
         # One long clip can give an LSTM a huge gradient; a bounded step survives it.
         nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-        optimizer.step()
-        schedule.step()
-        total, n_clips = total + value.item() * len(y), n_clips + len(y)
-    return total / n_clips
+        scaler.step(optimizer)
+        if scaler.made_step():  # a step that was left out is none on the schedule either
+            schedule.step()
+        if finite:
+            total, n_clips = total + value.item() * len(y), n_clips + len(y)
+    total, n_clips = many_gpus.summed(total, n_clips, device=device)
+    return total / n_clips if n_clips else math.nan
 
 
 @torch.no_grad()
@@ -202,7 +211,7 @@ def evaluate_loss(
     for batch in loader:
         value = _batch_loss(model, loss, batch, torch.device(device))
         total, n_clips = total + value.item() * len(batch[1]), n_clips + len(batch[1])
-    return total / n_clips
+    return many_gpus.agreed(total / n_clips, device)
 
 
 @torch.no_grad()
@@ -216,7 +225,7 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
     require_frames(loader, _shortest_clip(model))
     model.to(device).eval()
     outputs = []
-    with threads_for(model, device):
+    with computing(model, device):
         for x, _, lengths in loader:
             # In float32 on every device: bfloat16 has three digits, and ranks would get ties.
             outputs.append(model(x.to(device), lengths.to(device)).cpu())

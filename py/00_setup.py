@@ -44,9 +44,21 @@
 #   refused as a report (2021-22).
 
 # %% [markdown] tags=["extra"]
-# ## Two editions, one numbering
+# ## Three editions, one numbering
 #
-# The notebooks carry the numbers of the handout of 2021-22. If you have the one of 2019-20, look here:
+# The notebooks carry the numbers of the handout of 2021-22. If yours has a step 7.2 (the Audio Spectrogram
+# Transformer), it is the one that is asked since 2024-25:
+#
+# | from 2024-25 on | here | step |
+# |---|---|---|
+# | 1δ | 1δ | the mel scale; new |
+# | 7.1 | 7 | the CNN |
+# | 7.2 | 7.2 | the Audio Spectrogram Transformer; new. It is a third regressor in 8α, and may be chosen in 9β |
+# | 11 | 11b | maps of latent vectors, in place of the Kaggle submission, for which there is no competition any more |
+# | 0 to 6, 8 to 10 | the same | 5ζ is obligatory |
+#
+# The zip is then `patrec2_<id1>_<id2>.zip`, and notebooks may be packed beside the `.py`. `--edition 2024` (or 2019) gives
+# report and hand-in these numbers and rules. If you have the edition of 2019-20, where transfer is 9α, look here:
 #
 # | 2019-20 | 2021-22, used here | step |
 # |---|---|---|
@@ -179,7 +191,7 @@ from demo_music.build import build_demo
 from helpers import features, folders, plots
 from helpers.machinery.arrays import N_ROWS, open_array, read_array, read_n_frames
 from helpers.machinery.files import cache_dir
-from helpers.machinery.process import has_native_bfloat16, pick_device, seed_everything
+from helpers.machinery.process import pick_device, seed_everything, training_dtype
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
 from helpers.notebook.records import open_record
@@ -255,7 +267,7 @@ machine = {
     "memory in all": size_text(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
     "free disk": size_text(shutil.disk_usage(cache_dir()).free),
     "device": str(compute),
-    "bfloat16 instructions": "yes" if has_native_bfloat16(compute) else "no",
+    "trainings compute in": str(training_dtype(compute)).removeprefix("torch."),
 }
 if compute.type == "cuda":
     gpu = torch.cuda.get_device_properties(compute)
@@ -286,7 +298,7 @@ tell("The notebooks will compute on **{device}**.", device=machine.get("GPU", "t
 # - **clips turned around**: in each batch the same 16 clips, the last one first. The gradient is a *sum* over the
 #   clips, so on paper nothing changes;
 # - **bfloat16**: products in numbers of 16 bits, which some processors and GPUs compute faster (the kit's trainings
-#   use it where the table above says "yes").
+#   use it where the table above says so).
 #
 # **Predict.** Which of the three ends with the same weights?
 #
@@ -654,7 +666,7 @@ check_parts(parts)
 # %%
 # An id, in all folders that have it.
 wanted_id = folders.read_clips(root / folders.GENRE, "test")["id"].iloc[-1]  # or one of yours
-for path in sorted(root.glob(f"*/*/{wanted_id}.*")):
+for path in sorted(path for f in folders.FOLDERS for path in root.glob(f"{f}/*/{wanted_id}.*")):
     print(f"{path.relative_to(root)}: {read_n_frames(path)} frames")
 
 # %% [markdown]

@@ -10,7 +10,7 @@
 # # 01 · Looking at music: spectrograms, beats, chroma
 #
 # **What you will learn**
-# - to read a mel spectrogram: first of sounds that you know exactly, then of two clips
+# - to read a mel spectrogram: first of sounds that you know exactly, then of two clips; what its scale is, and why
 # - what one column per beat keeps and loses, and why shorter sequences suit an LSTM
 # - what a chromagram leaves out on purpose
 #
@@ -191,7 +191,7 @@ agree("chroma", lambda: plain_chroma(note), extracted[features.N_MELS :], tolera
 
 
 # %%
-def hear_and_see(*names):
+def hear_and_see(*names, chroma=True):
     """Players for some of the sounds, and a figure with their mel spectrograms and chromagrams."""
     pictures = {}
     for name in names:
@@ -200,7 +200,9 @@ def hear_and_see(*names):
         soundfile.write(path, 0.5 * toys[name] / np.abs(toys[name]).max(), rate)
         print(name)
         play(path)
-        pictures[name] = {"mel": plain_mel(toys[name]), "chroma": plain_chroma(toys[name])}
+        pictures[name] = {"mel": plain_mel(toys[name])}
+        if chroma:
+            pictures[name]["chroma"] = plain_chroma(toys[name])
     record.show(plots.feature_grid(pictures), "toy_" + names[0])
 
 
@@ -447,7 +449,7 @@ def in_words(score):
     }
 
 
-if audible:
+if folders.is_demo_set(root):
     scores = {genre: in_words(score_of(clip, genre)) for genre, clip in ids.items()}
     show_table(pd.DataFrame(scores))
 else:
@@ -529,6 +531,158 @@ tell(
 # **On the demo set** the largest difference of the two clips, the bass, even turns round: over 20 clips each, it is
 # *Post-Punk* that has more of it. "Rock has more bass" would have been the natural conclusion from the pictures, and
 # a wrong one. Keep this in mind whenever a figure shows two examples.
+
+# %% [markdown]
+# ## 1δ · The mel scale
+#
+# > **Handout (from 2024-25 on).** *Τι είναι η κλίμακα mel, πώς προέκυψε, και γιατί χρησιμοποιείται στη μουσική;* What is the mel scale, how was it
+# > made, and why is it used for music?
+#
+# **What it is.** A [scale of pitch](../docs/glossary.md#mel-scale) as it is *heard*: equal steps in mel sound equally
+# far apart, equal steps in Hz do not.
+#
+# **How it was made.** Stevens, Volkmann and Newman (1937) let five listeners set a tone until it sounded *half as
+# high* as another one, for ten frequencies and at one loudness. From these halves they built a scale that is
+# proportional to the pitch that is heard, and gave the tone of 1000 Hz 1000 units: mel, from *melody*. It is the
+# result of an experiment, so what we use is a formula drawn through it; there are two.
+#
+# **Predict.** Two pairs of tones, each 100 Hz apart: 200 and 300 Hz, 5000 and 5100 Hz. Which pair sounds farther apart?
+#
+# <details><summary>What to expect, and why</summary>
+#
+# The low one: it is a fifth, an interval of half the songs that you know. The high pair is a third of a semitone; you
+# may hear it as one tone slightly out of tune. Our inner ear gives each frequency a place along a membrane, and the
+# places of 5000 and 5100 Hz are next to each other.
+#
+# </details>
+
+
+# %% tags=["solution"]
+def one_then_other(low, high):
+    """A tone for the first half of the time, another for the second half."""
+    return np.where(t < t[-1] / 2, tone(low), tone(high))
+
+
+toys["low"] = one_then_other(200, 300)
+toys["high"] = one_then_other(5000, 5100)
+hear_and_see("low", "high", chroma=False)  # 5 kHz are above its octaves
+
+# %% [markdown]
+# The low pair is a jump of many bands, the high pair hardly a step. Two formulas are in use. *HTK*'s (O'Shaughnessy
+# 1987) is one logarithm, *Slaney*'s (1998; librosa's own, and that of the lab's data) is a straight line up to 1 kHz
+# and a logarithm above:
+#
+# $$ m_{\text{HTK}}(f) = 2595 \log_{10}\!\left(1 + \frac{f}{700}\right) \qquad
+# m_{\text{Slaney}}(f) = \begin{cases} 3f/200 & f < 1000 \\ 15 + 27 \ln(f / 1000) / \ln 6.4 & \text{else} \end{cases} $$
+#
+# HTK counts 1000 mel at 1 kHz as in 1937, Slaney 15: only ratios matter for a filter bank.
+
+
+# %% tags=["solution"]
+def mel_htk(hertz):
+    """Mel by HTK's formula."""
+    return 2595 * np.log10(1 + hertz / 700)
+
+
+def mel_slaney(hertz):
+    """Mel by Slaney's formula: straight up to 1 kHz, then a logarithm."""
+    above = 15 + 27 * np.log(np.maximum(hertz, 1000) / 1000) / np.log(6.4)
+    return np.where(hertz < 1000, 3 * hertz / 200, above)
+
+
+grid = np.linspace(0, rate / 2, 500)  # Hz
+agree("HTK", lambda: mel_htk(grid), librosa.hz_to_mel(grid, htk=True), tolerance=1e-3)
+agree("Slaney", lambda: mel_slaney(grid), librosa.hz_to_mel(grid), tolerance=1e-6)
+
+# %% tags=["solution", "report"]
+# All three in units of their value at 1 kHz; octaves are what a piano counts.
+octaves = 1 + np.log2(np.maximum(grid, 62.5) / 1000) / 4  # 0 at four octaves below 1 kHz
+figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+ax.plot(grid, mel_slaney(grid) / 15, label="mel (Slaney)")
+ax.plot(grid, mel_htk(grid) / mel_htk(1000), "--", label="mel (HTK)")
+ax.plot(grid, octaves, ":", label="octaves (four of them below 1 kHz)")
+for pair in ((200, 300), (5000, 5100)):
+    ax.axvspan(*pair, color="0.8")
+ax.set(title="100 Hz (grey) are a large step in the bass and a tiny one in the treble",
+       xlabel="frequency (Hz)", ylabel="pitch (1 at 1 kHz)")  # fmt: skip
+ax.legend()
+figure.set_label("Mel scale by Slaney and by HTK, and octaves, over frequency in Hz: all bend.")
+record.show(figure, "mel_scale", caption="The mel scale by two formulas, and octaves.")
+
+# %% [markdown]
+# ### The filter bank
+#
+# Equal steps in mel become the corners of triangles in Hz: $n$ bands need $n + 2$ corners. Each triangle rises from its left corner to its middle and falls to
+# its right one; neighbours overlap by half. The lab has 128; with 12 one can see them.
+
+
+# %% tags=["solution"]
+def corners(n_bands):
+    """Where the triangles begin, peak and end, in Hz [n_bands + 2]: evenly spaced in mel."""
+    fine = np.linspace(0, rate / 2, 200_000)
+    steps = np.linspace(0, mel_slaney(rate / 2), n_bands + 2)
+    return np.interp(steps, mel_slaney(fine), fine)  # the formula, read backwards
+
+
+def triangles(n_bands, n_fft=2048):
+    """The filters of height 1 over the bins of the spectrum, [n_bands, 1 + n_fft / 2]."""
+    left, middle, right = (corners(n_bands)[i : n_bands + i, None] for i in range(3))
+    bins = np.arange(1 + n_fft // 2) * rate / n_fft  # Hz of each bin
+    up, down = (bins - left) / (middle - left), (right - bins) / (right - middle)
+    return np.maximum(0, np.minimum(up, down))
+
+
+for n_bands in (12, 128):
+    kit = librosa.filters.mel(sr=rate, n_fft=2048, n_mels=n_bands, norm=None)
+    agree(f"filter bank of {n_bands}", lambda n=n_bands: triangles(n), kit, tolerance=1e-4)
+
+# %% tags=["solution", "report"]
+bins = np.arange(1025) * rate / 2048
+peaks = corners(12)[1:-1]
+figure, ax = plt.subplots(figsize=(9, 2.8), layout="constrained")
+for number, triangle in enumerate(triangles(12)):
+    ax.plot(bins, triangle, color=plots.COLOURS[number % 2])
+first_gap, *_, last_gap = np.diff(peaks)
+title = f"12 bands: the first peaks are {first_gap:.0f} Hz apart, the last {last_gap:.0f} Hz"
+ax.set(title=title, xlabel="frequency (Hz)", ylabel="weight")
+figure.set_label(f"{title}. Triangles of height 1, narrow in the bass and wide in the treble.")
+record.show(figure, "filter_bank", caption="A mel filter bank of 12 bands, as the lab's has 128.")
+
+
+
+# %% tags=["solution", "report"]
+# The two pairs in every unit; a band of the 128 is a step of the lab's pictures.
+def steps_between(low, high):
+    """How far two tones are apart."""
+    centres = features.mel_frequencies()
+    return {
+        "Hz": high - low,
+        "semitones": 12 * np.log2(high / low),
+        "mel (HTK)": mel_htk(high) - mel_htk(low),
+        "bands of 128": np.interp(high, centres, range(128)) - np.interp(low, centres, range(128)),
+    }
+
+
+pairs = ((200, 300), (5000, 5100))
+far = pd.DataFrame({f"{a} and {b} Hz": steps_between(a, b) for a, b in pairs}).T
+show_table(far, 2, caption="Two pairs of tones 100 Hz apart, in four units.")
+
+# %% tags=["told", "report"]
+low, high = far["bands of 128"]
+tell(
+    "**Verdict.** Between 200 and 300 Hz lie {low:.1f} of the lab's 128 bands, between 5000 and "
+    "5100 Hz {high:.1f}: a step of 100 Hz is drawn about as large as it sounds. Spaced evenly in "
+    "Hz, it would be {even:.1f} bands everywhere.",
+    low=low, high=high, even=100 / (rate / 2 / 128),
+)  # fmt: skip
+
+# %% [markdown] tags=["solution"]
+# **Why for music?** Most of what tells melodies, chords and instruments apart lies below 4 kHz, and there the scale has most of its bands: the picture is small (128 rows in place of 1025) and its rows
+# are spent where ears, and composers, spend theirs. A melody that is moved up keeps nearly the same shape above 1 kHz. Equal steps also suit a CNN, whose filters look for the same pattern at every height.
+#
+# **What it loses.** *Fine pitch in the treble:* tones that fall into one band are one row. *Exact pitch in the bass:* the scale is even in Hz there, not in semitones, so an octave is no constant step, unlike in a
+# chromagram. *The phase*, with the power; and the sound itself cannot be had back, only guessed (the explorer at the end does). And the experiment was made with single tones and five listeners; how one asks, even in
+# which order the tones come, changes the curve (Greenwood 1997), which is why there is more than one formula. For transcription one takes semitones (constant Q) instead; for genre the mel scale does.
 
 # %% [markdown]
 # ## 2α · How many time steps, and is an LSTM efficient on them?
@@ -844,7 +998,7 @@ tell(
 
 # %% tags=["solution"]
 def beats_of(genre):
-    """Beat times of the clip in seconds: those of the demo set, else estimated from the mel."""
+    """Beat times of the clip in seconds: those that are stored, else estimated from the mel."""
     stored = folders.beat_times(root, ids[genre])
     return features.estimate_beats(mel[genre]) if stored is None else stored
 
@@ -874,11 +1028,13 @@ caption = "Beat-synchronous mel spectrograms of the two clips."
 record.show(drawn, "mel_beat", caption=caption)
 
 # %% [markdown]
-# Where are these beats in time? The lab's folders do not say. The demo set keeps the beat times that its features
-# were made with; for other data they are estimated anew from the mel spectrogram, which need not find the same ones.
+# Where are these beats in time? The lab's folders do not say. The demo set, and what you build from your own music,
+# keep the beat times that the features were made with; for other data they are estimated anew from the mel spectrogram,
+# which need not find the same ones.
 
 # %%
-source = "stored with the demo set" if audible else "estimated from the mel"
+stored = folders.beat_times(root, ids[one]) is not None
+source = "stored with the clip" if stored else "estimated from the mel"
 inside = beats[one][beats[one] <= 10]
 title = f"{titles[one]}: {len(inside)} beats in 10 s ({source})"
 drawn = plots.spectrograms({title: mel[one][:, : 10 * rate // 512]})
@@ -989,7 +1145,7 @@ def tempo_ratio(clip, genre):
     return tempo(folders.beat_times(root, clip)) / score_of(clip, genre).tempo
 
 
-if audible:
+if folders.is_demo_set(root):
     ratios = np.array([tempo_ratio(clip, genre) for clip, genre in tracks["genre"].items()])
     for name, factor in (("right", 1), ("twice as fast", 2), ("half as fast", 0.5)):
         share = np.mean(np.abs(ratios / factor - 1) < 0.06)

@@ -17,7 +17,7 @@
 # **Needs** the data only (notebook 00). **Leaves** the counts per class, the score that needs no learning at all, and the
 # statistics of the affect labels.
 #
-# **Takes** about twenty seconds on the demo set with two CPU cores. With the lab's data: some ten times as long the first time, when the features are packed.
+# **Takes** about three quarters of a minute on the demo set with two CPU cores. With the lab's data: some ten times as long the first time, when the features are packed.
 #
 # **The one insight:** count before you train. The counts say what accuracy is worth, and they check what you were told.
 #
@@ -54,7 +54,7 @@ import torch
 from scipy.stats import fisher_exact
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from helpers import baselines, datasets, evaluation, folders, models, plots
+from helpers import baselines, datasets, evaluation, folders, handmade, models, plots
 from helpers.machinery.files import LabError
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
@@ -110,13 +110,14 @@ class PlainDataset(Dataset):
         # Names on disk and in the label file differ; what stands before the first dot is the id.
         files = {path.name.split(".")[0]: path for path in (folder / split).iterdir()}
         lines = (folder / f"{split}_labels.txt").read_text(encoding="utf-8-sig").splitlines()
+        class_of = folders.class_mapping(folder.parent)  # the course's, or that of your own data
         self.ids, self.files, names = [], [], []
         for line in lines[1:]:  # below the header
             clip, genre = line.split("\t")[0].split(".")[0], line.split("\t")[-1].strip()
-            if clip in files and folders.CLASS_MAPPING.get(genre):  # None: this genre is dropped
+            if clip in files and class_of.get(genre):  # None: this genre is dropped
                 self.ids.append(clip)
                 self.files.append(files[clip])
-                names.append(folders.CLASS_MAPPING[genre])
+                names.append(class_of[genre])
         self.classes = sorted(set(names))  # a name's place in this list is its number
         self.labels = [self.classes.index(name) for name in names]
 
@@ -410,9 +411,10 @@ record.save_values(level_and_length={"own frames": before.value, "padded": after
 # %% tags=["solution", "appendix"]
 # Each genre with its class and its clips in both splits.
 tracks = {split: folders.read_clips(root / folders.GENRE, split) for split in folders.SPLITS}
+class_mapping = folders.class_mapping(root)
 counts = tracks["train"]["genre"].value_counts().sort_index()
 mapping = pd.DataFrame({
-    "class": [folders.CLASS_MAPPING[genre] or "(dropped)" for genre in counts.index],
+    "class": [class_mapping[genre] or "(dropped)" for genre in counts.index],
     "train clips": counts,
     "test clips": tracks["test"]["genre"].value_counts().reindex(counts.index, fill_value=0),
 }).rename_axis(None)  # fmt: skip
@@ -500,8 +502,10 @@ by_genre = datasets.SpectrogramDataset(
 )
 features = baselines.band_statistics(by_genre)
 genre_of = np.array(by_genre.classes)[by_genre.labels.numpy()]
-class_of = np.array([folders.CLASS_MAPPING[genre] or "" for genre in genre_of])
-fit, val = datasets.stratified_split(by_genre.labels.numpy(), (0.8, 0.2), seed)
+class_of = np.array([class_mapping[genre] or "" for genre in genre_of])
+fit, val = datasets.stratified_split(
+    by_genre.labels.numpy(), (0.8, 0.2), seed, by_genre.groups
+)
 fit_kept, val_kept = fit[class_of[fit] != ""], val[class_of[val] != ""]
 
 # Once on 20 genres, once on the classes of the kept ones.
@@ -518,7 +522,7 @@ def scores_of(true, predicted):
 
 
 is_kept = class_of[val] != ""
-class_called = np.array([folders.CLASS_MAPPING[genre] or "" for genre in as_genres])
+class_called = np.array([class_mapping[genre] or "" for genre in as_genres])
 stages = {
     f"{len(by_genre.classes)} genres": (genre_of[val], as_genres),
     "the clips of kept genres alone": (genre_of[val_kept], as_genres[is_kept]),
@@ -599,7 +603,7 @@ sizes = per_class["train clips"]
 largest, smallest, times = sizes.idxmax(), sizes.idxmin(), sizes.max() / sizes.min()
 title = f"Merging makes {largest} {times:.1f} times as large as {smallest}"
 title = title if times > 1 else "All classes have as many clips"
-drawn = plots.class_counts(counts.to_dict(), folders.CLASS_MAPPING, title)
+drawn = plots.class_counts(counts.to_dict(), class_mapping, title)
 caption = (
     "Training clips per class, before and after step 4β; colours are genres, the same on both "
     "sides; hatched: dropped."
@@ -766,6 +770,19 @@ def my_validation_part(labels, share, rng):
 
 check_validation_part(my_validation_part)
 
+# %% [markdown] tags=["setup"]
+# ### Numbers for later, made once
+#
+# Beside each network stands a machine on *hand-made* numbers: what engineers know of music, in twelve groups of numbers a clip (notebook 06 shows them). All clips have to be
+# read for them, about 20 ms each. So this is done here, where nobody waits for it; they are kept beside the packed clips.
+
+# %% tags=["setup"]
+for folder in (folders.GENRE, folders.GENRE_BEAT, folders.MULTITASK):
+    for split in folders.SPLITS if (root / folder).is_dir() else ():  # music may lack affect values
+        numbers = handmade.features(datasets.SpectrogramDataset(root / folder, split))
+n_numbers = sum(own.shape[-1] for own in numbers.values())
+print(f"{n_numbers} numbers in {len(numbers)} groups, of each clip and of its two halves")
+
 # %% [markdown] tags=["extra"]
 # ## Extra: the labels of the multitask set
 #
@@ -774,25 +791,31 @@ check_validation_part(my_validation_part)
 
 # %% tags=["extra"]
 # The three axes as they are, on one scale of 0 to 1.
-affect = folders.read_clips(root / folders.MULTITASK, "train")[list(folders.AXES)]
-told = [f"{axis}: mean {affect[axis].mean():.2f}" for axis in affect]
-drawn = plots.histogram(
-    {axis: affect[axis].to_numpy() for axis in affect}, "Labels of the multitask training clips",
-    "value", f"Histograms of the affect labels: {'; '.join(told)}.",
-)  # fmt: skip
-record.show(drawn, "affect_labels")
-show_table(affect.describe().T[["mean", "std", "min", "50%", "max"]], digits=2)
+has_affect = (root / folders.MULTITASK).is_dir()  # data of your own may come without
+if has_affect:
+    affect = folders.read_clips(root / folders.MULTITASK, "train")[list(folders.AXES)]
+    told = [f"{axis}: mean {affect[axis].mean():.2f}" for axis in affect]
+    drawn = plots.histogram(
+        {axis: affect[axis].to_numpy() for axis in affect},
+        "Labels of the multitask training clips", "value",
+        f"Histograms of the affect labels: {'; '.join(told)}.",
+    )  # fmt: skip
+    record.show(drawn, "affect_labels")
+    show_table(affect.describe().T[["mean", "std", "min", "50%", "max"]], digits=2)
+else:
+    print("these data have no values of valence, energy and danceability")
 
 # %% tags=["extra"]
 # Rank correlations of all pairs of axes, with intervals.
-together = {
-    f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed)
-    for a, b in combinations(affect, 2)
-}
-drawn = plots.score_plot(
-    together, "Which axes go together", "Spearman between labels", 0.0, "no correlation"
-)
-record.show(drawn, "affect_axes")
+if has_affect:
+    together = {
+        f"{a} and {b}": evaluation.spearman(affect[a].to_numpy(), affect[b].to_numpy(), seed)
+        for a, b in combinations(affect, 2)
+    }
+    drawn = plots.score_plot(
+        together, "Which axes go together", "Spearman between labels", 0.0, "no correlation"
+    )
+    record.show(drawn, "affect_axes")
 
 # %% [markdown] tags=["extra"]
 # Where two axes go together, one model for both *may* learn from twice the labels. Whether it does is asked in step 10, where it is measured.

@@ -64,6 +64,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from helpers import baselines, datasets, folders, models, plots, training
 from helpers.evaluation import Score
 from helpers.features import N_MELS
+from helpers.machinery.one_per_gpu import one_per_gpu
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
@@ -690,7 +691,7 @@ agree(
 # | the learning rate rises for an epoch, then falls along a cosine | Adam's first steps rest on few gradients; small last steps settle | not measured by itself | `training.py`, `_warm_up_then_cosine` |
 # | gradients clipped at length 1 | as above | safety | `training.py`, `_train_epoch` |
 # | [dropout](../docs/glossary.md#dropout) 0.2 before the head, [weight decay](../docs/glossary.md#weight-decay) 0.0001 | against memorising | decay: no difference found | `models.py`, `training.py` |
-# | bfloat16 in training | half the bytes, fast where there are instructions for it | time | `machinery/process.py`, `autocast` |
+# | 16 bits in training: bfloat16, or float16 with a scaler | half the bytes, fast where there are instructions for it | time | `machinery/process.py`, `autocast` |
 # | the best epoch's weights put back, and stored as a [checkpoint](../docs/glossary.md#checkpoint) | as above; later notebooks need them | | `training.py`, `_BestEpoch` |
 #
 # The accuracies are those of an earlier benchmark on 300 real songs, three seeds each, with 95 % intervals
@@ -832,7 +833,10 @@ histories, at_kept = {}, {}  # of the first training: curves, loss on its own cl
 def fit_lstm(folder, feature, name):
     """Train one feature of one folder, once per seed, and note how it does on validation."""
     splits = datasets.genre_splits(root / folder, feature, seed)
-    trained = [train_lstm(splits, of_seed(name, k), seed + k) for k in range(n_seeds)]
+    # One after the other; with several GPUs, one on each (docs/many_gpus.md).
+    trained = one_per_gpu(
+        lambda k: train_lstm(splits, of_seed(name, k), seed + k), range(n_seeds), compute
+    )
     scored = [score_clips(model, splits.val) for model, _ in trained]
     val_loss[name] = np.mean([losses for losses, _ in scored], axis=0)
     hits[name] = np.mean([predicted == true for _, predicted in scored], axis=0)

@@ -1012,8 +1012,10 @@ tell(
 # %% [markdown]
 # ### Beside both SVMs and the majority, and the further comparisons
 #
-# The humble SVM knows per-band statistics, the hand-made one the twelve groups of notebook 06. And as the errors of a
-# network and of an SVM are not alike, a mixture of the two is named beforehand, too: the mean of their probabilities.
+# The humble SVM knows per-band statistics, the hand-made one the twelve groups of notebook 06. Where a network and an SVM err on
+# different clips, a mixture is better than either. So one is named beforehand, too: the mean of the probabilities of the CNN and of
+# the hand-made SVM. (An SVM has scores; how surely they are read as probabilities is chosen by their likelihood in the same inner
+# cross-validation as C.)
 
 # %% tags=["solution"]
 # The baselines, trained on train + validation like the second CNN.
@@ -1248,7 +1250,7 @@ class MyCNN(models.CNNBackbone):
 train_loader, val_loader, _ = datasets.make_loaders(
     splits, batch_size, seed, **augmentation, device=compute
 )
-trial_epochs = max(1, epochs // 3)
+trial_epochs = max(1, epochs // 5)
 seed_everything(seed)
 mine = models.Classifier(MyCNN(128, channels, kernel), len(classes))
 trial = training.train(  # on the learning rates of the CNN above, ended early
@@ -1257,6 +1259,18 @@ trial = training.train(  # on the learning rates of the CNN above, ended early
 )  # fmt: skip
 print(f"my CNN after {len(trial.train_loss)} epochs: validation loss {min(trial.val_loss):.3f}; "
       f"the CNN above after as many: {min(history.val_loss[:trial_epochs]):.3f}")  # fmt: skip
+
+# %% [markdown] tags=["extra"]
+# ## Two GPUs
+#
+# The same file trains each of its networks on several GPUs together, every process on its own share of the batches:
+#
+# ```bash
+# torchrun --standalone --nproc_per_node=2 py/07_cnn.py
+# ```
+#
+# With a `!` before it, this is a cell of a Kaggle notebook with *GPU T4 x2*. What the processes share, and why the batch
+# is then twice as large: [one GPU, two GPUs](../docs/many_gpus.md).
 
 # %% [markdown]
 # ## What we learned
@@ -1283,6 +1297,7 @@ tell(
 # - Batch norm behaves differently in training and in evaluation, and its averages can lag: a jump of the validation
 #   loss is not always the weights'.
 # - A question that is named before the test set is opened needs no correction; further ones do.
+# - Networks and machines on hand-made numbers err on different clips, so a mean of both may be better than either.
 # - Another seed is another network: McNemar's p differs from training to training. A verdict needs several.
 #
 # **Check yourself**

@@ -52,7 +52,7 @@ def record(mini_data: Path) -> Record:
 
 @pytest.fixture(scope="module")
 def shown(record: Record) -> list[str]:
-    """The HTML of all explorers: two clips, the threshold, neighbours, the confusion matrix."""
+    """The HTML of all explorers: two clips, threshold, neighbours, confusion matrix, maps."""
     texts: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explorers, "show_html", lambda text, _: texts.append(text))
@@ -61,6 +61,9 @@ def shown(record: Record) -> list[str]:
         train = genre_splits(record.data / GENRE, "mel", 0).train
         explorers.neighbours(record, small_cnn(), train)
         explorers.confusion(COUNTS, CLASSES)
+        vectors = np.random.default_rng(0).standard_normal((len(train), 5))
+        drawn = {("CNN", "PCA"): vectors[:, :2], ("CNN", "t-SNE"): -7 * vectors[:, :2]}
+        explorers.maps(record, train, {"CNN": vectors}, drawn)
     return texts
 
 
@@ -169,11 +172,29 @@ def test_neighbours_are_others_and_the_first_clip_is_the_most_confident_error(
     assert seen.most_confident_error() == 0, "no error: the first clip"
 
 
+def test_a_map_s_dots_have_their_clip_and_its_neighbours_in_the_whole_space(shown):
+    data = data_of(shown[4])
+    vectors = np.random.default_rng(0).standard_normal((len(data["clips"]), 5))
+    for clip, near in enumerate(data["near"]["CNN"]):
+        away = np.linalg.norm(vectors - vectors[clip], axis=1)
+        assert near == np.argsort(away)[1 : 1 + explorers.N_NEIGHBOURS].tolist()
+    for drawn in data["maps"]:
+        places = np.array(drawn["places"])
+        assert (places.min(0) == 0).all() and (places.max(0) == 1).all()
+    clip = data["clips"][0]
+    rows = picture_of(clip["picture"]).size[1]
+    assert rows == len(data["hertz"]) and clip["seconds"] == pytest.approx(1.5, abs=0.1)
+    assert clip["title"].startswith(clip["label"])
+
+
 def test_wrong_choices_are_one_line(record):
     with pytest.raises(LabError, match="no training clip of genre 'Clasical' .did you mean"):
         explorers.two_clips(record, ["Clasical", "Hip-Hop"])
     with pytest.raises(LabError, match="do not belong to 6 clips and 2 classes"):
         explorers.threshold(record, TRUE, PROBABILITIES, CLASSES[:2])
+    train = genre_splits(record.data / GENRE, "mel", 0).train
+    with pytest.raises(LabError, match=f"CNN: 2 rows for {len(train)} clips; give one each"):
+        explorers.maps(record, train, {"CNN": np.zeros((2, 5))}, {})
 
 
 # ---- in a browser ------------------------------------------------------------------------------
@@ -270,6 +291,18 @@ def test_a_clip_leads_to_its_neighbours(page):
     assert near.text != before and near.text.count(", cosine") == 4
     assert len(near.find_elements("tag name", "img")) == 5
     assert "Hip-Hop (true)" in near.text
+
+
+def test_a_dot_is_pointed_at_and_heard(page):
+    explorer, told = place(page, 4), set()
+    for number in (3, 8):
+        dot = explorer.find_elements("css selector", "svg[role=img] circle")[number]
+        page.execute_script("arguments[0].dispatchEvent(new Event('pointerenter'))", dot)
+        told.add(explorer.find_element("css selector", "div[aria-live] b").text)
+    assert len(told) == 2 and len(explorer.find_elements("css selector", "svg[role=img] line")) == 4
+    choose(explorer, "map", "CNN, t-SNE")
+    explorer.find_element("xpath", ".//button[.='play']").click()
+    wait_until(lambda: "approximately: its picture" in explorer.text, 30)
 
 
 def test_no_other_script_runs_on_a_page(browser, tmp_path, shown):

@@ -153,8 +153,21 @@ def kernels(kaggle: KaggleServer, token: None, home: Path) -> KaggleServer:
     kaggle.answer("CreateDataset", {"status": "ok"})
     kaggle.answer("CreateDatasetVersion", {"status": "ok"})
     kaggle.answer("GetKernelSessionStatus", {"status": "COMPLETE"})
+    quota = {"timeUsed": "12600s", "totalTimeAllowed": "108000s"}
+    refresh = "2026-12-05T00:00:00Z"
+    kaggle.answer(QUOTA, {"gpuQuota": quota, "quotaRefreshTime": refresh})
     kaggle.answer("SaveKernel", {"url": "https://www.kaggle.com/code/student/its-name"})
     return kaggle
+
+
+QUOTA = "GetAcceleratorQuotaStatistics"
+
+
+def logged(kaggle: KaggleServer, slug: str, *lines: str) -> None:
+    """What a kernel has printed, as Kaggle stores it."""
+    events = [{"stream_name": "stdout", "time": 1, "data": f"{line}\n"} for line in lines]
+    path = f"/v1/kernels/logs/stream/student/{slug}"
+    kaggle.files[path] = json.dumps(events).encode()
 
 
 def pushed(kaggle: KaggleServer) -> list[str]:
@@ -220,29 +233,56 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
     assert len(kernels.requests("CreateDatasetVersion")) == 1
 
 
-def test_a_kernel_waits_for_those_it_needs(kernels, capsys):
-    states = iter(["QUEUED", "RUNNING"])
+def test_a_kernel_waits_for_those_it_needs_and_its_log_is_followed(kernels, capsys):
+    first, states = "musiclab-05-lstm", iter(["QUEUED", "RUNNING", "RUNNING"])
+    logged(kernels, first, "epoch 1", "epoch 2")
 
     def status(request: dict) -> Answer:
-        assert request["kernelSlug"] == "musiclab-05-lstm" and pushed(kernels) == []
-        return 200, {"status": next(states, "COMPLETE")}
+        if request["kernelSlug"] != first:
+            return 200, {"status": "COMPLETE"}
+        assert pushed(kernels) == []
+        if (state := next(states, "COMPLETE")) == "COMPLETE":
+            logged(kernels, first, "epoch 1", "epoch 2", "stored")
+        return 200, {"status": state}
 
     kernels.answers["GetKernelSessionStatus"] = status
     assert push.main(["07"]) == 0
-    assert len(kernels.requests("GetKernelSessionStatus")) == 3
+    assert len(kernels.requests("GetKernelSessionStatus")) == 5
     said = capsys.readouterr().out
     assert said.count("waiting for https://www.kaggle.com/code/student/musiclab-05-lstm") == 1
+    assert "  | epoch 1\n  | epoch 2\n  | stored\n07_cnn: pushed" in said
 
 
-def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(kernels):
+def test_what_it_will_take_of_the_week_is_said_and_bounded(kernels, capsys):
+    assert push.main(["00", "01"]) == 0
+    said = capsys.readouterr().out
+    assert "2 kernels, one after the other, use at most 6 of the week's GPU hours" in said
+    hours = "GPU hours of this week: 3.5 of 30 used; the next begins 05 Dec 00:00 UTC"
+    assert said.count(hours) == 3, "before, and after each"
+    limits = [request["sessionTimeoutSeconds"] for request in kernels.requests("SaveKernel")]
+    assert limits == [180 * 60] * 2
+    used_up = {"timeUsed": "108000s", "totalTimeAllowed": "108000s"}
+    kernels.answer(QUOTA, {"gpuQuota": used_up, "quotaRefreshTime": "2026-12-05T00:00:00Z"})
+    assert failure(push.main, ["00"]).startswith("no GPU hours are left on Kaggle; ")
+    assert len(pushed(kernels)) == 2
+    kernels.answers[QUOTA] = refusal(500, "Oops")
+    assert push.main(["00"]) == 0
+    assert "note: the GPU quota: Kaggle answers 500" in capsys.readouterr().out
+
+
+def test_a_kernel_that_failed_or_is_not_there_stops_those_that_need_it(kernels, capsys):
     kernels.answers["GetKernelSessionStatus"] = refusal(403, "Permission 'kernels.get' was denied")
     assert "musiclab-05-lstm: is not on Kaggle yet; push it first" in failure(push.main, ["06"])
     assert pushed(kernels) == []
     kernels.answer("GetKernelSessionStatus", {"status": "ERROR", "failureMessage": "no memory"})
+    logged(kernels, "musiclab-05-lstm", *(f"line {number}" for number in range(20)))
+    capsys.readouterr()
     assert failure(push.main, ["05", "07", "08"]) == (
         "https://www.kaggle.com/code/student/musiclab-05-lstm: did not run to its end (no memory); "
-        "mend it, then go on with ./run_all.sh kaggle-push 07 08"
+        "mend it, then go on with ./run_all.sh kaggle-push 05 07 08"
     )
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  | ")]
+    assert shown == [f"  | line {number}" for number in range(20 - push.LAST_LINES, 20)]
     assert pushed(kernels) == ["student/musiclab-05-lstm"]
 
 

@@ -16,16 +16,20 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from helpers.machinery.profiles import load_profile
 from helpers.notebook.shown import Lines
 from tests.browser import page_of
-from tools.checks.labels import LABELS, label_headings, shown_in
+from tests.fake_run import write_run
+from tools.checks.labels import LABELS, editions, label_headings, main, read_labels, shown_in
 from tools.common.notebooks import ROOT, Lab
 from tools.run import pages
 
 NOTEBOOKS = tuple(Lab().names)
-HANDOUT = (
-    "rules, 0, 1α, 1β, 1γ, 2α, 2β, 3, 4α, 4β, 4γ, 5α, 5β, 5γ, 5δ, 5ε, 5ζ, 6α, 6β, 6γ, 6δ, "
-    "6 questions, 7α, 7β, 7γ, 7δ, 7ε, 8α, 8β, 8γ, 8δ, 8ε, 9α, 9β, 9γ, 9δ, 9ε, 10α, 10β, 10γ, 10δ, "
-    "11α, 11β, 11γ, 11δ, hand-in"
-).split(", ")
+# What each edition of the handout asks: the steps with their letters.
+BEGIN, METRICS = "rules 0 1αβγ 2αβ 3 4αβγ 5", "6αβγδ 6_questions"
+ASKED = {
+    "2019": f"{BEGIN} 5αβγδ {METRICS} 7αβγδε 8αβγδε 9αβ 10",
+    "2021": f"{BEGIN}αβγδεζ {METRICS} 7αβγδε 8αβγδε 9αβγδε 10αβγδ 11αβγδ",
+    "2024": f"{BEGIN}αβγδεζ {METRICS} 7.1αβγδε 7.2αβ 8αβγδε 9αβγδε 10αβγδ 11αβγδ",
+}
+ASKED["2024"] = ASKED["2024"].replace("1αβγ", "1αβγδ", 1)
 MOST_LINES, MEDIAN_LINES = 30, 12
 WIDEST, WIDEST_COMMENT = 100, 120
 
@@ -42,15 +46,40 @@ def cells(notebook: str, kind: str = "code") -> list[NotebookNode]:
 # ---- labels ------------------------------------------------------------------------------------
 
 
-def test_the_list_names_every_label_of_the_handout_once_and_each_has_a_heading():
+@pytest.mark.parametrize("edition", editions())
+def test_the_list_has_every_label_of_each_edition_in_its_order(edition):
+    numbers = [label.numbers[edition] for label in read_labels(edition)]
+    steps = [re.fullmatch(r"([^α-ω]+)([α-ω]*)", step).groups() for step in ASKED[edition].split()]
+    wanted = [
+        step.replace("_", " ") + letter for step, letters in steps for letter in letters or [""]
+    ]
+    assert list(dict.fromkeys(numbers)) == wanted
+
+
+def test_the_list_names_every_label_once_and_each_has_a_heading():
     """Whether a run shows what the list says of it, tests/test_smoke.py asks."""
     with LABELS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["label"] for row in rows] == HANDOUT == [*label_headings(), "hand-in"]
+    assert [row["label"] for row in rows] == [*label_headings(), "hand-in"]
     assert {row["notebook"] for row in rows} == {*NOTEBOOKS, "README.md"}
     for row in rows:
         for part in re.split(r"; (?=\w+:)", row["what"]):
             assert re.match(r"(figure|table|text): *\S", part), row["label"]
+
+
+def test_the_check_asks_for_one_editions_labels_under_its_own_numbers(home, capsys):
+    run = write_run(home)  # which has no tables
+    (run / "records" / "11b_latent_maps" / "figures" / "tsne.png").unlink()
+    told = {}
+    for edition in editions():
+        assert main(["--edition", edition]) == 1
+        told[edition] = capsys.readouterr().out.splitlines()
+    missing, shown = (
+        "11bδ (11b_latent_maps): no figure tsne",
+        "11b_latent_maps: 11bα · Latent vectors",
+    )
+    assert [missing in lines for lines in told.values()] == [False, False, True]
+    assert "11α          " + shown in told["2024"] and "11_kaggle" not in "".join(told["2024"])
 
 
 def test_the_readme_says_what_is_handed_in():
@@ -90,7 +119,7 @@ def test_code_cells_can_be_read_at_a_glance(notebook):
 @each_notebook
 def test_every_notebook_opens_and_closes_as_the_others(notebook):
     prose = [cell.source for cell in cells(notebook, "markdown")]
-    assert re.match(rf"# {notebook[:2]} · ", prose[0])
+    assert re.match(rf"# {notebook.partition('_')[0]} · ", prose[0])
     for part in ("What you will learn**", "Needs**", "Leaves**", "Takes**", "The one insight"):
         assert f"**{part}" in "\n".join(prose[:3]), f"{part} is missing in the opening"
     text = "\n".join(prose)

@@ -59,6 +59,7 @@ DRAWN: dict[str, tuple[Any, ...]] = {
         pd.DataFrame({"valence": [1.0, 0.8], "energy": [0.5, 0.6]}, index=[1, 2]), "Curves",
         "epoch", "loss", {"mean": 1.0}, True,
     ),
+    "scatter_maps": ({"PCA": UNIT, "t-SNE": UNIT[::-1]}, [*map(str, range(10))] * 2, "Maps"),
     "bars": ({"plain": SHARES, "weighted": SHARES[::-1]}, "Shares", "axis", "share"),
     "class_f1": (
         pd.DataFrame({"LSTM": [0.1, 0.5, 0.9], "CNN": [0.2, 0.4, 0.8]}, index=CLASSES), "F1"
@@ -70,6 +71,8 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "signals": ({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
     "losses": ({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
     "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
+    "attention": (MEL, RNG.random((8, 5)), "Where it looks"),
+    "patches": (MEL[:, :40], (12, 3), (10, 10), "Patches"),
     "heard": (
         {
             "rhythm": {"Rock": UNIT[:, 0].repeat(20)[:384], "Blues": np.zeros(384)},

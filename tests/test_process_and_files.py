@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
+from torch import nn
 
 from helpers.machinery import files, process
 from helpers.machinery.files import LabError
@@ -17,17 +20,69 @@ from helpers.machinery.files import LabError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_device_is_chosen_or_refused_with_a_remedy(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert process.pick_device("auto") == process.pick_device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert process.pick_device("auto") == torch.device("cuda")
-    assert process.pick_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(LabError, match="unknown device 'cuda:first'"):
-        process.pick_device("cuda:first")
-    with pytest.raises(LabError, match="'cuda:2' is not available here.*from 0, and there are 2"):
-        process.pick_device("cuda:2")
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What computing on each GPU gives: an error's text, or nothing where it works. None at all."""
+    found: list[str] = []
+
+    def ones(*shape: int, device: str) -> torch.Tensor:
+        if error := found[int(device.removeprefix("cuda:"))]:
+            raise RuntimeError(error)
+        return torch.full(shape, 1.0)
+
+    monkeypatch.setattr(torch, "ones", ones)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(found))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(found))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "Tesla P100")
+    return found
+
+
+TOO_OLD = "CUDA error: no kernel image is available for execution on the device\nSee documentation"
+
+
+def test_the_device_is_chosen_or_refused_with_a_remedy(gpus, monkeypatch, capsys):
+    assert process.find_device("auto") == (torch.device("cpu"), "no GPU answers")
+    assert process.pick_device("cpu") == torch.device("cpu")
+    assert re.fullmatch(r"computing on cpu; trainings in b?float(16|32)\n", capsys.readouterr().out)
+    gpus += ["", ""]
+    assert process.find_device("auto") == (torch.device("cuda"), "Tesla P100")
+    assert process.find_device("cuda:1")[0] == torch.device("cuda:1")
+    for name, said in {
+        "cuda:first": "unknown device 'cuda:first'",
+        "cuda:2": "'cuda:2' is not available here.*from 0, and there are 2; use --device cuda",
+    }.items():
+        with pytest.raises(LabError, match=said):
+            process.find_device(name)
+    gpus[0] = TOO_OLD
+    assert process.find_device("auto")[0] == torch.device("cuda:1")
+    gpus[1] = "CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has 14.74 GiB, 1 MiB is free."
+    device, why = process.find_device("auto")
+    assert device == torch.device("cpu")
+    assert why.startswith("Tesla P100 is there, but cannot compute (CUDA out of memory. Tried")
+    on_p100 = (
+        r"Tesla P100 is there, but cannot compute \(CUDA error: no kernel image.*device\); on "
+    )
+    with pytest.raises(LabError, match=on_p100 + "Kaggle, choose GPU T4 x2"):
+        process.find_device("cuda")
+    monkeypatch.setattr(process, "KAGGLE_INPUT", ROOT)
+    with pytest.raises(LabError, match="cannot compute"):
+        process.find_device("auto")
+
+
+def test_a_driver_that_is_too_old_is_named(gpus, monkeypatch):
+    old = "The NVIDIA driver on your system is too old (found version 11040)."
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(warnings.warn(old, stacklevel=1)))
+    assert process.find_device("auto") == (torch.device("cpu"), old)
+    with pytest.raises(LabError, match=r"not available here \(The NVIDIA driver.*; use --device"):
+        process.find_device("cuda")
+
+
+def test_a_full_gpu_is_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2**29, 2**34))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla T4")
+    full = r"cuda \(Tesla T4\): its memory is full: 0.5 of 16.0 GiB are free; lower batch_size"
+    with pytest.raises(LabError, match=full), process.computing(nn.ReLU(), torch.device("cuda")):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
 # ---- folders and files -------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def examples(count: int) -> settings:
 
 # ---- models: neither padding nor company changes a prediction ----------------------------------
 
-KINDS = (*models.POOLINGS, "cnn")
+KINDS = (*models.POOLINGS, "cnn", "ast")
 SEEDS = st.integers(0, 2**16)
 HEADS = st.sampled_from(
     [("classifier", {"n_classes": 3}), ("regressor", {}), ("multitask", {"n_axes": 2})]
@@ -57,7 +57,17 @@ class Tried:
 
 @st.composite
 def models_of(draw: st.DrawFn, kind: str) -> Tried:
-    """A CNN of two to four blocks, or an LSTM of this pooling, any layers and directions."""
+    """A CNN of two to four blocks, an AST, or an LSTM of this pooling with any layers."""
+    if kind == "ast":
+        options = {
+            "fstride": draw(st.integers(1, 16)),
+            "tstride": draw(st.integers(4, 16)),
+            "input_fdim": draw(st.integers(16, 18)),
+            "input_tdim": draw(st.integers(16, 40)),
+            "model_size": "mini",
+            "feature_size": 3,
+        }
+        return Tried(_built(draw, "ast", options), options["input_fdim"])
     if kind != "cnn":
         options = {
             "n_features": 4,

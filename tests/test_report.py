@@ -16,7 +16,7 @@ from tests.fake_run import write_run, write_summary
 from tools.checks.labels import read_labels
 from tools.report import prompts, typeset
 from tools.report.command import TITLE, main
-from tools.report.editions import edition_of
+from tools.report.editions import DEFAULT, edition_of
 
 STRANGE = "Two #x *y* _z_ $1 <b>@w"  # shown as it is
 TURNED = f"{STRANGE[:5]}\N{RIGHT-TO-LEFT OVERRIDE}{STRANGE[5:]}"
@@ -89,7 +89,7 @@ def test_the_pdf_has_members_headings_and_figures_with_words(
     asked = sum(map(len, prompts.asked(Words(language), edition_of()).values()))
     assert len(prompts.unanswered(home / "my_report", edition_of())) == asked - 2
     assert all(page.extract_text().split() for page in pdf.pages), "no page is empty"
-    figures = [figure for label in read_labels() for figure in label.figures]
+    figures = [figure for label in read_labels(DEFAULT) for figure in label.figures]
     told = alternative_texts(pdf)
     assert len(told) == len(figures) and all("what is to be seen" in text for text in told)
     assert "words in a figure" in whole, "the figures' text is text"

@@ -78,7 +78,6 @@ def headings() -> set[str]:
     found = {*label_headings().values(), SUMMARY, METHOD, CONCLUSIONS, ENVIRONMENT}
     titles = [*STEPS, *(t for about in EDITIONS.values() for t in about.get("titles", {}).values())]
     found |= {title.partition(" · ")[2] for title in titles}
-    found |= {e["heading"] for about in EDITIONS.values() for e in about.get("extra", {}).values()}
     for path in sorted((ROOT / "py").glob("*.py")):
         heading = ""
         for cell in jupytext.read(path).cells:
@@ -141,8 +140,7 @@ def test_a_figure_speaks_another_language_with_its_decimal_sign():
 @pytest.mark.parametrize("edition", [edition_of(name) for name in EDITIONS])
 def test_every_question_has_a_prompt_in_each_language(edition):
     english = prompts.asked(Words("en"), edition)
-    assert set(english) <= LABELS.union(prompts.OF_THE_WHOLE, edition.extra)
-    assert set(edition.extra) | set(edition.labels) | set(edition.left_out) <= set(english) | LABELS
+    assert set(english) <= LABELS.union(prompts.OF_THE_WHOLE)
     for language in OTHERS:
         own = prompts.asked(Words(language), edition)
         assert [(k, len(v)) for k, v in own.items()] == [(k, len(v)) for k, v in english.items()]
@@ -204,7 +202,7 @@ def test_a_file_is_made_once_and_never_written_again(folder):
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
     found = prompts.unanswered(folder, EDITION)
-    assert len(found) == sum(map(len, prompts.texts_in("en")["prompts"].values()))
+    assert len(found) == sum(map(len, prompts.asked(Words("en"), EDITION).values()))
     for line in found:
         name, number, prompt = re.fullmatch(r"(.+?):(\d+): (.+)", line).groups()
         assert Path(name).read_text().splitlines()[int(number) - 1] == f"> Prompt: {prompt}"

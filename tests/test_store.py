@@ -72,7 +72,8 @@ def test_the_order_of_the_label_file_does_not_matter(clips, packed):
 
 
 def test_a_store_cannot_be_changed_by_mistake(clips):
-    stores.open_store(clips).frames[:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        stores.open_store(clips).frames[:] = 0
     assert_equals_files(stores.open_store(clips), clips)
 
 

@@ -3,13 +3,14 @@
 import copy
 import json
 import math
+from itertools import count
 
 import pytest
 import torch
 from torch import nn
 
 from helpers import models, training
-from helpers.machinery import process
+from helpers.machinery import loss_scaler, process
 from helpers.machinery.batches import Batch
 from helpers.machinery.files import LabError
 from helpers.machinery.process import seed_everything
@@ -208,16 +209,33 @@ def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(tmp_path, mo
     assert captured.out == captured.err == ""
 
 
-# ---- bfloat16 ----------------------------------------------------------------------------------
+# ---- 16 bits -----------------------------------------------------------------------------------
 
 
-def test_without_bfloat16_everything_is_float32_which_is_said_once(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("gpu", "capability", "dtype"),
+    [
+        ("Tesla P100-PCIE-16GB", (6, 0), "float32"),
+        ("Tesla V100-SXM2-16GB", (7, 0), "float16"),
+        ("Tesla T4", (7, 5), "float16"),
+        ("NVIDIA GeForce GTX 1660", (7, 5), "float32"),  # no tensor cores
+        ("NVIDIA A100-SXM4-40GB", (8, 0), "bfloat16"),
+        ("NVIDIA H100 80GB HBM3", (9, 0), "bfloat16"),
+        ("", None, "float32"),  # no GPU, and a processor that gains nothing
+    ],
+)
+def test_trainings_compute_in_what_the_device_is_fast_in(gpu, capability, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: gpu)
+    monkeypatch.setattr(process, "_processor_gains_by_bfloat16", lambda: False)
+    device = torch.device("cuda" if gpu else "cpu")
+    assert process.training_dtype(device) == getattr(torch, dtype)
+
+
+def test_without_bfloat16_everything_is_float32(monkeypatch):
     monkeypatch.setattr(process, "has_native_bfloat16", lambda device: False)
-    process._say_float32.cache_clear()
-    for _ in range(3):
-        with process.autocast(torch.device("cpu")):
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-    assert capsys.readouterr().out.count("no bfloat16 instructions here") == 1
+    with process.autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("make", [small_lstm, small_cnn])
@@ -236,3 +254,40 @@ def test_steps_in_bfloat16_agree_with_float32(make, monkeypatch):
     # The direction is what a step follows; single values move where max pooling picks another one.
     assert torch.cosine_similarity(exact, rounded, dim=0) > 0.98
     assert not torch.equal(exact, rounded)  # it was bfloat16 indeed
+
+
+def test_a_step_that_overflows_in_float16_is_left_out_and_the_schedule_waits(monkeypatch):
+    """Also the first one, before which no optimizer has stepped."""
+    plain, overflowing, n_steps = Probe(), Probe(), count()
+    data = [(x, y - 9, lengths) for x, y, lengths in clips(4, kind="value")]
+    options = {"epochs": 3, "loss": nn.L1Loss(), "weight_decay": 0.0, "learning_rate": 0.1}
+    train(plain, data, **options)
+    monkeypatch.setattr(loss_scaler, "training_dtype", lambda device: torch.float16)
+    overflowing.value.register_hook(lambda g: g * math.inf if next(n_steps) in (0, 5, 6) else g)
+    history = train(overflowing, data, **options)
+    as_before = plain.values
+    assert overflowing.values == [
+        *as_before[:1], *as_before[:5], as_before[4], as_before[4], *as_before[5:9],
+    ]  # fmt: skip
+    assert all(map(math.isfinite, history.train_loss))
+
+
+class Overflow(nn.Module):
+    """A mean that is infinite the first few times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        return (outputs - targets).abs().mean() * (math.inf if self.left >= 0 else 1)
+
+
+def test_a_loss_that_overflows_in_float16_is_an_error_when_it_goes_on(monkeypatch):
+    monkeypatch.setattr(loss_scaler, "training_dtype", lambda device: torch.float16)
+    data = clips(8, kind="value")
+    history = train(Probe(), data, epochs=3, loss=Overflow(9))
+    assert math.isnan(history.train_loss[0]) and math.isfinite(history.train_loss[1])
+    with pytest.raises(LabError, match="in 21 steps running the loss or its gradients.*; lower"):
+        train(Probe(), data, epochs=3, loss=Overflow(loss_scaler.MOST_SKIPPED + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,8 @@ class BatchCutter(Subset):
     """What a loader of `make_loader` reads: gives whole batches, cut out of the packed frames.
 
     Fetching clip by clip, padding and stacking costs more than a step of a small network. With a
-    GPU as `device` the packed frames are copied there once, and the batches are cut there.
+    GPU as `device` the packed frames are copied there once, if they fit, and the batches are cut
+    there.
 
     `dataset` is a SpectrogramDataset or a `Subset` of one; `pad_batch` joins its items where they
     are not what was packed.
@@ -130,8 +132,9 @@ class BatchCutter(Subset):
         self.base, self.pad_batch = base, pad_batch
         self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
         self.generator = generator or torch.Generator()
-        self.device = torch.device(device)
-        self.frames = base.frames_on(self.device)
+        self.frames = base.store.frames_on(torch.device(device))
+        self.device = self.frames.device
+        self.is_elsewhere = self.device.type != torch.device(device).type
         self.starts = torch.from_numpy(base.store.starts[clips])
         self.lengths = torch.from_numpy(base.store.lengths[clips])
         self.labels = base.labels[torch.from_numpy(clips)]
@@ -183,6 +186,33 @@ class BatchCutter(Subset):
             mean, deviation = self.base.scaler.tensors(self.device)
             torch.sub(clips.float(), mean, out=x).div_(deviation)
         hide_padding(x, lengths)
+
+
+class BatchLoader(DataLoader):
+    """The loader of a BatchCutter.
+
+    For a GPU that cannot hold the frames, another thread cuts the next batch meanwhile, into
+    memory that stays in place (pinned), so that the copy to the GPU does not wait, either.
+    """
+
+    def __init__(self, cutter: BatchCutter, **options: Any) -> None:
+        super().__init__(cutter, collate_fn=as_it_is, **options)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = super().__iter__()
+        return self._ahead(batches) if self.dataset.is_elsewhere else batches
+
+    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        def cut() -> Batch | None:
+            batch = next(batches, None)
+            pinned = torch.cuda.is_available() and batch is not None
+            return tuple(part.pin_memory() for part in batch) if pinned else batch
+
+        with ThreadPoolExecutor(1) as thread:
+            following = thread.submit(cut)
+            while (batch := following.result()) is not None:
+                following = thread.submit(cut)
+                yield batch
 
 
 def as_it_is(batch: Batch) -> Batch:

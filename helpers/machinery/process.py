@@ -8,13 +8,14 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from helpers.machinery.files import LabError, write_atomically
+from helpers.machinery.files import KAGGLE_INPUT, LabError, one_line, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -66,34 +67,84 @@ def seed_everything(seed: int) -> None:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device to compute on: `auto` takes CUDA when a GPU answers, else the CPU.
+    """The device to compute on (`find_device`); prints which, why, and what trainings compute in.
 
-    Raises LabError for an unknown name and for a device that this machine does not have.
+    In a process of torchrun, it also joins the others: see `many_gpus`.
     """
     import torch
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available: dict[str, Callable[[], bool]] = {
-        "cpu": lambda: True,
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    kind = name.split(":", 1)[0]
-    if kind not in available:
-        raise LabError(f"unknown device {name!r}; known: auto, {', '.join(available)}")
-    if not available[kind]():
-        raise LabError(f"device {name!r} is not available here; use --device auto or cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise LabError(f"unknown device {name!r}; write for example cuda or cuda:0") from error
-    if kind == "cuda" and (device.index or 0) >= (n_gpus := torch.cuda.device_count()):
+    from helpers.machinery import many_gpus
+
+    device, why = find_device(name)
+    many_gpus.start(device)
+    if device.type == "cuda":  # what is not computed in 16 bits has float32's digits, not TF32's
+        torch.backends.cudnn.allow_tf32 = False
+    numbers = str(training_dtype(device)).removeprefix("torch.")
+    several = f"{many_gpus.n_processes()} processes " * (many_gpus.n_processes() > 1)
+    print(f"{several}computing on {device}{why and f' ({why})'}; trainings in {numbers}")
+    return device
+
+
+def find_device(name: str = "auto") -> tuple[torch.device, str]:
+    """A device, and the name of the GPU, or why `auto` comes to none.
+
+    `auto` is the first GPU that computes a product, else the CPU. A GPU that PyTorch sees may
+    still be too old for it, or its memory full. Of the processes of torchrun each has the GPU of
+    its own number. Raises LabError for an unknown name, and for a device that this machine does
+    not have or that does not compute; on Kaggle also when `auto` finds only GPUs that do not.
+    """
+    import torch
+
+    from helpers.machinery import many_gpus
+
+    kind, _, number = name.partition(":")
+    if kind not in (known := ("auto", "cpu", "cuda", "mps")):
+        raise LabError(f"unknown device {name!r}; known: {', '.join(known)}")
+    if number and not (number.isdecimal() and kind == "cuda"):
+        raise LabError(f"unknown device {name!r}; write for example cuda or cuda:0")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise LabError("device 'mps' is not available here; use --device auto or cpu")
+    if kind in ("cpu", "mps"):
+        return torch.device(kind), ""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    trouble = one_line(said[0].message) if said and not n_gpus else ""  # of an old driver, say
+    if kind == "cuda" and not n_gpus:
+        because = f" ({trouble})" if trouble else ""
+        raise LabError(f"device {name!r} is not available here{because}; use --device auto or cpu")
+    if number and int(number) >= n_gpus:
         raise LabError(
             f"device {name!r} is not available here: GPUs are counted from 0, and there are "
             f"{n_gpus}; use --device cuda"
         )
-    return device
+    own = many_gpus.own_gpu(n_gpus, name)
+    first = int(number or 0)
+    for gpu in [own] if own is not None else [first] if kind == "cuda" else range(n_gpus):
+        trouble, gpu_name = _trouble_with(gpu)
+        if not trouble:
+            alone = own is None and gpu == 0 and not number
+            return torch.device("cuda" if alone else f"cuda:{gpu}"), gpu_name
+    if kind == "auto" and not (n_gpus and KAGGLE_INPUT.is_dir()):
+        return torch.device("cpu"), trouble or "no GPU answers"
+    elsewhere = "on Kaggle, choose GPU T4 x2 (Settings, Accelerator); elsewhere, another GPU"
+    raise LabError(f"{trouble}; {elsewhere}, or device cpu")
+
+
+def _trouble_with(number: int) -> tuple[str, str]:
+    """Why a GPU cannot compute, empty if it can, and its name."""
+    import torch
+
+    name = f"GPU {number}"
+    try:
+        name = torch.cuda.get_device_name(number)
+        ones = torch.ones(4, 4, device=f"cuda:{number}")
+        if float((ones @ ones).sum()) == 64:
+            return "", name
+        problem = "its products are wrong"
+    except RuntimeError as error:  # its memory is full, it is busy, or too old for this PyTorch
+        problem = one_line(str(error).partition("\n")[0])
+    return f"{name} is there, but cannot compute ({problem})", name
 
 
 def usable_cores() -> int:
@@ -149,30 +200,72 @@ def threads_for(model: nn.Module, device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def autocast(device: torch.device) -> torch.autocast | nullcontext:
-    """bfloat16 where the device computes it natively; elsewhere plain float32, which is said once.
+@contextmanager
+def computing(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """In the threads that fit; a GPU whose memory is full is one line that says what to lower."""
+    import torch
 
-    bfloat16 has float32's range, so no gradient scaler is needed. Weights, losses and the
-    optimizer stay in float32.
+    try:
+        with threads_for(model, device):
+            yield
+    except torch.OutOfMemoryError as error:
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info(device))
+        raise LabError(
+            f"{device} ({torch.cuda.get_device_name(device)}): its memory is full: {free:.1f} of "
+            f"{total:.1f} GiB are free; lower batch_size or crop_frames, or end what else uses it"
+        ) from error
+
+
+def autocast(device: torch.device) -> torch.autocast | nullcontext:
+    """Products in `training_dtype`. Weights, losses and the optimizer stay in float32."""
+    import torch
+
+    dtype = training_dtype(device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """In which numbers the products of a training are computed.
+
+    bfloat16 where that pays; float16 on other GPUs with tensor cores (V100, T4), where small
+    gradients need a scaler (`loss_scaler`); else float32. The GTX 16 say 7.5, as a T4 does, but
+    have no tensor cores.
     """
     import torch
 
-    if device.type in ("cpu", "cuda") and has_native_bfloat16(device):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    _say_float32(device.type)
-    return nullcontext()
-
-
-@cache
-def _say_float32(device_type: str) -> None:
-    print(f"{device_type}: no bfloat16 instructions here, so everything is computed in float32")
+    if has_native_bfloat16(device):
+        return torch.bfloat16
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        if "GTX 16" not in torch.cuda.get_device_name(device):
+            return torch.float16
+    return torch.float32
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether the processor or GPU has bfloat16 instructions of its own (emulation is slow)."""
+    """Whether the processor or GPU computes bfloat16 natively, and faster than float32.
+
+    PyTorch's `is_bf16_supported()` counts emulation in, which is slow.
+    """
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not public yet: may go away
-    return bool(ask and ask())
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and _processor_gains_by_bfloat16()
+
+
+@cache
+def _processor_gains_by_bfloat16() -> bool:
+    """With AMX, or AMD's AVX512_BF16.
+
+    Intel's AVX512_BF16 alone gains nothing: on such a Xeon a step of the CNN took 0.41 s of one
+    core's time in bfloat16, and 0.37 s in float32.
+    """
+    import torch
+
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not public: may go away
+    amx, avx = (bool(getattr(torch.cpu, name, lambda: False)()) for name in names)
+    try:
+        is_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        is_amd = False
+    return amx or (avx and is_amd)

@@ -23,12 +23,12 @@ ALL, RUNNER = "all", "runner"  # sections that are no notebook's
 RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1), "batch_size": (1, 100_000), "stack": (1, 1_000), "kernel": (1, 15),
     "crop_frames": (0, 10**6), "lstm_crop_frames": (0, 10**6), "mixup": (0, 10**6),
-    "max_masked_bands": (0, 128), "demo_size": (1e-3, 100),
+    "max_masked_bands": (0, 128), "ast_epochs": (0, 10_000), "demo_size": (1e-3, 100),
 }  # fmt: skip
 # A few letters of YAML can stand for more than fits into memory.
 brief = reprlib.Repr()
 brief.maxlevel, brief.maxstring, brief.maxother = 1, 80, 80
-_NOTEBOOK = re.compile(r"\d\d_\w+")
+_NOTEBOOK = re.compile(r"\d\d[a-z]?_\w+")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def apply_profile(namespace: dict[str, Any]) -> None:
         return
     notebook = namespace["notebook"]
     profile = load_profile(name)
-    others = [s for s in profile.sections if _NOTEBOOK.fullmatch(s) and s[:2] != notebook[:2]]
+    number = f"{notebook.partition('_')[0]}_"  # a section that begins so is meant for this one
+    others = [s for s in profile.sections if _NOTEBOOK.fullmatch(s) and not s.startswith(number)]
     profile.check_sections([notebook, *others])
     own = {
         name: value

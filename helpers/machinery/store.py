@@ -19,11 +19,13 @@ import io
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +41,9 @@ from helpers.machinery.files import (
 )
 from helpers.machinery.identity import content_digest, file_digests
 from helpers.machinery.process import counted
+
+if TYPE_CHECKING:
+    import torch
 
 STORE_VERSION = "4"
 SOURCE, CHECKSUMS = "source", "checksums.json"
@@ -60,6 +65,27 @@ class FeatureStore:
     frames: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
+    copies: dict[torch.device, torch.Tensor] = field(default_factory=dict, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: where the map is, and not what is in it."""
+        if not isinstance(self.frames, np.memmap):
+            return FeatureStore, (self.frames, self.starts, self.lengths)
+        return _mapped_again, (str(self.frames.filename), self.starts, self.lengths)
+
+    def frames_on(self, device: torch.device) -> torch.Tensor:
+        """All frames on a device, copied there once; on the CPU this is the memory map itself.
+
+        So it is for a GPU of which they would fill half of the memory that is free.
+        """
+        import torch
+
+        if device not in self.copies:
+            with warnings.catch_warnings(action="ignore"):  # they are read-only, as they shall be
+                frames = torch.from_numpy(self.frames)
+            fits = device.type != "cuda" or 2 * frames.nbytes < torch.cuda.mem_get_info(device)[0]
+            self.copies[device] = frames.to(device) if fits else frames
+        return self.copies[device]
 
     def clip(self, index: int, rows: slice) -> np.ndarray:
         """The frames of one clip, float32 [T, F]; `rows` picks mel, chroma or both."""
@@ -69,6 +95,10 @@ class FeatureStore:
     def select(self, clips: np.ndarray) -> FeatureStore:
         """The same array with these clips only, in this order."""
         return replace(self, starts=self.starts[clips], lengths=self.lengths[clips])
+
+
+def _mapped_again(frames: str, starts: np.ndarray, lengths: np.ndarray) -> FeatureStore:
+    return FeatureStore(np.load(frames, mmap_mode="c", allow_pickle=False), starts, lengths)
 
 
 def open_store(paths: Sequence[str]) -> FeatureStore:
@@ -142,8 +172,8 @@ def _open(folder: Path, n_clips: int) -> FeatureStore | None:
     """The store in this folder, or None unless it is whole."""
     try:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-        # "c": writable for PyTorch's sake, though a write would never reach the file
-        frames = np.load(folder / "frames.npy", mmap_mode="c", allow_pickle=False)
+        # Read-only: Linux maps no more writable pages than there is memory for them.
+        frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
     except Exception:  # NumPy lets many kinds through, as its tokenizer's
         return None
     if (lengths.dtype, frames.dtype) != (np.dtype("<i8"), np.dtype("<f2")):

@@ -43,3 +43,23 @@ def spearman(true: np.ndarray, given: np.ndarray) -> float:
 
     constant = np.ptp(true) == 0 or np.ptp(given) == 0
     return 0.0 if constant else float(spearmanr(true, given).statistic)
+
+
+def class_scores(kernel: np.ndarray, labels: np.ndarray, C: float, n_classes: int) -> Answers:
+    """An SVM on a kernel [n, n]: rows of it [n_asked, n] -> a score per class [n_asked, C].
+
+    Two classes at a time compete (one against one); a score is how many of these a class wins, and
+    a part of less than 1 that says how clearly. A class without a clip has -1.
+    """
+    from sklearn.svm import SVC
+
+    present = np.unique(labels)
+    machine = SVC(C=C, kernel="precomputed").fit(kernel, labels) if len(present) > 1 else None
+
+    def scores(rows: np.ndarray) -> np.ndarray:
+        own = machine.decision_function(rows) if machine else np.ones((len(rows), 1))
+        given = np.full((len(rows), n_classes), -1.0)
+        given[:, present] = np.stack([-own, own], axis=1) if own.ndim == 1 else own
+        return given
+
+    return scores

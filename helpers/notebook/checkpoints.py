@@ -13,7 +13,8 @@ from safetensors.torch import save
 from torch import nn
 
 from helpers.datasets import FEATURE_ROWS, BandScaler
-from helpers.machinery.files import LabError, one_line, write_atomically
+from helpers.machinery.files import LabError, one_line
+from helpers.machinery.many_gpus import write_once
 from helpers.models import build_model
 
 _DESCRIPTION = ("spec", "feature", "classes", "axes", "epoch", "note")  # what is stored as text
@@ -40,7 +41,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     tensors["scaler.mean"] = torch.from_numpy(checkpoint.scaler.mean)
     tensors["scaler.deviation"] = torch.from_numpy(checkpoint.scaler.deviation)
     tensors = {key: value.contiguous() for key, value in tensors.items()}
-    write_atomically(path, save(tensors, metadata={"about": json.dumps(about)}))
+    write_once(path, save(tensors, metadata={"about": json.dumps(about)}))
     return path
 
 

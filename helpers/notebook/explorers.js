@@ -205,9 +205,118 @@
     choose(at);
   }
 
+  // ---- maps ----
+
+  // A mel spectrogram played: three sines near each row's frequency, as loud as its cells say. The levels
+  // (0 to -80 dB) are read out of the picture's colours, whose lightness rises with them.
+  function samplesOf(image, hertz, seconds, rate) {
+    const canvas = make("canvas", { width: image.naturalWidth, height: image.naturalHeight }), pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0);
+    const { width, height } = canvas, cells = pen.getImageData(0, 0, width, height).data;
+    const samples = new Float32Array(Math.floor(seconds * rate)), hop = samples.length / width;
+    hertz.forEach((centre, band) => {
+      const spacing = band ? centre - hertz[band - 1] : centre;  // a band holds power per Hz
+      const loud = Array.from({ length: width }, (_, column) => {
+        const at = 4 * ((height - 1 - band) * width + column);
+        const light = 0.299 * cells[at] + 0.587 * cells[at + 1] + 0.114 * cells[at + 2];
+        const level = 80 * ((light - 27) / 191 - 1);
+        return level < -70 ? 0 : Math.sqrt(spacing) * 10 ** (level / 20);
+      });
+      for (const [number, shift] of [-0.3, 0.05, 0.35].entries()) {
+        const step = 2 * Math.PI * (centre + shift * spacing) / rate, turn = [Math.cos(step), Math.sin(step)];
+        let [x, y] = [Math.cos(7 * band + number), Math.sin(7 * band + number)];
+        for (let i = 0; i < samples.length; i += 1) {
+          const place = i / hop, column = Math.floor(place), next = Math.min(column + 1, width - 1);
+          samples[i] += y * (loud[column] + (place - column) * (loud[next] - loud[column]));
+          [x, y] = [x * turn[0] - y * turn[1], x * turn[1] + y * turn[0]];
+        }
+      }
+    });
+    const peak = samples.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
+    return samples.map(value => 0.5 * value / peak);
+  }
+
+  function maps(place, data) {
+    const RATE = 22050, SIZE = 400, names = data.maps.map(({ space, method }) => `${space}, ${method}`);
+    const plot = make("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", style: "flex: 3 1 22em; min-width: 0; max-width: 36em; border: 1px solid #d0d7de" });
+    const card = make("div", { "aria-live": "polite", style: "flex: 2 1 16em; min-width: 0" });
+    const menus = make("div"), said = make("small");
+    let map = 0, at = 0, playing = null, sound = null;  // a context for sound may open only after a click
+
+    const fill = label => data.colours[data.classes.indexOf(label) % data.colours.length];
+    const hollow = label => data.classes.indexOf(label) >= data.colours.length;
+    const dot = (label, about) => make("circle", { r: 5, stroke: fill(label), "stroke-width": 2, fill: hollow(label) ? "#fff" : fill(label), ...about });
+    const spot = i => data.maps[map].places[i].map((value, axis) => 15 + (SIZE - 30) * (axis ? 1 - value : value));
+
+    function stop() {
+      if (playing) playing.stop();
+      playing = null;
+    }
+
+    function play(i) {
+      const clip = data.clips[i];
+      stop();
+      sound = sound || new AudioContext();
+      const begin = (samples, rate) => {
+        const buffer = sound.createBuffer(1, samples.length, rate);
+        buffer.copyToChannel(samples, 0);
+        playing = sound.createBufferSource();
+        playing.buffer = buffer;
+        playing.connect(sound.destination);
+        playing.start();
+        said.textContent = `Playing ${clip.title}, ${clip.sound ? "its beginning" : "approximately: its picture, as sines"}.`;
+      };
+      if (clip.sound) {
+        const bytes = Uint8Array.from(atob(clip.sound), letter => letter.charCodeAt(0));
+        sound.decodeAudioData(bytes.buffer, audio => begin(audio.getChannelData(0), audio.sampleRate));
+        return;
+      }
+      const image = new Image();
+      image.onload = () => begin(samplesOf(image, data.hertz, clip.seconds, RATE), RATE);
+      image.src = "data:image/png;base64," + clip.picture;
+    }
+
+    function choose(i) {
+      at = i;
+      const label = data.clips[at].label, own = data.clips.map((_, j) => j).filter(j => data.clips[j].label === label);
+      menus.replaceChildren(
+        labelled("class", menu(data.classes, data.classes.indexOf(label), k => choose(data.clips.findIndex(clip => clip.label === data.classes[k])))),
+        labelled("clip", menu(own.map(j => data.clips[j].title), own.indexOf(at), k => choose(own[k]))));
+      draw();
+    }
+
+    function draw() {
+      const { space } = data.maps[map], near = data.near[space][at], [x, y] = spot(at), clip = data.clips[at];
+      plot.setAttribute("aria-label", `Map of ${names[map]}; ${clip.title} is marked, with lines to the ${near.length} clips nearest to it in the space`);
+      plot.replaceChildren(
+        ...near.map(j => make("line", { x1: x, y1: y, x2: spot(j)[0], y2: spot(j)[1], stroke: "#000", "stroke-width": 1 })),
+        ...data.clips.map((other, j) => {
+          const circle = dot(other.label, { cx: spot(j)[0], cy: spot(j)[1], ...(j === at ? { r: 8, stroke: "#000" } : {}) });
+          circle.addEventListener("pointerenter", () => { if (j !== at) choose(j); });
+          return circle;
+        }));
+      const small = (one, height) => picture(one.picture, `mel spectrogram of ${one.title}`, height);
+      const likely = near.filter(j => data.clips[j].label === clip.label).length;
+      card.replaceChildren(
+        make("b", {}, clip.title), small(clip, "7em"),
+        make("button", { textContent: "play", style: "font: inherit", onclick: () => play(at) }), " ", said,
+        make("p", {}, `Nearest in the space of ${space}: ${likely} of ${near.length} of the same class.`),
+        make("div", { style: "display: flex; flex-wrap: wrap; gap: .5em" }, ...near.map(j =>
+          make("div", { style: "flex: 1 1 7em; min-width: 0" }, small(data.clips[j], "3.5em"), make("small", {}, data.clips[j].title)))));
+    }
+
+    const legend = data.classes.map(label => make("span", { style: "margin-right: 1em; white-space: nowrap" },
+      make("svg", { width: 14, height: 14, viewBox: "0 0 14 14", style: "vertical-align: middle" }, dot(label, { cx: 7, cy: 7 })), " " + label));
+    place.append(
+      labelled("map", menu(names, map, i => { map = i; draw(); })), menus,
+      make("div", { style: "display: flex; flex-wrap: wrap; gap: 1.5em" }, plot, card), make("small", {}, ...legend));
+    plot.addEventListener("click", () => play(at));  // of the whole map: the dot under the pointer is a new one
+    choose(at);
+  }
+
   // ---- wherever there is one that is not open yet ----
 
-  const kinds = { clips, threshold, confusion, neighbours };
+  const kinds = { clips, threshold, confusion, neighbours, maps };
   for (const place of document.querySelectorAll(".explorer[data-explorer]")) {
     const data = JSON.parse(place.dataset.explorer);
     place.removeAttribute("data-explorer");

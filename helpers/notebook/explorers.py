@@ -18,11 +18,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from torch.utils.data import Dataset
 
 from helpers import plots
 from helpers.datasets import FEATURE_ROWS, make_loader
-from helpers.features import HOP_LENGTH, N_FFT, SAMPLE_RATE
+from helpers.features import HOP_LENGTH, N_FFT, SAMPLE_RATE, mel_frequencies
 from helpers.folders import GENRE, GENRE_BEAT, audio_clips, audio_path, read_clips
 from helpers.machinery.arrays import read_array
 from helpers.machinery.batches import unwrap
@@ -259,3 +260,64 @@ class _SeenByModel:
             "near": [[shown.index(i), round(float(self.likeness[clip, i]), 3)] for i in near],
             "picture": _picture(mel.T, "mel", 160, 64),
         }
+
+
+# ---- maps --------------------------------------------------------------------------------------
+
+MAP_ROWS, MAP_COLUMNS = 64, 160  # of the pictures, from which the browser also makes sound
+
+
+def maps(
+    record: Record,
+    dataset: Dataset,
+    spaces: Mapping[str, np.ndarray],
+    drawn: Mapping[tuple[str, str], np.ndarray],
+) -> None:
+    """Point at a dot of a map: its clip, to see and to hear, and its neighbours (step 11b).
+
+    `dataset` holds the n clips, `spaces` their vectors [n, D] by name, and `drawn` a map [n, 2] for
+    each pair of a space and a method. Neighbours are those of the space. Raises LabError when the
+    sizes do not agree.
+    """
+    base, numbers = unwrap(dataset)
+    for name, values in {**spaces, **drawn}.items():
+        if len(values) != len(numbers):
+            raise LabError(f"{name}: {len(values)} rows for {len(numbers)} clips; give one each")
+    near = {}
+    for name, vectors in spaces.items():
+        order = cdist(vectors, vectors).argsort(axis=1)
+        near[name] = [[int(j) for j in row if j != i][:N_NEIGHBOURS] for i, row in enumerate(order)]
+    tracks = base.tracks.iloc[numbers]
+    clips = zip(numbers, tracks["id"], tracks["label"], strict=True)
+    _offer(
+        record.notebook,
+        "maps",
+        classes=sorted(set(tracks["label"])),
+        colours=list(plots.COLOURS),
+        hertz=np.round(mel_frequencies().reshape(MAP_ROWS, -1).mean(1), 1).tolist(),
+        near=near,
+        maps=[
+            {"space": space, "method": method, "places": _in_unit_square(places)}
+            for (space, method), places in drawn.items()
+        ],
+        clips=[_on_map(record, base, *clip) for clip in clips],
+    )
+
+
+def _in_unit_square(places: np.ndarray) -> list[list[float]]:
+    """Places [n, 2] moved and scaled into 0..1, rounded for the browser."""
+    low, high = places.min(0), places.max(0)
+    return np.round((places - low) / np.maximum(high - low, 1e-9), 3).tolist()
+
+
+def _on_map(record: Record, base: Any, number: int, clip: str, label: str) -> dict[str, Any]:
+    """A clip's beginning as a picture, and as sound where its audio was kept."""
+    frames = int(SECONDS * SAMPLE_RATE / HOP_LENGTH)
+    mel = base.store.clip(int(number), FEATURE_ROWS["mel"])[:frames].T
+    return {
+        "title": f"{label} (clip {clip})",
+        "label": label,
+        "picture": _picture(mel, "mel", MAP_COLUMNS, MAP_ROWS),
+        "seconds": mel.shape[1] * HOP_LENGTH / SAMPLE_RATE,
+        "sound": _sound(audio_path(record.data, clip), None)["sound"],
+    }

@@ -7,6 +7,7 @@ from helpers.folders import AXES
 NAMES = {
     "cnn_mel_best": "CNN (train)",
     "cnn_mel_refit": "CNN (train + validation)",
+    "ast_mel_best": "AST (train)",
     "svm_mel_full": "SVM, full",
     "svm_mel_beat": "SVM, beats",
     "svm_mel_refit": "SVM, full (train + validation)",

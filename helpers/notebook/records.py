@@ -18,6 +18,7 @@ import numpy as np
 
 from helpers.evaluation import Comparison, Score, affect_scores
 from helpers.folders import AXES
+from helpers.machinery import many_gpus
 from helpers.machinery.files import (
     KAGGLE_INPUT,
     LabError,
@@ -27,6 +28,7 @@ from helpers.machinery.files import (
     runs_dir,
     write_atomically,
 )
+from helpers.machinery.many_gpus import write_once
 from helpers.notebook.showing import render_figure, show_picture
 from helpers.notebook.soundness import data_fingerprint, require_soundness
 from helpers.notebook.words import LANGUAGES
@@ -69,7 +71,7 @@ class Record:
     def _describe(self, **more: Any) -> None:
         """Write what the record says of itself; without `finished` it is not whole."""
         self._about.update(more)
-        write_atomically(self.folder / "record.json", json.dumps(self._about, indent=1))
+        write_once(self.folder / "record.json", json.dumps(self._about, indent=1))
 
     # -- writing --
 
@@ -113,11 +115,11 @@ class Record:
     def save_values(self, **values: Any) -> None:
         """Store small results by name (numbers, texts, lists); JSON."""
         self._values.update(values)
-        write_atomically(self.folder / "values.json", json.dumps(self._values, indent=1))
+        write_once(self.folder / "values.json", json.dumps(self._values, indent=1))
 
     def save_table(self, name: str, table: pd.DataFrame) -> None:
         """Store a table as `<name>.csv`."""
-        write_atomically(self.folder / f"{name}.csv", table.to_csv(index=False))
+        write_once(self.folder / f"{name}.csv", table.to_csv(index=False))
 
     def save_predictions(
         self, name: str, ids: list[str], outputs: np.ndarray, columns: list[str]
@@ -152,10 +154,10 @@ class Record:
         png, pdfs, alt = render_figure(figure, name, spoken)
         for language, pdf in pdfs.items():
             below = "" if language == "en" else f"{language}/"
-            write_atomically(self.folder / "figures" / f"{below}{name}.pdf", pdf)
-        write_atomically(self.folder / "figures" / f"{name}.png", png)
+            write_once(self.folder / "figures" / f"{below}{name}.pdf", pdf)
+        write_once(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
-        write_atomically(self.folder / "figures.json", json.dumps(self._figures, indent=1))
+        write_once(self.folder / "figures.json", json.dumps(self._figures, indent=1))
         show_picture(png, alt, name, caption)
 
     def finish(self, key_metric: str) -> None:
@@ -163,7 +165,7 @@ class Record:
         self.save_values(key_metric=key_metric)
         self._describe(finished=_now())
         run = self.folder.parents[1]
-        write_atomically(run / RESULTS, join_results(run))
+        write_once(run / RESULTS, join_results(run))
         print(f"stored in {self.folder.relative_to(runs_dir().parent)}:")
         for path in sorted(self.folder.rglob("*")):
             if path.is_file():
@@ -252,7 +254,7 @@ class Record:
         raise LabError(
             f"{self.folder.parent / notebook / name}: not there{''.join(notes)}; "
             f"run notebook {notebook} first (python py/{notebook}.py, or "
-            f"./run_all.sh --only {notebook[:2]})"
+            f"./run_all.sh --only {notebook.partition('_')[0]})"
         )
 
     def _places(self, notebook: str) -> list[Path]:
@@ -284,9 +286,11 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
     if run != Path(run).name or run.startswith("."):
         raise LabError(f"$MUSICLAB_RUN is {run!r}, no name of a folder below runs/; correct it")
     folder = runs_dir() / run / "records" / notebook
-    if (folder / "record.json").is_file() and _made_with(folder) != data_fingerprint(data):
-        _move_aside(folder)
-    remove_leftovers(folder)
+    if many_gpus.number() == 0:
+        if (folder / "record.json").is_file() and _made_with(folder) != data_fingerprint(data):
+            _move_aside(folder)
+        remove_leftovers(folder)
+    many_gpus.wait_for_all()
     return Record(notebook, data, seed, folder)
 
 

@@ -12,17 +12,18 @@ from pathlib import Path
 
 from helpers.folders import (
     AXES,
-    CLASS_MAPPING,
     FOLDERS,
     GENRE,
     MULTITASK,
     SPLITS,
+    class_mapping,
     clip_files,
     inspect_clips,
 )
 from helpers.machinery.files import LabError
 from helpers.machinery.identity import UNREADABLE, file_digests
 from helpers.machinery.left_out import left_out
+from helpers.machinery.own_music import CLASSES, CLIPS
 
 
 def data_fingerprint(data: Path) -> str:
@@ -35,6 +36,8 @@ def data_fingerprint(data: Path) -> str:
     for name, split in product(FOLDERS, SPLITS):
         labels = file_digests(str(data / name), [f"{split}_labels.txt"])
         found.append((labels, sorted(_digests(data / name / split).items())))
+    own = file_digests(str(data), [CLASSES, CLIPS])  # which the lab's own data lack
+    found += [(digest, []) for digest in own if digest != UNREADABLE]
     return hashlib.sha256(repr(found).encode()).hexdigest()[:12]
 
 
@@ -127,7 +130,7 @@ class Contents:
     def _classes(self, split: str) -> Counter[str]:
         """How many clips each class has in a split."""
         genres = (label[0] for label in self.labels[GENRE, split].values())
-        return Counter(filter(None, map(CLASS_MAPPING.get, genres)))
+        return Counter(filter(None, map(class_mapping(self.data).get, genres)))
 
     def _too_little(self) -> Iterator[str]:
         """What leaves nothing to tell apart, or nothing to test on, each a line."""

@@ -15,10 +15,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from helpers.folders import FOLDERS, MULTITASK_BEAT, SPLITS, WHOLE, find_data, inspect_clips
+from helpers.folders import (
+    FOLDERS,
+    MULTITASK,
+    MULTITASK_BEAT,
+    SPLITS,
+    WHOLE,
+    find_data,
+    inspect_clips,
+)
 from helpers.machinery.arrays import read_n_frames
 from helpers.machinery.files import LabError, MachineError, get_again, printable, write_atomically
 from helpers.machinery.left_out import Problems
+from helpers.machinery.own_music import CLIPS
 from helpers.machinery.process import headless
 from helpers.machinery.store import as_stored
 from helpers.notebook.soundness import Contents, data_fingerprint
@@ -73,11 +82,14 @@ def write_list(path: Path, data: Path, listed: dict[str, Problems]) -> None:
 def check(data: Path) -> dict[str, Split]:
     """Every split of the four folders, as `folder/split`, with every clip read to its end."""
     found = {}
+    # Older uploads of the lab's data lack the one, the user's own music may lack both.
+    optional = {MULTITASK_BEAT} | ({MULTITASK} if (data / CLIPS).is_file() else set())
+    needed = set(FOLDERS) - optional
     for name in FOLDERS:
         folder = data / name
         if folder.is_dir():
             found |= {f"{name}/{split}": _check_split(folder, split) for split in SPLITS}
-        elif name != MULTITASK_BEAT:  # which older uploads of the lab's data lack
+        elif name in needed:
             text = f"{folder}: this folder is missing; {get_again(folder)}"
             found[name] = Split({WHOLE: text})
     return found

@@ -1,6 +1,7 @@
 """Every label of the handout, and what shows it in an executed run.
 
-    python -m tools.checks.labels                       # the newest run
+    python -m tools.checks.labels                       # the newest run, all editions' labels
+    python -m tools.checks.labels --edition 2024        # one edition's, under its own numbers
     python -m tools.checks.labels --run demo --other real   # how many computed sentences differ
 
 Exit 1 when a heading, its evidence or its answer is missing.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -26,6 +27,7 @@ from tools.common.notebooks import ROOT
 from tools.common.run_folder import Paths, find_run
 
 LABELS = ROOT / "docs" / "labels.csv"
+COLUMNS = ("label", "notebook", "what")  # and one for each edition
 HEADING = re.compile(r"#{2,3} (?!Exercise )(.+?) · ")
 QUESTIONS = "6 questions"  # its heading is `## 6 · The questions`
 REPORT_TAG = "report"  # of cells whose outputs and formulas belong into the report
@@ -37,11 +39,12 @@ FEWEST_WORDS = 8  # of an answer
 
 @dataclass(frozen=True)
 class Label:
-    """A row of docs/labels.csv."""
+    """A row of docs/labels.csv: a label of the kit, and what the handout's editions call it."""
 
     name: str
     notebook: str
     what: str
+    numbers: Mapping[str, str]  # by edition; empty where it does not ask this
 
     @property
     def figures(self) -> list[str]:
@@ -64,11 +67,19 @@ class Shown:
     appended: list[Piece] = field(default_factory=list)  # what is marked for its appendix
 
 
-def read_labels() -> list[Label]:
-    """The labels that a notebook answers, in the handout's order."""
+@cache
+def read_labels(edition: str = "") -> tuple[Label, ...]:
+    """The labels that a notebook answers, in the handout's order; those of one edition, or all."""
     with LABELS.open(encoding="utf-8", newline="") as file:
-        rows = [Label(row["label"], row["notebook"], row["what"]) for row in csv.DictReader(file)]
-    return [label for label in rows if not label.notebook.endswith(".md")]
+        reader = csv.DictReader(file)
+        rows = [Label(*(row.pop(name) for name in COLUMNS), row) for row in reader]
+    kept = [row for row in rows if not edition or row.numbers[edition]]
+    return tuple(label for label in kept if not label.notebook.endswith(".md"))
+
+
+def editions() -> list[str]:
+    """The handout's editions, by the year in which their winter began."""
+    return list(read_labels()[0].numbers)
 
 
 @cache
@@ -146,9 +157,9 @@ def _add_output(shown: Shown, output: Any) -> Piece | None:
     return piece
 
 
-def missing(run: Path) -> Iterator[str]:
+def missing(run: Path, edition: str = "") -> Iterator[str]:
     """One line for each label whose heading, evidence or answer the run does not have."""
-    for name, labels in groupby(read_labels(), key=attrgetter("notebook")):
+    for name, labels in groupby(read_labels(edition), key=attrgetter("notebook")):
         paths = Paths(run, name)
         if not paths.executed.is_file():
             yield f"{name}: not executed in {run.name}"
@@ -190,15 +201,20 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m tools.checks.labels", description=__doc__)
     parser.add_argument("--run", help="the run's name; default: the newest one")
     parser.add_argument("--other", help="count the computed lines that differ from this run's")
+    parser.add_argument("--edition", choices=editions(), default="", help="only its labels")
     options = parser.parse_args(list(arguments))
     run, other = find_run(options.run), options.other and find_run(options.other)
-    problems = list(missing(run))
+    problems = list(missing(run, options.edition))
     for problem in problems:
         print(problem)
     if not problems and other:
         for label, (n_own, n_all) in differing(run, other).items():
             print(f"{label:12} {n_own:3} of {n_all:3} computed lines are of this run alone")
-    print(f"{run.name}: {len(read_labels())} labels, {len(problems)} thing(s) missing")
+    for label in read_labels(options.edition) if options.edition else ():
+        heading = f"{label.name} · {label_headings()[label.name]}"
+        print(f"{label.numbers[options.edition]:12} {label.notebook}: {heading}")
+    asked = f"{len(read_labels(options.edition))} labels"
+    print(f"{run.name}: {asked}, {len(problems)} thing(s) missing")
     return 1 if problems else 0
 
 

@@ -13,20 +13,22 @@ which a save in JupyterLab leaves, are a matter of the commit.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import jupytext
 import nbformat
-from jupytext.combine import combine_inputs_with_outputs
 
 from helpers.machinery.files import LabError, cache_dir, write_atomically
 from tools.common.command_line import Parser, run_command
-from tools.common.notebooks import NOT_VALID, ROOT, drift
+from tools.common.notebooks import NOT_VALID, ROOT, contents_of, drift
 
 KEPT = ("tags", "alt")  # cell metadata written by hand; pyproject.toml tells jupytext the same
+HELD = ("outputs", "execution_count", "attachments")  # of a cell, besides its text
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -49,6 +51,20 @@ def made_from(script: Path) -> str:
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", KERNEL)}
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
+
+
+def with_outputs(notebook: str, before: bytes) -> str:
+    """A notebook with what its cells held before besides their text, where that is equal.
+
+    Outputs and counts, and pictures pasted into text.
+    """
+    new, old = json.loads(notebook), json.loads(before)
+    texts = [[cell[:2] for cell in contents_of(n["cells"])] for n in (old, new)]
+    for block in SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks():
+        for shift in range(block.size):
+            target, source = new["cells"][block.b + shift], old["cells"][block.a + shift]
+            target |= {key: source[key] for key in HELD if key in source}
+    return nbformat.writes(nbformat.from_dict(new)) + "\n"
 
 
 # ---- the folders -------------------------------------------------------------------------------
@@ -95,8 +111,7 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
                     f"{path}: was changed after its .py ({problem}); `jupytext --sync {path}` "
                     "takes that over into the .py, --clean throws it away"
                 )
-            pair = nbformat.reads(made, 4), nbformat.reads(before.decode(), 4)
-            wanted[path] = nbformat.writes(combine_inputs_with_outputs(*pair)) + "\n"
+            wanted[path] = with_outputs(made, before)
     changed = {
         path: text.encode()
         for path, text in wanted.items()

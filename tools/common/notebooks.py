@@ -43,10 +43,12 @@ NOTEBOOKS = (
     Notebook("05_lstm"),
     Notebook("06_metrics", ("05_lstm",)),
     Notebook("07_cnn", ("05_lstm",)),
-    Notebook("08_regression", ("05_lstm", "07_cnn")),
+    Notebook("07b_ast", ("05_lstm", "07_cnn")),
+    Notebook("08_regression", ("05_lstm", "07_cnn", "07b_ast")),
     Notebook("09_transfer", ("05_lstm", "07_cnn", "08_regression")),
     Notebook("10_multitask", ("08_regression",)),
     Notebook("11_kaggle_submission", ("08_regression", "09_transfer", "10_multitask")),
+    Notebook("11b_latent_maps", ("05_lstm", "07_cnn", "07b_ast")),
 )
 
 
@@ -184,7 +186,7 @@ class Lab:
         """The notebook that a user means by `6`, `06`, `metrics` or `06_metrics`."""
         for name in self.names:
             number, _, rest = name.partition("_")
-            if word in (name, rest) or word.lstrip("0").zfill(2) == number:
+            if word in (name, rest) or word.lstrip("0") == number.lstrip("0"):
                 return name
         shorts = [*self.names, *(name.partition("_")[2] for name in self.names)]
         raise LabError(

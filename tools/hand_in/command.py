@@ -295,8 +295,8 @@ def _places(code: dict[str, str], edition: Edition) -> str:
     """Where each label is answered in the code, as CSV; the report has them as headings."""
     lines = ["label,script,line"]
     for label in read_labels():
-        name, script = edition.labels.get(label.name, label.name), f"py/{label.notebook}.py"
-        if name and script in code and label.name not in edition.left_out:
+        name, script = edition.labels[label.name], f"py/{label.notebook}.py"
+        if name and script in code:
             heading = f" · {label_headings().get(label.name, '')}\n"
             above = code[script].partition(heading)[0]
             lines.append(f"{name},{script},{len(above.splitlines())}")

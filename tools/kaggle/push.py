@@ -6,7 +6,9 @@ import json
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from typing import Any
 import nbformat
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from requests.exceptions import HTTPError
+from requests.exceptions import HTTPError, RequestException
+from urllib3.exceptions import ProtocolError
 
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from tools.common.command_line import Parser, run_command
@@ -24,7 +27,8 @@ from tools.kaggle.data import DATA_SET
 
 PROFILE = "full"
 HELPERS = "musiclab-helpers"
-GPU = "NvidiaTeslaT4"
+GPU = "NvidiaTeslaT4"  # two of them: Kaggle has no single one
+LAST_LINES = 12  # of the log of a kernel that failed
 METADATA = "kernel-metadata.json"
 NOBODY = "USERNAME"  # stands for the user in a dry run without a token
 POLL_SECONDS = 30.0
@@ -46,11 +50,17 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"note: {error}")
     folder = prepare(lab, names, user)
+    minutes = int(lab.load_profile(PROFILE).sections["runner"]["timeout_minutes"])
+    print(
+        f"{len(names)} kernels, one after the other, use at most {len(names) * minutes / 60:g} of "
+        f"the week's GPU hours: after {minutes} minutes Kaggle stops one"
+    )
     if options.dry_run:
         print(f"dry run, nothing was sent; it lies in {folder}")
         return 0
+    tell_quota(client)
     push_helpers(client, folder / HELPERS, f"{user}/{HELPERS}")
-    push_notebooks(client, names, folder)
+    push_notebooks(client, names, folder, minutes)
     return 0
 
 
@@ -58,7 +68,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="./run_all.sh kaggle-push",
         description=f"Run notebooks on Kaggle with the profile {PROFILE!r}, in private kernels "
-        "with a GPU, without internet. A notebook is pushed when those it needs have run there.",
+        "with two T4 GPUs, without internet, and follow what they print. A notebook is pushed when "
+        "those it needs have run there.",
     )
     add = parser.add_argument
     add("notebooks", metavar="NN", nargs="*", help="by number or name (default: all)")
@@ -100,7 +111,7 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
         metadata = kernel_metadata(name, lab.needs(name), user)
         write_atomically(folder / slug(name) / METADATA, json.dumps(metadata, indent=1))
         needs = ", ".join(metadata["kernel_sources"]) or "no other kernel"
-        print(f"kernel {metadata['id']}, private, {GPU}, profile {profile}: {needs}")
+        print(f"kernel {metadata['id']}, private, {GPU} (T4 x2), profile {profile}: {needs}")
     return folder
 
 
@@ -158,36 +169,61 @@ def _is_there(client: Any, data_set: str) -> bool:
     return True
 
 
-def push_notebooks(client: Any, names: Sequence[str], folder: Path) -> None:
+def tell_quota(client: Any) -> None:
+    """Say how many hours of Kaggle's GPUs are left this week. Raises LabError when none are."""
+    try:
+        with asking("the GPU quota"):
+            answer = client.quota_view()
+    except LabError as error:
+        print(f"note: {error}")
+        return
+    if answer.gpu_quota is None:
+        return
+    used, allowed = (
+        time.total_seconds() / 3600
+        for time in (answer.gpu_quota.time_used, answer.gpu_quota.total_time_allowed)
+    )
+    begins = f"{answer.quota_refresh_time:%d %b %H:%M} UTC" if answer.quota_refresh_time else "soon"
+    print(f"GPU hours of this week: {used:.1f} of {allowed:.0f} used; the next begins {begins}")
+    if used >= allowed:
+        raise LabError(f"no GPU hours are left on Kaggle; give the same command again: {begins}")
+
+
+def push_notebooks(client: Any, names: Sequence[str], folder: Path, minutes: int) -> None:
     """Push kernels in the order of the lab, one at a time: Kaggle runs few with a GPU side by side.
 
-    Before each, those it needs must have run; they are waited for. Raises LabError that names the
-    notebooks left to push when one fails.
+    Those that a notebook needs must have run; they are waited for. Each is followed to its end, or
+    stopped by Kaggle after so many minutes. Raises LabError that names the notebooks left to push
+    when one fails.
     """
-    before: list[str] = []
     for number, name in enumerate(names):
-        left = " ".join(other[:2] for other in names[number:])
-        go_on = f"then go on with ./run_all.sh kaggle-push {left}"
+        left = [other.partition("_")[0] for other in names[number:]]
         about = read_json(folder / slug(name) / METADATA)
         try:
-            if before:
-                time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
-            for kernel in dict.fromkeys([*before, *about["kernel_sources"]]):
+            for kernel in about["kernel_sources"]:
                 _wait_for(client, kernel)
-            url = _push(client, folder / slug(name))
+            url = _push(client, folder / slug(name), minutes)
+            print(f"{name}: pushed, {url}", flush=True)
+            time.sleep(POLL_SECONDS)  # at once, the state would be that of the version before
+            try:
+                _wait_for(client, about["id"])
+            except KeyboardInterrupt:
+                left = left[1:]
+                raise
+            tell_quota(client)
         except LabError as error:
-            raise LabError(f"{error}, {go_on}") from error
+            go_on = f", then go on with ./run_all.sh kaggle-push {' '.join(left)}"
+            raise LabError(f"{error}{go_on}") from error
         except KeyboardInterrupt:
-            print(f"what was pushed goes on at Kaggle; {go_on}", file=sys.stderr)
+            go_on = f"; then go on with ./run_all.sh kaggle-push {' '.join(left)}" if left else ""
+            print(f"what was pushed goes on at Kaggle{go_on}", file=sys.stderr)
             raise
-        print(f"{name}: pushed, {url}", flush=True)
-        before = [about["id"]]
 
 
-def _push(client: Any, folder: Path) -> str:
+def _push(client: Any, folder: Path, minutes: int) -> str:
     """Push one kernel; its address. Raises LabError when Kaggle does not take it as it is."""
     with asking(folder.name):
-        response = client.kernels_push(str(folder))
+        response = client.kernels_push(str(folder), timeout=str(60 * minutes))
     unknown = [*(response.invalid_dataset_sources or []), *(response.invalid_kernel_sources or [])]
     problem = response.error or (f"does not know {', '.join(unknown)}" if unknown else "")
     if problem:
@@ -196,8 +232,9 @@ def _push(client: Any, folder: Path) -> str:
 
 
 def _wait_for(client: Any, kernel: str) -> None:
-    """Wait until a kernel has run to its end. Raises LabError when it failed or is not there."""
+    """Follow a kernel to its end. Raises LabError, below its last lines, when it failed."""
     url = f"https://www.kaggle.com/code/{kernel}"
+    log = _Log(client, kernel)
     for times_asked in count(1):
         try:
             with asking(kernel):
@@ -206,13 +243,42 @@ def _wait_for(client: Any, kernel: str) -> None:
             raise LabError(f"{kernel}: is not on Kaggle yet; push it first") from error
         state = response.status.name
         if state == "COMPLETE":
+            if times_asked > 1:
+                log.follow()
             return
         if state in ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"):
+            log.follow(LAST_LINES)
             reason = response.failure_message or state.lower().replace("_", " ")
             raise LabError(f"{url}: did not run to its end ({reason}); mend it")
         if times_asked == 1:
             print(f"waiting for {url}", flush=True)
+        if state == "RUNNING":
+            log.follow()
         time.sleep(POLL_SECONDS)
+
+
+@dataclass
+class _Log:
+    """What a kernel has printed, as far as it was shown."""
+
+    client: Any
+    kernel: str
+    n_shown: int = 0
+
+    def follow(self, most: int = 10**6) -> None:
+        """Show what is new until the kernel, or the connection, ends; the last `most` lines."""
+        new: deque[str] = deque(maxlen=most)
+        try:
+            for number, event in enumerate(self.client.kernels_logs_stream(self.kernel)):
+                if number >= self.n_shown and event.get("data"):
+                    self.n_shown = number + 1
+                    new.append(f"  | {event['data'].rstrip()}")
+                    if most > LAST_LINES:  # while it runs, line by line
+                        print(new.pop(), flush=True)
+        except (RequestException, ProtocolError, ValueError):
+            pass  # it has not begun, or the connection broke off: its state is asked again
+        for line in new:
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

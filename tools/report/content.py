@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
-from tools.checks.labels import Shown, label_headings
+from tools.checks.labels import Shown
 from tools.common.notebooks import NOTEBOOKS
 from tools.report.editions import Edition, edition_of
 from tools.report.source import Run, step_of
@@ -32,12 +32,15 @@ def chapters(run: Run, edition: Edition | None = None) -> dict[str, list[Shown]]
     """
     edition = edition or edition_of()
     shown = [s for notebook in NOTEBOOKS for s in run.sections(notebook.name)]
-    sections = [_arranged(section, run, edition) for section in shown if section.name != "rules"]
+    not_shown = {"rules", *edition.left_out}
+    sections = [
+        _arranged(section, run, edition) for section in shown if section.name not in not_shown
+    ]
     found = {SUMMARY: [Shown("summary")], METHOD: [Shown("method", reported=_method(run))]}
     titles = [edition.titles.get(title, title) for title in STEPS]
     found |= {title: [] for title in titles}
     title = ""
-    for section in edition.applied(sections):
+    for section in sections:
         # A heading without a label belongs to the step that it follows.
         step = step_of(section.name)
         title = titles[int(step)] if step else title
@@ -80,8 +83,7 @@ def _is_verdict(piece: Piece) -> bool:
 
 def _recipe(recipe: Mapping[str, Any], run: Run, edition: Edition) -> Table:
     """How the models under a label were trained, from the run's own parameters."""
-    labels = {name: edition.labels.get(name, name) for name in label_headings()}
-    facts = labels | run.facts(recipe["notebook"])
+    facts = edition.labels | run.facts(recipe["notebook"])
 
     def filled(template: str) -> Sentence:
         fields = re.findall(r"{(\w+)", template)

@@ -104,9 +104,8 @@ class Writer:
             return ""
         heading = section.headings[0].lstrip("# ")
         label, mark, text = heading.partition(" · ")
-        if section.name in self.edition.headings():
-            label = self.edition.labels.get(label, label)
-            heading = f"{label}{mark}{text}" if label else text
+        if section.name in self.edition.labels:
+            heading = f"{self.edition.labels.get(label, label)}{mark}{text}"
         return f"## {self.words.heading(heading)}"
 
     def _section(self, section: Shown) -> Iterator[str]:

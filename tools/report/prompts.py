@@ -17,7 +17,7 @@ import yaml
 
 from helpers.machinery.files import LabError, did_you_mean, project_root, write_atomically
 from helpers.notebook.words import LANGUAGES, Words
-from tools.checks.labels import read_labels
+from tools.checks.labels import label_headings, read_labels
 from tools.report.editions import Edition
 from tools.report.source import picture_size, step_of
 from tools.report.typeset import is_svg
@@ -78,9 +78,8 @@ def texts_in(language: str) -> dict[str, Any]:
 
 def asked(words: Words, edition: Edition) -> dict[str, list[str]]:
     """The prompts of an edition in a language, by label."""
-    texts = texts_in(words.language)
-    kept = {k: v for k, v in texts["prompts"].items() if k not in edition.left_out}
-    return kept | texts["extra"].get(edition.name, {})
+    texts = texts_in(words.language)["prompts"]
+    return {label: own for label, own in texts.items() if label not in edition.left_out}
 
 
 def steps(edition: Edition) -> dict[str, list[str]]:
@@ -104,7 +103,7 @@ def make_missing(folder: Path, words: Words, edition: Edition) -> list[Path]:
 
 def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
     """The lines of a file in which nothing has been answered."""
-    texts, headings = texts_in(words.language), edition.headings()
+    texts, headings = texts_in(words.language), label_headings()
     title = texts["title"].format(step=step) if step else texts["whole"]
     yield from (f"# {title}", "", "<!--", *texts["head"].splitlines(), "-->")
     for label in steps(edition)[step]:
@@ -152,8 +151,7 @@ def _answers_in(path: Path) -> list[Answer]:
     Text under a heading with a label but above its first prompt is an answer, too; what stands
     above the first such heading has the label "". Raises LabError for a file that is no UTF-8 text.
     """
-    texts = texts_in("en")
-    known = {label.name for label in read_labels()}.union(OF_THE_WHOLE, *texts["extra"].values())
+    known = {label.name for label in read_labels()}.union(OF_THE_WHOLE)
     here = Answer(path, 1, "", "")  # what stands above the first section
     answers = [here]
     lines = _text_of(path).splitlines()

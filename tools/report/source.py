@@ -67,7 +67,8 @@ class Run:
         return [s for s in found if s.reported or s.appended or s.name in labels]
 
     def _again(self, notebook: str) -> str:
-        return f"make it again with {command_of(self.folder)} --only {notebook[:2]} --force"
+        number = notebook.partition("_")[0]
+        return f"make it again with {command_of(self.folder)} --only {number} --force"
 
     def figure(self, notebook: str, name: str) -> tuple[Path, str, float, float]:
         """A stored figure as PNG, whose PDF lies beside it: file, description, size in cm as drawn.

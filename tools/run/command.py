@@ -15,7 +15,16 @@ from tools.common.run_folder import opened, remove_old_runs
 from tools.run.plan import DEMO_TASK, GIB_PER_JOB, Plan, make_plan
 
 # What ./run_all.sh starts in place of a run.
-COMMANDS = ("lab", "check-data", "report", "hand-in", "kaggle-push", "submit", "bench")
+COMMANDS = (
+    "lab",
+    "check-data",
+    "build-data",
+    "report",
+    "hand-in",
+    "kaggle-push",
+    "submit",
+    "bench",
+)
 
 
 def _parser() -> Parser:
@@ -40,8 +49,8 @@ def _parser() -> Parser:
     add("--name", metavar="RUN", help="name of the run, a folder below runs/")
     add("--force", action="store_true", help="run the chosen notebooks even if up to date")
     add("--jobs", metavar="N|auto", default="auto",
-        help="how many independent notebooks run side by side (default: auto, which is 2 without a "
-        f"GPU, where there are 2 cores and {2 * GIB_PER_JOB} GiB of free memory, else 1)")
+        help="how many independent notebooks run side by side (default: auto: as many as GPUs, "
+        f"each with its own; without one 2; with {GIB_PER_JOB} GiB of free memory and a core each)")
     add("--skip-bad", action="store_true",
         help="leave broken clips and bad label rows out, and list them, instead of stopping there")
     add("--keep", metavar="N", help="after success, delete all but the N newest runs below runs/")
@@ -109,7 +118,7 @@ def _list(plan: Plan) -> int:
     display.print_header(console, plan.described())
     table = display.make_table("notebook", "title", "needs", "state")
     for name, reason in why_to_run(plan).items():
-        needs = ", ".join(need[:2] for need in plan.lab.needs(name))
+        needs = ", ".join(need.partition("_")[0] for need in plan.lab.needs(name))
         state = f"to run: {reason}" if reason else Status.UP_TO_DATE
         table.add_row(name, plan.lab.read(name).title, needs, state)
     console.print(table)

@@ -54,7 +54,7 @@ def write_page(notebook: Path, page: Path) -> None:
     import nbformat
 
     node = nbformat.read(notebook, as_version=4)
-    write_atomically(page, _rendered(node, Source(page, contents_of(node.cells)).title))
+    write_atomically(page, rendered(node, Source(page, contents_of(node.cells)).title))
 
 
 def write_glossary(folder: Path) -> Path:
@@ -63,11 +63,11 @@ def write_glossary(folder: Path) -> Path:
 
     cell = nbformat.v4.new_markdown_cell(GLOSSARY.read_text(encoding="utf-8"))
     page = folder / GLOSSARY_PAGE
-    write_atomically(page, _rendered(nbformat.v4.new_notebook(cells=[cell]), "Glossary"))
+    write_atomically(page, rendered(nbformat.v4.new_notebook(cells=[cell]), "Glossary"))
     return page
 
 
-def _rendered(node: Any, title: str) -> str:
+def rendered(node: Any, title: str) -> str:
     """A notebook as the HTML of its page, with a table of its contents."""
     resources = {"page": {"title": title, "policy": POLICY, "style": _style()}}
     content, _ = _exporter().from_notebook_node(node, resources)

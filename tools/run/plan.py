@@ -5,18 +5,29 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from helpers import folders
-from helpers.machinery.files import LabError, demo_data, did_you_mean, project_root, read_json
-from helpers.machinery.process import pick_device, usable_cores
+from helpers.machinery.files import (
+    LabError,
+    demo_data,
+    did_you_mean,
+    one_line,
+    project_root,
+    read_json,
+)
+from helpers.machinery.one_per_gpu import visible_gpus
+from helpers.machinery.own_music import CLIPS
+from helpers.machinery.process import find_device, usable_cores
 from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
 from helpers.notebook.records import INTERACTIVE_RUN
-from tools.common.notebooks import Lab, drift
+from tools.common.notebooks import ROOT, Lab, drift
 from tools.common.run_folder import Paths, first_in
 from tools.run.processes import memory_available, threads_available
 
@@ -25,6 +36,11 @@ GPU_PROFILE = "full"
 DEMO_TASK = "demo_set"  # the building of the demo set, which comes before all notebooks
 DEMO_MINUTES, NOTEBOOK_MINUTES = 60.0, 30.0  # time limits, where the profile does not say
 LEFT_OUT = "left_out.json"
+AFFECT = "08_regression"  # which begins what is done with the affect values
+NO_AFFECT = (
+    "{} has no values of valence, energy and danceability, so what needs them is left out (steps 8 "
+    "to 11); build-data takes them with --affect or from a manifest"
+)
 GIB_PER_JOB = 3  # no notebook holds more at a time (README: what to expect)
 OBSERVED = {f"MUSICLAB_{name}" for name in ("DATA", "HOME", "KEEP_MEMORY", "HEADLESS")}
 # Without one of these no GPU can answer, and asking PyTorch would cost a second or two.
@@ -45,6 +61,7 @@ class Plan:
     selected: tuple[str, ...]
     force: bool = False
     jobs: int = 1
+    gpus: tuple[str, ...] = ()  # which notebooks side by side are spread over
     skip_bad: bool = False
 
     @property
@@ -92,6 +109,11 @@ class Plan:
         }
 
     @property
+    def has_affect(self) -> bool:
+        """Whether steps 8 to 11 have something to do."""
+        return has_affect(self.data, self.is_demo)
+
+    @property
     def left_out(self) -> dict[str, dict[str, str]]:
         """With `--skip-bad`: what was found to leave out, and why, by split."""
         return read_json(self.folder / LEFT_OUT).get("left_out", {}) if self.skip_bad else {}
@@ -131,15 +153,17 @@ class Plan:
         data = f"demo set ({_short(self.data)}{state})" if self.is_demo else _short(self.data)
         ignored = sorted({name for name in os.environ if name.startswith("MUSICLAB_")} - OBSERVED)
         device = self.device if self.device != "auto" else f"auto ({resolved_device('auto')})"
+        each = f", over {len(self.gpus)} GPUs" if len(self.gpus) > 1 else ""
         return [
             ("data", data),
             ("profile", self.profile.name),
             ("device", device),
             ("threads", str(threads_available())),
-            ("jobs", f"{self.jobs} (notebooks side by side)" if self.jobs > 1 else "1"),
+            ("jobs", f"{self.jobs} (notebooks side by side{each})" if self.jobs > 1 else "1"),
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
+            *([] if self.has_affect else [("note", NO_AFFECT.format(_short(self.data)))]),
             *([("ignored", f"{', '.join(ignored)} (see --help)")] if ignored else []),
             *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
@@ -183,18 +207,24 @@ def make_plan(
     Raises LabError for an unknown notebook, profile, parameter or device, for a data folder that
     is none, for a name that is no file name, and for a number of jobs that is none.
     """
-    words = lab.names if only is None else " ".join(only).replace(",", " ").split()
+    named = None if only is None else " ".join(only).replace(",", " ").split()
+    words = lab.names if named is None else named
     if not words:
         raise LabError("--only names no notebook; for example --only 05,06")
-    selected = tuple(lab.find(word) for word in words)
+    selected = [lab.find(word) for word in words]
     given = lab.load_profile(profile) if profile else None
     if given:
         _check_profile(lab, given, lab.with_needs(selected))
     defaults = given.overrides("") if given else {}
     device = device or str(defaults.get("device", "auto"))
-    if device not in ("auto", "cpu"):
-        pick_device(device)
+    if device != "auto":
+        resolved_device(device)
     folder, is_demo = _find_data(data or str(defaults.get("data", "auto")))
+    if not has_affect(folder, is_demo):
+        without = [name for name in selected if AFFECT in lab.with_needs([name])]
+        if named and without:
+            raise LabError(f"{without[0]}: {NO_AFFECT.format(folder)}")
+        selected = [name for name in selected if name not in without]
     if given is None:
         small = is_demo or resolved_device(device) == "cpu"
         given = lab.load_profile(DEMO if small else GPU_PROFILE)
@@ -205,9 +235,10 @@ def make_plan(
         profile=given,
         device=device,
         name=_checked_name(name) if name else _default_name(folder, is_demo, given),
-        selected=selected,
+        selected=tuple(selected),
         force=force,
         jobs=min(_number_of_jobs(jobs, device), len(lab.with_needs(selected))),
+        gpus=tuple(gpus_for(device)),
         skip_bad=skip_bad,
     )
 
@@ -252,6 +283,15 @@ def _limits(profile: Profile) -> dict[str, Any]:
     return dict(limits) if isinstance(limits, Mapping) else {"default": limits}
 
 
+def has_affect(data: Path, is_demo: bool) -> bool:
+    """Whether a data folder has affect values; the user's own music may come without.
+
+    Of the lab's data a folder that is missing is a mistake, and its notebooks say so.
+    """
+    own = (data / CLIPS).is_file() and not is_demo
+    return not own or (data / folders.MULTITASK).is_dir()
+
+
 def _find_data(data: str) -> tuple[Path, bool]:
     """The data folder, and whether it is the demo set (which may still have to be built)."""
     demo = demo_data().resolve()
@@ -272,26 +312,45 @@ def _find_data(data: str) -> tuple[Path, bool]:
     return folder, folder == demo
 
 
+@cache
 def resolved_device(device: str) -> str:
-    """`cpu` or `cuda`: what `auto` comes to on this machine; any other name as it is."""
-    if device != "auto":
-        return device
+    """What a device comes to on this machine, `auto` above all: `cpu`, `cuda` or `cuda:1`.
+
+    Raises LabError for one that is none, or does not compute.
+    """
     if not any(map(os.path.exists, _GPU_DRIVERS)) and shutil.which("nvidia-smi") is None:
-        return "cpu"
-    return pick_device("auto").type
+        return "cpu" if device in ("auto", "cpu") else str(find_device(device)[0])
+    # In a process of its own: what has computed on a GPU keeps some of its memory.
+    ask = (
+        "import sys; from helpers.machinery.process import find_device as f; print(*f(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": first_in("PYTHONPATH", ROOT)},
+    )  # fmt: skip
+    if done.returncode:
+        raise LabError(one_line(done.stderr.strip().rpartition("error: ")[2]))
+    return done.stdout.split()[0]
 
 
 def _number_of_jobs(jobs: str, device: str) -> int:
     """How many notebooks may run side by side; `auto` is 2 where cores and memory allow it.
 
+    Of several GPUs each notebook has one, and there are as many notebooks as GPUs.
     Notebooks compute with as many threads whatever this is, so that their results are the same.
     """
     if jobs.isdecimal() and int(jobs) > 0:
         return int(jobs)
     if jobs != "auto":
         raise LabError(f"--jobs {jobs} is no number of notebooks; give 1 or more, or auto")
-    roomy = usable_cores() >= 2 and memory_available() >= 2 * GIB_PER_JOB * 2**30
-    return 2 if roomy and resolved_device(device) == "cpu" else 1
+    room = min(usable_cores(), int(memory_available() / 2**30 / GIB_PER_JOB))
+    wanted = 2 if resolved_device(device) == "cpu" else len(gpus_for(device))
+    return max(1, min(room, wanted))
+
+
+def gpus_for(device: str) -> list[str]:
+    """The GPUs that notebooks side by side are spread over; none for one that the user chose."""
+    return visible_gpus() if resolved_device(device) == "cuda" else []
 
 
 def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:

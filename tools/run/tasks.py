@@ -7,12 +7,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
+from itertools import cycle
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from helpers.folders import demo_size
@@ -116,6 +118,12 @@ class Tasks:
     plan: Plan
     display: Display
     stop: threading.Event = field(default_factory=threading.Event)
+    gpus: SimpleQueue[str] = field(default_factory=SimpleQueue)  # the free ones, side by side
+
+    def __post_init__(self) -> None:
+        if self.plan.jobs > 1 and len(self.plan.gpus) > 1:
+            for _, gpu in zip(range(self.plan.jobs), cycle(self.plan.gpus), strict=False):
+                self.gpus.put(gpu)
 
     def do(self, task: str, needs: Iterable[str]) -> Row:
         """Build the demo set or execute a notebook, unless it is up to date; how it fared.
@@ -209,14 +217,27 @@ class Tasks:
 
         self._go_on()
         paths.progress.unlink(missing_ok=True)
-        return run_supervised(
-            # -P: the folder of the program is no place to import from.
-            [sys.executable, "-P", str(PROGRAM), json.dumps(job)],
-            env={**self.plan.environment(), "MUSICLAB_PROGRESS": str(paths.progress)},
-            log=paths.log,
-            timeout_seconds=60 * self.plan.timeout_minutes(task),
-            on_tick=ticked,
-        )
+        with self._a_gpu() as gpu:
+            return run_supervised(
+                # -P: the folder of the program is no place to import from.
+                [sys.executable, "-P", str(PROGRAM), json.dumps(job)],
+                env={**self.plan.environment(), "MUSICLAB_PROGRESS": str(paths.progress), **gpu},
+                log=paths.log,
+                timeout_seconds=60 * self.plan.timeout_minutes(task),
+                on_tick=ticked,
+            )
+
+    @contextmanager
+    def _a_gpu(self) -> Iterator[dict[str, str]]:
+        """The setting by which a notebook has a GPU for itself; none where it has all there are."""
+        if self.gpus.empty():
+            yield {}
+            return
+        gpu = self.gpus.get()
+        try:
+            yield {"CUDA_VISIBLE_DEVICES": gpu}
+        finally:
+            self.gpus.put(gpu)
 
     def _job(self, task: str) -> dict[str, Any]:
         """What `execute.py` is told."""

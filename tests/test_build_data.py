@@ -1,0 +1,371 @@
+"""`./run_all.sh build-data`: what becomes of good and of bad files, splits, engines, resuming."""
+
+import csv
+import os
+import shutil
+import stat
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+
+from helpers import datasets, features, folders
+from helpers.folders import CLASS_MAPPING, FOLDERS, GENRE, MULTITASK
+from helpers.machinery.files import LabError
+from helpers.machinery.own_music import artists_of
+from helpers.notebook.soundness import Contents, data_fingerprint
+from tools.build_data import command, engines, inputs, splits
+from tools.build_data.clip import Job, decode, make_batch
+from tools.build_data.writing import Build
+from tools.checks.check_data import check
+from tools.common.notebooks import Lab
+from tools.run.plan import make_plan
+
+RATE = features.SAMPLE_RATE
+QUICK = ("--workers", "1", "--shortest", "1")
+
+
+def tone(number: int, seconds: float = 1.1, rate: int = RATE) -> np.ndarray:
+    """A melody of its own for each number: [samples]."""
+    rng = np.random.default_rng(number)
+    times = np.arange(round(seconds * rate)) / rate
+    pitch = 110 * 2 ** (rng.integers(0, 36, 8) / 12)
+    steps = pitch[(times * 8 / seconds).astype(int).clip(0, 7)]
+    noise = rng.standard_normal(len(times)) * 0.02 * (number % 5)
+    return (0.4 * np.sin(2 * np.pi * steps * times) + noise).astype(np.float32)
+
+
+def write(path, audio, rate=RATE, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio, rate, **options)
+    return path
+
+
+def make_good(folder):
+    """Twelve clips of two genres: rates, channels, formats and names that must all be read."""
+    for number, suffix in enumerate(("wav", "flac", "ogg", "mp3", "wav", "flac")):
+        for genre in ("Rock", "Jazz"):
+            rate = (8000, 22050, 44100, 48000, 192000, 22050)[number]
+            audio = tone(number + 10 * (genre == "Jazz"), rate=rate)
+            if number == 4:
+                audio = np.stack([audio] * 8, axis=1)
+            write(folder / genre / f"{genre} {number}.{suffix}", audio, rate)
+    (folder / "Jazz" / "Jazz 5.flac").rename(folder / "Jazz" / 'μέλι "5"\n\'.flac')
+
+
+def make_bad(folder):
+    """Bad files by path; each is left out for the reason here."""
+    whole = (folder / "Rock" / "Rock 0.wav").read_bytes()
+    bad = {
+        "Rock/empty.mp3": (b"", "does not open: it is empty"),
+        "Rock/text.mp3": (b"these are words\n" * 99, "does not open: "),
+        "Rock/half.wav": (whole[: len(whole) // 2], "cut short: its header promises more than"),
+        "Rock/half.flac": ((folder / "Rock/Rock 1.flac").read_bytes()[:9000], "does not open: "),
+        "Rock/other.mp3": (whole, "its content is WAV, its name says .mp3; rename it"),
+        "Rock/song.m4a": (b"?", "a file .m4a is not read; make it .flac"),
+        "top.wav": (whole, "has no genre"),
+        "Jazz/the copy 1.flac": (None, "exactly the same sound as Jazz-Jazz-1 (Jazz/Jazz 1.flac)"),
+        "Jazz/the soft 1.wav": (
+            tone(11) * 0.5,
+            "nearly the same sound as Jazz-Jazz-1 (Jazz/Jazz 1.fl",
+        ),
+        "Jazz/short.wav": (tone(1, 0.5), "too short: 0.50 s, wanted are 1 s"),
+        "Jazz/nothing.wav": (tone(1, 0), "too short: it holds no samples there"),
+        "Jazz/silent.wav": (0 * tone(1), "silent"),
+        "Jazz/same.wav": (0 * tone(1) + 0.25, "constant: every sample is 0.25"),
+        "Jazz/loud.wav": (np.clip(50 * tone(1), -0.9, 0.9), "clipped away: "),
+        "Jazz/nan.wav": (tone(1) * [np.nan], "holds NaN or infinite samples"),
+        "Only/alone.wav": (tone(77), "the only clip of the genre Only"),
+    }
+    for name, (content, _) in bad.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        if content is None:
+            path.write_bytes((folder / "Jazz" / "Jazz 1.flac").read_bytes())
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            write(path, content, subtype="FLOAT" if "nan" in name else None)
+    (folder / "Jazz" / "round").symlink_to("..")
+    (folder / "Jazz" / "self.wav").symlink_to("self.wav")
+    (folder / "Jazz" / "out.wav").symlink_to("/etc/hostname")
+    (folder / "Jazz" / "notes.txt").write_text("no audio")
+    os.mkfifo(folder / "Jazz" / "pipe.wav")
+    reasons = {name: reason for name, (_, reason) in bad.items()}
+    return reasons | {
+        "Jazz/round": "is no regular file",
+        "Jazz/self.wav": "no such file (",
+        "Jazz/out.wav": "its path leads out of the folder of the audio",
+        "Jazz/pipe.wav": "is no regular file",
+    }
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("music")
+    make_good(folder)
+    return folder
+
+
+def build(audio, out, *more):
+    assert command.main(["--audio", str(audio), "--out", str(out), *QUICK, *map(str, more)]) == 0
+    return out
+
+
+def tree(folder):
+    """The content of every file below a folder, by path."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def wanted(music, tmp_path_factory):
+    """The tree that a build of the good files by this process alone makes."""
+    return tree(build(music, tmp_path_factory.mktemp("serial") / "data"))
+
+
+def rejected(data):
+    with open(data / "rejected.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_bad_files_are_left_out_with_their_reasons_and_good_ones_are_the_labs_data(
+    music, tmp_path, capsys
+):
+    audio = shutil.copytree(music, tmp_path / "music")
+    reasons, data = make_bad(audio), tmp_path / "data"
+    build(audio, data)
+    found = {row["path"]: row["reason"] for row in rejected(data)}
+    assert found.keys() == reasons.keys()
+    assert {n: text for n, text in found.items() if not text.startswith(reasons[n])} == {}
+    assert "12 clips name neither artist nor album" in capsys.readouterr().out.replace("of 12 ", "")
+    labels = {s: folders.read_clips(data / GENRE, s)["genre"].tolist() for s in folders.SPLITS}
+    assert [len(labels["train"]), len(labels["test"])] == [10, 2]
+    assert not list(Contents.of(data).disagreements())
+    assert not (data / MULTITASK).exists() and not check(data)[f"{GENRE}/test"].problems
+    plan = make_plan(Lab(), data=str(data), profile="smoke", device="cpu")
+    assert plan.notebooks[-1] == "11b_latent_maps" and "08_regression" not in plan.notebooks
+    assert "no values of valence" in dict(plan.described())["note"]
+    with pytest.raises(LabError, match="10_multitask: .* has no values of valence, energy and dan"):
+        make_plan(Lab(), data=str(data), profile="smoke", device="cpu", only=["10"])
+    row = folders.read_clips(data / GENRE, "train").set_index("id").loc["Rock-Rock-1"]
+    samples, _ = soundfile.read(music / "Rock" / "Rock 1.flac", dtype="float32")
+    full = features.extract(samples).full.astype(np.float16)
+    assert np.array_equal(np.load(row["path"]), full)
+    assert "Rock-Rock-1" in folders.audio_clips(data)
+    heard, rate = soundfile.read(folders.audio_path(data, "Rock-Rock-1"))
+    assert rate == RATE and abs(heard - samples).max() < 1e-3
+    page = (data / "about.html").read_text(encoding="utf-8")
+    assert "12 clips" in page and "text.mp3" in page and "index.html" not in page
+
+
+def test_loky_makes_the_same_tree_and_nothing_is_made_twice(music, wanted, tmp_path, monkeypatch):
+    two = build(music, tmp_path / "two", "--workers", 2)
+    assert tree(two) == wanted
+    monkeypatch.setattr(engines, "make_batch", None)
+    assert tree(build(music, two)) == wanted
+
+
+def test_a_build_that_was_stopped_anywhere_goes_on_and_ends_with_the_same_tree(
+    music, wanted, tmp_path, monkeypatch
+):
+    out = tmp_path / "stopped"
+    for _ in range(2):  # in the midst of the clips, twice
+        with monkeypatch.context() as patch:
+            left = iter([engines.make_batch] * 2)
+            patch.setattr(engines, "make_batch", lambda *given, left=left: next(left)(*given))
+            with pytest.raises((StopIteration, RuntimeError)):
+                build(music, out)
+    journal = out / ".build" / "rows.jsonl"
+    assert 0 < journal.read_text().count("\n") < 12
+    with open(journal, "a") as file:
+        file.write('{"id": "Rock-')  # a row that was cut short
+    for name in ("_link_arrays", "_write_classes"):  # and in the last step
+        with monkeypatch.context() as patch:
+            patch.setattr(Build, name, lambda *given: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                build(music, out)
+        assert not (out / "about.json").exists()
+    assert tree(build(music, out)) == wanted
+
+
+HEADER = "id,path,genre,artist,split,valence,energy,danceability\n"
+ROWS = {
+    "a,Rock/Rock 0.wav,Rock,x,train,,,": "",
+    "a,Rock/Rock 0.wav,Rock,x,train,,, ": "the same row as line 2",
+    "a,Rock/Rock 1.flac,Rock,x,train,,,": "its id is that of Rock/Rock 0.wav",
+    "a/b,Rock/Rock 1.flac,Rock,x,,,,": "id 'a/b' is none: up to 80 letters, digits, _ and -",
+    "c,../x.wav,Rock,x,,,,": "its path leads out of the folder of the audio",
+    "d,Rock/gone.wav,Rock,x,,,,": "no such file (No such file or directory)",
+    "e,Rock/Rock 1.flac,Rock,x,valid,,,": "split 'valid' is unknown; known: train, training, ",
+    'f,Rock/Rock 1.flac,Rock,x,,"0,5",.5,.5': "valence is '0,5', not a number (decimals as 0.5)",
+    "g,Rock/Rock 1.flac,Rock,x,,1.5,.5,.5": "valence is 1.5, outside 0..1",
+    "h,Rock/Rock 1.flac,Rock,x,,.5,,.5": "has some of valence, energy, danceability, not all",
+    "i,Rock/Rock 1.flac,,x,,,,": "has no genre",
+    "j,Rock/Rock 1.flac,Rock": "has more or fewer columns than the header",
+    "k,,Rock,x,,,,": "has no path",
+    'l,Rock/Rock 1.flac,"a\tb",x,,,,': "genre 'a\\tb' cannot stand in a label file; rename it",
+}
+
+
+def test_each_line_of_a_manifest_is_a_clip_or_rejected_with_its_line(music, tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(("\ufeff" + HEADER + "\n".join(ROWS)).replace("\n", "\r\n").encode())
+    clips, wrong = inputs.checked(inputs.from_manifest(path), music)
+    assert [(clip.id, clip.group) for clip in clips] == [("a", "artist x")]
+    assert [row.line for row in wrong] == [str(n) for n in range(3, 2 + len(ROWS))]
+    for row, reason in zip(wrong, list(ROWS.values())[1:], strict=True):
+        assert row.reason.startswith(reason), row
+
+
+TRACKS = [  # the headers of FMA's own files, with the columns that count
+    ",album,album,artist,artist,set,set,track,track",
+    ",id,title,id,name,split,subset,genre_top,license",
+    "track_id,,,,,,,,",
+    "2,1,AWOL,1,AWOL,training,small,Hip-Hop,CC BY",
+    '3,1,"A, WOL",1,AWOL,test,medium,,CC BY',
+    "5,2,Other,6,Other,validation,large,Rock,CC BY",
+]
+ECHONEST = [
+    ",echonest,echonest,echonest",
+    ",audio_features,audio_features,audio_features",
+    ",danceability,energy,valence",
+    "track_id,,,",
+    "3,0.6,0.7,0.8",
+]
+
+
+def test_fma_has_headers_of_several_rows_ordered_subsets_and_an_official_split(tmp_path):
+    for name, lines in (("tracks", TRACKS), ("echonest", ECHONEST)):
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write(tmp_path / "000" / "000003.mp3", tone(1))
+    clips, wrong = inputs.checked(inputs.from_fma(tmp_path, tmp_path, "medium"), tmp_path)
+    assert [(row.id, row.path) for row in wrong] == [("2", "000/000002.mp3")]
+    (clip,) = clips
+    assert (clip.id, clip.split, clip.affect) == ("3", "test", (0.8, 0.7, 0.6))
+    assert (clip.genre, clip.group, clip.licence) == ("", "artist 1", "CC BY")
+    assert [record["id"] for record in inputs.from_fma(tmp_path, tmp_path, None)] == ["3"]
+    assert inputs.from_fma(tmp_path, tmp_path, "large")[-1]["split"] == "validation"
+    with pytest.raises(LabError, match="tracks.csv:1: no column set/split; take the file of fma_"):
+        (tmp_path / "tracks.csv").write_text(TRACKS[1])
+        inputs.from_fma(tmp_path, tmp_path, None)
+
+
+def clips_of(artists, genres, given=""):
+    return [
+        inputs.Clip(f"{given}{n}", "x", f"g{g}", a, "", given, None, None, None, "", "", (0, 0))
+        for n, (a, g) in enumerate(zip(artists, genres, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_artist_is_in_one_split_and_what_is_tested_was_learned(seed):
+    rng = np.random.default_rng(seed)
+    artists = rng.integers(0, rng.integers(4, 40), 120).astype(str)
+    clips = clips_of(artists, rng.integers(0, 1 + rng.integers(1, 6), 120))
+    split, out, _ = splits.with_splits(clips, None, seed)
+    of = {s: {c.artist for c in split if c.split == s} for s in ("train", "test")}
+    assert not out and not of["train"] & of["test"] and of["test"]
+    assert {c.genre for c in split if c.split == "train"} == {c.genre for c in clips}
+    parts = datasets.stratified_split(rng.random(120), (0.7, 0.15, 0.15), seed, list(artists))
+    sets = [set(artists[part]) for part in parts]
+    assert sum(map(len, sets)) == len(set(artists)) and all(sets)
+
+
+def test_splits_say_what_they_leave_out_and_what_flatters():
+    clips = clips_of("abcd", [0, 1, 0, 1], "train") + clips_of("cdef", [0, 1, 0, 1], "test")
+    kept, out, _ = splits.with_splits(clips, None, 0)
+    assert Counter(c.split for c in kept) == {"train": 2, "test": 4}
+    assert out[0].reason == "its artist c is in the test split, too"
+    notes = splits.with_splits(clips, "random", 0)[2]
+    assert notes[0].startswith("--split random: an artist may be in train and in test")
+    with pytest.raises(LabError, match=r"1 artist\(s\) cannot be split into 2 parts; --split ran"):
+        splits.with_splits(clips_of("aaaa", [0, 0, 1, 1]), "artist", 0)
+    with pytest.raises(LabError, match=r"2 clips of 1 genre\(s\) are left, and two genres"):
+        splits.with_splits(clips_of("abc", [0, 0, 1]), None, 0)
+
+
+def test_the_lab_takes_classes_artists_and_affect_of_the_data(music, tmp_path, monkeypatch):
+    paths = sorted(str(path.relative_to(music)) for path in music.rglob("*.*") if path.is_file())
+    lines = [f'{n},"{p.replace(chr(34), 2 * chr(34))}",g{n % 2},a{n // 2},.{n:02},.5,.{n:02}'
+             for n, p in enumerate(paths)]  # fmt: skip
+    path = tmp_path / "manifest.csv"
+    path.write_text(HEADER.replace("split,", "") + "\n".join(lines), encoding="utf-8")
+    data = build(music, tmp_path / "data", "--manifest", path)
+    assert sorted(p.name for p in data.iterdir() if p.name in FOLDERS) == sorted(FOLDERS)
+    assert folders.class_mapping(data) == {"g0": "g0", "g1": "g1"} != CLASS_MAPPING
+    made = datasets.genre_splits(data / GENRE, "mel", 0)
+    assert made.base.classes == ["g0", "g1"]
+    groups = [set(artists_of(data, datasets.ids_of(p))) for p in (made.train, made.val)]
+    assert not groups[0] & groups[1] and sum(map(len, groups)) == 5
+    parts = datasets.affect_parts(data / MULTITASK, 0)
+    assert parts.assign(g=artists_of(data, parts["id"])).groupby("g")["part"].nunique().max() == 1
+    before = data_fingerprint(data)
+    (data / "classes.csv").write_text("genre,class\ng0,one\ng1,\n")
+    build(music, data, "--manifest", path)  # which keeps the user's own classes
+    assert datasets.SpectrogramDataset(data / GENRE, "train").classes == ["one"]
+    assert data_fingerprint(data) != before
+    (data / "classes.csv").write_text("genre,class\ng0;one\n")
+    with pytest.raises(LabError, match="classes.csv:2: expected genre,class, once a genre"):
+        folders.read_clips(data / GENRE, "train")
+
+
+def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
+    def error(*arguments, audio=music, out=tmp_path / "x"):
+        with pytest.raises(LabError) as caught:
+            command.main(["--audio", str(audio), "--out", str(out), *QUICK, *map(str, arguments)])
+        return str(caught.value)
+
+    assert "--out and --audio lie in one another" in error(out=music / "data")
+    assert "no folder; --audio is the one" in error(audio=tmp_path / "gone")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("!")
+    assert "full: holds other files; give --out a new" in error(out=tmp_path / "full")
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("id;path;genre\n1;a;b\n")
+    header = "wrong.csv:1: expected a column id in 'id;path;genre', separated by commas"
+    assert header in error("--manifest", wrong)
+    assert "--workers 0: give 1 or more" in error("--workers", "0")
+    with pytest.raises(
+        LabError, match="a worker on .* has Python .*, this build another; give all"
+    ):
+        make_batch([], Job(str(music), str(music), 1.0, "another"))
+    pytest.importorskip("distributed")
+    assert "no scheduler file, and no address like tcp://" in error("--cluster", tmp_path / "none")
+    monkeypatch.setattr(engines, "WAIT_SECONDS", 1)
+    assert "no scheduler answers" in error("--cluster", "tcp://127.0.0.1:9")
+    space = type(shutil.disk_usage("/"))(2**40, 2**40, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: space)
+    assert "what 12 clips become needs" in error()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_rights_is_left_out(music, tmp_path):
+    path = write(tmp_path / "a" / "locked.wav", tone(1))
+    path.chmod(stat.S_IWUSR)
+    _, wrong = inputs.checked(
+        [{"id": "1", "path": "locked.wav", "genre": "a", "line": ""}], path.parent
+    )
+    assert wrong[0].reason == "cannot be read (Permission denied)"
+
+
+def test_the_middle_or_what_is_asked_for_is_decoded(tmp_path):
+    audio = tone(3, 4.0)
+    path = str(write(tmp_path / "a.flac", audio, subtype="PCM_24"))
+    for offset, duration, first in ((None, 2.0, 1.0), (0.5, 2.0, 0.5), (3.0, None, 3.0)):
+        got = decode(path, offset, duration)
+        wanted = audio[round(first * RATE) :][: len(got)]
+        assert len(got) == (duration or 1.0) * RATE and abs(got - wanted).max() < 1e-4
+    with pytest.raises(LabError, match="cut short: 1.00 s of the 2 s are there"):
+        decode(path, 3.0, 2.0)
+
+
+def test_dask_makes_the_same_tree(music, wanted, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp",
+        host="127.0.0.1", dashboard_address=None,
+    ) as cluster:  # fmt: skip
+        one = build(music, tmp_path / "one", "--cluster", cluster.scheduler_address)
+    assert tree(one) == wanted

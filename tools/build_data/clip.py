@@ -1,0 +1,236 @@
+"""One clip: decoded, looked at, turned into features, written. All that a worker does.
+
+Paths and parameters come in; arrays are written here, each whole or not at all; one small row
+goes back. The same bytes come out whoever does it: one thread, the same packages (`stamp`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helpers import features
+from helpers.features import CLIP_SECONDS, SAMPLE_RATE
+from helpers.machinery.arrays import N_MELS
+from helpers.machinery.files import (
+    LabError,
+    MachineError,
+    blame_machine,
+    one_line,
+    write_atomically,
+)
+
+VERSION = 1  # raise it when what is written changes: older clips are then made anew
+SILENT = 1e-4  # of full scale, -80 dB: the loudest sample of what nobody hears
+CLIPPED_SHARE = 0.2  # of the samples that lie at the top; loud masters have less than 0.05
+PRINT_BANDS = PRINT_PARTS = 16  # of a fingerprint: 8 mel bands, a sixteenth of the clip
+BLOCK = 1 << 20  # samples that are decoded at a time, whatever the number of channels
+SUFFIXES = {
+    "MP3": (".mp3",), "OGG": (".ogg", ".oga", ".opus"), "FLAC": (".flac", ".ogg", ".oga"),
+    "WAV": (".wav",), "WAVEX": (".wav",), "RF64": (".wav",), "AIFF": (".aif", ".aiff"),
+    "AU": (".au",),
+}  # fmt: skip
+PACKAGES = ("numpy", "scipy", "librosa", "numba", "soundfile", "soxr")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A clip to make: where it is, which part of it, and whether it can be listened to later."""
+
+    id: str
+    path: str
+    offset: float | None
+    duration: float | None
+    keep_audio: bool
+    key: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all clips of a build have in common. `parent`: the process that workers end with."""
+
+    audio: str
+    clips: str
+    shortest: float
+    stamp: str
+    parent: int = 0
+
+
+def make_batch(tasks: Sequence[Task], job: Job) -> list[Row]:
+    """Make a few clips; a row for each. Raises LabError for what is no fault of a clip."""
+    from threadpoolctl import threadpool_limits
+
+    if job.parent:
+        _belong_to(job.parent)
+    if stamp() != job.stamp:
+        raise LabError(
+            f"a worker on {platform.node()} has {stamp()}, this build {job.stamp}; give all the "
+            "same environment and the same version of the kit"
+        )
+    for folder in (job.audio, job.clips):
+        if not os.path.isdir(folder):
+            raise LabError(f"{folder}: a worker on {platform.node()} does not see it; share it")
+    # More threads would only fight, and round differently; librosa warns of short clips.
+    with threadpool_limits(1), warnings.catch_warnings(action="ignore"):
+        return [make(task, job) for task in tasks]
+
+
+def make(task: Task, job: Job) -> Row:
+    """Decode one clip and write its files, or say why it is left out: `reason` in its row."""
+    row: Row = {"id": task.id, "key": task.key}
+    try:
+        audio = decode(os.path.join(job.audio, task.path), task.offset, task.duration)
+        if len(audio) < job.shortest * SAMPLE_RATE:
+            seconds = len(audio) / SAMPLE_RATE
+            raise LabError(f"too short: {seconds:.2f} s, wanted are {job.shortest:g} s")
+        found = features.extract(audio)
+    except (MachineError, MemoryError):
+        raise
+    except Exception as error:  # whatever librosa finds in it: one odd file stops no build
+        known = isinstance(error, LabError)
+        return row | {"reason": str(error) if known else f"no features: {one_line(repr(error))}"}
+    files = {
+        "full.npy": _npy(found.full.astype(np.float16)),
+        "beat.npy": _npy(found.beat.astype(np.float16)),
+    }
+    if task.keep_audio:
+        files |= {"flac": _flac(audio), "beats.npy": _npy(found.beat_times)}
+    for name, content in files.items():
+        write_atomically(Path(job.clips, f"{task.id}.{name}"), content)
+    steps = np.diff(found.beat_times)
+    return row | {
+        "seconds": round(len(audio) / SAMPLE_RATE, 3),
+        "tempo": round(60 / float(np.median(steps)), 1) if len(steps) else None,
+        "audio": hashlib.blake2b(audio.tobytes(), digest_size=16).hexdigest(),
+        "features": hashlib.blake2b(
+            files["full.npy"] + files["beat.npy"], digest_size=16
+        ).hexdigest(),
+        "sizes": {name: len(content) for name, content in files.items()},
+        "print": base64.b64encode(fingerprint(found.full).tobytes()).decode(),
+    }
+
+
+def decode(path: str, offset: float | None = None, duration: float | None = None) -> np.ndarray:
+    """The samples of a clip, mono float32 at 22,050 Hz: its middle 30 s, or what is asked for.
+
+    Raises LabError that says what is wrong with the file, and MachineError where it may be whole.
+    """
+    import librosa
+    import soundfile
+
+    try:
+        if os.path.getsize(path) == 0:
+            raise LabError("does not open: it is empty")
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            rate, suffix = file.samplerate, os.path.splitext(path)[1].lower()
+            if suffix not in SUFFIXES.get(file.format, (suffix,)):
+                raise LabError(f"its content is {file.format}, its name says {suffix}; rename it")
+            if "should be" in file.extra_info and file.format.startswith("WAV"):
+                raise LabError("cut short: its header promises more than it holds")
+            wanted = round((duration or CLIP_SECONDS) * rate)
+            first = max(0, (file.frames - wanted) // 2) if offset is None else round(offset * rate)
+            n_samples = min(wanted, file.frames - first)
+            if duration and n_samples < wanted - 0.05 * rate:
+                there = max(0, n_samples) / rate
+                raise LabError(f"cut short: {there:.2f} s of the {duration:g} s are there")
+            file.seek(min(first, file.frames))
+            audio = _mono(file, max(n_samples, 0))
+    except soundfile.SoundFileError as error:
+        said = str(error).rpartition(": ")[2] if "opening" in str(error) else str(error)
+        raise LabError(f"does not open: {one_line(said)}") from None
+    except OSError as error:
+        blame_machine(path, error)
+        raise LabError(f"does not open: {error.strerror}") from None
+    if len(audio) < n_samples:
+        raise LabError(f"cut short: it ends after {len(audio) / rate:.2f} of its seconds")
+    _look_at(audio, rate)
+    if rate == SAMPLE_RATE:
+        return audio
+    return librosa.resample(audio, orig_sr=rate, target_sr=SAMPLE_RATE)
+
+
+def _mono(file: Any, n_samples: int) -> np.ndarray:
+    """So many samples from here on, the mean of the channels, float32; fewer where it ends."""
+    parts = []
+    while n_samples > 0:
+        block = file.read(min(n_samples, BLOCK // file.channels), "float32", always_2d=True)
+        if not len(block):
+            break
+        parts.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+        n_samples -= len(block)
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def _look_at(audio: np.ndarray, rate: int) -> None:
+    """Raise LabError for samples that hold no music."""
+    if not len(audio):
+        raise LabError("too short: it holds no samples there")
+    if not np.isfinite(audio).all():
+        raise LabError("holds NaN or infinite samples")
+    low, high = float(audio.min()), float(audio.max())
+    if high - low < SILENT:
+        silent = max(-low, high) < SILENT
+        raise LabError("silent" if silent else f"constant: every sample is {high:.4g}")
+    top = 0.999 * max(-low, high)
+    if (share := float(np.mean(np.abs(audio) >= top))) > CLIPPED_SHARE:
+        raise LabError(f"clipped away: {share:.0%} of its samples lie at the top")
+
+
+def fingerprint(full: np.ndarray) -> np.ndarray:
+    """What a clip looks like from afar, float16 [16 bands x 16 parts], from features [140, T].
+
+    Mean decibels; another encoding, loudness or sampling rate of a recording hardly changes them.
+    """
+    bands = full[:N_MELS].reshape(PRINT_BANDS, -1, full.shape[1]).mean(axis=1)
+    starts = np.arange(PRINT_PARTS) * full.shape[1] // PRINT_PARTS
+    lengths = np.diff([*starts, full.shape[1]])
+    return (np.add.reduceat(bands, starts, axis=1) / lengths).astype(np.float16).ravel()
+
+
+@cache
+def stamp() -> str:
+    """What decides the bytes that come out: versions of packages, and of this code."""
+    import soundfile
+
+    code = b"".join(Path(f).read_bytes() for f in (__file__, features.__file__))
+    kit = hashlib.sha256(code).hexdigest()[:8]
+    named = [f"{name} {version(name)}" for name in PACKAGES]
+    python = f"Python {platform.python_version()}"
+    return ", ".join(
+        [python, *named, f"libsndfile {soundfile.__libsndfile_version__}", f"kit {kit}"]
+    )
+
+
+@cache
+def _belong_to(parent: int) -> None:
+    from demo_music.build import belong_to
+
+    belong_to(parent)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _flac(audio: np.ndarray) -> bytes:
+    import soundfile
+
+    buffer = io.BytesIO()
+    loudest = max(1.0, float(np.abs(audio).max()))  # decoding may go beyond full scale
+    soundfile.write(buffer, audio / loudest, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
