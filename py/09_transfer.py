@@ -251,7 +251,8 @@ of_axis = {
     name: evaluation.spearman(clips.loc[ids["val"], name].to_numpy(), column, seed)
     for name, column in zip(axes, ordered.T, strict=True)
 }
-lowest = min(of_axis, key=lambda name: of_axis[name].value)
+defined = {name: score.value for name, score in of_axis.items() if score.defined}
+lowest = min(defined, key=defined.get, default=None)
 tell(
     "Spearman of the CNNs of step 8 on validation: {told}. Fine-tuned: {axis}{why}.",
     told=[Sentence("{axis} {score}", axis=name, score=score) for name, score in of_axis.items()],
