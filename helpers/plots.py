@@ -306,6 +306,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], title: str) -> 
     ax.set_title(title)
     ax.set(xlabel="predicted", ylabel="true (test clips)")
     ax.tick_params(axis="x", rotation=45)
+    ax.tick_params(axis="y", rotation=0)  # of few classes seaborn turns the names
     return figure
 
 

@@ -506,17 +506,23 @@ agreement = pd.DataFrame({f"{genre}, mean": table.mean() for genre, table in sev
 larger = pd.Series({w: pairs_above(several[one][w], several[other][w]) for w in numbers.index})
 as_above = numbers[one] > numbers[other]
 agreement["pairs that agree (%)"] = larger.where(as_above, 100 - larger)
-show_table(agreement, digits=1)
+
+# %% tags=["appendix"]
+caption = (
+    "The four numbers, means over clips of each genre; and how many pairs agree with the two clips."
+)
+show_table(agreement, digits=1, caption=caption)
 
 # %% tags=["told", "report"]
 # The numbers in which the two clips are no exception.
 reliable = agreement.index[agreement["pairs that agree (%)"] >= 75]
 tell(
-    "**Verdict.** Over {n} and {m} clips, none of the four numbers tells {one} from {other} as the "
-    "two clips do (in three pairs of four): what they show belongs to these two songs." if
-    not len(reliable) else
-    "**Verdict.** Over {n} and {m} clips, these numbers tell {one} from {other} as the two clips "
-    "do (in three pairs of four): {numbers:; }. The others may turn round with another pair.",
+    "**Verdict.** Each of {n} clips of {one} was set beside each of {m} clips of {other}. In none "
+    "of the four numbers do at least three quarters of these pairs agree with the two clips above: "
+    "what the two show may turn round with another pair." if not len(reliable) else
+    "**Verdict.** Each of {n} clips of {one} was set beside each of {m} clips of {other}. At least "
+    "three quarters of these pairs agree with the two clips above in: {numbers:; }. Whatever is "
+    "not named may turn round with another pair.",
     n=len(several[one]), m=len(several[other]), one=one, other=other,
     numbers=[what.partition(":")[0] for what in reliable],
 )  # fmt: skip
@@ -774,7 +780,10 @@ for kind, repeats in (("equal", 9), ("packed", 1), ("kit", 9)):
     timed[kind] = {f"T = {n_beat} (ms)": 1000 * per_beat, f"T = {n_full} (ms)": 1000 * full,
                    "times as long": full / per_beat}  # fmt: skip
 beat_time, full_time, ratio = timed["kit"].values()
-caption = "One training step of an LSTM on four clips, in three ways."
+caption = (
+    "A training step of an LSTM on four clips: `nn.LSTM` on equal lengths, packed `nn.LSTM`, and "
+    "the kit's."
+)
 show_table(pd.DataFrame(timed).T, digits=1, caption=caption)
 tell(
     "For {more:.1f} times as many frames a training step takes **{longer:.1f} times** as long with "
@@ -962,9 +971,10 @@ tell(
 
 # %% tags=["told", "report"]
 tell(
-    "**Verdict.** {n_full} time steps: possible, not efficient. One column per beat ({n_beat} "
-    "steps) makes a training step {longer:.0f} times as fast.",
-    n_full=n_full, n_beat=n_beat, longer=ratio,
+    "**Verdict.** {n_full} time steps: possible, not efficient. Beside one column per beat "
+    "({n_beat} steps), a training step takes {longer:.1f} times as long with the kit's LSTM, and "
+    "{packed:.1f} times with a packed `nn.LSTM`.",
+    n_full=n_full, n_beat=n_beat, longer=ratio, packed=timed["packed"]["times as long"],
 )  # fmt: skip
 
 # %% [markdown]
@@ -1083,15 +1093,17 @@ def compare_forms(genre):
     return {
         "frames": full.shape[1],
         "beat columns": beat.shape[1],
-        "beats per minute": f"{tempo(beats[genre]):.0f}",
+        "beats per minute": tempo(beats[genre]),
         "change per frame (dB)": np.abs(np.diff(full)).mean(),
         "change per beat column (dB)": np.abs(np.diff(beat)).mean(),
     }
 
 
-forms = pd.DataFrame({titles[genre]: compare_forms(genre) for genre in ids}).T
-caption = "The two clips, full and beat-synchronous."
-show_table(forms.infer_objects(), digits=1, caption=caption)
+forms = {titles[genre]: compare_forms(genre) for genre in ids}
+caption = (
+    "The two clips, full and beat-synchronous; beats per minute: from the median gap between beats."
+)
+show_table(pd.DataFrame.from_dict(forms, orient="index"), digits=1, caption=caption)
 
 # %% [markdown] tags=["solution"]
 # **Differences to step 1.** The sequence is short enough for an LSTM, in time per step and for its gradients. What
@@ -1196,11 +1208,11 @@ record.show(drawn, "pitch_profiles", caption="Mean strength of each of the 12 pi
 # The same LSTM on the same number of steps, with 12 inputs instead of 128.
 chroma_time = 1000 * seconds_per_step("kit", n_full, features.N_CHROMA)
 tell(
-    "A training step on chromagrams (12 x {n_full}) takes {chroma_ms:.0f} ms, on mel spectrograms "
-    "(128 x {n_full}) {mel_ms:.0f} ms: {fewer:.1f} times fewer numbers make it {faster:.1f} times "
-    "as fast. Fewer *steps*, one per beat, made it {by_beats:.1f} times as fast.",
-    n_full=n_full, chroma_ms=chroma_time, mel_ms=full_time,
-    fewer=features.N_MELS / features.N_CHROMA, faster=full_time / chroma_time, by_beats=ratio,
+    "A training step on chromagrams (12 × {n_full}) takes {chroma_ms:.0f} ms, on mel spectrograms "
+    "(128 × {n_full}) {mel_ms:.0f} ms: {numbers:.0%} of the numbers, {share:.0%} of the time. "
+    "With fewer *steps*, one per beat, it is {by_beats:.0%} of the time.",
+    n_full=n_full, chroma_ms=chroma_time, mel_ms=full_time, share=chroma_time / full_time,
+    numbers=features.N_CHROMA / features.N_MELS, by_beats=1 / ratio,
 )  # fmt: skip
 
 # %% [markdown]
@@ -1246,7 +1258,8 @@ leading = table["classes that lead in 5 % of the columns"]
 x, y = int(leading[f"{one}, beat"]), int(leading[f"{other}, beat"])
 tell(
     "**Verdict.** In {more}, {many} pitch classes take turns as the strongest of a beat (in at "
-    "least 5 % of them each), in {less} {few}: the harmony of {more} moves more." if x != y else
+    "least 5 % of them each), in {less} {few}. This counts the strongest class alone: a hint that "
+    "{more} moves more in harmony, no proof." if x != y else
     "**Verdict.** In {more} and in {less} {few} pitch classes each take turns as the strongest of "
     "a beat (in at least 5 % of them): by this the two cannot be told apart.",
     more=one if x > y else other, less=other if x > y else one, many=max(x, y), few=min(x, y),

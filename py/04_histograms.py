@@ -350,8 +350,10 @@ def padded_with_zero(folder):
     padded_level = level * lengths / lengths.max()  # the zeros add nothing to the sum
     return {
         "clips of (frames)": f"{lengths.min()} to {lengths.max()}",
-        "padding": f"{100 * (1 - lengths.mean() / lengths.max()):.2f} %",
-        "0 dB, in standard deviations": f"{(-scaler.mean / scaler.deviation).mean():+.1f}",
+        "padding": Sentence("{x:.2f} %", x=100 * (1 - lengths.mean() / lengths.max())),
+        "0 dB, in standard deviations": Sentence(
+            "{x:+.1f}", x=(-scaler.mean / scaler.deviation).mean()
+        ),
         "level and length: own frames": evaluation.spearman(lengths, level, seed),
         "level and length: padded": evaluation.spearman(lengths, padded_level, seed),
     }
@@ -360,7 +362,9 @@ def padded_with_zero(folder):
 forms = {"full clips": folders.GENRE, "beats": folders.GENRE_BEAT}
 effect = {name: padded_with_zero(folder) for name, folder in forms.items()}
 caption = "Padding raw decibels with 0, and the rank correlation of a clip's level with its length."
-show_table(pd.DataFrame(effect), caption=caption)
+equal = Sentence("undefined (all clips are equally long)")
+shown = pd.DataFrame(effect).map(lambda x: x if getattr(x, "defined", True) else equal)
+show_table(shown, caption=caption)
 
 # %% tags=["solution", "report"]
 short = int(np.argsort(clips.lengths)[len(clips) // 4])  # a clip with a good deal of padding
@@ -377,9 +381,14 @@ record.show(drawn, "padding", caption=caption)
 # How much of each form is padding, and what it gives away.
 before, after = (effect["beats"][f"level and length: {what}"] for what in ("own frames", "padded"))
 tell(
-    "**Verdict.** Of full clips {full} is padding, of beats {beats}: only there does it matter. "
-    "The rank correlation of a beat-synchronous clip's level with its length goes from "
-    "{before:+.2f} to {after:+.2f}: padded with 0 dB, loudness tells how long a clip is.",
+    "**Verdict.** Of full clips {full} is padding, of beats {beats}. The rank correlation of a "
+    "beat-synchronous clip's level with its length is {before:+.2f} over its own frames, and "
+    "{after:+.2f} padded with 0 dB: then loudness tells how long a clip is."
+    if after.low > 0 or after.high < 0 else
+    "**Verdict.** Of full clips {full} is padding, of beats {beats}. The rank correlation of a "
+    "beat-synchronous clip's level with its length is {before:+.2f} over its own frames, and "
+    "{after:+.2f} padded with 0 dB: these clips do not show that loudness would tell how long a "
+    "clip is.",
     full=effect["full clips"]["padding"], beats=effect["beats"]["padding"],
     before=before.value, after=after.value,
 )  # fmt: skip
@@ -515,7 +524,7 @@ def scores_of(true, predicted):
 is_kept = class_of[val] != ""
 class_called = np.array([class_mapping[genre] or "" for genre in as_genres])
 stages = {
-    "20 genres": (genre_of[val], as_genres),
+    f"{len(by_genre.classes)} genres": (genre_of[val], as_genres),
     "the clips of kept genres alone": (genre_of[val_kept], as_genres[is_kept]),
     "mistakes inside a class forgiven": (class_of[val_kept], class_called[is_kept]),
     "trained on the classes instead": (class_of[val_kept], in_classes),
@@ -524,7 +533,8 @@ accuracy = {name: scores_of(*pair)["accuracy"] for name, pair in stages.items()}
 n_right = {name: f"{(true == said).sum()} of {len(true)}" for name, (true, said) in stages.items()}
 caption = "An SVM on per-band statistics: from all genres to the classes of 4β, on validation."
 show_table(pd.DataFrame({"right": n_right, "accuracy": accuracy}), caption=caption)
-ends = {"svm, all genres": stages["20 genres"], "svm, classes of 4β": list(stages.values())[-1]}
+first, *_, last = stages.values()
+ends = {"svm, all genres": first, "svm, classes of 4β": last}
 for name, pair in ends.items():
     record.add_scores(name, "mel", "genre validation (beat)", scores_of(*pair), len(pair[0]))
 
@@ -536,8 +546,9 @@ partners = mapping.groupby("class")["train clips"].transform("size") - 1  # genr
 by_chance = partners[genre_of[val][wrong]].sum() / (len(mapping) - 1)
 tell(
     "**Verdict.** Of the {wrong} mistakes on kept genres {inside} stay inside a merged class and "
-    "vanish by merging ({chance:.1f} would by chance alone). The other {rest} cross the borders "
-    "of the classes.",
+    "vanish by merging (by chance alone it would be {chance:.1f}). The other {rest} cross the "
+    "borders of the classes." if (partners[mapping["class"] != "(dropped)"] > 0).any() else
+    "No genres of these data are merged, so no mistake can vanish by merging.",
     wrong=wrong.sum(), inside=inside.sum(), chance=by_chance, rest=wrong.sum() - inside.sum(),
 )  # fmt: skip
 
@@ -558,7 +569,8 @@ rows = {
 }
 groups = [found["found"][found["kept"] == group] for group in (True, False)]
 kept_right, dropped_right = (f"{part.sum()} of {len(part)}" for part in groups)
-title = f"The SVM finds {kept_right} clips of kept genres, {dropped_right} of dropped ones"
+title = f"The SVM finds {kept_right} clips of kept genres"
+title += f", {dropped_right} of dropped ones" if len(groups[1]) else ""
 drawn = plots.score_plot(rows, title, "recall on validation clips", 1 / len(recall), "guessing")
 caption = "Share of validation clips whose genre an SVM finds, for each genre."
 record.show(drawn, "dropped_recall", caption=caption)
@@ -566,13 +578,14 @@ record.show(drawn, "dropped_recall", caption=caption)
 # %% tags=["solution", "report", "told"]
 # Two groups of different clips: Fisher's exact test on the 2 x 2 table.
 p_value = fisher_exact([[part.sum(), len(part) - part.sum()] for part in groups]).pvalue
-tell(
-    "**Verdict.** Of the clips of kept genres the SVM finds {kept}, of those of dropped genres "
-    "{dropped} (Fisher's exact test, p = {p:.2f}): {verdict}.",
-    kept=kept_right, dropped=dropped_right, p=p_value,
-    verdict="these clips cannot tell whether the dropped genres are harder" if p_value >= 0.05 else
-    "the two groups differ by more than chance",
-)  # fmt: skip
+if len(groups[1]):
+    tell(
+        "**Verdict.** Of the clips of kept genres the SVM finds {kept}, of those of dropped genres "
+        "{dropped} (Fisher's exact test, p = {p:.2f}): {verdict}.",
+        kept=kept_right, dropped=dropped_right, p=p_value,
+        verdict="these clips cannot tell whether the dropped genres are harder"
+        if p_value >= 0.05 else "the two groups differ by more than chance",
+    )  # fmt: skip
 
 # %% [markdown]
 # ## 4γ · Clips per class, before and after
@@ -589,8 +602,12 @@ per_class = mapping[mapping["class"] != "(dropped)"].groupby("class").sum()
 sizes = per_class["train clips"]
 largest, smallest, times = sizes.idxmax(), sizes.idxmin(), sizes.max() / sizes.min()
 title = f"Merging makes {largest} {times:.1f} times as large as {smallest}"
+title = title if times > 1 else "All classes have as many clips"
 drawn = plots.class_counts(counts.to_dict(), class_mapping, title)
-caption = "Training clips per class, before and after step 4β."
+caption = (
+    "Training clips per class, before and after step 4β; colours are genres, the same on both "
+    "sides; hatched: dropped."
+)
 record.show(drawn, "class_counts", caption=caption)
 record.save_table("class_counts", per_class.reset_index())
 
@@ -599,7 +616,9 @@ record.save_table("class_counts", per_class.reset_index())
 tell(
     "**Verdict.** The largest genre has {before:.1f} times as many clips as the smallest; the "
     "largest class ({largest}) has {after:.1f} times as many as the smallest ({smallest}). "
-    "{n_dropped} of {n_all} training clips were dropped.",
+    "{n_dropped} of {n_all} training clips were dropped." if times > 1 else
+    "**Verdict.** The largest genre has {before:.1f} times as many clips as the smallest; all "
+    "classes have as many clips. {n_dropped} of {n_all} training clips were dropped.",
     before=counts.max() / counts.min(), after=times, largest=largest, smallest=smallest,
     n_dropped=counts.sum() - sizes.sum(), n_all=counts.sum(),
 )  # fmt: skip

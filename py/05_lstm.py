@@ -278,10 +278,12 @@ with torch.no_grad():
 # %% tags=["report", "told"]
 # In one sentence, for the report.
 tell(
-    "The plain LSTM reads {n_features} numbers per frame with {hidden} units per direction and "
-    "has {weights:,} weights. With the same weights the kit's `LSTMBackbone` gives the same "
-    "answers.",
+    "The plain LSTM reads {n_features} numbers per frame with {hidden} units per direction; the "
+    "mean of its outputs over a clip's frames goes through a linear layer to {n_classes} scores. "
+    "It has {weights:,} weights (PyTorch keeps two biases per gate, whose sum is the one of the "
+    "formula). With the same weights the kit's `LSTMBackbone` gives the same answers.",
     n_features=n_features, hidden=hidden_size, weights=models.n_parameters(plain),
+    n_classes=n_classes,
 )  # fmt: skip
 
 # %% [markdown] tags=["report"]
@@ -418,9 +420,9 @@ record.show(
 )  # fmt: skip
 tell(
     "Yes: the training loss fell from {first:.2f} after the first pass to {last:.4f} after "
-    "{passes} passes over {n} batches." if overfit.train_loss[-1] < 0.1 else
-    "Not yet: the training loss fell from {first:.2f} after the first pass to {last:.4f} after "
-    "{passes} passes over {n} batches.",
+    "{passes} passes over {n} batches, below 0.1." if overfit.train_loss[-1] < 0.1 else
+    "Not yet: the training loss went from {first:.2f} after the first pass to {last:.4f} after "
+    "{passes} passes over {n} batches, not below 0.1.",
     first=overfit.train_loss[0], last=overfit.train_loss[-1], passes=n_passes,
     n=min(4, len(train_loader)),
 )  # fmt: skip
@@ -549,7 +551,11 @@ hunt.insert(1, "overfit_batch", np.where(caught, "alarm", "passed"))
 hunt["weights that stood still"] = hunt["weights that stood still"].astype(int)
 record.save_table("bug_hunt", hunt.reset_index(names="bug"))
 show_table(hunt, 2, caption="Five bugs, each after over-training on four small batches.")
-tell("`overfit_batch` catches: {found}.", found=caught.index[caught].tolist())
+tell(
+    "Without a bug the loss stays above 0.1, too: with so few passes `overfit_batch` tells nothing "
+    "about the bugs." if caught["no bug"] else "`overfit_batch` catches: {found}.",
+    found=caught.index[caught].tolist(),
+)  # fmt: skip
 
 # %% tags=["told"]
 guessed = {name: guess for name, guess in my_guess.items() if guess is not None}
@@ -642,7 +648,7 @@ plain_loss, plain_accuracy = evaluate(plain, val_loader)
 # The curve of the plain training, and what it says.
 record.show(
     plots.learning_curves(
-        {"plain LSTM, beats": plain_history}, "Here it over-fits"
+        {"plain LSTM, beats": plain_history}, "Loss after each epoch"
     ),
     "plain_lstm", caption="Learning curves of the plain LSTM; the dotted line is the kept epoch.",
 )  # fmt: skip
@@ -853,8 +859,8 @@ def tell_and_draw(names, figure_name):
     for name in names:
         row = validation[[row["model"] for row in validation].index(name)]
         tell(
-            "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f}; training "
-            "runs: {n}, kept epoch of the first: {epoch}.",
+            "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f} (means; "
+            "trainings: {n}); kept epoch of the first training: {epoch}.",
             name=name_of(name), loss=mean_score(val_loss[name]), accuracy=mean_score(hits[name]),
             macro=row["macro F1"], n=n_seeds, epoch=row["kept epoch"],
         )  # fmt: skip
@@ -863,7 +869,7 @@ def tell_and_draw(names, figure_name):
     figure = plots.learning_curves(curves, "Loss on training mixtures and on validation", marks)
     for ax in figure.axes:
         ax.set_ylim(0, 1.1 * math.log(n_classes))
-    caption = "{models}: loss; dotted: the kept epoch; diamond: its training clips, unmixed."
+    caption = "{models:; }: loss; dotted: the kept epoch; diamond: its training clips, unmixed."
     record.show(figure, figure_name, Sentence(caption, models=list(curves)))
 
 
@@ -1061,8 +1067,9 @@ behind = {n: mean_score(val_loss[n] - val_loss[best_name]) for n in names if n !
 tied = [n for n in behind if behind[n].low <= 0]
 worse = [n for n in behind if n not in tied]
 tell(
-    "**Verdict.** {best} has the lowest mean validation loss. Tied with it on these {n} clips: "
-    "{tied:; }. Clearly worse: {worse:; }.",
+    "**Verdict**, by loss: {best} has the lowest mean validation loss. On these {n} clips the "
+    "order stays open for: {tied:; }. A higher loss, by an interval without 0 (not corrected): "
+    "{worse:; }.",
     best=name_of(best_name), n=len(true), tied=[name_of(n) for n in tied],
     worse=[name_of(n) for n in worse],
 )  # fmt: skip
@@ -1094,8 +1101,11 @@ tell_list(
 )
 settled = [choice for choice, gain in gains.items() if gain.low > 0 or gain.high < 0]
 tell(
-    "**Verdict.** Settled by these clips: {settled:; }. For the other choices they cannot tell; "
-    "step 6 asks the test clips.",
+    "**Verdict**, by accuracy: settled by these clips, by an interval without 0 (not corrected): "
+    "{settled:; }. The other compared pairs stay open; step 6 asks the test clips."
+    if settled else
+    "**Verdict**, by accuracy: these clips settle none of the compared pairs: every "
+    "interval holds 0; step 6 asks the test clips.",
     settled=settled,
 )  # fmt: skip
 

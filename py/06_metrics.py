@@ -415,8 +415,9 @@ majority = scores["majority_full"]["accuracy"]
 above = [name_of(name) for name in lstms if scores[name]["accuracy"].low > majority.value]
 drawn = plots.score_plot(
     {name_of(name): scores[name]["accuracy"] for name in ordered},
-    f"{len(above)} of {len(lstms)} LSTMs lie clearly above the majority class", "accuracy on test",
-    majority.value, baselines=[name_of(name) for name in ordered if name not in lstms],
+    f"{len(above)} of {len(lstms)} LSTMs lie above the majority, interval and all",
+    "accuracy on test", majority.value,
+    baselines=[name_of(name) for name in ordered if name not in lstms],
 )  # fmt: skip
 record.show(drawn, "accuracy", caption="Accuracy on test with 95 % intervals.")
 tell(
@@ -542,7 +543,7 @@ tell("LSTMs that have given up a class (F1 = 0): {told:; }.", told=told)
 # Which class is taken for which?
 off = counts - np.diag(np.diag(counts))
 confused = [classes[i] for i in np.unravel_index(off.argmax(), off.shape)]
-title = f"{name_of(best)}: {confused[0]} is taken for {confused[1]} most often"
+title = f"{name_of(best)}: most often ({off.max()} clips) {confused[0]} is called {confused[1]}"
 drawn = plots.confusion_matrix(counts, classes, title)
 caption = "Confusion matrix of the LSTM that validation chose, on the test set."
 record.show(drawn, "confusion_best_lstm", caption=caption)
@@ -625,12 +626,13 @@ def show_report(name):
     own |= {"macro avg": scores[name]["macro F1"], "micro avg": scores[name]["micro F1"]}
     table = reports[name].drop(columns="f1")
     table.insert(2, "F1", [own[row] for row in table.index])
-    show_table(table, 2, caption=Sentence("{model}, class by class.", model=name_of(name)))
+    show_table(table, 2, caption=Sentence("{model} on test (`classification_report`).", model=name_of(name)))
 
 
 for name, report in reports.items():
     record.save_table(f"report_{name}", report.reset_index(names="class"))
-for name in [*lstms, "svm_mel_full", "svm_hand_full", "svm_mel_beat", "svm_hand_beat"]:
+machines = ["svm_mel_full", "svm_hand_full", "svm_mel_beat", "svm_hand_beat"]
+for name in [best, *[name for name in lstms if name != best], *machines]:  # the chosen one first
     tell("#### {model}", model=name_of(name))
     show_report(name)
 
@@ -826,8 +828,9 @@ record.show(drawn, "f1_by_size", caption="F1 of each class, from the largest to 
 if len(mean_f1) == 2:
     small = size.index[[group[name] == "small" for name in size.index]]
     tell(
-        "**Verdict.** The mean F1 of the classes above the average size is {large:.2f}, of those "
-        "below it {small:.2f}. The best of the small ones is {exception} with {its:.2f}.",
+        "**Verdict.** {model}: the mean F1 of the classes above the average size is {large:.2f}, "
+        "of those below it {small:.2f}. The best of the small ones is {exception} with {its:.2f}.",
+        model=name_of(best),
         large=mean_f1["large"], small=mean_f1["small"], exception=f1.loc[small, best].idxmax(),
         its=f1.loc[small, best].max(),
     )  # fmt: skip

@@ -225,14 +225,14 @@ rightwards = weights[:, :, 2].sum(1) - weights[:, :, 0].sum(1)  # right column m
 downwards = weights[:, 2].sum(1) - weights[:, 0].sum(1)  # lower row minus upper
 sideways, upright = int(rightwards.abs().argmax()), int(downwards.abs().argmax())
 tell(
-    "Filter {k}: its left column adds up to {left:+.2f}, its right one to {right:+.2f}: it answers "
-    "at {edge} edges of strokes.",
+    "Filter {k}: its left column adds up to {left:+.2f}, its right one to {right:+.2f}: of the two "
+    "sides of a stroke it answers more to {edge} edges.",
     k=sideways, left=weights[sideways, :, 0].sum(), right=weights[sideways, :, 2].sum(),
     edge="left-hand" if rightwards[sideways] > 0 else "right-hand",
 )  # fmt: skip
 tell(
-    "Filter {k}: its upper row adds up to {upper:+.2f}, its lower one to {lower:+.2f}: it answers "
-    "at {edge} edges of strokes.",
+    "Filter {k}: its upper row adds up to {upper:+.2f}, its lower one to {lower:+.2f}: of the two "
+    "sides of a stroke it answers more to {edge} edges.",
     k=upright, upper=weights[upright, 0].sum(), lower=weights[upright, 2].sum(),
     edge="upper" if downwards[upright] > 0 else "lower",
 )  # fmt: skip
@@ -837,7 +837,7 @@ record.show(
             "validation, statistics computed anew": renewed_losses,
             "training, CNN (train + validation)": refit_history.train_loss,
         },
-        f"The validation loss follows the training loss; kept: epoch {history.best_epoch}",
+        f"Training and validation loss; kept: epoch {history.best_epoch}",
     ),
     "learning_curves",
     caption="Learning curves of the CNN, with the validation loss in two ways.",
@@ -1071,11 +1071,11 @@ tell_comparisons(named, "accuracy")
 # Rows are the true classes, columns what they are taken for.
 report = evaluation.report_table(true, predictions["cnn_mel_refit"], classes)
 record.save_table("report_cnn_mel_refit", report.reset_index(names="class"))
-show_table(report, caption="CNN (train + validation) on the test set, class by class.")
+show_table(report, caption="CNN (train + validation) on test (`classification_report`).")
 confusions = evaluation.confusion_counts(true, predictions["cnn_mel_refit"], len(classes))
 record.show(
     plots.confusion_matrix(confusions, classes, "CNN (train + validation): what is taken for what"),
-    "confusion_cnn", caption="Confusion matrix of the CNN on the test set.",
+    "confusion_cnn", caption="Confusion matrix of CNN (train + validation) on the test set.",
 )  # fmt: skip
 
 # %% tags=["report", "told"]
@@ -1083,14 +1083,15 @@ record.show(
 errors = confusions - np.diag(np.diag(confusions))
 pairs = [divmod(int(place), len(classes)) for place in errors.ravel().argsort()[::-1][:3]]
 taken = [
-    Sentence("{true} for {other} ({n} of {all} clips)", true=classes[i], other=classes[j],
+    Sentence("{true} called {other} ({n} of {all} clips)", true=classes[i], other=classes[j],
              n=int(errors[i, j]), all=int(confusions[i].sum()))
-    for i, j in pairs
+    for i, j in pairs if errors[i, j]
 ]  # fmt: skip
-hardest = report["recall"][: len(classes)].idxmin()
+recall = report["recall"][: len(classes)]
 tell(
-    "Most frequent errors: {taken}. Hardest class: {hardest}, of which {recall:.0%} are found.",
-    taken=taken, hardest=hardest, recall=report.loc[hardest, "recall"],
+    "{model}: most frequent errors: {taken}. Lowest recall: {hardest}, {recall:.0%}.",
+    model=name_of("cnn_mel_refit"), taken=taken, recall=recall.min(),
+    hardest=recall.index[recall == recall.min()].tolist(),
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]

@@ -21,8 +21,8 @@ from tools.common.notebooks import NOTEBOOKS, ROOT, Lab
 
 CAPTION = Sentence("Paired differences in Spearman with 95 % intervals.")
 VALIDATED = Sentence(
-    "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f}; training runs: "
-    "{n}, kept epoch of the first: {epoch}.",
+    "{name}: validation loss {loss}, accuracy {accuracy}, macro F1 {macro:.2f} (means; trainings: "
+    "{n}); kept epoch of the first training: {epoch}.",
     name="LSTM mel, full", loss=1.1, accuracy=0.6, macro=0.5, epoch=14, n=1,
 )  # fmt: skip
 UNDEFINED = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)

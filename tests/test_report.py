@@ -70,7 +70,7 @@ def alternative_texts(pdf: PdfReader) -> list[str]:
 @pytest.mark.parametrize(
     ("language", "heading", "sentence", "words"),
     [
-        ("en", "5γ · LSTM on mel spectrograms", "macro F1 0.50; training", ("Figure", "Table")),
+        ("en", "5γ · LSTM on mel spectrograms", "macro F1 0.50 (means", ("Figure", "Table")),
         ("el", "5γ · LSTM σε φασματογραφήματα mel", "macro F1 0,50", ("Σχήμα", "Πίνακας")),
     ],
 )
@@ -123,6 +123,8 @@ def test_what_notebooks_have_shown_stands_in_the_report(run):
     for name in re.findall(r"\]\((figures/[^)]+)\)", text):
         assert (run / "report" / name).is_file()
     assert "energy: multitask is 0.020 above one CNN in accuracy (95\N{NO-BREAK SPACE}%" in text
+    assert "**Not a result of the lab:**" in text and "profile `demo`" in text
+    assert "118,410" in text and "Sources" not in text.partition("\n## 9α")[2].partition("\n## ")[0]
     assert "From `helpers/models.py`:\n\n```python\ndef steps():\n    pass\n```" in text
     assert "$$\nL = \\sum_{a}" in text
     body, _, appendix = text.partition("\n# Appendix ")

@@ -157,6 +157,8 @@ FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
         (0.12345, "0.123", "0,123"),
         (-2, "\N{MINUS SIGN}2", "\N{MINUS SIGN}2"),
         (math.nan, "undefined", "δεν ορίζεται"),
+        (-0.0004, "0.000", "0,000"),
+        ("mean R2", "mean R²", "μέσο R²"),
         (Score(0.5, 0.4, 0.6), r"0.500 \[0.400, 0.600\]", r"0,500 \[0,400; 0,600\]"),
         (
             FEW,
@@ -166,7 +168,7 @@ FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
         ("lstm_mel_full", "lstm_mel_full", "lstm_mel_full"),
         ("CNN, energy from genre", "CNN, energy from genre", "CNN, ενέργεια (energy) από το είδος"),
         ("R&B *live* | C#", r"R&B \*live\* \| C\#", r"R&B \*live\* \| C\#"),
-        (Sentence("{n:,}: {x:.1%}", n=118410, x=0.5), "118,410: 50.0%", "118.410: 50,0%"),
+        (Sentence("{n:,}: {x:.1%}", n=118410, x=0.5), "118,410: 50.0\xa0%", "118.410: 50,0\xa0%"),
         (
             Sentence("{x:; }; {y}", x=["a", 0.5, 3], y=[]),
             "a; 0.500; 3; none",

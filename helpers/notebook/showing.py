@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from helpers.evaluation import Comparison
 
 FIGURE_DPI = 110
-LONG = 45  # letters of a figure's text
+LONG = 25  # letters of a figure's text
 PRINT_DPI = 150  # of what is rasterised in a figure's PDF: spectrograms
 
 
@@ -182,11 +182,11 @@ def render_figure(
     figure.savefig(png, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
     for language in spoken:
         words = Words(language)
-        if language != "en":
-            _translate(figure, words)
+        _translate(figure, words)  # English, too: its minus signs
         pdf = io.BytesIO()
         with plt.rc_context({"pdf.fonttype": 42}):
-            about = {"CreationDate": None, "Keywords": "; ".join(sorted(words.left))}
+            left = words.left if language != "en" else ()
+            about = {"CreationDate": None, "Keywords": "; ".join(sorted(left))}
             figure.savefig(pdf, format="pdf", dpi=PRINT_DPI, metadata=about)
         pdfs[language] = pdf.getvalue()
     plt.close(figure)
@@ -211,8 +211,9 @@ def _translate(figure: Drawing, words: Words) -> None:
             axis.set_major_formatter(Ticks(english))
     for label in figure.findobj(Label):
         label.set_text(words.drawn(label.get_text()))
-        if label.get_horizontalalignment() == "left" and len(label.get_text()) > LONG:
-            label.set_wrap(True)  # a title, rather than leave the figure
+        is_row = label.get_horizontalalignment() == "right" or label.get_rotation()
+        if not is_row and len(label.get_text()) > LONG:
+            label.set_wrap(True)  # a title or an axis's name, rather than leave the figure
 
 
 def show_picture(png: bytes, alt: str, name: str, caption: str | Sentence = "") -> None:

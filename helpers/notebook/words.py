@@ -24,6 +24,7 @@ DECIMAL_COMMA = ("el",)
 _HOLE = re.compile(r"\\\{\d\\\}")  # {1}, {2} in an escaped template
 _WORD = re.compile(r"[^\W\d_]{3}")
 _NUMBER = re.compile(r"(?<![\w.,])\d+(,\d{3})*(\.\d+)?(?!\w|\.\d)")
+_MINUS = re.compile(r"(?<![\w.,)])-(?=\d)")
 # What Markdown would read as its own. Underscores inside a word are safe.
 _SPECIAL = re.compile(r"([\\`*\[\]<>|#$^~@{}]|(?<!\w)_|_(?!\w))")
 
@@ -76,11 +77,11 @@ class Words:
             # In code a name stays as it is.
             parts = enumerate(text.split("`"))
             text = "`".join(p.format_map(sentence.values if n % 2 else values) for n, p in parts)
-        return text.replace(" %", "\N{NO-BREAK SPACE}%")
+        return text.replace(" %", "\N{NO-BREAK SPACE}%").replace("R2", "R²")
 
     def name(self, name: str) -> str:
         """A name in this language; what has no translation stays as it is."""
-        return self._found(name, self.names, self._patterns, escaped)
+        return self._found(name, self.names, self._patterns, escaped).replace("R2", "R²")
 
     def drawn(self, text: str) -> str:
         """A text of a figure, which is no Markdown, with the numbers in it; TeX stays as it is."""
@@ -91,6 +92,7 @@ class Words:
         """What no catalogue has: a name, or numbers."""
         if _WORD.search(text):
             self.left.add(text)
+        text = _MINUS.sub("\N{MINUS SIGN}", text).replace("R2", "R²")
         return _NUMBER.sub(lambda found: self._with_sign(found[0]), text)
 
     def _found(
@@ -121,7 +123,10 @@ class Words:
         """A number in Python's format, with this language's decimal sign and a real minus."""
         if math.isnan(value):
             return self.text("undefined")
-        return self._with_sign(format(value, form)).replace("-", "\N{MINUS SIGN}")
+        text = format(value, form)
+        text = text.lstrip("-") if not re.search("[1-9a-z]", text) else text  # no "-0.00"
+        text = text.replace("%", "\N{NO-BREAK SPACE}%")
+        return self._with_sign(text).replace("-", "\N{MINUS SIGN}")
 
     def _with_sign(self, number: str) -> str:
         """A number as Python writes it, with this language's decimal sign."""

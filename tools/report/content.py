@@ -66,10 +66,12 @@ def _arranged(section: Shown, run: Run, edition: Edition) -> Shown:
         place.append(piece)
     for piece in section.appended:
         (first if _is_verdict(piece) else rest).append(piece)
-    return replace(section, reported=first + body + _sources(section.name), appended=rest)
+    sources = sources_of(section.name)  # beside a verdict, or they may be left alone on a page
+    body = sources + body if first and _is_verdict(first[-1]) else body + sources
+    return replace(section, reported=first + body, appended=rest)
 
 
-def _sources(name: str) -> list[Piece]:
+def sources_of(name: str) -> list[Piece]:
     """What a section cites."""
     keys = [Sentence(f"@ref:{key}") for key in LAYOUT["labels"].get(name, {}).get("sources", [])]
     return [Text([Sentence("Sources: {keys}.", keys=keys)])] if keys else []
@@ -96,10 +98,10 @@ def _method(run: Run) -> list[Piece]:
     about = run.summary.get("data", {})
     work = Sentence(
         "Sentences beside a grey line, figures and tables were produced by the course kit "
-        "@ref:musiclab from this run; all other text is the members' own. Every source other than "
-        "the course's is cited. A difference is called clear when its 95 % interval leaves out 0 "
-        "and its p-value, corrected by Holm's method @ref:holm, is below 0.05; otherwise it may be "
-        "chance. Intervals are percentiles of a bootstrap over clips."
+        "@ref:musiclab from this run; all other text is the members' own. A difference is called "
+        "clear when its 95 % interval leaves out 0 and its p-value, corrected by Holm's method "
+        "@ref:holm, is below 0.05; otherwise it may be chance. Intervals are percentiles of a "
+        "bootstrap over clips."
     )
     data = Sentence(
         "The run used the kit's demo set: synthesised clips, written in the layout of the lab's "
@@ -108,7 +110,17 @@ def _method(run: Run) -> list[Piece]:
         "The run used the data folder that was given (fingerprint `{fingerprint}`).",
         fingerprint=str(run.fingerprint),
     )  # fmt: skip
-    return [Text([work, data])]
+    said = [work, data]
+    if run.shortened:
+        lstm, cnn = run.facts("05_lstm"), run.facts("07_cnn")
+        said.append(Sentence(
+            "**A shortened run**, profile `{profile}` (LSTMs of step 5: {hidden} units, at most "
+            "{lstm_epochs} epochs; CNN of step 7: at most {cnn_epochs}). What a full training "
+            "would reach, its numbers do not say.",
+            profile=run.shortened, hidden=lstm.get("hidden_size", math.nan),
+            lstm_epochs=lstm.get("epochs", math.nan), cnn_epochs=cnn.get("epochs", math.nan),
+        ))  # fmt: skip
+    return [Text(said)]
 
 
 def _environment(run: Run) -> list[Piece]:
@@ -126,4 +138,4 @@ def _environment(run: Run) -> list[Piece]:
         "packages": ", ".join(f"{n} {v}" for n, v in summary.get("versions", {}).items()),
     }
     table = Table(("what", "value"), list(facts.items()), Sentence("The run."))
-    return [table, *_sources("environment")]
+    return [table, *sources_of("environment")]

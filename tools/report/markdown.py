@@ -16,7 +16,7 @@ from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
 from helpers.notebook.words import Words, escaped
 from tools.checks.labels import Shown
 from tools.report import prompts
-from tools.report.content import SETTING
+from tools.report.content import SETTING, sources_of
 from tools.report.editions import Edition, edition_of
 from tools.report.prompts import REFERENCES, Answer
 from tools.report.source import Run
@@ -88,7 +88,13 @@ class Writer:
         )  # fmt: skip
         authors = [f"{escaped(name)} ({number})" for name, number in about["members"]]
         made_with = {"edition": self.edition.name, "data": self.run.fingerprint}
-        front = about | {"author": authors, "abstract": self.words.say(said)}
+        abstract = self.words.say(said)
+        if self.run.is_demo or self.run.shortened:
+            abstract += " " + self.words.say(Sentence(
+                "**Not a result of the lab:** a run on the demo set or of a shortened profile; see "
+                "Method."
+            ))  # fmt: skip
+        front = about | {"author": authors, "abstract": abstract}
         front |= {"made": made_with, "members": None}
         text = yaml.safe_dump(front, allow_unicode=True, sort_keys=False, width=1000)
         return f"---\n{text}---"
@@ -105,8 +111,11 @@ class Writer:
     def _section(self, section: Shown) -> Iterator[str]:
         """What the members wrote under a label, and what the run has to show for it."""
         yield self._heading(section)
-        yield from self._written(section.name)
-        yield from self._pieces(section, section.reported)
+        yield from (written := list(self._written(section.name)))
+        shown, sources = section.reported, sources_of(section.name)
+        if not written and len(shown) == len(sources):  # a source of nothing that stands there
+            return
+        yield from self._pieces(section, shown)
 
     def _pieces(self, section: Shown, pieces: Sequence[Piece]) -> Iterator[str]:
         """Pieces in Markdown; sentences are set apart, as the program's."""
@@ -153,13 +162,20 @@ class Writer:
         """A pipe table with its caption; columns of numbers stand at the right."""
         words = self.words
         numeric = [
-            all(isinstance(row[column], int | float) for row in table.rows)
+            all(is_number(row[column]) for row in table.rows)
             for column in range(len(table.columns))
         ]
         heads = [words.name(name) for name in table.columns]
         lines = [heads, ["--:" if right else ":--" for right in numeric]]
         form = f".{table.digits}f"
-        lines += [[words.value(cell, form) for cell in row] for row in table.rows]
+        long = [any(is_long(row[column]) for row in table.rows) for column in range(len(heads))]
+        lines += [
+            [
+                words.number(cell, ",d") if parted and isinstance(cell, int) else
+                words.value(cell, form) for cell, parted in zip(row, long, strict=True)
+            ]
+            for row in table.rows
+        ]  # fmt: skip
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         own = f" {{#{prompts.anchor('tab', name)}}}" if name else ""
         return f"{text}\n\n: {words.say(table.caption)}{own}"
@@ -183,6 +199,17 @@ def first_table(section: Shown) -> Table | None:
     """What `@tab:LABEL` cites: the first table of the body that is no recipe."""
     tables = (piece for piece in section.reported if isinstance(piece, Table))
     return next((table for table in tables if table.columns[0] != SETTING), None)
+
+
+def is_long(cell: object) -> bool:
+    """Whether a number is so long that all of its column have their thousands parted."""
+    return isinstance(cell, int) and abs(cell) >= 10_000
+
+
+def is_number(cell: object) -> bool:
+    """Whether a cell is a number, or a sentence that only says how one is written."""
+    is_text = isinstance(cell, Sentence) and (speaks(cell.template) or not cell.values)
+    return isinstance(cell, int | float | Sentence) and not is_text
 
 
 def speaks(template: str) -> bool:

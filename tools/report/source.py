@@ -20,6 +20,7 @@ from tools.common.run_folder import SUMMARY, Paths, command_of, find_run
 from tools.run.results import BAD
 
 CM_PER_INCH = 2.54
+SHORTENED = ("demo", "smoke")  # profiles, also as the names of files
 
 
 class Run:
@@ -27,7 +28,11 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.summary = folder, read_json(folder / SUMMARY)
-        self.fingerprint = self.summary.get("data", {}).get("fingerprint")
+        about = self.summary.get("data", {})
+        self.fingerprint, self.is_demo = about.get("fingerprint"), bool(about.get("demo"))
+        # The name of a profile that is for trying; empty for full trainings and a user's own file.
+        profile = Path(str(self.summary.get("profile", ""))).name
+        self.shortened = profile if profile.split(".")[0] in SHORTENED else ""
 
     def values(self, notebook: str) -> dict[str, Any]:
         """The small results of a notebook, by name; empty where it stored none."""
