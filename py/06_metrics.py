@@ -626,7 +626,8 @@ def show_report(name):
     own |= {"macro avg": scores[name]["macro F1"], "micro avg": scores[name]["micro F1"]}
     table = reports[name].drop(columns="f1")
     table.insert(2, "F1", [own[row] for row in table.index])
-    show_table(table, 2, caption=Sentence("{model} on test (`classification_report`).", model=name_of(name)))
+    caption = Sentence("{model} on test (`classification_report`).", model=name_of(name))
+    show_table(table, 2, caption=caption)
 
 
 for name, report in reports.items():
