@@ -107,12 +107,12 @@ class Words:
                 return text.format("", *parts)
         return other(name)
 
-    def value(self, value: object, form: str = ".3f") -> str:
+    def value(self, value: object, form: str = ".3f", whole: str = "d") -> str:
         """A value of a table or sentence; `form` is for numbers that are not whole."""
         if isinstance(value, bool):
             return self.text("yes" if value else "no")
         if isinstance(value, int):
-            return self.number(value, "d")
+            return self.number(value, whole)
         if isinstance(value, float):
             return self.number(value, form)
         if isinstance(value, Score):

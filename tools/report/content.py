@@ -95,7 +95,6 @@ def _recipe(recipe: Mapping[str, Any], run: Run, edition: Edition) -> Table:
 
 def _method(run: Run) -> list[Piece]:
     """Whose sentences are whose, what `clear` means, which data, and how they were split."""
-    about = run.summary.get("data", {})
     work = Sentence(
         "Sentences beside a grey line, figures and tables were produced by the course kit "
         "@ref:musiclab from this run; all other text is the members' own. A difference is called "
@@ -106,20 +105,14 @@ def _method(run: Run) -> list[Piece]:
     data = Sentence(
         "The run used the kit's demo set: synthesised clips, written in the layout of the lab's "
         "data (fingerprint `{fingerprint}`). Its numbers say nothing about real music."
-        if about.get("demo") else
+        if run.is_demo else
         "The run used the data folder that was given (fingerprint `{fingerprint}`).",
         fingerprint=str(run.fingerprint),
     )  # fmt: skip
     said = [work, data]
     if run.shortened:
-        lstm, cnn = run.facts("05_lstm"), run.facts("07_cnn")
-        said.append(Sentence(
-            "**A shortened run**, profile `{profile}` (LSTMs of step 5: {hidden} units, at most "
-            "{lstm_epochs} epochs; CNN of step 7: at most {cnn_epochs}). What a full training "
-            "would reach, its numbers do not say.",
-            profile=run.shortened, hidden=lstm.get("hidden_size", math.nan),
-            lstm_epochs=lstm.get("epochs", math.nan), cnn_epochs=cnn.get("epochs", math.nan),
-        ))  # fmt: skip
+        template = "**A shortened run** (profile `{profile}`): full trainings may differ."
+        said.append(Sentence(template, profile=run.shortened))
     return [Text(said)]
 
 

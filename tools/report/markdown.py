@@ -22,6 +22,7 @@ from tools.report.prompts import REFERENCES, Answer
 from tools.report.source import Run
 
 TEXT_WIDTH = 17.0  # of a page, in cm
+PARTED = 10_000  # a table with such a number parts the thousands of all
 MOST_HEIGHT = 6.5  # of a figure, while its text stays legible
 SMALLER, SMALLEST = 0.54, 0.43  # figures are drawn for the screen
 PICTURES = "figures"  # the folder beside the Markdown that its pictures lie in
@@ -87,15 +88,12 @@ class Writer:
             run=self.run.folder.name, version=about["version"],
         )  # fmt: skip
         authors = [f"{escaped(name)} ({number})" for name, number in about["members"]]
-        made_with = {"edition": self.edition.name, "data": self.run.fingerprint}
+        made = {"edition": self.edition.name, "data": self.run.fingerprint}
         abstract = self.words.say(said)
         if self.run.is_demo or self.run.shortened:
-            abstract += " " + self.words.say(Sentence(
-                "**Not a result of the lab:** a run on the demo set or of a shortened profile; see "
-                "Method."
-            ))  # fmt: skip
-        front = about | {"author": authors, "abstract": abstract}
-        front |= {"made": made_with, "members": None}
+            template = "**Not a result of the lab:** demo set or shortened profile; see Method."
+            abstract += " " + self.words.say(Sentence(template))
+        front = about | {"author": authors, "abstract": abstract, "made": made, "members": None}
         text = yaml.safe_dump(front, allow_unicode=True, sort_keys=False, width=1000)
         return f"---\n{text}---"
 
@@ -112,10 +110,8 @@ class Writer:
         """What the members wrote under a label, and what the run has to show for it."""
         yield self._heading(section)
         yield from (written := list(self._written(section.name)))
-        shown, sources = section.reported, sources_of(section.name)
-        if not written and len(shown) == len(sources):  # a source of nothing that stands there
-            return
-        yield from self._pieces(section, shown)
+        if written or len(section.reported) > len(sources_of(section.name)):  # else of nothing
+            yield from self._pieces(section, section.reported)
 
     def _pieces(self, section: Shown, pieces: Sequence[Piece]) -> Iterator[str]:
         """Pieces in Markdown; sentences are set apart, as the program's."""
@@ -162,20 +158,14 @@ class Writer:
         """A pipe table with its caption; columns of numbers stand at the right."""
         words = self.words
         numeric = [
-            all(is_number(row[column]) for row in table.rows)
-            for column in range(len(table.columns))
+            all(isinstance(row[n], float) or not speaks(str(row[n])) for row in table.rows)
+            for n in range(len(table.columns))
         ]
         heads = [words.name(name) for name in table.columns]
         lines = [heads, ["--:" if right else ":--" for right in numeric]]
-        form = f".{table.digits}f"
-        long = [any(is_long(row[column]) for row in table.rows) for column in range(len(heads))]
-        lines += [
-            [
-                words.number(cell, ",d") if parted and isinstance(cell, int) else
-                words.value(cell, form) for cell, parted in zip(row, long, strict=True)
-            ]
-            for row in table.rows
-        ]  # fmt: skip
+        counts = [cell for row in table.rows for cell in row if isinstance(cell, int)]
+        whole = ",d" if max(counts, default=0) >= PARTED else "d"
+        lines += [[words.value(c, f".{table.digits}f", whole) for c in row] for row in table.rows]
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         own = f" {{#{prompts.anchor('tab', name)}}}" if name else ""
         return f"{text}\n\n: {words.say(table.caption)}{own}"
@@ -199,17 +189,6 @@ def first_table(section: Shown) -> Table | None:
     """What `@tab:LABEL` cites: the first table of the body that is no recipe."""
     tables = (piece for piece in section.reported if isinstance(piece, Table))
     return next((table for table in tables if table.columns[0] != SETTING), None)
-
-
-def is_long(cell: object) -> bool:
-    """Whether a number is so long that all of its column have their thousands parted."""
-    return isinstance(cell, int) and abs(cell) >= 10_000
-
-
-def is_number(cell: object) -> bool:
-    """Whether a cell is a number, or a sentence that only says how one is written."""
-    is_text = isinstance(cell, Sentence) and (speaks(cell.template) or not cell.values)
-    return isinstance(cell, int | float | Sentence) and not is_text
 
 
 def speaks(template: str) -> bool:

@@ -30,8 +30,7 @@ class Run:
         self.folder, self.summary = folder, read_json(folder / SUMMARY)
         about = self.summary.get("data", {})
         self.fingerprint, self.is_demo = about.get("fingerprint"), bool(about.get("demo"))
-        # The name of a profile that is for trying; empty for full trainings and a user's own file.
-        profile = Path(str(self.summary.get("profile", ""))).name
+        profile = str(self.summary.get("profile", ""))  # kept below if it is one for trying
         self.shortened = profile if profile.split(".")[0] in SHORTENED else ""
 
     def values(self, notebook: str) -> dict[str, Any]:
