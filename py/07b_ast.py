@@ -620,7 +620,7 @@ def rollout(model, windows):
 
 
 plain = PlainAST(input_tdim).eval()
-plain.load_state_dict(ast.backbone.cpu().state_dict())
+_ = plain.load_state_dict(ast.backbone.cpu().state_dict())
 
 # %% tags=["solution"]
 # A test clip that can be heard, where there is one (only the demo set keeps audio).
