@@ -637,6 +637,7 @@ for n_bands in (12, 128):
     agree(f"filter bank of {n_bands}", lambda n=n_bands: triangles(n), kit, tolerance=1e-4)
 
 # %% tags=["solution", "report"]
+# The filters' triangles over the bins of the Fourier transform.
 bins = np.arange(1025) * rate / 2048
 peaks = corners(12)[1:-1]
 figure, ax = plt.subplots(figsize=(9, 2.8), layout="constrained")
@@ -668,6 +669,7 @@ far = pd.DataFrame({f"{a} and {b} Hz": steps_between(a, b) for a, b in pairs}).T
 show_table(far, 2, caption="Two pairs of tones 100 Hz apart, in four units.")
 
 # %% tags=["told", "report"]
+# How many of the 128 bands 100 Hz are worth, low and high.
 low, high = far["bands of 128"]
 tell(
     "**Verdict.** Between 200 and 300 Hz lie {low:.1f} of the lab's 128 bands, between 5000 and "
@@ -970,6 +972,7 @@ tell(
 # first comparison), not concluded here.
 
 # %% tags=["told", "report"]
+# From this run's own times.
 tell(
     "**Verdict.** {n_full} time steps: possible, not efficient. Beside one column per beat "
     "({n_beat} steps), a training step takes {longer:.1f} times as long with the kit's LSTM, and "
@@ -1033,6 +1036,7 @@ record.show(drawn, "mel_beat", caption=caption)
 # which need not find the same ones.
 
 # %%
+# One clip with its beats, ten seconds of it.
 stored = folders.beat_times(root, ids[one]) is not None
 source = "stored with the clip" if stored else "estimated from the mel"
 inside = beats[one][beats[one] <= 10]

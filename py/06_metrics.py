@@ -290,6 +290,7 @@ caption = "Each hand-made group alone, and all: cross-validation over the traini
 record.show(plots.group_scores(by_group, title), "by_group", caption=caption)
 
 # %% tags=["solution", "told"]
+# Scores with intervals, the best group of each task beside all twelve.
 tell_list(
     Sentence("{task} ({n} clips): {group} is best alone, {alone}; all twelve together reach {all}.",
              task=task, n=len(labels) if "genre" in task else len(values), group=own.idxmax(),

@@ -221,6 +221,7 @@ agree(
 # </details>
 
 # %% tags=["solution", "report", "told"]
+# The same tokens in another order.
 order = torch.randperm(10)
 straight, _ = attention(q, k, v)
 shuffled, _ = attention(*(part[:, :, order] for part in (q, k, v)))
@@ -403,6 +404,7 @@ tell(
 # </details>
 
 # %% tags=["solution"]
+# Four batches of training clips, again and again.
 order = torch.randperm(len(splits.train), generator=torch.Generator().manual_seed(seed))
 few = torch.utils.data.Subset(splits.train, order[: 4 * batch_size].tolist())
 few_loader = datasets.make_loader(
@@ -413,6 +415,7 @@ overfit = training.train(model, few_loader, epochs=overfit_epochs, learning_rate
 record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 
 # %% tags=["report"]
+# On a logarithmic axis, with the line that is to be passed.
 n_passes = len(overfit.train_loss)
 title = f"Four batches: a loss of {overfit.train_loss[-1]:.4f} after {n_passes} passes"
 record.show(
@@ -421,6 +424,7 @@ record.show(
 )  # fmt: skip
 
 # %% tags=["report", "told"]
+# 0.01 is the line, as in step 7δ.
 tell(
     "Yes: {passes} passes over four batches brought the training loss from {first:.2f} to "
     "{last:.4f}, below 0.01." if overfit.train_loss[-1] < 0.01 else
@@ -483,6 +487,7 @@ record.show(
 )  # fmt: skip
 
 # %% tags=["told"]
+# Which epoch each training kept.
 for number, (_, own_history, _) in enumerate(fits):
     tell(
         "seed {seed}: kept epoch {epoch} of {n}, validation loss {loss:.3f}",
@@ -542,6 +547,7 @@ caption = "The AST beside CNN, LSTM and baselines, first trainings, 95 % interva
 show_table(shown, caption=caption)
 
 # %% tags=["solution", "appendix"]
+# Over all trainings; two questions, so corrected for two.
 compared = evaluation.holm({
     ("ast_mel_best", rival): evaluation.compare_accuracy(
         true, outputs["ast_mel_best"], outputs[rival], seed
@@ -571,6 +577,7 @@ for (_, rival), result in compared.items():
     tell(template, rival=name_of(rival), gain=gain.value, low=gain.low, high=gain.high)
 
 # %% tags=["report", "told"]
+# What 09 would choose by.
 lowest = [min(own_history.val_loss) for _, own_history, _ in fits]
 record.save_values(validation_loss=lowest)
 tell(
@@ -613,7 +620,7 @@ def rollout(model, windows):
 
 
 plain = PlainAST(input_tdim).eval()
-plain.load_state_dict(ast.backbone.cpu().state_dict())
+_ = plain.load_state_dict(ast.backbone.cpu().state_dict())
 
 # %% tags=["solution"]
 # A test clip that can be heard, where there is one (only the demo set keeps audio).
@@ -687,6 +694,7 @@ for number in range(0, len(splits.val), max(1, len(splits.val) // 20)):  # about
         falls[name].append(float((before - after)[before.argmax()]))
 
 # %% tags=["report", "told"]
+# The mean difference over the clips, and what it would vary by on others.
 most, least = np.array(falls["most"]), np.array(falls["least"])
 error = 1.96 * (most - least).std() / len(most) ** 0.5
 template = (
@@ -756,6 +764,7 @@ patches_and_head = 2 * 256 * width * n_patches + 2 * width * feature_size
 assert counted_flops(one, x[:1]) == block_flops(input_tdim) + patches_and_head  # PyTorch agrees
 
 # %% tags=["solution"]
+# Every network on a clip of zeros: flops hang on its length alone.
 lstm = record.load_checkpoint("05_lstm", "lstm_mel_full", head="classifier").model.backbone
 cnn = record.load_checkpoint("07_cnn", "cnn_mel_best", head="classifier").model.backbone
 millions = {}
@@ -771,6 +780,7 @@ for n_frames in cost_frames:
 costs = pd.DataFrame(millions).T / 1e6
 
 # %% tags=["report"]
+# Both axes of the table: length and cost.
 title = f"Twice as long: {costs.iloc[-1, 3] / costs.iloc[-2, 3]:.1f} times the cost, if all at once"
 axes = "frames of a clip", "million flops, one pass forward"
 record.show(
@@ -802,6 +812,7 @@ timed = {
 }
 
 # %% tags=["appendix", "told"]
+# Times are this machine's; the flops above hold anywhere.
 n_steps = -(-len(splits.train) // batch_size)
 record.save_values(seconds_of_a_step=timed, million_flops=costs.to_dict(), n_seeds=n_seeds)
 tell(
@@ -873,6 +884,7 @@ print(f"my AST after {trial_epochs} epochs: validation loss {min(trial.val_loss)
 # ## What we learned
 
 # %% tags=["told"]
+# Means over the trainings of each.
 means = {name: np.mean([np.mean(one == true) for one in every]) for name, every in outputs.items()}
 tell(
     "On the test clips of this run the AST recognises {ast:.0%}, CNN (train) {cnn:.0%}, the LSTM "
@@ -916,6 +928,7 @@ tell(
 # </details>
 
 # %% tags=["stored"]
+# What later notebooks read.
 for number, predicted in enumerate(outputs["ast_mel_best"]):
     name = of_seed("test_ast_mel_best", number)
     record.save_predictions(name, test.ids, predicted, ["class"])

@@ -207,6 +207,7 @@ feature_of = {kind: sources[kind].feature for kind in kinds}
 # most). Nothing else changes: one more network in every table and figure below.
 
 # %% tags=["told", "report"]
+# The profile says whether the AST takes part.
 tell(
     "The AST of step 7.2 takes part as a third regressor, at most {epochs} epochs."
     if ast_epochs else

@@ -203,6 +203,7 @@ record.show(
 )  # fmt: skip
 
 # %% tags=["told", "report"]
+# The choice, and what it could not be told from.
 tell(
     "Chosen on validation: **{chosen}**, {score}. The highest score has {highest}, {top}. Tied "
     "(the paired difference to the highest leaves the order open): {tied:; }.",

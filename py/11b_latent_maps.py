@@ -65,6 +65,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import Subset
 
 # %% tags=["setup"]
+# The kit's own modules.
 from helpers import datasets, evaluation, folders, models, plots, training
 from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.process import pick_device, seed_everything
@@ -288,6 +289,7 @@ agree("PCA map", lambda: np.abs(plain_pca(spaces[of_cnn])[0]), signless, toleran
 # </details>
 
 # %% tags=["solution", "report"]
+# Each space in its own two widest directions.
 pca, explained = {}, {}
 for name, points in spaces.items():
     pca[name], shares = plain_pca(points)
@@ -392,6 +394,7 @@ def separation(points):
 
 
 # %% tags=["solution", "report"]
+# The same numbers for whole spaces and for their maps.
 in_space = pd.DataFrame({name: separation(points) for name, points in spaces.items()}).T
 in_map = pd.DataFrame({name: separation(points) for name, points in pca.items()}).T
 in_space["nearest neighbour, PCA map"] = in_map["nearest neighbour"]
@@ -403,6 +406,7 @@ caption = "How far the classes separate, in each space and in its PCA map, with 
 show_table(in_space, 2, caption=caption)
 
 # %% tags=["solution", "report"]
+# By both ways of asking: the nearest clip, and a plane between the classes.
 ways = ("nearest neighbour", "linear")
 leads = {way: evaluation.highest(in_space[way].to_dict()) for way in ways}
 shown = {f"{way.split()[0]}: {name}": in_space.loc[name, way] for way in ways for name in spaces}
@@ -479,6 +483,7 @@ tell(
 # </details>
 
 # %% tags=["solution", "report"]
+# The best and the worst LSTM side by side.
 both = (of_lstm, of_worst)
 panels = {f"{name}: {explained[name]:.0%} of variance": pca[name] for name in both}
 agreeing = [in_space.loc[name, "nearest neighbour"].value for name in both]
@@ -503,6 +508,7 @@ record.add_comparisons({both: result}, "nearest-neighbour accuracy")
 tell(comparison_sentence(result, of_lstm, of_worst, "nearest-neighbour accuracy"))
 
 # %% tags=["told", "report"]
+# Far enough above chance, if its whole interval is.
 far = in_space.loc[of_worst, "nearest neighbour"]
 tell(
     "**Verdict.** By nearest neighbours the two spaces {differ}. The worst LSTM's are still above "
@@ -599,6 +605,7 @@ def of_setting(maps):
 
 
 # %% tags=["solution", "report"]
+# Each setting is the mean over its seeds.
 settings = {"PCA": [pca[of_cnn]]}
 for name, maps in {"t-SNE": tsne_maps, "UMAP": umap_maps}.items():
     for p in fitting if maps else ():
@@ -660,6 +667,7 @@ def in_order(x, y):
 
 
 # %% tags=["solution", "report"]
+# Against the whole space: which distances and sizes survive the drawing.
 points = spaces[of_cnn]
 seen = {"whole space": points, "PCA": pca[of_cnn]}
 seen |= {f"t-SNE, seed {s}": drawn for (p, s), drawn in tsne_maps.items() if p == middle}
@@ -756,6 +764,7 @@ caption = "t-SNE of pure noise; colours are the groups that k-means finds in the
 record.show(drawn, "noise", caption=caption)
 
 # %% tags=["told", "report"]
+# In noise there are no groups; what the maps show of them is made by the maps.
 told = [
     Sentence(
         "perplexity {p}: silhouette {drawn:.2f} in the map, {truly:.2f} in the noise itself",
@@ -785,6 +794,7 @@ tell(
 # Every space with each method, t-SNE (and UMAP) with the middle perplexity and the first seed. A best picture is not chosen; that would be choosing the luckiest.
 
 # %% tags=["solution"]
+# Every space drawn by every method, with the same settings.
 methods = {"PCA": lambda space: pca[space], "t-SNE": lambda space: tsne(spaces[space], middle, 0)}
 if UMAP:
     methods["UMAP"] = lambda space: umap(spaces[space], middle, 0)
@@ -805,6 +815,7 @@ drawn = plots.scatter_maps(panels, genre_class, title, n_columns=len(methods))
 record.show(drawn, "methods", caption="Each space, a row, with each method, a column.")
 
 # %% tags=["solution", "report"]
+# Beside each map, what its whole space reaches.
 by_map = pd.DataFrame({
     f"{space}, {how}": separation(drawn) | {
         "nearest neighbour, whole space": in_space.loc[space, "nearest neighbour"],
