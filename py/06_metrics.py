@@ -523,7 +523,7 @@ tell(
 # The picture shows the LSTM that validation chose, both SVMs, and the other LSTM with the best test score. This one is chosen *by test*, for a picture only; no
 # later step uses the choice.
 
-# %% tags=["solution", "report"]
+# %% tags=["solution", "appendix"]
 # The classes of the best LSTM and three others, and what has been given up.
 shown = [best, *[name for name in lstms if name != best][:1], "svm_hand_full", "svm_mel_full"]
 table = f1[shown].rename(columns=name_of)
