@@ -69,6 +69,8 @@ def write_run(home: Path) -> Path:
         rows = [row for row in COMPARISONS if row[0] == notebook]
         _write_csv(record / "comparisons.csv", COMPARISON_COLUMNS, rows)
         nbformat.write(_executed(notebook), run / "notebooks" / f"{notebook}.ipynb")
+        noted = {"inputs": {"parameters": Lab().read(notebook).parameters}}
+        (run / "notebooks" / f"{notebook}.done.json").write_text(json.dumps(noted))
     _write_csv(run / "results.csv", RESULT_COLUMNS, _results())
     write_summary(run)
     (home / "runs" / "latest").symlink_to("demo")
@@ -110,9 +112,6 @@ def write_summary(run: Path, status: str = "done") -> None:
         "finished": "2026-01-02T03:04:05+00:00",
         "data": {"folder": "data", "demo": True, "fingerprint": "abc123"},
         "profile": "demo",
-        "parameters": {
-            notebook.name: Lab().read(notebook.name).parameters for notebook in NOTEBOOKS
-        },
         "seeds": {notebook.name: 0 for notebook in NOTEBOOKS},
         "commit": "0123456789ab",
         "python": "3.11.7",

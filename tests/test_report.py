@@ -132,7 +132,7 @@ def test_what_notebooks_have_shown_stands_in_the_report(run):
     assert section.index("| setting | value |") < section.index("macro F1") < section.index("![")
     assert "| augmentation | mixup \\[" in section
     assert re.search(r"at most \d+ on full clips, \d+ on beats", section)
-    assert len(re.findall(r"^!\[", body.partition("\n## 7ε · ")[2].partition("\n# ")[0], re.M)) == 2
+    assert len(re.findall(r"^!\[", body.partition("\n## 7ε · ")[2].partition("\n# ")[0], re.M)) == 1
     assert "occlusion" in appendix and "def steps" in appendix and "def steps" not in body
     assert re.search(r"^1\. .*", body, re.M) and "D. P. Kingma, J. Ba: Adam" in body
     main([*MEMBERS, "--no-appendix", "--edition", "2019"])

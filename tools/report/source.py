@@ -49,7 +49,8 @@ class Run:
             "lstm": name_of(self.values("08_regression").get("lstm", "LSTM")),
         }
         sizes |= {f"n_affect_{part.replace('-', '_')}": n for part, n in parts.items()}
-        return _defaults() | sizes | self.summary.get("parameters", {}).get(notebook, {})
+        noted = read_json(Paths(self.folder, notebook).note).get("inputs", {})
+        return _defaults() | sizes | noted.get("parameters", {})
 
     def sections(self, notebook: str) -> list[Shown]:
         """The labels of an executed notebook, and its other sections with something to report.
@@ -90,7 +91,8 @@ def _defaults() -> dict[str, Any]:
     from helpers import models, training  # PyTorch takes a moment
 
     def of(function: Callable[..., Any]) -> dict[str, Any]:
-        return {name: given.default for name, given in signature(function).parameters.items()}
+        given = signature(function).parameters.values()
+        return {one.name: one.default for one in given if one.default is not one.empty}
 
     lstm, cnn = (of(kind)["dropout"] for kind in (models.LSTMBackbone, models.CNNBackbone))
     others = {"lstm_dropout": lstm, "cnn_dropout": cnn, "gradient_norm": training.GRADIENT_NORM}
@@ -113,10 +115,8 @@ def open_run(name: str | None) -> Run:
     names = [notebook.name for notebook in NOTEBOOKS]
     absent = [n for n in names if not Paths(folder, n).executed.is_file()]
     if absent:
-        raise LabError(
-            f"{folder}: no finished run ({', '.join(absent)} not executed); "
-            f"run {command_of(folder)}"
-        )
+        told = f"no finished run ({', '.join(absent)} not executed)"
+        raise LabError(f"{folder}: {told}; run {command_of(folder)}")
     return run
 
 
