@@ -427,12 +427,13 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
         f"{name} {result.difference}{', clear' if result.clear else ''}"
         for name, result in zip(names, results, strict=True)
     )
-    figure, ax = _one_panel(8, 1.1 + 0.36 * len(names), f"{title}. {told}.")
+    is_long = max(map(len, names), default=0) > 45
+    figure, ax = _one_panel(8, 1.1 + (0.5 if is_long else 0.36) * len(names), f"{title}. {told}.")
     ax.axvline(0, color="0.4", linestyle=":", label="no difference")
     for row, result in enumerate(results):
         style = {"color": COLOURS[0]} if result.clear else {"color": "0.5", "mfc": "white"}
         _draw_score(ax, row, result.difference, "+.3f", marker="o", **style)
-    _name_rows(ax, names)
+    _name_rows(ax, [name.replace(" minus ", "\nminus ") if is_long else name for name in names])
     figure.suptitle(f"{title} (filled: clear)", x=0.01, ha="left")  # long names leave no room above
     ax.set_xlabel(f"difference in {what} (95 % interval)")
     return figure
