@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from helpers.machinery.files import LabError, blame_machine, get_again, one_line
 
+Read = TypeVar("Read")
 N_MELS, N_CHROMA = 128, 12
 N_ROWS = N_MELS + N_CHROMA  # of a stored array: mel bands in dB, then chroma classes
 _GZIP_AT_MOST = 1100  # gzip makes nothing smaller than 1/1032 of its size
@@ -24,12 +27,13 @@ def read_array(path: str | Path) -> np.ndarray:
     Raises LabError for a file that is cut short, pickled, of a wrong shape, or not finite.
     """
     path = Path(path)
-    try:
-        with open_array(path) as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-            file.read(1)  # only at its end does gzip compare the checksum
-    except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
-        raise _not_whole(path, error) from error
+
+    def whole(file: Any) -> np.ndarray:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        file.read(1)  # only at its end does gzip compare the checksum
+        return array
+
+    array = _read(path, whole)
     check_shape(path, array.shape, array.dtype)
     array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array).all():
@@ -60,21 +64,34 @@ def _check_ranges(path: Path, array: np.ndarray) -> None:
 def read_n_frames(path: str | Path) -> int:
     """The number of frames T of a stored clip, from the header of its file alone."""
     path = Path(path)
-    try:
-        with open_array(path) as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0
-            if version != (1, 0):
-                read = np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
-            packed = isinstance(file, gzip.GzipFile)
-    except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
-        raise _not_whole(path, error) from error
+
+    def header(file: Any) -> tuple[tuple[int, ...], np.dtype, bool]:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        return shape, dtype, isinstance(file, gzip.GzipFile)
+
+    shape, dtype, packed = _read(path, header)
     check_shape(path, shape, dtype)
     room = path.stat().st_size * (_GZIP_AT_MOST if packed else 1)
     if N_ROWS * shape[1] * dtype.itemsize > room:  # before anybody makes room for it
         raise _not_whole(path, f"its header promises {shape}, more than the file can hold")
     return int(shape[1])
+
+
+def _read(path: Path, read: Callable[[Any], Read]) -> Read:
+    """What `read` makes of an opened file. Raises LabError when it cannot."""
+    for attempt in range(3):
+        try:
+            with open_array(path) as file:
+                return read(file)
+        except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
+            # Python 3.11 may raise SystemError where two threads read a header at once (gh-106905).
+            if not isinstance(error, SystemError) or attempt == 2:
+                raise _not_whole(path, error) from error
+    raise AssertionError("not reached")
 
 
 def _not_whole(path: Path, problem: Exception | str) -> LabError:
