@@ -47,7 +47,7 @@ from tools.run.processes import threads_available
 from tools.run.results import Status, code_commit
 
 NOTEBOOKS = ("06", "07", "11")  # the runner adds what they need
-N_REPEATS = 3
+N_REPEATS, N_FOLDS = 3, 4
 
 
 # ---- the models --------------------------------------------------------------------------------
@@ -318,6 +318,7 @@ def _command(options: argparse.Namespace, demo: bool) -> str:
     words = [f"python -m benchmarks.real_music --data {'demo' if demo else 'DIR'}"]
     words += ["--answers FILE"] if options.answers else []
     words += [f"--{name}" for name in ("quick", "ablations") if getattr(options, name)]
+    words += [f"--folds {options.folds}"] if options.folds != N_FOLDS else []
     return " ".join(words)
 
 
@@ -329,7 +330,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="repeat 1 only")
     add("--ablations", action="store_true", help="notebooks 05 and 07 with one thing changed")
     add("--profile", default="demo", metavar="NAME", help="sizes and epochs (default: demo)")
-    add("--folds", type=int, default=4, metavar="N", help="default: 4")
+    add("--folds", type=int, default=N_FOLDS, metavar="N", help=f"default: {N_FOLDS}")
     add("--out", type=Path, metavar="DIR", help="for page, plot, tables (default: their places)")
     return parser
 

@@ -14,10 +14,7 @@ import io
 import json
 import os
 import shutil
-import signal
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -33,7 +30,7 @@ from demo_music.styles import STYLES, Factors, draw_factors, rate_affect
 from demo_music.synthesis import compose_clip
 from helpers.features import SAMPLE_RATE, extract
 from helpers.folders import AXES, DEMO_RECORD, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.arrays import read_n_frames
+from helpers.machinery.arrays import npy_bytes, read_n_frames
 from helpers.machinery.files import (
     LabError,
     demo_data,
@@ -42,7 +39,7 @@ from helpers.machinery.files import (
     require_space,
     write_atomically,
 )
-from helpers.machinery.process import counted, usable_cores
+from helpers.machinery.process import belong_to, counted, usable_cores
 
 SEED = 0
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
@@ -173,10 +170,10 @@ def make_clip(clip: Clip, folder: Path) -> None:
     features = extract(audio)
     if clip.with_audio:
         write_atomically(folder / "audio" / f"{clip.id}.flac", _flac(audio))
-    write_atomically(folder / "beats" / f"{clip.id}.npy", _npy(features.beat_times))
+    write_atomically(folder / "beats" / f"{clip.id}.npy", npy_bytes(features.beat_times))
     data = folder / "data"
-    write_atomically(clip.beat_path(data), _npy(features.beat.astype(np.float16)))
-    write_atomically(clip.full_path(data), _npy(features.full.astype(np.float16)))
+    write_atomically(clip.beat_path(data), npy_bytes(features.beat.astype(np.float16)))
+    write_atomically(clip.full_path(data), npy_bytes(features.full.astype(np.float16)))
 
 
 def perform(clip: Clip) -> tuple[Factors, np.ndarray]:
@@ -191,12 +188,6 @@ def planned_clip(data: Path, clip: str) -> Clip:
     """The clip of this id in a finished demo set; `perform` lets it be heard again (step 8)."""
     size = read_json(data.parent / DEMO_RECORD)["size"]
     return next(planned for planned in plan_clips(size) if str(planned.id) == clip)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _flac(audio: np.ndarray) -> bytes:
@@ -319,18 +310,6 @@ def _make_clips(clips: Sequence[Clip], folder: Path, processes: int) -> Iterator
         ) from error
     finally:
         pool.shutdown(kill_workers=True)
-
-
-def belong_to(parent: int) -> None:
-    """Leave Ctrl-C to the process that started this one, and end with it, even by `kill -9`."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make_or_say(clip: Clip, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,6 +99,13 @@ def _not_whole(path: Path, problem: Exception | str) -> LabError:
     blame_machine(path, problem)
     again = get_again(path, "get this file again")
     return LabError(f"{path}: no whole .npy array ({one_line(problem)}); {again}")
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """An array as the bytes of a `.npy` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def open_array(path: Path) -> gzip.GzipFile:

@@ -6,7 +6,9 @@ import ctypes
 import json
 import os
 import random
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -180,6 +182,19 @@ def counted(items: Iterable[Item], total: int, what: str, before: int = 0) -> It
         if time.monotonic() - told > 0.5:
             told = time.monotonic()
             report_progress(stage=what, done=number, total=total)
+
+
+@cache  # once is enough
+def belong_to(parent: int) -> None:
+    """Leave Ctrl-C to the process that started this one, and end with it, even by `kill -9`."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -98,7 +98,12 @@ class FeatureStore:
 
 
 def _mapped_again(frames: str, starts: np.ndarray, lengths: np.ndarray) -> FeatureStore:
-    return FeatureStore(np.load(frames, mmap_mode="c", allow_pickle=False), starts, lengths)
+    return FeatureStore(_mapped(frames), starts, lengths)
+
+
+def _mapped(frames: str | Path) -> np.ndarray:
+    # Read-only: Linux maps no more writable pages than there is memory for them.
+    return np.load(frames, mmap_mode="r", allow_pickle=False)
 
 
 def open_store(paths: Sequence[str]) -> FeatureStore:
@@ -172,8 +177,7 @@ def _open(folder: Path, n_clips: int) -> FeatureStore | None:
     """The store in this folder, or None unless it is whole."""
     try:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-        # Read-only: Linux maps no more writable pages than there is memory for them.
-        frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+        frames = _mapped(folder / "frames.npy")
     except Exception:  # NumPy lets many kinds through, as its tokenizer's
         return None
     if (lengths.dtype, frames.dtype) != (np.dtype("<i8"), np.dtype("<f2")):

@@ -97,9 +97,8 @@ def _from_timm(size: str) -> dict[str, torch.Tensor]:
 def _renamed(state: Mapping[str, torch.Tensor], source: str | Path) -> dict[str, torch.Tensor]:
     """With names as in the course's ASTBackbone, whatever it is a part of; DeiT's get their `v.`"""
     name = next((name for name in state if name.endswith(_A_TOKEN)), "")
-    stem = name.removesuffix(
-        _A_TOKEN
-    )  # "v." in the course's, "module.v." in the authors', "" DeiT's
+    # "v." in the course's, "module.v." in the authors', nothing in DeiT's.
+    stem = name.removesuffix(_A_TOKEN)
     if not name or f"{stem}patch_embed.proj.weight" not in state:
         raise LabError(f"{source}: no AST or DeiT: it has no cls_token and patch_embed.proj.weight")
     before = stem.removesuffix("v.")

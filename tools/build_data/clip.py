@@ -23,7 +23,7 @@ import numpy as np
 
 from helpers import features
 from helpers.features import CLIP_SECONDS, SAMPLE_RATE
-from helpers.machinery.arrays import N_MELS
+from helpers.machinery.arrays import N_MELS, npy_bytes
 from helpers.machinery.files import (
     LabError,
     MachineError,
@@ -31,6 +31,7 @@ from helpers.machinery.files import (
     one_line,
     write_atomically,
 )
+from helpers.machinery.process import belong_to
 
 VERSION = 1  # raise it when what is written changes: older clips are then made anew
 SILENT = 1e-4  # of full scale, -80 dB: the loudest sample of what nobody hears
@@ -74,7 +75,7 @@ def make_batch(tasks: Sequence[Task], job: Job) -> list[Row]:
     from threadpoolctl import threadpool_limits
 
     if job.parent:
-        _belong_to(job.parent)
+        belong_to(job.parent)
     if stamp() != job.stamp:
         raise LabError(
             f"a worker on {platform.node()} has {stamp()}, this build {job.stamp}; give all the "
@@ -103,11 +104,11 @@ def make(task: Task, job: Job) -> Row:
         known = isinstance(error, LabError)
         return row | {"reason": str(error) if known else f"no features: {one_line(repr(error))}"}
     files = {
-        "full.npy": _npy(found.full.astype(np.float16)),
-        "beat.npy": _npy(found.beat.astype(np.float16)),
+        "full.npy": npy_bytes(found.full.astype(np.float16)),
+        "beat.npy": npy_bytes(found.beat.astype(np.float16)),
     }
     if task.keep_audio:
-        files |= {"flac": _flac(audio), "beats.npy": _npy(found.beat_times)}
+        files |= {"flac": _flac(audio), "beats.npy": npy_bytes(found.beat_times)}
     for name, content in files.items():
         write_atomically(Path(job.clips, f"{task.id}.{name}"), content)
     steps = np.diff(found.beat_times)
@@ -212,19 +213,6 @@ def stamp() -> str:
     return ", ".join(
         [python, *named, f"libsndfile {soundfile.__libsndfile_version__}", f"kit {kit}"]
     )
-
-
-@cache
-def _belong_to(parent: int) -> None:
-    from demo_music.build import belong_to
-
-    belong_to(parent)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _flac(audio: np.ndarray) -> bytes:
