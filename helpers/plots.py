@@ -403,7 +403,7 @@ def scatter_maps(
             x, y = places[labels == one].T
             colour = COLOURS[number % len(COLOURS)]
             ax.scatter(x, y, s=22, color=colour, marker=marker, label=one, linewidths=0)
-        ax.set(xticks=[], yticks=[], xlabel="component 1", ylabel="component 2")
+        ax.set(xticks=[], yticks=[], xlabel="axis 1 of the map", ylabel="axis 2 of the map")
         ax.set_title(name, fontsize=9)
     handles, names = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", fontsize=8)
