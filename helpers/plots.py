@@ -488,26 +488,29 @@ def maps(
     scale, with its bar; a row with negative values is white at 0. Long pictures are squeezed.
     """
     shapes = ", ".join(f"{name}: {' x '.join(map(str, m.shape))}" for name, m in rows.items())
-    shown = min(n_columns, max(map(len, rows.values())))
+    shown, cell = min(n_columns, max(map(len, rows.values()))), 0.88  # of a place that is 1 x 1
     figure, axes = _figure(
-        len(rows), shown + 1, 1.0 * shown + 2, 0.95 * len(rows) + 0.5,
+        1, 1, 1.0 * shown + 2, 0.95 * len(rows) + 0.5,
         f"{title}. Channels x height x width in each row: {shapes}.", title,
     )  # fmt: skip
-    for ax in axes.flat:
-        ax.axis("off")
-    for number, ax in enumerate(axes[0, 1:]):
-        ax.set_title(f"{column} {number}", fontsize=8, loc="center")
-    for row, (name, channels) in zip(axes, rows.items(), strict=True):
+    ax = axes[0, 0]  # one for all pictures: Matplotlib needs seconds to lay 90 axes out
+    for top, channels in enumerate(rows.values()):
         high = float(channels[:shown].abs().max())
         signed = float(channels[:shown].min()) < 0
         style = {"cmap": "PuOr" if signed else COLOUR_MAP, "vmin": -high if signed else 0}
-        row[0].text(1, 0.5, name, ha="right", va="center", fontsize=9)
-        for ax, channel in zip(row[1:], channels, strict=False):
-            height, width = channel.shape
-            aspect = "equal" if width <= 2 * height else "auto"
-            picture = ax.imshow(channel.numpy(), aspect=aspect, vmax=high, **style)
-        figure.colorbar(picture, ax=row, ticks=[-high, 0, high] if signed else [0, high],
+        for left, channel in enumerate(channels[:shown]):
+            right = left + cell * min(1, channel.shape[1] / channel.shape[0])
+            place = (left, right, top + cell, top)
+            picture = ax.imshow(channel.numpy(), extent=place, vmax=high, **style)
+        place = (shown, top + 0.1, 0.12, cell - 0.2)
+        bar = ax.inset_axes(place, transform=ax.transData, label="<colorbar>")
+        figure.colorbar(picture, bar, ticks=[-high, 0, high] if signed else [0, high],
                         format="%.2g")  # fmt: skip
+    ax.set(xlim=(0, shown), ylim=(len(rows), 0))
+    ax.set_xticks(np.arange(shown) + cell / 2, [f"{column} {n}" for n in range(shown)], fontsize=8)
+    ax.set_yticks(np.arange(len(rows)) + cell / 2, list(rows))
+    ax.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    ax.spines[:].set_visible(False)
     return figure
 
 

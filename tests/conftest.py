@@ -119,7 +119,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """As in a notebook: what is displayed, in order."""
     shown: list[Any] = []
-    monkeypatch.setattr("helpers.notebook.showing._in_notebook", lambda: True)
+    monkeypatch.setattr("helpers.notebook.showing.in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda thing, **_: shown.append(thing))
     return shown
 

@@ -84,7 +84,7 @@ def test_controls_bring_their_script_and_a_plain_script_says_where_they_are(
     script = explorers.SCRIPT.read_text(encoding="utf-8")
     assert controls["text/html"].endswith(f"<script>{script}</script>")
     assert "</script" not in script and "<!--" not in script
-    monkeypatch.setattr("helpers.notebook.showing._in_notebook", lambda: False)
+    monkeypatch.setattr("helpers.notebook.showing.in_notebook", lambda: False)
     explorers.threshold(record, TRUE, PROBABILITIES, CLASSES)
     assert len(outputs) == 1 and "on the page of 01_visualization" in capsys.readouterr().out
 

@@ -3,6 +3,7 @@
 import inspect
 import io
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,7 +117,8 @@ def test_a_figure_is_drawn_without_warnings_with_labels_title_and_alt_text(name)
     alt = figure.get_label()
     assert len(alt) > 10 and alt.endswith(".") and "nan" not in alt
     for ax in figure.axes:
-        named = ax.xaxis.have_units()  # its ticks are names, which say what they are
+        ticks = "".join(label.get_text() for label in ax.get_xticklabels())
+        named = re.search("[a-z]", ticks)  # its ticks are names, which say what they are
         if not ax.axison or ax.get_label() == "<colorbar>" or named:
             continue
         if ax.get_subplotspec().is_last_row():

@@ -237,7 +237,7 @@ def test_a_figure_is_stored_with_its_alt_text_and_refused_without(record, capsys
 
 def test_in_a_notebook_an_output_says_what_it_shows(monkeypatch):
     outputs: list[dict] = []
-    monkeypatch.setattr(showing, "_in_notebook", lambda: True)
+    monkeypatch.setattr(showing, "in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", lambda *_, **kept: outputs.append(kept))
     score = Score(0.5, 0.4, 0.6)
     gap = showing.Sentence("{gap:+.1f} dB", gap=np.float32(0.25))

@@ -29,7 +29,7 @@ from helpers.machinery.files import (
     write_atomically,
 )
 from helpers.machinery.many_gpus import write_once
-from helpers.notebook.showing import render_figure, show_picture
+from helpers.notebook import showing
 from helpers.notebook.soundness import data_fingerprint, require_soundness
 from helpers.notebook.words import LANGUAGES
 
@@ -147,18 +147,18 @@ class Record:
     def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
         """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
 
-        The caption is the report's; a figure that has one is stored in each language. Raises
-        LabError for a figure without alt text.
+        The caption is the report's, which is made of notebooks: there, a figure that has one is
+        stored in each language. Raises LabError for a figure without alt text.
         """
-        spoken = LANGUAGES if str(caption) else LANGUAGES[:1]
-        png, pdfs, alt = render_figure(figure, name, spoken)
+        spoken = LANGUAGES if str(caption) and showing.in_notebook() else LANGUAGES[:1]
+        png, pdfs, alt = showing.render_figure(figure, name, spoken)
         for language, pdf in pdfs.items():
             below = "" if language == "en" else f"{language}/"
             write_once(self.folder / "figures" / f"{below}{name}.pdf", pdf)
         write_once(self.folder / "figures" / f"{name}.png", png)
         self._figures[name] = alt
         write_once(self.folder / "figures.json", json.dumps(self._figures, indent=1))
-        show_picture(png, alt, name, caption)
+        showing.show_picture(png, alt, name, caption)
 
     def finish(self, key_metric: str) -> None:
         """Close the record: one line for the runner's table, and a list of what was stored."""

@@ -150,7 +150,7 @@ def show_html(markup: str, plain: str) -> None:
 
 def play(path: Path) -> None:
     """Offer an audio file to listen to: a player in a notebook, the file's name elsewhere."""
-    if not _in_notebook():
+    if not in_notebook():
         print(f"audio: {path}")
         return
     from IPython.display import Audio, display
@@ -158,7 +158,8 @@ def play(path: Path) -> None:
     display(Audio(filename=str(path)))
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether outputs are displayed by IPython: in JupyterLab, on Kaggle, by the runner."""
     from IPython import get_ipython
 
     return get_ipython() is not None
@@ -178,8 +179,9 @@ def render_figure(
     alt = figure.get_label()
     if not alt:
         raise LabError(f"figure {name!r} has no alt text; set it with figure.set_label(...)")
-    png, pdfs = io.BytesIO(), {}
+    png, pdfs, layout = io.BytesIO(), {}, figure.get_layout_engine()
     figure.savefig(png, format="png", dpi=FIGURE_DPI, metadata={"Description": alt})
+    figure.set_layout_engine("none")  # as it is laid out now, it fits in English
     for language in spoken:
         words = Words(language)
         _translate(figure, words)  # English, too: its minus signs
@@ -189,6 +191,7 @@ def render_figure(
             about = {"CreationDate": None, "Keywords": "; ".join(sorted(left))}
             figure.savefig(pdf, format="pdf", dpi=PRINT_DPI, metadata=about)
         pdfs[language] = pdf.getvalue()
+        figure.set_layout_engine(layout)
     plt.close(figure)
     return png.getvalue(), pdfs, alt
 
@@ -212,7 +215,7 @@ def _translate(figure: Drawing, words: Words) -> None:
     for label in figure.findobj(Label):
         label.set_text(words.drawn(label.get_text()))
         is_row = label.get_horizontalalignment() == "right" or label.get_rotation()
-        if not is_row and len(label.get_text()) > LONG:
+        if words.language != "en" and not is_row and len(label.get_text()) > LONG:
             label.set_wrap(True)  # a title or an axis's name, rather than leave the figure
 
 
@@ -228,7 +231,7 @@ def _show(
     metadata: Mapping[str, Any] = {},
 ) -> None:  # fmt: skip
     """Show data, by MIME type, in a notebook, and with them the piece; print `plain` elsewhere."""
-    if not _in_notebook():
+    if not in_notebook():
         print(plain)
         return
     from IPython.display import display
