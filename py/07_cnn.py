@@ -62,6 +62,7 @@ from torch import nn
 
 from helpers import baselines, datasets, evaluation, folders, handmade, models, plots, training
 from helpers.features import HOP_LENGTH, SAMPLE_RATE
+from helpers.machinery.one_per_gpu import one_per_gpu
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook import explorers
@@ -768,12 +769,12 @@ def watch(model):
 
 # %% tags=["solution"]
 # One training per seed. The first one's curve is shown, and its checkpoint is what 08 and 09 take.
-best_histories = []
-of_all_seeds = {"cnn_mel_best": [], "cnn_mel_refit": [], "lstm_mel_full": []}  # the answers
-for number in range(n_seeds):
-    own_history, predicted = fit_on_train_part(number, watch if number == 0 else None)
-    best_histories.append(own_history)
-    of_all_seeds["cnn_mel_best"].append(predicted)
+trained = [fit_on_train_part(0, watch)]
+# One after the other; with several GPUs, one on each (docs/many_gpus.md).
+trained += one_per_gpu(fit_on_train_part, range(1, n_seeds), compute)
+best_histories = [own_history for own_history, _ in trained]
+answers = [predicted for _, predicted in trained]
+of_all_seeds = {"cnn_mel_best": answers, "cnn_mel_refit": [], "lstm_mel_full": []}
 history = best_histories[0]
 
 # %% tags=["told"]
@@ -815,12 +816,13 @@ def fit_on_everything(number):
         scaler=everything.scaler, classes=classes, epoch=n_epochs,
         note="train + validation, epochs from validation",
     )  # fmt: skip
-    return model, own_history, training.predict(model, test_loader, compute).argmax(1)
+    unseen = datasets.make_loader(test, batch_size, device=compute)
+    return model, own_history, training.predict(model, unseen, compute).argmax(1)
 
 
 # %% tags=["solution"]
 # Several trainings of it only where time allows; the first one is looked into below.
-refits = [fit_on_everything(number) for number in range(min(n_refits, n_seeds))]
+refits = one_per_gpu(fit_on_everything, range(min(n_refits, n_seeds)), compute)
 refit, refit_history, _ = refits[0]
 of_all_seeds["cnn_mel_refit"] = [predicted for _, _, predicted in refits]
 

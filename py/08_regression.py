@@ -451,13 +451,12 @@ for kind in kinds:
         predicted[kind, part] = np.zeros((n_seeds, len(ids[part]), len(axes)), dtype=np.float32)
 
 
-def fit(kind, axis):
-    """Train for one axis, once per seed; the first training's curve is kept."""
+def fit(axis):
+    """Train each network for one axis, once per seed; the first trainings' curves are kept."""
+    each = [(kind, number) for kind in kinds for number in range(n_seeds)]
     # One after the other; with several GPUs, one on each (docs/many_gpus.md).
-    trained = one_per_gpu(
-        lambda number: train_regressor(kind, axis, number), range(n_seeds), compute
-    )
-    for number, (history, values) in enumerate(trained):
+    trained = one_per_gpu(lambda one: train_regressor(one[0], axis, one[1]), each, compute)
+    for (kind, number), (history, values) in zip(each, trained, strict=True):
         for part in values:
             predicted[kind, part][number, :, axes.index(axis)] = values[part]
         if number == 0:
@@ -576,8 +575,7 @@ def show_axis(axis):
 # How happy or sad the music is.
 
 # %% tags=["solution"]
-for kind in kinds:
-    fit(kind, "valence")
+fit("valence")
 
 # %% tags=["report"]
 show_axis("valence")
@@ -603,8 +601,7 @@ show_axis("valence")
 # absolute loudness is gone; how far the rest lies below it remains.
 
 # %% tags=["solution"]
-for kind in kinds:
-    fit(kind, "energy")
+fit("energy")
 
 # %% tags=["report"]
 show_axis("energy")
@@ -624,8 +621,7 @@ show_axis("energy")
 # beats is averaged away, and the tempo can be read from the number of frames only.)
 
 # %% tags=["solution"]
-for kind in kinds:
-    fit(kind, "danceability")
+fit("danceability")
 
 # %% tags=["report"]
 show_axis("danceability")

@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from joblib.externals import loky
 
 from helpers import datasets, models, training
 from helpers.folders import GENRE
@@ -23,6 +22,7 @@ from helpers.machinery import many_gpus, process
 from helpers.machinery.batches import LengthBatches
 from helpers.machinery.files import LabError
 from helpers.machinery.one_per_gpu import one_per_gpu, visible_gpus
+from tests import fake_gpus
 from tests.small_lab import SmallLab
 from tools.run import plan
 from tools.run.tasks import Tasks
@@ -120,32 +120,11 @@ def test_one_process_writes(tmp_path, monkeypatch):
 # ---- one training per GPU ----------------------------------------------------------------------
 
 
-class Worker(ThreadPoolExecutor):
-    """In place of a process: what goes in and comes out is pickled, and its settings are noted."""
-
-    settings: list[dict[str, str]] = []
-    at_a_time = threading.Lock()  # these share their random numbers, which processes do not
-
-    def __init__(self, max_workers: int, env: dict[str, str]) -> None:
-        super().__init__(max_workers)
-        self.settings.append(env)
-
-    def submit(self, function, item) -> Future:
-        from joblib.externals.loky.backend.reduction import dumps
-
-        def travelled():
-            there, thing = pickle.loads(dumps((function, item)))
-            with self.at_a_time:
-                return pickle.loads(dumps(there(thing)))
-
-        return super().submit(travelled)
-
-    def shutdown(self, kill_workers: bool) -> None:
-        super().shutdown()
-
-
-def test_one_training_per_gpu_gives_what_one_after_the_other_gives(monkeypatch, mini_data):
-    monkeypatch.setattr("joblib.externals.loky.ProcessPoolExecutor", Worker)
+def test_one_training_per_gpu_gives_what_one_after_the_other_gives(monkeypatch, mini_data, capsys):
+    """With a network here; test_smoke has the notebooks."""
+    monkeypatch.setattr(loky, "ProcessPoolExecutor", fake_gpus.Worker)
+    monkeypatch.setattr("helpers.machinery.one_per_gpu.find_device", fake_gpus.find_device)
+    used = fake_gpus.Worker.used
     splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
 
     def fit(seed: int) -> tuple[int, list[float], dict[str, torch.Tensor]]:
@@ -156,13 +135,17 @@ def test_one_training_per_gpu_gives_what_one_after_the_other_gives(monkeypatch, 
         return seed, history.train_loss, model.state_dict()
 
     serial = [fit(seed) for seed in range(3)]
-    spread = one_per_gpu(fit, range(3), "cuda", ["3", "5"])
+    spread = one_per_gpu(fit, range(3), "cuda", ["3", "broken", "5"])
+    assert capsys.readouterr().out == (
+        "nothing is trained on GPU broken: Tesla P100 is there, but cannot compute\n"
+    )
     assert [one[:2] for one in spread] == [one[:2] for one in serial]
     for (*_, here), (*_, there) in zip(serial, spread, strict=True):
         assert all(torch.equal(here[name], there[name]) for name in here)
-    assert [env["CUDA_VISIBLE_DEVICES"] for env in Worker.settings] == ["3", "5"]
+    assert used == ["3", "broken", "5"]
     for device, gpus in (("cuda", ["3"]), ("cpu", ["3", "5"]), ("cuda:1", ["3", "5"])):
-        assert one_per_gpu(str, [7], device, gpus) == ["7"] and len(Worker.settings) == 2
+        assert one_per_gpu(str, [7, 8], device, gpus) == ["7", "8"]
+    assert one_per_gpu(str, [7], "cuda", ["3", "5"]) == ["7"] and len(used) == 3
     with pytest.raises(TypeError):
         one_per_gpu(fit, [0, "no seed"], "cuda", ["3", "5"])
     opened = pickle.loads(pickle.dumps(splits.base.store))

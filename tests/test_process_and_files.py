@@ -45,7 +45,9 @@ def test_the_device_is_chosen_or_refused_with_a_remedy(gpus, monkeypatch, capsys
     assert process.pick_device("cpu") == torch.device("cpu")
     assert re.fullmatch(r"computing on cpu; trainings in b?float(16|32)\n", capsys.readouterr().out)
     gpus += ["", ""]
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     assert process.find_device("auto") == (torch.device("cuda"), "Tesla P100")
+    assert not torch.backends.cudnn.allow_tf32
     assert process.find_device("cuda:1")[0] == torch.device("cuda:1")
     for name, said in {
         "cuda:first": "unknown device 'cuda:first'",

@@ -64,9 +64,13 @@ class Done(NamedTuple):
 
 @pytest.fixture(scope="module")
 def scripts(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """Runs every py/*.py in order with the smoke profile, from another folder."""
+    """Runs every py/*.py in order with the smoke profile, from another folder.
+
+    As `torchrun` starts a single process, and as if there were two GPUs (`warm_python`).
+    """
     home, elsewhere = (tmp_path_factory.mktemp(name) for name in ("home", "elsewhere"))
     settings = {"MUSICLAB_DATA": str(mini_data), "MUSICLAB_PROFILE": "smoke"}
+    settings |= {"TORCHELASTIC_RUN_ID": "t", "WORLD_SIZE": "1", "RANK": "0"}
     files = [str(ROOT / "py" / f"{name}.py") for name in NOTEBOOKS]
     run = home / "runs" / records.INTERACTIVE_RUN
     process = python(
@@ -258,6 +262,6 @@ def test_scripts_and_the_runner_leave_a_solution_for_the_test_clips(scripts, lab
 
 
 def test_scripts_and_the_runner_agree(scripts, lab):
-    """The same seeds, data and parameters give the same numbers on both ways."""
+    """The same numbers: one training after the other or one per GPU, without torchrun or with."""
     by_hand, by_runner = (pd.read_csv(done.run / "results.csv") for done in (scripts, lab))
     pd.testing.assert_frame_equal(by_hand, by_runner, rtol=0, atol=1e-6)

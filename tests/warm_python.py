@@ -2,8 +2,9 @@
 
     python -m tests.warm_python OUTPUT SCRIPT [SCRIPT ...]
 
-Each is a process of its own, forked from this one; what it prints lands in OUTPUT/<name>.txt. Ends
-with the exit code of the first that fails.
+Each is a process of its own, forked from this one; what it prints lands in OUTPUT/<name>.txt. What
+spreads trainings over GPUs finds two (`fake_gpus`). Ends with the exit code of the first that
+fails.
 """
 
 import importlib
@@ -24,6 +25,9 @@ if __name__ == "__main__":
             told = os.open(output / f"{script.stem}.txt", os.O_WRONLY | os.O_CREAT)
             os.dup2(told, 1)
             os.dup2(told, 2)
+            if "one_per_gpu" in script.read_text(encoding="utf-8"):
+                sys.path[0] = str(Path(__file__).resolve().parents[1])
+                importlib.import_module("tests.fake_gpus").spread()
             sys.argv[:], sys.path[0] = [str(script)], str(script.parent)
             runpy.run_path(str(script), run_name="__main__")
             sys.exit()

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from helpers.machinery.process import find_device
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,14 +34,17 @@ def one_per_gpu(
 ) -> list[Result]:
     """`[function(item) for item in items]`; where there are several GPUs, so many at a time.
 
-    It is just that list, made here, with fewer than two `gpus` (default: all that are visible), or
-    when `device`, on which the function computes, is the CPU, or one GPU that was chosen. Else each
-    GPU has a process that sees no other one: there `cuda` is its own. The function must seed what
-    it draws, and what it changes outside of itself nobody sees; it, the items and the results
-    travel between processes (a function of a notebook may). Results come in the order of the
-    items. An error of one is raised here.
+    It is just that list, made here, with fewer than two items or `gpus` (default: all that are
+    visible), or when `device`, on which the function computes, is the CPU, or one GPU that was
+    chosen. Else each GPU has a process that sees no other one: there `cuda` is its own. A GPU that
+    does not compute is named, and left out. The function must seed what it draws, and what it
+    changes outside of itself nobody sees; it, the items and the results travel between processes (a
+    function of a notebook may). Results come in the order of the items. An error of one is raised
+    here, and ends the others.
     """
+    items = list(items)
     gpus = [] if str(device) != "cuda" else visible_gpus() if gpus is None else gpus
+    gpus = gpus[: len(items)]
     if len(gpus) < 2:
         return [function(item) for item in items]
     # joblib's executor: it takes the functions of a notebook, and starts no script anew.
@@ -50,8 +55,6 @@ def one_per_gpu(
         ProcessPoolExecutor(1, env={"CUDA_VISIBLE_DEVICES": gpu, "MUSICLAB_HEADLESS": "1"})
         for gpu in gpus
     ]
-    for executor in executors:
-        free.put(executor)
 
     def on_a_free_one(item: Item) -> Result:
         executor = free.get()
@@ -61,11 +64,19 @@ def one_per_gpu(
             free.put(executor)
 
     failed = True
-    try:
-        with ThreadPoolExecutor(len(gpus)) as threads:
+    with ThreadPoolExecutor(len(gpus)) as threads:
+        try:
+            found = [executor.submit(find_device, "cuda") for executor in executors]
+            for gpu, executor, own in zip(gpus, executors, found, strict=True):
+                if trouble := own.exception():
+                    print(f"nothing is trained on GPU {gpu}: {trouble}")
+                else:
+                    free.put(executor)
+            if free.empty():
+                raise trouble
             results = list(threads.map(on_a_free_one, items))
-        failed = False
-    finally:
-        for executor in executors:
-            executor.shutdown(kill_workers=failed)
+            failed = False
+        finally:
+            for executor in executors:
+                executor.shutdown(kill_workers=failed)
     return results

@@ -73,14 +73,11 @@ def pick_device(name: str = "auto") -> torch.device:
 
     In a process of torchrun, it also joins the others: see `many_gpus`.
     """
-    import torch
 
     from helpers.machinery import many_gpus
 
     device, why = find_device(name)
     many_gpus.start(device)
-    if device.type == "cuda":  # what is not computed in 16 bits has float32's digits, not TF32's
-        torch.backends.cudnn.allow_tf32 = False
     numbers = str(training_dtype(device)).removeprefix("torch.")
     several = f"{many_gpus.n_processes()} processes " * (many_gpus.n_processes() > 1)
     print(f"{several}computing on {device}{why and f' ({why})'}; trainings in {numbers}")
@@ -92,8 +89,9 @@ def find_device(name: str = "auto") -> tuple[torch.device, str]:
 
     `auto` is the first GPU that computes a product, else the CPU. A GPU that PyTorch sees may
     still be too old for it, or its memory full. Of the processes of torchrun each has the GPU of
-    its own number. Raises LabError for an unknown name, and for a device that this machine does
-    not have or that does not compute; on Kaggle also when `auto` finds only GPUs that do not.
+    its own number. From then on a GPU computes float32 to its last digit, not in TF32. Raises
+    LabError for an unknown name, and for a device that this machine does not have or that does not
+    compute; on Kaggle also when `auto` finds only GPUs that do not.
     """
     import torch
 
@@ -124,7 +122,8 @@ def find_device(name: str = "auto") -> tuple[torch.device, str]:
     first = int(number or 0)
     for gpu in [own] if own is not None else [first] if kind == "cuda" else range(n_gpus):
         trouble, gpu_name = _trouble_with(gpu)
-        if not trouble:
+        if not trouble:  # what is not computed in 16 bits has float32's digits, not TF32's
+            torch.backends.cudnn.allow_tf32 = False
             alone = own is None and gpu == 0 and not number
             return torch.device("cuda" if alone else f"cuda:{gpu}"), gpu_name
     if kind == "auto" and not (n_gpus and KAGGLE_INPUT.is_dir()):
