@@ -38,11 +38,13 @@ from benchmarks.songs import Fold, Songs, make_folds, open_songs, write_fold
 from demo_music.build import ANSWERS
 from helpers.folders import AXES, GENRE, MULTITASK, clip_id, data_name, find_data, is_demo
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
+from helpers.machinery.one_per_gpu import one_per_gpu
 from helpers.machinery.profiles import ALL, load_profile
 from helpers.notebook.records import Record
 from tools.common.command_line import EXIT_INTERRUPTED, EXIT_USAGE, Parser, run_command
 from tools.common.notebooks import ROOT, Lab
 from tools.common.run_folder import SUMMARY
+from tools.run.plan import gpus_for
 from tools.run.processes import threads_available
 from tools.run.results import Status, code_commit
 
@@ -161,6 +163,7 @@ class Bench:
     songs: Songs
     profile: str
     home: Path
+    ablations: bool = False  # whether each fold of repeat 1 has them
     pooled: Pooled = field(default_factory=dict)
     ablated: Pooled = field(default_factory=dict)
     seconds: float = 0.0  # of computing, without the ablations
@@ -186,7 +189,7 @@ class Bench:
         return FoldRun(fold, data, record, frozenset(finished))
 
     def measure(self, fold: Fold) -> None:
-        """The lab and the references on one fold."""
+        """The lab, the references and the ablations on one fold."""
         began = time.monotonic()
         run = self.run(fold, NOTEBOOKS, f"real-music-{fold.name}", {})
         try:  # a process of their own gives the references' memory back when it ends
@@ -203,6 +206,8 @@ class Bench:
         for name, model in MODELS.items():
             self._add(self.pooled, name, model, run)
         self.seconds += self._longest(fold, time.monotonic() - began)
+        if self.ablations and fold.repeat == 1:
+            self.ablate(fold)
 
     def _longest(self, fold: Fold, seconds: float) -> float:
         """What a fold took in all: its longest run, as later ones find it done."""
@@ -291,14 +296,16 @@ def main(arguments: Sequence[str]) -> int:
     folds = [f for repeat in range(n_repeats) for f in make_folds(songs, options.folds, repeat + 1)]
     profile = load_profile(options.profile).name
     key = f"{data_name(data)}-{profile}-{options.folds}-{songs.digest}"
-    bench = Bench(songs, options.profile, cache_dir() / "real_music" / key)
+    bench = Bench(songs, options.profile, cache_dir() / "real_music" / key, options.ablations)
     # The lab's runs and packed clips lie there, too: `runs/latest` stays the user's own.
     os.environ["MUSICLAB_HOME"] = str(bench.home)
-    for number, fold in enumerate(folds, start=1):
-        print(f"fold {fold.name}, {number} of {len(folds)}", flush=True)
+    gpus = gpus_for("auto")
+    for number, fold in enumerate(folds):
+        ahead = folds[number : number + len(gpus)]
+        if len(ahead) > 1 and number % len(gpus) == 0:  # one on each; what follows finds it done
+            one_per_gpu(bench.measure, ahead, "cuda", gpus)
+        print(f"fold {fold.name}, {number + 1} of {len(folds)}", flush=True)
         bench.measure(fold)
-        if options.ablations and fold.repeat == 1:
-            bench.ablate(fold)
         # Packed clips of a fold are made in seconds, and those of all folds take gigabytes.
         shutil.rmtree(cache_dir() / "packed", ignore_errors=True)
     how = (

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from joblib.externals import loky
 
 from benchmarks import page, real_music, references
 from benchmarks.songs import Songs, make_folds, open_songs, write_fold
@@ -20,6 +21,7 @@ from helpers.evaluation import Score
 from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, SPLITS, read_clips
 from helpers.machinery.files import LabError
 from helpers.notebook.records import Record
+from tests import fake_gpus
 from tools.common.notebooks import NOTEBOOKS, Lab
 
 LSTMS = [f"lstm_{part}_{form}" for part in ("mel", "chroma", "fused") for form in ("full", "beat")]
@@ -184,7 +186,14 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
     kept = {name: (r[0], None) for name, r in references.REFERENCES.items() if "CNN" not in name}
     monkeypatch.setattr(references, "REFERENCES", kept)  # a second time nothing is fitted
     del lab.failing["real-music-r1-f2"]
+    lab.calls.clear()
+    monkeypatch.setattr(real_music, "gpus_for", lambda device: fake_gpus.GPUS)
+    monkeypatch.setattr(loky, "ProcessPoolExecutor", fake_gpus.Worker)
+    monkeypatch.setattr("helpers.machinery.one_per_gpu.find_device", fake_gpus.find_device)
     _, text, again = lab.bench()
+    repeats = [[f"real-music-r{r}-f{f}" for f in (1, 2)] for r in (1, 2)]
+    assert [sorted(lab.calls[4 * r : 4 * r + 2]) for r in (0, 1)] == repeats, "one on each GPU"
+    assert [lab.calls[4 * r + 2 : 4 * r + 4] for r in (0, 1)] == repeats, "then read in order"
     assert "Failed" not in text and again.loc[("CNN", "accuracy"), "clips"] == 27
     assert again.loc[("SVM", "accuracy"), "value"] == accuracy.loc["SVM", "value"]
 
