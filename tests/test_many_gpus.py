@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from joblib.externals import loky
+from torch import distributed
 
 from helpers import datasets, models, training
 from helpers.folders import GENRE
@@ -24,6 +24,7 @@ from helpers.machinery.files import LabError
 from helpers.machinery.one_per_gpu import one_per_gpu, visible_gpus
 from tests import fake_gpus
 from tests.small_lab import SmallLab
+from tests.two_processes import settings
 from tools.run import plan
 from tools.run.tasks import Tasks
 
@@ -31,12 +32,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROOT = Path(__file__).resolve().parents[1]
 DEAD_SECONDS = 600  # of a busy machine
-
-
-def settings(number: int, n: int = 2) -> dict[str, str]:
-    """What torchrun tells process `number` of `n` on one machine."""
-    numbers = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n}
-    return {name: str(value) for name, value in numbers.items()} | {"TORCHELASTIC_RUN_ID": "t"}
 
 
 def be(number: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,35 +43,41 @@ def be(number: int, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_processes_train_one_network_and_end_together(tmp_path, mini_data):
-    """See two_processes.py. Process 1 is killed; what torchrun then does is done here."""
+    """See two_processes.py. Given again, the command ends as if nobody had been killed."""
     (tmp_path / "data").symlink_to(mini_data)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    command = [sys.executable, "-m", "tests.two_processes", str(tmp_path)]
-    both = [
-        subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | settings(number) | address, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for number in (0, 1)
-    ]  # fmt: skip
-    try:
-        said = both[1].communicate(timeout=DEAD_SECONDS)
-        assert both[1].returncode == -signal.SIGKILL, said
-        both[0].terminate()
-        out, errors = both[0].communicate(timeout=DEAD_SECONDS)
-    finally:
-        for one in both:
-            one.kill()
-    assert both[0].returncode == 1, (out, errors)
-    assert errors.splitlines() == [
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.two_processes", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=DEAD_SECONDS,
+    )  # fmt: skip
+    said = {path.name: path.read_text() for path in sorted(tmp_path.glob("*_said?"))}
+    assert done.stdout == f"1 {-signal.SIGKILL}\n0 0\n", (done.stderr, said)
+    first, ended = said["killed_said0"].splitlines()
+    assert first.startswith("2 processes computing on cpu; trainings in ")
+    assert ended == (
         "process 0 of 2 (from 0) is ended by torchrun, as another one has ended; give the same "
         "command again"
-    ], (out, said)
-    assert out.startswith("2 processes computing on cpu; trainings in ") and said[0] == ""
-    weights = [(tmp_path / f"weights{number}").read_bytes() for number in (0, 1)]
-    assert weights[0] == weights[1]
+    )
+    assert [said[name] for name in ("killed_said1", "again_said0", "again_said1")] == [
+        "",
+        first + "\n",
+        "",
+    ]
+    assert len({path.read_bytes() for path in tmp_path.glob("*_weights?")}) == 1
+    assert len(list(tmp_path.glob("*_weights?"))) == 4
+
+
+def test_without_nccl_the_processes_talk_through_gloo_and_say_so(monkeypatch, capsys):
+    begun = Mock()
+    monkeypatch.setattr(distributed, "init_process_group", begun)
+    monkeypatch.setattr(many_gpus, "_end_with_one_line", lambda: None)
+    monkeypatch.setattr(many_gpus.atexit, "register", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    be(0, 2, monkeypatch)
+    for there, backend in ((True, "nccl"), (False, "gloo")):
+        monkeypatch.setattr(distributed, "is_nccl_available", lambda there=there: there)
+        many_gpus.start(torch.device("cuda:0"))
+        begun.assert_called_with(backend)
+        assert capsys.readouterr().out.startswith("this PyTorch has no NCCL") != there
 
 
 def test_each_process_has_its_share_of_every_epoch(monkeypatch):

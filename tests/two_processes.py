@@ -1,15 +1,19 @@
-"""What each of two processes of a data-parallel training does, for `test_many_gpus`.
+"""A data-parallel training in two processes, as torchrun starts and ends them.
+
 
     python -m tests.two_processes FOLDER
 
-compares the gradients of a step with those of one process on the joined batch, trains two epochs
-on FOLDER/data, writes FOLDER/weights<number>, and waits in a third training for the other one.
+Twice two processes compare the gradients of a step with those of one process on the joined batch,
+and train two epochs on FOLDER/data. The first two begin another training, in which process 1 is
+killed; the second two are the same command, given again. Each leaves FOLDER/<run>_weights<number>,
+and what it said in FOLDER/<run>_said<number>. Prints the exit codes of process 0 and 1 of each run.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -20,7 +24,55 @@ from torch import nn
 from helpers import datasets, models, training
 from helpers.folders import GENRE
 from helpers.machinery import many_gpus
-from helpers.machinery.process import pick_device, seed_everything
+from helpers.machinery.process import belong_to, pick_device, seed_everything
+
+
+def settings(number: int, n: int = 2) -> dict[str, str]:
+    """What torchrun tells process `number` of `n` on one machine."""
+    numbers = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n}
+    return {name: str(value) for name, value in numbers.items()} | {"TORCHELASTIC_RUN_ID": "t"}
+
+
+# ---- torchrun ----------------------------------------------------------------------------------
+
+
+def run_two(folder: Path, run: str, kill: bool) -> list[int]:
+    """Run two processes to their ends: the exit codes. When one fails, the other gets a signal."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
+    running, codes = {}, [0, 0]
+    for number in (0, 1):
+        child = os.fork()  # this process has imported PyTorch already, which takes the longest
+        if child == 0:
+            belong_to(os.getppid())
+            told = os.open(folder / f"{run}_said{number}", os.O_WRONLY | os.O_CREAT)
+            os.dup2(told, 1)
+            os.dup2(told, 2)
+            os.environ.update(settings(number))
+            work(folder, run, kill)
+            sys.exit()
+        running[child] = number
+    while running:
+        child, status = os.wait()
+        codes[running.pop(child)] = os.waitstatus_to_exitcode(status)
+        for other in running if status else ():
+            os.kill(other, signal.SIGTERM)
+    return codes
+
+
+# ---- one of the two ----------------------------------------------------------------------------
+
+
+def work(folder: Path, run: str, kill: bool) -> None:
+    """What each process does."""
+    pick_device("cpu")
+    compare_a_step(folder / "data")
+    trained = train_two_epochs(folder / "data").state_dict()
+    weights = {name: tensor.contiguous() for name, tensor in trained.items()}
+    (folder / f"{run}_weights{many_gpus.number()}").write_bytes(save(weights))
+    if kill:
+        train_two_epochs(folder / "data", kill=True)
 
 
 def new_cnn(n_classes: int) -> nn.Module:
@@ -62,11 +114,6 @@ def train_two_epochs(data: Path, kill: bool = False) -> nn.Module:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
     torch.set_num_threads(1)
-    pick_device("cpu")
-    compare_a_step(folder / "data")
-    trained = train_two_epochs(folder / "data").state_dict()
-    weights = {name: tensor.contiguous() for name, tensor in trained.items()}
-    (folder / f"weights{many_gpus.number()}").write_bytes(save(weights))
-    train_two_epochs(folder / "data", kill=True)
+    for name, is_killed in (("killed", True), ("again", False)):
+        print(*run_two(Path(sys.argv[1]), name, is_killed), flush=True)
