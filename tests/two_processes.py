@@ -1,6 +1,5 @@
 """A data-parallel training in two processes, as torchrun starts and ends them.
 
-
     python -m tests.two_processes FOLDER
 
 Twice two processes compare the gradients of a step with those of one process on the joined batch,
