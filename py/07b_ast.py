@@ -58,6 +58,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import baselines, datasets, evaluation, folders, models, plots, training
+from helpers.machinery.one_per_gpu import one_per_gpu
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
@@ -476,7 +477,8 @@ def fit(number):
     return model, history, training.predict(model, loaders[2], compute).argmax(1)
 
 
-fits = [fit(number) for number in range(n_seeds)]
+# One after the other; with several GPUs, one on each (docs/many_gpus.md).
+fits = one_per_gpu(fit, range(n_seeds), compute)
 ast, history, _ = fits[0]
 
 # %% tags=["report"]

@@ -56,6 +56,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import datasets, evaluation, folders, models, plots, training
+from helpers.machinery.one_per_gpu import one_per_gpu
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
@@ -474,7 +475,9 @@ def fine_tune(own_seed, start, frozen_blocks=0):
 
 # %% tags=["solution"]
 # The same two stages from three seeds; the first one is shown, and used by notebook 11.
-from_genre = [fine_tune(seed + number, "genre") for number in range(n_seeds)]
+# One after the other; with several GPUs, one on each (docs/many_gpus.md).
+seeds = range(seed, seed + n_seeds)
+from_genre = one_per_gpu(lambda own_seed: fine_tune(own_seed, "genre"), seeds, compute)
 model, history = from_genre[0]
 path = record.save_checkpoint(
     f"transfer_{axis}", model, step8.spec, feature=genre.feature, scaler=splits.scaler,
@@ -811,7 +814,7 @@ tell_verdict(against_step8, "transfer CNN", "CNN of step 8")
 
 # %% tags=["solution"]
 # As many trainings, with fresh backbones.
-from_fresh = [fine_tune(seed + number, "fresh") for number in range(n_seeds)]
+from_fresh = one_per_gpu(lambda own_seed: fine_tune(own_seed, "fresh"), seeds, compute)
 heldout["control CNN"] = predictions_of(from_fresh)
 print(f"{n_seeds} fine-tunings from each start, seeds {seed} to {seed + n_seeds - 1}")
 

@@ -55,6 +55,7 @@ from sklearn.metrics import r2_score
 from torch import nn
 
 from helpers import datasets, evaluation, folders, models, plots, training
+from helpers.machinery.one_per_gpu import one_per_gpu
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
 from helpers.notebook.checking import agree
@@ -353,9 +354,11 @@ def fit(weights, number, name):
 
 # %% tags=["solution"]
 # The same network from the same seeds, with 1 / variance and with equal weights.
+# One after the other; with several GPUs, one on each (docs/many_gpus.md).
+numbers = range(n_seeds)
 trainings = {
-    "weighted": [fit(weights, number, "multitask CNN") for number in range(n_seeds)],
-    "plain": [fit(torch.ones(3), number, "plain sum") for number in range(n_seeds)],
+    "weighted": one_per_gpu(lambda k: fit(weights, k, "multitask CNN"), numbers, compute),
+    "plain": one_per_gpu(lambda k: fit(torch.ones(3), k, "plain sum"), numbers, compute),
 }
 first = trainings["weighted"][0]
 kept = first.history.best_epoch
