@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from unittest.mock import patch
 
+import pytest
 import torch
 from joblib.externals import loky
 from joblib.externals.loky.backend.reduction import dumps
@@ -24,7 +25,7 @@ class Worker(ThreadPoolExecutor):
     used: list[str] = []  # the GPU of each
     at_a_time = threading.Lock()  # these share their random numbers, which processes do not
 
-    def __init__(self, max_workers: int, env: dict[str, str]) -> None:
+    def __init__(self, max_workers: int, initializer: object, env: dict[str, str]) -> None:
         super().__init__(max_workers)
         self.env = env
         self.used.append(env["CUDA_VISIBLE_DEVICES"])
@@ -48,8 +49,16 @@ def find_device(name: str) -> tuple[torch.device, str]:
     return torch.device(name), ""
 
 
+def fake(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Put threads in the place of processes; the GPUs that are given to each from here on."""
+    monkeypatch.setattr(loky, "ProcessPoolExecutor", Worker)
+    monkeypatch.setattr(one_per_gpu, "find_device", find_device)
+    monkeypatch.setattr(Worker, "used", [])
+    return Worker.used
+
+
 def spread() -> None:
     """From here on, `one_per_gpu` finds two GPUs, whatever computes."""
-    loky.ProcessPoolExecutor, one_per_gpu.find_device = Worker, find_device
+    fake(pytest.MonkeyPatch())
     real = one_per_gpu.one_per_gpu
     one_per_gpu.one_per_gpu = lambda function, items, _: real(function, items, "cuda", GPUS)

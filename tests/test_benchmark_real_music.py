@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from joblib.externals import loky
 
 from benchmarks import page, real_music, references
 from benchmarks.songs import Songs, make_folds, open_songs, write_fold
@@ -188,8 +187,7 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
     del lab.failing["real-music-r1-f2"]
     lab.calls.clear()
     monkeypatch.setattr(real_music, "gpus_for", lambda device: fake_gpus.GPUS)
-    monkeypatch.setattr(loky, "ProcessPoolExecutor", fake_gpus.Worker)
-    monkeypatch.setattr("helpers.machinery.one_per_gpu.find_device", fake_gpus.find_device)
+    fake_gpus.fake(monkeypatch)
     _, text, again = lab.bench()
     repeats = [[f"real-music-r{r}-f{f}" for f in (1, 2)] for r in (1, 2)]
     assert [sorted(lab.calls[4 * r : 4 * r + 2]) for r in (0, 1)] == repeats, "one on each GPU"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from joblib.externals import loky
 from torch import distributed
 
 from helpers import datasets, models, training
@@ -57,11 +59,7 @@ def test_two_processes_train_one_network_and_end_together(tmp_path, mini_data):
         "process 0 of 2 (from 0) is ended by torchrun, as another one has ended; give the same "
         "command again"
     )
-    assert [said[name] for name in ("killed_said1", "again_said0", "again_said1")] == [
-        "",
-        first + "\n",
-        "",
-    ]
+    assert said["again_said0"] == first + "\n" and said["killed_said1"] == said["again_said1"] == ""
     assert len({path.read_bytes() for path in tmp_path.glob("*_weights?")}) == 1
     assert len(list(tmp_path.glob("*_weights?"))) == 4
 
@@ -123,9 +121,7 @@ def test_one_process_writes(tmp_path, monkeypatch):
 
 def test_one_training_per_gpu_gives_what_one_after_the_other_gives(monkeypatch, mini_data, capsys):
     """With a network here; test_smoke has the notebooks."""
-    monkeypatch.setattr(loky, "ProcessPoolExecutor", fake_gpus.Worker)
-    monkeypatch.setattr("helpers.machinery.one_per_gpu.find_device", fake_gpus.find_device)
-    used = fake_gpus.Worker.used
+    used = fake_gpus.fake(monkeypatch)
     splits = datasets.genre_splits(mini_data / GENRE, "mel", 0)
 
     def fit(seed: int) -> tuple[int, list[float], dict[str, torch.Tensor]]:
@@ -151,6 +147,17 @@ def test_one_training_per_gpu_gives_what_one_after_the_other_gives(monkeypatch, 
         one_per_gpu(fit, [0, "no seed"], "cuda", ["3", "5"])
     opened = pickle.loads(pickle.dumps(splits.base.store))
     assert isinstance(opened.frames, np.memmap), "opened again, not copied"
+
+
+def test_a_real_process_sees_its_gpu_alone_and_may_start_others(monkeypatch):
+    monkeypatch.setattr("helpers.machinery.one_per_gpu.find_device", lambda name: (name, ""))
+
+    def seen(item: str) -> tuple[str, str | None]:
+        with ProcessPoolExecutor(1, get_context("spawn")) as another:
+            return item, another.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result()
+
+    items, gpus = zip(*one_per_gpu(seen, "ab", "cuda", ["3", "5"]), strict=True)
+    assert items == ("a", "b") and set(gpus) == {"3", "5"}
 
 
 def test_the_gpus_that_are_visible_keep_their_names(monkeypatch):

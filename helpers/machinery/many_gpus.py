@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_MOST_BATCHES = 2**31  # of seeds, so that no two epochs of two seeds are drawn alike
-
 
 def n_processes() -> int:
     """How many processes train together, on all machines; 1 without torchrun."""
@@ -104,7 +102,8 @@ class SharedBatches:
         return len(self.batches) // n_processes()
 
     def __iter__(self) -> Iterator[list[int]]:
-        self.batches.generator.manual_seed(self.seed * _MOST_BATCHES + self.epoch)
+        # No two epochs of two seeds are drawn alike.
+        self.batches.generator.manual_seed(self.seed * 2**31 + self.epoch)
         n = n_processes()
         return iter(list(self.batches)[number() : len(self) * n : n])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +53,11 @@ def one_per_gpu(
 
     free: SimpleQueue[Any] = SimpleQueue()
     executors = [
-        ProcessPoolExecutor(1, env={"CUDA_VISIBLE_DEVICES": gpu, "MUSICLAB_HEADLESS": "1"})
+        ProcessPoolExecutor(
+            1,
+            initializer=_start_processes_as_usual,
+            env={"CUDA_VISIBLE_DEVICES": gpu, "MUSICLAB_HEADLESS": "1"},
+        )
         for gpu in gpus
     ]
 
@@ -80,3 +85,8 @@ def one_per_gpu(
             for executor in executors:
                 executor.shutdown(kill_workers=failed)
     return results
+
+
+def _start_processes_as_usual() -> None:
+    """In joblib's process others would be started as joblib does, which these do not know."""
+    multiprocessing.set_start_method(None, force=True)
