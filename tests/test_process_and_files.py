@@ -16,6 +16,7 @@ from torch import nn
 
 from helpers.machinery import files, process
 from helpers.machinery.files import LabError
+from tests.two_processes import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,6 +67,10 @@ def test_the_device_is_chosen_or_refused_with_a_remedy(gpus, monkeypatch, capsys
     )
     with pytest.raises(LabError, match=on_p100 + "Kaggle, choose GPU T4 x2"):
         process.find_device("cuda")
+    with monkeypatch.context() as torchrun, pytest.raises(LabError, match="out of memory"):
+        for setting in settings(1).items():  # the others would wait for one that is on the CPU
+            torchrun.setenv(*setting)
+        process.find_device("auto")
     monkeypatch.setattr(process, "KAGGLE_INPUT", ROOT)
     with pytest.raises(LabError, match="cannot compute"):
         process.find_device("auto")

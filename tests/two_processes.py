@@ -10,6 +10,7 @@ and what it said in FOLDER/<run>_said<number>. Prints the exit codes of process 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -113,6 +114,8 @@ def train_two_epochs(data: Path, kill: bool = False) -> nn.Module:
 
 
 if __name__ == "__main__":
+    for module in ("pandas", "torch._dynamo", "torch.nn.parallel"):  # else each imports them
+        importlib.import_module(module)
     torch.set_num_threads(1)
     for name, is_killed in (("killed", True), ("again", False)):
         print(*run_two(Path(sys.argv[1]), name, is_killed), flush=True)

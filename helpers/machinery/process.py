@@ -91,7 +91,7 @@ def find_device(name: str = "auto") -> tuple[torch.device, str]:
     still be too old for it, or its memory full. Of the processes of torchrun each has the GPU of
     its own number. From then on a GPU computes float32 to its last digit, not in TF32. Raises
     LabError for an unknown name, and for a device that this machine does not have or that does not
-    compute; on Kaggle also when `auto` finds only GPUs that do not.
+    compute; with `auto` for a GPU of torchrun's that does not, or on Kaggle when none does.
     """
     import torch
 
@@ -126,7 +126,7 @@ def find_device(name: str = "auto") -> tuple[torch.device, str]:
             torch.backends.cudnn.allow_tf32 = False
             alone = own is None and gpu == 0 and not number
             return torch.device("cuda" if alone else f"cuda:{gpu}"), gpu_name
-    if kind == "auto" and not (n_gpus and KAGGLE_INPUT.is_dir()):
+    if kind == "auto" and own is None and not (n_gpus and KAGGLE_INPUT.is_dir()):
         return torch.device("cpu"), trouble or "no GPU answers"
     elsewhere = "on Kaggle, choose GPU T4 x2 (Settings, Accelerator); elsewhere, another GPU"
     raise LabError(f"{trouble}; {elsewhere}, or device cpu")
