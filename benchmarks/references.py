@@ -174,6 +174,9 @@ def _fit(
     size: int,
 ) -> None:
     """Train, and leave the model with the weights of the epoch of lowest validation loss."""
+    # Numbers below 1e-38 are 0: read at its last frame, the LSTM has many such gradients, and a
+    # processor needs eight times as long for them.
+    torch.set_flush_denormal(True)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     known = clips.tensors[-1][validation]
     loss: nn.Module = nn.MSELoss() if known.is_floating_point() else nn.CrossEntropyLoss()
