@@ -456,6 +456,13 @@ tell_list(
     Sentence("**Verdict**, clearly higher {what}: {above:; }.",
              what=what, above=clearly_above(results)) for what, results in by_way.items()
 )  # fmt: skip
+added = {what: results[of_cnn, "CNN, untrained"] for what, results in by_way.items()}
+told = [
+    Sentence("{gain} in {what} ({clear})", gain=result.difference, what=what,
+             clear=Sentence("clear" if result.clear else "it may be chance"))
+    for what, result in added.items()
+]  # fmt: skip
+tell("**Verdict**, what training has added to the CNN: {told:; }.", told=told)
 tell(
     "**Verdict**, how far the classes separate: in the whole space of {first} the nearest clip is "
     "of the same class for {score} of the clips, in its PCA map for {flat}; by chance it would be "
@@ -465,8 +472,8 @@ tell(
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
-# **How to read it.** A network is trained so that *one linear layer* can tell the classes apart: it need not put the clips of a class side by side. So its silhouettes may stay small, and what training has moved shows
-# in the linear accuracy first. What the untrained CNN has already is the architecture's own: random filters and a mean over time are a blurred picture of the spectrum, and neighbours in it are neighbours in sound.
+# **How to read it.** A network is trained so that *one linear layer* can tell the classes apart: it need not put the clips of a class side by side. So its silhouettes may stay small, and the linear
+# accuracy is where to look first for what training has added. What the untrained CNN has already is the architecture's own: random filters and a mean over time are a blurred picture of the spectrum, and neighbours in it are neighbours in sound.
 # Without this control one would call all of it "learned". And where classes lie behind one another, the column of the PCA map is lower than that of the space: the picture shows *less* separation than there is. A
 # picture that looks mixed is no proof that the space is.
 #
