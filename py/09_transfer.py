@@ -14,7 +14,7 @@
 # - how to fine-tune: first a new head on a frozen backbone, then everything with small steps
 # - how a control experiment separates what the weights did from what the recipe did
 #
-# **Needs** the results of notebooks 05, 07 and 08. **Leaves** a checkpoint and predictions for one axis, for notebook 11.
+# **Needs** the results of notebooks 05, 07 and 08 (and of 07b, where it has run). **Leaves** a checkpoint and predictions for one axis, for notebook 11.
 #
 # **Takes** about two minutes on the demo set with two CPU cores. With the lab's data: four times as many clips, and
 # the `full` profile trains longer: nine trainings, take a GPU.
