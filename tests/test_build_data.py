@@ -7,6 +7,7 @@ import stat
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -212,11 +213,12 @@ ROWS = {
 def test_each_line_of_a_manifest_is_a_clip_or_rejected_with_its_line(music, tmp_path):
     path = tmp_path / "manifest.csv"
     path.write_bytes(("\ufeff" + HEADER + "\n".join(ROWS)).replace("\n", "\r\n").encode())
-    clips, wrong = inputs.checked(inputs.from_manifest(path), music)
-    assert [(clip.id, clip.group) for clip in clips] == [("a", "artist x")]
-    assert [row.line for row in wrong] == [str(n) for n in range(3, 2 + len(ROWS))]
-    for row, reason in zip(wrong, list(ROWS.values())[1:], strict=True):
-        assert row.reason.startswith(reason), row
+    clips = inputs.checked(inputs.from_manifest(path), music)
+    assert inputs.kept(clips)[["id", "group"]].to_numpy().tolist() == [["a", "artist x"]]
+    found = dict(zip(clips["line"].astype(int), clips["reason"], strict=True))
+    assert sorted(found) == list(range(2, 2 + len(ROWS)))
+    for line, reason in enumerate(ROWS.values(), start=2):
+        assert found[line].startswith(reason) and bool(found[line]) == bool(reason), found[line]
 
 
 TRACKS = [  # the headers of FMA's own files, with the columns that count
@@ -240,10 +242,12 @@ def test_fma_has_headers_of_several_rows_ordered_subsets_and_an_official_split(t
     for name, lines in (("tracks", TRACKS), ("echonest", ECHONEST)):
         (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write(tmp_path / "000" / "000003.mp3", tone(1))
-    clips, wrong = inputs.checked(inputs.from_fma(tmp_path, tmp_path, "medium"), tmp_path)
-    assert [(row.id, row.path) for row in wrong] == [("2", "000/000002.mp3")]
-    (clip,) = clips
-    assert (clip.id, clip.split, clip.affect) == ("3", "test", (0.8, 0.7, 0.6))
+    clips = inputs.checked(inputs.from_fma(tmp_path, tmp_path, "medium"), tmp_path)
+    wrong, clip = clips.itertuples()
+    assert (wrong.id, wrong.path, wrong.line) == ("2", "000/000002.mp3", "4")
+    assert wrong.reason.startswith("no such file") and not clip.reason
+    affect = (clip.valence, clip.energy, clip.danceability)
+    assert (clip.id, clip.split, affect) == ("3", "test", (0.8, 0.7, 0.6))
     assert (clip.genre, clip.group, clip.licence) == ("", "artist 1", "CC BY")
     assert [record["id"] for record in inputs.from_fma(tmp_path, tmp_path, None)] == ["3"]
     assert inputs.from_fma(tmp_path, tmp_path, "large")[-1]["split"] == "validation"
@@ -252,11 +256,11 @@ def test_fma_has_headers_of_several_rows_ordered_subsets_and_an_official_split(t
         inputs.from_fma(tmp_path, tmp_path, None)
 
 
-def clips_of(artists, genres, given=""):
-    return [
-        inputs.Clip(f"{given}{n}", "x", f"g{g}", a, "", given, None, None, None, "", "", (0, 0))
-        for n, (a, g) in enumerate(zip(artists, genres, strict=True))
-    ]
+def clips_of(artists, genres, split=""):
+    """The table of so many clips that were made."""
+    clips = pd.DataFrame({"artist": list(artists), "genre": [f"g{genre}" for genre in genres]})
+    ids = [f"{split}{number}" for number in clips.index]
+    return clips.assign(id=ids, split=split, group="artist " + clips["artist"], reason="")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -264,26 +268,29 @@ def test_an_artist_is_in_one_split_and_what_is_tested_was_learned(seed):
     rng = np.random.default_rng(seed)
     artists = rng.integers(0, rng.integers(4, 40), 120).astype(str)
     clips = clips_of(artists, rng.integers(0, 1 + rng.integers(1, 6), 120))
-    split, out, _ = splits.with_splits(clips, None, seed)
-    of = {s: {c.artist for c in split if c.split == s} for s in ("train", "test")}
-    assert not out and not of["train"] & of["test"] and of["test"]
-    assert {c.genre for c in split if c.split == "train"} == {c.genre for c in clips}
+    splits.set_splits(clips, None, seed)
+    train, test = (clips[clips["split"] == split] for split in ("train", "test"))
+    assert len(train) + len(test) == len(inputs.kept(clips)) == 120 and len(test)
+    assert not set(train["artist"]) & set(test["artist"])
+    assert set(train["genre"]) == set(clips["genre"])
     parts = datasets.stratified_split(rng.random(120), (0.7, 0.15, 0.15), seed, list(artists))
     sets = [set(artists[part]) for part in parts]
     assert sum(map(len, sets)) == len(set(artists)) and all(sets)
 
 
 def test_splits_say_what_they_leave_out_and_what_flatters():
-    clips = clips_of("abcd", [0, 1, 0, 1], "train") + clips_of("cdef", [0, 1, 0, 1], "test")
-    kept, out, _ = splits.with_splits(clips, None, 0)
-    assert Counter(c.split for c in kept) == {"train": 2, "test": 4}
-    assert out[0].reason == "its artist c is in the test split, too"
-    notes = splits.with_splits(clips, "random", 0)[2]
+    parts = (clips_of("abcd", [0, 1, 0, 1], "train"), clips_of("cdef", [0, 1, 0, 1], "test"))
+    clips = pd.concat(parts, ignore_index=True)
+    official = clips.copy()
+    splits.set_splits(official, None, 0)
+    assert Counter(inputs.kept(official)["split"]) == {"train": 2, "test": 4}
+    assert official["reason"][2] == "its artist c is in the test split, too"
+    notes = splits.set_splits(clips, "random", 0)
     assert notes[0].startswith("--split random: an artist may be in train and in test")
     with pytest.raises(LabError, match=r"1 artist\(s\) cannot be split into 2 parts; --split ran"):
-        splits.with_splits(clips_of("aaaa", [0, 0, 1, 1]), "artist", 0)
+        splits.set_splits(clips_of("aaaa", [0, 0, 1, 1]), "artist", 0)
     with pytest.raises(LabError, match=r"2 clips of 1 genre\(s\) are left, and two genres"):
-        splits.with_splits(clips_of("abc", [0, 0, 1]), None, 0)
+        splits.set_splits(clips_of("abc", [0, 0, 1]), None, 0)
 
 
 def test_the_lab_takes_classes_artists_and_affect_of_the_data(music, tmp_path, monkeypatch):
@@ -344,10 +351,8 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
 def test_a_file_without_rights_is_left_out(music, tmp_path):
     path = write(tmp_path / "a" / "locked.wav", tone(1))
     path.chmod(stat.S_IWUSR)
-    _, wrong = inputs.checked(
-        [{"id": "1", "path": "locked.wav", "genre": "a", "line": ""}], path.parent
-    )
-    assert wrong[0].reason == "cannot be read (Permission denied)"
+    clips = inputs.checked([{"id": "1", "path": "locked.wav", "genre": "a"}], path.parent)
+    assert clips["reason"].tolist() == ["cannot be read (Permission denied)"]
 
 
 def test_the_middle_or_what_is_asked_for_is_decoded(tmp_path):
