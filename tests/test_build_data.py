@@ -1,6 +1,7 @@
 """`./run_all.sh build-data`: what becomes of good and of bad files, splits, engines, resuming."""
 
 import csv
+import errno
 import os
 import shutil
 import stat
@@ -171,24 +172,35 @@ def test_loky_makes_the_same_tree_and_nothing_is_made_twice(music, wanted, tmp_p
 def test_a_build_that_was_stopped_anywhere_goes_on_and_ends_with_the_same_tree(
     music, wanted, tmp_path, monkeypatch
 ):
-    out = tmp_path / "stopped"
-    for _ in range(2):  # in the midst of the clips, twice
-        with monkeypatch.context() as patch:
-            left = iter([engines.make_batch] * 2)
-            patch.setattr(engines, "make_batch", lambda *given, left=left: next(left)(*given))
-            with pytest.raises((StopIteration, RuntimeError)):
-                build(music, out)
+    out, full = tmp_path / "stopped", OSError(errno.ENOSPC, "No space left on device")
+
+    def fails(where, name, function, match="cannot be written .No space left on device.; free"):
+        with monkeypatch.context() as patch, pytest.raises(LabError, match=match):
+            patch.setattr(where, name, function)
+            build(music, out)
+        assert not list(out.rglob(".*.part")) and not (out / "about.json").exists()
+
+    batches, files, replace = iter([engines.make_batch] * 2), iter([True] * 7), os.replace
+    killed = LabError("killed")
+    fails(engines, "make_batch", lambda *given: next(batches, raising(killed))(*given), "killed")
+    # The disk is full when a clip's second file is written.
+    fails(os, "replace", lambda *to: (replace if next(files, None) else raising(full))(*to))
     journal = out / ".build" / "rows.jsonl"
     assert 0 < journal.read_text().count("\n") < 12
     with open(journal, "a") as file:
         file.write('{"id": "Rock-')  # a row that was cut short
     for name in ("_link_arrays", "_write_classes"):  # and in the last step
-        with monkeypatch.context() as patch:
-            patch.setattr(Build, name, lambda *given: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                build(music, out)
-        assert not (out / "about.json").exists()
+        fails(Build, name, raising(full))
     assert tree(build(music, out)) == wanted
+
+
+def raising(error):
+    """A function that raises it."""
+
+    def raises(*given):
+        raise error
+
+    return raises
 
 
 HEADER = "id,path,genre,artist,split,valence,energy,danceability\n"
@@ -325,7 +337,7 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
         return str(caught.value)
 
     assert "--out and --audio lie in one another" in error(out=music / "data")
-    assert "no folder; --audio is the one" in error(audio=tmp_path / "gone")
+    assert "no folder; --audio is the one with" in error(audio=tmp_path / "gone")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("!")
     assert "full: holds other files; give --out a new" in error(out=tmp_path / "full")

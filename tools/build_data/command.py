@@ -45,7 +45,8 @@ docs/own_music.md says what a manifest holds, what is checked, and how a cluster
 """
 
 
-def _parser() -> Parser:
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code."""
     parser = Parser(prog="./run_all.sh build-data", description=__doc__, epilog=EPILOG)
     add = parser.add_argument
     add("--audio", metavar="DIR", type=Path, required=True, help="the folder that holds the audio")
@@ -54,19 +55,12 @@ def _parser() -> Parser:
     add("--fma", metavar="DIR", type=Path, help="the unpacked fma_metadata; --audio is fma_small/")
     add("--subset", choices=inputs.SUBSETS, help="of FMA, each holds the ones before it")
     add("--affect", metavar="FILE.csv", type=Path, help="id,valence,energy,danceability")
-    add(
-        "--workers", metavar="N", type=int, default=usable_cores(), help="processes on this machine"
-    )
+    add("--workers", metavar="N", type=int, default=usable_cores(), help="processes, here")
     add("--cluster", metavar="ADDRESS|FILE", help="of a Dask scheduler, or its scheduler file")
     add("--split", choices=splits.HOW, help="default: official where all clips have one, or artist")
     add("--seed", metavar="N", type=int, default=0, help="of the split")
     add("--shortest", metavar="SECONDS", type=float, default=3.0, help="of a clip (default: 3)")
-    return parser
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run the command line; return the exit code."""
-    options = _parser().parse_args(list(arguments))
+    options = parser.parse_args(list(arguments))
     audio, out = Path(os.path.realpath(options.audio)), Path(os.path.realpath(options.out))
     nested = audio == out or audio in out.parents or out in audio.parents
     for wrong, text in (
@@ -75,10 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         (not options.shortest >= MIN_SECONDS, f"--shortest: give {MIN_SECONDS:g} s or more"),
         (options.fma and options.manifest, "--fma and --manifest both name the clips; give one"),
         (options.subset and not options.fma, "--subset is one of FMA's; give --fma, too"),
-        (
-            not audio.is_dir(),
-            f"{options.audio}: no folder; --audio is the one that holds the audio",
-        ),
+        (not audio.is_dir(), f"{options.audio}: no folder; --audio is the one with the audio"),
         (nested, f"{out}: --out and --audio lie in one another; give --out another folder"),
     ):
         if wrong:

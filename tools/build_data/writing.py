@@ -19,17 +19,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.folders import (
-    AXES,
-    CLASS_MAPPING,
-    FOLDERS,
-    GENRE,
-    GENRE_BEAT,
-    MULTITASK,
-    MULTITASK_BEAT,
-    SPLITS,
-    class_mapping,
-)
+from helpers import folders
+from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, SPLITS
 from helpers.machinery.files import LabError, remove_leftovers, write_atomically
 from helpers.machinery.own_music import CLASSES, CLIPS
 from tools.build_data.clip import Row
@@ -67,8 +58,10 @@ class Build:
         try:
             self.clips.mkdir(parents=True, exist_ok=True)
             with FileLock(self.work / "lock", blocking=False):
-                remove_leftovers(self.out)
-                yield
+                try:
+                    yield
+                finally:  # of workers that were ended, and of a build that was killed
+                    remove_leftovers(self.out)
         except Timeout:
             raise LabError(f"{self.out}: another build is at work on it; wait for it") from None
         except OSError as error:
@@ -83,13 +76,11 @@ class Build:
         rows = {}
         with suppress(FileNotFoundError), open(self.journal, encoding="utf-8") as file:
             for line in file:
-                try:
+                with suppress(ValueError):  # of the last one, cut short by a kill
                     row = json.loads(line)
-                except ValueError:  # the last one, cut short by a kill
-                    continue
-                files = {f"{row['id']}.{name}": n for name, n in row.get("sizes", {}).items()}
-                if keys.get(row["id"]) == row["key"] and files.items() <= sizes.items():
-                    rows[row["id"]] = row
+                    files = {f"{row['id']}.{name}": n for name, n in row.get("sizes", {}).items()}
+                    if keys.get(row["id"]) == row["key"] and files.items() <= sizes.items():
+                        rows[row["id"]] = row
         self.keep(rows)  # or the next row would begin in the line that was cut
         return rows
 
@@ -153,10 +144,11 @@ class Build:
         """`classes.csv`, unless the user has one that knows all the genres."""
         path = self.out / CLASSES
         with suppress(LabError):
-            if path.is_file() and set(genres) <= set(class_mapping(self.out)):
+            if path.is_file() and set(genres) <= set(folders.class_mapping(self.out)):
                 return
-        course = set(genres) <= set(CLASS_MAPPING)
-        lines = [f"{g},{(CLASS_MAPPING[g] or '') if course else g}" for g in genres]
+        course = folders.CLASS_MAPPING
+        own = course if set(genres) <= set(course) else dict(zip(genres, genres, strict=True))
+        lines = [f"{genre},{own[genre] or ''}" for genre in genres]
         write_atomically(path, "\n".join(["genre,class", *lines]) + "\n")
 
 
@@ -184,7 +176,7 @@ def _tables(clips: pd.DataFrame) -> dict[str, str]:
         part = _part(clips, name, split).sort_values("genre", kind="stable")
         lines = (part["id"] + f".{label}\t" + part["genre"]).tolist()
         tables[f"{name}/{split}_labels.txt"] = "\n".join(["Id\tGenre", *lines]) + "\n"
-    for name, split in ((MULTITASK, "train"), (MULTITASK_BEAT, "train"), (MULTITASK, "test")):
+    for name, split in product((MULTITASK, MULTITASK_BEAT), SPLITS):
         part = _part(clips, name, split)[["id", *AXES]].rename(columns={"id": "Id"})
         if len(part):
             place = ANSWERS if split == "test" else f"{name}/train_labels.txt"
