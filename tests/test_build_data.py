@@ -110,6 +110,22 @@ def music(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def each_page_is_made_once():
+    """Of equal tables, counts and notes the page that was made before."""
+    pages, make = {}, command.page_of
+
+    def page_of(clips, rejected, about, notes):
+        said = (clips.to_csv(), rejected.to_csv(), repr(about), *notes)
+        if said not in pages:
+            pages[said] = make(clips, rejected, about, notes)
+        return pages[said]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "page_of", page_of)
+        yield
+
+
 def build(audio, out, *more):
     assert command.main(["--audio", str(audio), "--out", str(out), *QUICK, *map(str, more)]) == 0
     return out
@@ -341,6 +357,11 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("!")
     assert "full: holds other files; give --out a new" in error(out=tmp_path / "full")
+    (tmp_path / "none").mkdir()
+    nothing = error(audio=tmp_path / "none")
+    assert nothing.endswith("none: no clip to make: a folder per genre, or --manifest")
+    (tmp_path / "none" / "a.m4a").write_text("?")
+    assert "--manifest; first: a.m4a: a file .m4a is not read" in error(audio=tmp_path / "none")
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("id;path;genre\n1;a;b\n")
     header = "wrong.csv:1: expected a column id in 'id;path;genre', separated by commas"

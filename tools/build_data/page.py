@@ -45,8 +45,8 @@ def described(
 
 
 def kinds_of(reasons: pd.Series) -> pd.Series:
-    """Reasons without what differs from clip to clip: what stands before the colon."""
-    return reasons.str.split(":").str[0]
+    """Reasons without what differs from clip to clip: what stands before a colon, or `as`."""
+    return reasons.str.split(": | as ", regex=True).str[0]
 
 
 def page_of(
@@ -87,7 +87,7 @@ def _picture(genres: pd.DataFrame, clips: pd.DataFrame, rejected: pd.DataFrame) 
         most.index, most["test"], left=most["train"], color=COLOURS[1], hatch="//", label="test"
     )
     bars.set(title="Clips per genre", xlabel="clips")
-    bars.legend()
+    bars.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     lengths.hist(clips["seconds"].astype(float), bins=30)
     lengths.set(title="Length", xlabel="seconds", ylabel="clips")
     tempi.hist(clips["tempo"].dropna().astype(float), bins=30)
