@@ -40,7 +40,11 @@ def _leave_out(clips: pd.DataFrame, how: str, first: pd.Series) -> None:
 
 
 def _first_alike(prints: pd.Series) -> pd.Series:
-    """The first clip that is kept and nearly the same as a clip, or that clip itself: numbers."""
+    """The first clip that is kept and nearly the same as a clip, or that clip itself: numbers.
+
+    Distances of all pairs: 20,000 clips took 21 s of one core, five times as many take 25 times so
+    long.
+    """
     from sklearn.neighbors import NearestNeighbors
 
     numbers = prints.index.to_series()
