@@ -110,6 +110,7 @@ MODELS: dict[str, Model] = {
     "LSTM that validation chose": (GENRE, "06_metrics", _chosen_lstm),
     "CNN, train part": _classifier("07_cnn", "cnn_mel_best"),
     "CNN": _classifier("07_cnn", "cnn_mel_refit"),
+    "AST": _classifier("07b_ast", "ast_mel_best"),
     "SVM of the lab": _classifier("07_cnn", "svm_mel_refit"),
     "hand-made SVM": _classifier("07_cnn", "svm_hand_refit"),
     "hand-made SVM, train part": _classifier("06_metrics", "svm_hand_full"),
@@ -146,6 +147,7 @@ LEAN: dict[str, dict[str, Any]] = {
     "05_lstm": {"n_seeds": 1, "plain_epochs": 1, "overfit_epochs": 1},
     "06_metrics": {"curve_draws": 1},
     "07_cnn": {"n_seeds": 1, "n_refits": 1, "overfit_epochs": 1, "digits_epochs": 1},
+    "07b_ast": {"n_seeds": 1, "overfit_epochs": 1, "cost_frames": [128, 256]},
     **dict.fromkeys(("08_regression", "09_transfer", "10_multitask"), {"n_seeds": 1}),
 }
 SHORT_05 = {"hidden_size": 8, "epochs": 1, "beat_epochs": 1}  # for 07's ablations, which need 05

@@ -174,6 +174,9 @@ def _fit(
     size: int,
 ) -> None:
     """Train, and leave the model with the weights of the epoch of lowest validation loss."""
+    # Numbers below 1e-38 are 0: read at its last frame, the LSTM has many such gradients, and a
+    # processor needs eight times as long for them.
+    torch.set_flush_denormal(True)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     known = clips.tensors[-1][validation]
     loss: nn.Module = nn.MSELoss() if known.is_floating_point() else nn.CrossEntropyLoss()
@@ -217,8 +220,8 @@ REFERENCES: dict[str, tuple[str, Reference]] = {
     "SVR": (MULTITASK, svr),
     "public CNN, affect": (MULTITASK, partial(train_public, kind=PublicCNN)),
 }
-# In how many repeats one is measured that takes a minute a fold and decides nothing.
-REPEATS = {LAB_STEPS: 1}
+# In how many repeats one is measured that takes minutes a fold, and on which no choice hangs.
+REPEATS = dict.fromkeys(("public CNN", LAB_STEPS, "public CNN, affect"), 1)
 
 
 def predict(name: str, data: Path, seed: int) -> pd.DataFrame:

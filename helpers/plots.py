@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from helpers.evaluation import Comparison, Score
     from helpers.training import History
 
-# Okabe & Ito 2008, black last because lines of text are black too.
+# Okabe & Ito 2008, black last because lines of text are black too; then two for the lab's ninth and
+# tenth class, the first of Tol 2021: to colour-blind eyes farther from the others than these are
+# from each other.
 COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+    "#882255", "#6B4226",
 )  # fmt: skip
 COLOUR_MAP = "cividis"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", "p")
 DASHES = ("-", "--", "-.", ":")
 DB_RANGE = (-80.0, 0.0)
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -385,9 +388,10 @@ def _name_rows(ax: Axes, names: Sequence[str]) -> None:
 def scatter_maps(
     drawn: Mapping[str, np.ndarray], labels: Sequence[str], title: str, n_columns: int = 2
 ) -> Figure:
-    """Maps of the same clips side by side (step 11b): a dot per clip, its class as its colour.
+    """Maps of the same clips side by side (step 11b): a dot per clip, in its class's style.
 
-    `drawn` maps a panel's title to places [n, 2]; `labels` are the n clips' classes.
+    `drawn` maps a panel's title to places [n, 2]; `labels` are the n clips' classes. Both axes of a
+    panel have one scale, as distances are what is looked at.
     """
     classes, labels = sorted(set(labels)), np.asarray(labels)
     n_rows = -(-len(drawn) // n_columns)
@@ -398,12 +402,14 @@ def scatter_maps(
         ax.axis("off")
     for ax, (name, places) in zip(axes.flat, drawn.items(), strict=False):
         for number, one in enumerate(classes):
-            turn = number // len(COLOURS)  # the ninth class has the first colour, another marker
+            turn = number // len(COLOURS)  # an eleventh class: the first colour, another marker
             marker = MARKERS[(number + 3 * turn) % len(MARKERS)]
             x, y = places[labels == one].T
             colour = COLOURS[number % len(COLOURS)]
-            ax.scatter(x, y, s=22, color=colour, marker=marker, label=one, linewidths=0)
+            ax.scatter(x, y, s=26, color=colour, marker=marker, label=one,
+                       edgecolors="0.3", linewidths=0.3)  # or yellow is lost on white  # fmt: skip
         ax.set(xticks=[], yticks=[], xlabel="axis 1 of the map", ylabel="axis 2 of the map")
+        ax.set_aspect("equal", adjustable="datalim")
         ax.set_title(name, fontsize=9)
     handles, names = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", fontsize=8)
@@ -610,7 +616,7 @@ def patches(
         x, y = number % n_columns * strides[1], number // n_columns * strides[0]
         style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4}
         if number < 3:
-            style = {"edgecolor": COLOURS[(1, 5, 4)[number]], "linewidth": 3}
+            style = {"edgecolor": COLOURS[(1, 5, 4)[number]], "linewidth": 3, "clip_on": False}
         ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), size, size, fill=False, **style))
         if n_columns <= 16:
             ax.text(x + 0.6, y + 1.0, str(number + 2), fontsize=7, color="white")

@@ -92,8 +92,9 @@
 # 2. **Load the data.** *Add Input*, search for `geoparslp/patreco3-multitask-affective-music`, add it. It is mounted,
 #    read-only, below `/kaggle/input`. Add this kit in the same way, uploaded as a private data set of your own.
 # 3. **List the sub-folders** of the data: the cells below do it, wherever the data lie.
-# 4. **GPU on:** *Settings, Accelerator*, choose a GPU. Kaggle wants a verified phone number for that. The session
-#    starts anew: every variable is lost, so run all cells again.
+# 4. **GPU on:** *Settings, Accelerator, GPU T4 x2* (a P100 is too old for today's PyTorch). Kaggle wants a verified
+#    phone number for that. The session starts anew: every variable is lost, so run all cells again. For sizes and
+#    epochs of the full data, begin the first cell with `import os; os.environ["MUSICLAB_PROFILE"] = "full"`.
 # 5. **GPU off:** the same menu, *None*. The hours are counted while the session is open, whether you compute or not.
 #    Write and debug without a GPU, on few batches; switch it on for the long trainings.
 # 6. **Save a version:** *Save Version*. *Quick Save* keeps the notebook as it looks now; *Save & Run All* runs it

@@ -568,7 +568,7 @@ toys["high"] = one_then_other(5000, 5100)
 hear_and_see("low", "high", chroma=False)  # 5 kHz are above its octaves
 
 # %% [markdown]
-# The low pair is a jump of many bands, the high pair hardly a step. Two formulas are in use. *HTK*'s (O'Shaughnessy
+# The low pair is a clear jump, the high pair hardly a step. Two formulas are in use. *HTK*'s (O'Shaughnessy
 # 1987) is one logarithm, *Slaney*'s (1998; librosa's own, and that of the lab's data) is a straight line up to 1 kHz
 # and a logarithm above:
 #

@@ -12,12 +12,12 @@
 # **What you will learn**
 # - to take a network's latent vectors, and to keep them as a data set of their own
 # - what PCA, t-SNE and UMAP do to hundreds of dimensions, and what their parameters change
-# - how far classes separate, as numbers with intervals beside the pictures, and in which three ways a map lies
+# - how far classes separate, as numbers with intervals beside the pictures, and in which ways a map lies
 #
 # **Needs** the checkpoints of notebooks 05 and 07 (and of 07b, where it has run). **Leaves** the latent vectors of the genre test clips
 # with their labels, every map's coordinates, and the scores of both.
 #
-# **Takes** about half a minute on the demo set with two CPU cores. With the lab's data: four times as many clips; t-SNE takes most of it.
+# **Takes** less than a minute on the demo set with two CPU cores. With the lab's data: four times as many clips; t-SNE takes most of it.
 #
 # **The one insight:** a map of vectors is a picture of distances that cannot all be right. First believe a number, then the picture.
 #
@@ -115,8 +115,8 @@ print(f"data: {folders.data_name(root)}   device: {compute}   seed: {seed}")
 #
 # | the model | what it is | why |
 # |---|---|---|
-# | the best LSTM | lowest validation loss of step 5, mean over the seeds | the handout |
-# | the CNN of step 7 | the one of the training part: fitted on the same clips as the LSTMs | the handout |
+# | the best LSTM | lowest validation loss of step 5, mean over the seeds; the first of its trainings | the handout |
+# | the CNN of step 7 | the one of the training part, fitted on the same clips as the LSTMs; the first training | the handout |
 # | the AST of step 7.2 | where notebook 07b has stored one | the handout |
 # | the worst LSTM | highest validation loss of step 5 | 11bγ |
 # | CNN, untrained | the same CNN with random weights | what the *architecture* alone gives |
@@ -281,11 +281,11 @@ signless = np.abs(kit.transform(spaces[of_cnn]))  # which end of an axis is up, 
 agree("PCA map", lambda: np.abs(plain_pca(spaces[of_cnn])[0]), signless, tolerance=1e-2)
 
 # %% [markdown]
-# **Predict.** Two of a thousand directions are drawn. How much of the variance do they hold, and can classes that overlap in the picture be apart all the same?
+# **Predict.** Two directions of many are drawn. How much of the variance do they hold, and can classes that overlap in the picture be apart all the same?
 #
 # <details><summary>What to expect, and why</summary>
-# A trained network spreads ten classes over about nine directions, so two of them hold a part only, a third to two thirds. Classes that overlap in two
-# dimensions may lie one behind the other, like two mountains seen from the valley. Only a number taken in the whole space can tell.
+# It takes nine directions to keep ten classes equally far apart, so where a network does that, two hold a part of the variance only. Where they hold nearly
+# all, it has learned little beside one or two scales. Classes that overlap in two dimensions may lie one behind the other, like two mountains seen from the valley. Only a number taken in the whole space can tell.
 # </details>
 
 # %% tags=["solution", "report"]
@@ -423,11 +423,11 @@ for name in spaces:
 # %% [markdown]
 # ### What training has added
 #
-# The comparisons that the handout asks for, named beforehand: each network against the mel statistics, the CNN against itself untrained, and the networks against each other. All on the
-# same clips (a paired difference, as in notebook 06), with Holm's correction.
+# The comparisons, named beforehand: the networks against each other, which the handout asks for; and what training has added, each network against the mel statistics, and the CNN against
+# itself untrained. All on the same clips (a paired difference, as in notebook 06), with Holm's correction.
 
 
-# %% tags=["solution", "report", "told"]
+# %% tags=["solution", "appendix", "told"]
 def compared(pairs, answers):
     """Paired differences in accuracy between spaces, or maps, from their answers by name."""
     sides = {pair: [answers[name] for name in pair] for pair in pairs}
@@ -448,34 +448,43 @@ for what, results in by_way.items():
 def clearly_above(results):
     """The first of each pair that is clearly above the second."""
     clear = {pair: c.difference.value for pair, c in results.items() if c.clear}
-    return [f"{first} minus {second}" for (first, second), gain in clear.items() if gain > 0]
+    return [Sentence("{first} than {second}", first=first, second=second)
+            for (first, second), gain in clear.items() if gain > 0]  # fmt: skip
 
 
 tell_list(
-    Sentence("**Verdict**, clearly better by {what}: {above}.",
+    Sentence("**Verdict**, clearly higher {what}: {above:; }.",
              what=what, above=clearly_above(results)) for what, results in by_way.items()
 )  # fmt: skip
+added = {what: results[of_cnn, "CNN, untrained"] for what, results in by_way.items()}
+told = [
+    Sentence("{gain} in {what} ({clear})", gain=result.difference, what=what,
+             clear=Sentence("clear" if result.clear else "it may be chance"))
+    for what, result in added.items()
+]  # fmt: skip
+tell("**Verdict**, what training has added to the CNN: {told:; }.", told=told)
 tell(
-    "In the whole space the nearest clip of {first} is of the same class in {score} of the clips, "
-    "in its PCA map in {flat}; by chance it would be in {chance:.2f}.",
+    "**Verdict**, how far the classes separate: in the whole space of {first} the nearest clip is "
+    "of the same class for {score} of the clips, in its PCA map for {flat}; by chance it would be "
+    "for {chance:.2f}.",
     first=leads[ways[0]], score=in_space.loc[leads[ways[0]], ways[0]], chance=chance,
     flat=in_space.loc[leads[ways[0]], "nearest neighbour, PCA map"],
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
-# **How to read it.** A network is trained so that *one linear layer* can tell the classes apart: it need not put the clips of a class side by side. So its silhouettes stay small, and what training has moved shows
-# in the linear accuracy first. What the untrained CNN has already is the architecture's own: random filters and a mean over time are a blurred picture of the spectrum, and neighbours in it are neighbours in sound.
+# **How to read it.** A network is trained so that *one linear layer* can tell the classes apart: it need not put the clips of a class side by side. So its silhouettes may stay small, and the linear
+# accuracy is where to look first for what training has added. What the untrained CNN has already is the architecture's own: random filters and a mean over time are a blurred picture of the spectrum, and neighbours in it are neighbours in sound.
 # Without this control one would call all of it "learned". And where classes lie behind one another, the column of the PCA map is lower than that of the space: the picture shows *less* separation than there is. A
 # picture that looks mixed is no proof that the space is.
 #
-# (The linear classifier is fitted on some hundred *test* clips, which no network has seen; its accuracy is not that of the networks' own heads, which were fitted on the training clips.)
+# (The linear classifier is fitted on *test* clips, which no network has seen; its accuracy is not that of the networks' own heads, which were fitted on the training clips.)
 
 # %% [markdown]
 # ## 11bγ · The worst model
 #
 # > **Handout (11γ).** *Το ίδιο για το χειρότερο μοντέλο του βήματος 5. Υπάρχει ποιοτική διαφορά;* The same for the worst model of step 5. Is there a difference in kind?
 #
-# **Predict.** Its vectors have as many numbers, and it was trained for as long. What will its picture look like beside the best one: a ball, a line, or the same groups with more overlap?
+# **Predict.** Its vectors have as many numbers as the best one's. What will its picture look like beside the best one: a ball, a line, or the same groups with more overlap?
 #
 # <details><summary>What to expect, and why</summary>
 # A network that has learned little answers nearly the same for every clip: its vectors vary mostly along one direction (for example how loud or how dense a clip is). So two
@@ -499,7 +508,8 @@ def directions_for(points, share=0.9):
     return int(np.searchsorted(np.cumsum(s**2) / (s**2).sum(), share) + 1)
 
 
-beside = in_space.loc[[*both, "mel statistics"]].copy()
+shown = ["silhouette", "nearest neighbour", "linear"]
+beside = in_space.loc[[*both, "mel statistics"], shown].copy()
 beside["directions for 90 %"] = [directions_for(spaces[name]) for name in beside.index]
 caption = "The worst LSTM's space beside the best one's and the mel statistics."
 show_table(beside, 2, caption=caption)
@@ -540,8 +550,8 @@ tell(
 # **Predict.** What will a perplexity of 5 do to a class of 15 clips, and what will 45 do? Will the three seeds agree on which class lies beside which?
 #
 # <details><summary>What to expect, and why</summary>
-# With 5, each clip minds five others: many small clumps, classes fall to pieces. With 45, a third of all clips, the map resembles PCA: one cloud. Neighbours inside a class are much the same for
-# each seed; what lies beside what, and which side is up, is drawn anew.
+# With 5, each clip minds five others: many small clumps, classes fall to pieces. With 45 (on the demo set a third of all clips) the map resembles PCA: one cloud. Neighbours are much the same for
+# each seed; which side is up is drawn anew, and so may be which class comes to lie nearest to which other one.
 # </details>
 
 
@@ -558,8 +568,9 @@ panels = {f"perplexity {p}, seed {s}": drawn for (p, s), drawn in tsne_maps.item
 # %% tags=["solution", "report"]
 # The same clips nine times: which of it is the clips', which the parameters'?
 right = {key: (nearest_answers(drawn) == number).mean() for key, drawn in tsne_maps.items()}
-title = f"Nearest neighbours agree in {min(right.values()):.0%} to {max(right.values()):.0%}"
-drawn = plots.scatter_maps(panels, genre_class, f"{of_cnn}, t-SNE. {title}", n_columns=n_map_seeds)
+low, high = min(right.values()), max(right.values())
+title = f"{of_cnn}, t-SNE: nearest clip of the same class for {low:.0%} to {high:.0%} of the clips"
+drawn = plots.scatter_maps(panels, genre_class, title, n_columns=n_map_seeds)
 caption = "t-SNE of the CNN's vectors: a row for each perplexity, a column for each seed."
 record.show(drawn, "tsne", caption=caption)
 
@@ -611,7 +622,7 @@ for name, maps in {"t-SNE": tsne_maps, "UMAP": umap_maps}.items():
     for p in fitting if maps else ():
         settings[f"{name}, {p}"] = [maps[p, s] for s in range(n_map_seeds)]
 by_setting = pd.DataFrame({name: of_setting(maps) for name, maps in settings.items()}).T
-caption = "Maps of the CNN's space, each the mean over its seeds, with 95 % intervals."
+caption = "Maps of the CNN's space by perplexity, means over the seeds, with 95 % intervals."
 show_table(by_setting, 2, caption=caption)
 
 # %% [markdown]
@@ -620,7 +631,7 @@ show_table(by_setting, 2, caption=caption)
 #
 # ### How maps lie
 #
-# A map is read by eye, and the eye reads distance, size and grouping. t-SNE and UMAP promise none of the three. Here each is put to the test on this run's maps.
+# A map is read by eye, and the eye reads distance, size and grouping. t-SNE and UMAP promise none of the three. Here each is put to the test on this run's maps, and the seed, too.
 #
 # #### 1. The distance between two classes
 #
@@ -628,8 +639,8 @@ show_table(by_setting, 2, caption=caption)
 #
 # #### 2. The size of a class
 #
-# How far are a class's clips from its centre, on average? PCA shows the spread along two directions only, and t-SNE gives each clip's curve its own width $\sigma_i$, so that dense and loose regions come out
-# alike. A class that is drawn twice as wide need not be twice as wide.
+# How far are a class's clips from its centre, on average? PCA shows the spread along two directions only. t-SNE gives each clip's curve its own width $\sigma_i$, so that a dense and a loose group come out more alike;
+# and a class that lies in two places is drawn as wide as these happen to fall apart. So a class that is drawn twice as wide need not be twice as wide.
 
 
 # %% tags=["solution"]
@@ -744,8 +755,8 @@ tell(
 # **Predict.** Will the maps of noise look like noise?
 #
 # <details><summary>What to expect, and why</summary>
-# With a small perplexity they will not: t-SNE keeps each point's few nearest together, nearest by chance as they are, and clumps appear. A silhouette taken in the map calls them groups; the same
-# groups in the space itself have a silhouette near 0. That is why a number from the map proves nothing about the space.
+# Not quite: t-SNE keeps each point's few nearest together, nearest by chance as they are, so that clumps and gaps appear, the more the smaller the perplexity. And k-means cuts *any* cloud in two dimensions into
+# compact pieces. A silhouette taken in the map calls them groups; the same groups in the space itself have a silhouette near 0. That is why a number from the map proves nothing about the space.
 # </details>
 
 # %% tags=["solution", "report"]
@@ -845,7 +856,7 @@ tell(
 # %% [markdown] tags=["solution"]
 # **Which one works best for these data?** For *seeing neighbours*, the one with the highest trustworthiness and neighbours of the same class; for *seeing the shape of the space* (how far, how wide, along which direction), only
 # PCA, the one linear map of the three: its distances can be too short, never too long. It needs no seed and no parameter, so it comes first, and with it the explained variance as a warning of what it leaves out. And no method
-# repairs a space: on the mel statistics and the worst LSTM all of them mix what the numbers of 11bβ call mixed.
+# repairs a space: compare the worst LSTM's maps with its numbers in 11bγ.
 
 # %% [markdown]
 # ### Try it: point at a dot

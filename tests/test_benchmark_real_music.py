@@ -25,7 +25,7 @@ from tools.common.notebooks import NOTEBOOKS, Lab
 LSTMS = [f"lstm_{part}_{form}" for part in ("mel", "chroma", "fused") for form in ("full", "beat")]
 CLASSIFIERS = (
     *LSTMS, "svm_hand_full", "svm_hand_beat", "cnn_mel_best", "cnn_mel_refit", "svm_mel_refit",
-    "svm_hand_refit", "cnn_and_hand",
+    "svm_hand_refit", "cnn_and_hand", "ast_mel_best",
 )  # fmt: skip
 CANDIDATES = (
     "ensemble of CNNs and SVR", "multitask CNN (step 10)", "CNNs, energy from genre (step 9)",
@@ -223,6 +223,7 @@ def test_names_and_parameters_are_those_of_the_notebooks():
     assert all(f'"{name}"' in code["05_lstm"] for name in LSTMS)
     assert 'f"test_{name}"' in code["06_metrics"] and 'f"test_{name}"' in code["07_cnn"]
     assert all(f'of_seed("{name}"' in code["07_cnn"] for name in ("cnn_mel_best", "cnn_mel_refit"))
+    assert 'of_seed("test_ast_mel_best"' in code["07b_ast"]
     last = code["11_kaggle_submission"]
     assert all(f'"{name.replace("energy", "{moved}")}"' in last for name in CANDIDATES)
 

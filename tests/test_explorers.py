@@ -180,7 +180,7 @@ def test_a_map_s_dots_have_their_clip_and_its_neighbours_in_the_whole_space(show
         assert near == np.argsort(away)[1 : 1 + explorers.N_NEIGHBOURS].tolist()
     for drawn in data["maps"]:
         places = np.array(drawn["places"])
-        assert (places.min(0) == 0).all() and (places.max(0) == 1).all()
+        assert places.min() == 0 and places.max() == 1  # both axes on one scale
     clip = data["clips"][0]
     rows = picture_of(clip["picture"]).size[1]
     assert rows == len(data["hertz"]) and clip["seconds"] == pytest.approx(1.5, abs=0.1)

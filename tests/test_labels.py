@@ -6,14 +6,22 @@ import csv
 import re
 import statistics
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from sklearn.preprocessing import StandardScaler
 
+from helpers import folders
+from helpers.machinery.files import LabError
 from helpers.machinery.profiles import load_profile
+from helpers.notebook.showing import tell
 from helpers.notebook.shown import Lines
 from tests.browser import page_of
 from tests.fake_run import write_run
@@ -159,6 +167,37 @@ def glossary() -> list[str]:
     """The anchors of its entries, as GitHub makes them."""
     text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     return [name.lower().replace(" ", "-") for name in re.findall(r"^### (.+)$", text, re.M)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"), [([3, 5, 7], [3, 5, 7]), ([5, 8, 45], [5]), ([8, 45], [2])]
+)
+def test_maps_leave_out_what_their_clips_cannot_have(asked, used, capsys):
+    """A class with one test clip, and perplexities as high as the number of clips."""
+    scope = prepare_maps(["Blues", "Rock", "Pop", *["Blues", "Rock"] * 3], asked)
+    assert scope["classes"] == ["Blues", "Rock"] and scope["rows"] == [0, 1, *range(3, 9)]
+    assert len(scope["spaces"]["CNN"]) == 8 and scope["fitting"] == used
+    told = capsys.readouterr().out
+    assert "they have one test clip only: Pop." in told
+    assert ("Perplexities of 8 and more are left out" in told) == (used != asked)
+    with pytest.raises(LabError, match=r"genre.*: 1 class.es. with two test clips or more"):
+        prepare_maps(["Blues", "Blues", "Pop"], asked)
+
+
+def prepare_maps(genres: list[str], perplexities: list[int]) -> dict[str, Any]:
+    """What notebook 11b makes ready for its maps of test clips of these classes."""
+    taken = [
+        c.source for c in cells("11b_latent_maps") if re.match("# (A clip|From here)", c.source)
+    ]
+    scope: dict[str, Any] = {
+        "labels": pd.DataFrame({"id": range(len(genres)), "class": genres}),
+        "places": list(range(len(genres))), "perplexities": perplexities, "root": Path("data"),
+        "spaces": {"CNN": np.arange(2.0 * len(genres)).reshape(-1, 2)},
+        **{"np": np, "folders": folders, "tell": tell, "LabError": LabError},
+        "StandardScaler": StandardScaler,
+    }  # fmt: skip
+    exec("\n".join(taken), scope)
+    return scope
 
 
 def test_every_word_of_the_glossary_is_linked_where_it_comes_up_first():

@@ -135,6 +135,16 @@ def test_alt_texts_tell_the_numbers():
     assert "Blues 83%, Hip-Hop 0%, Rock 50%" in drawn("confusion_matrix").get_label()
 
 
+def test_every_class_of_a_map_has_a_style_of_its_own():
+    names = [f"class {n:2}" for n in range(30)]
+    ax = plots.scatter_maps({"PCA": np.random.rand(30, 2)}, names, "Maps").axes[0]
+    colours = [tuple(dots.get_facecolor()[0]) for dots in ax.collections]
+    marks = [dots.get_paths()[0].vertices.tobytes() for dots in ax.collections]
+    assert len(set(colours[:10])) == len(set(marks[:10])) == 10  # the lab's classes
+    assert len(set(zip(colours, marks, strict=True))) == 30
+    assert ax.get_aspect() == 1.0  # distances are what is looked at
+
+
 def test_frequency_runs_up_and_time_across():
     figure = drawn("spectrograms")
     first, second = figure.axes[:2]

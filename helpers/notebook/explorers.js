@@ -301,8 +301,8 @@
         make("b", {}, clip.title), small(clip, "7em"),
         make("button", { textContent: "play", style: "font: inherit", onclick: () => play(at) }), " ", said,
         make("p", {}, `Nearest in the space of ${space}: ${likely} of ${near.length} of the same class.`),
-        make("div", { style: "display: flex; flex-wrap: wrap; gap: .5em" }, ...near.map(j =>
-          make("div", { style: "flex: 1 1 7em; min-width: 0" }, small(data.clips[j], "3.5em"), make("small", {}, data.clips[j].title)))));
+        make("div", { style: "display: grid; grid-template-columns: 1fr 1fr; gap: .5em" }, ...near.map(j =>
+          make("div", { style: "min-width: 0" }, small(data.clips[j], "3.5em"), make("small", {}, data.clips[j].title)))));
     }
 
     const legend = data.classes.map(label => make("span", { style: "margin-right: 1em; white-space: nowrap" },

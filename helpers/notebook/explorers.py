@@ -305,9 +305,10 @@ def maps(
 
 
 def _in_unit_square(places: np.ndarray) -> list[list[float]]:
-    """Places [n, 2] moved and scaled into 0..1, rounded for the browser."""
+    """Places [n, 2] moved and scaled into 0..1, both axes alike, and rounded for the browser."""
     low, high = places.min(0), places.max(0)
-    return np.round((places - low) / np.maximum(high - low, 1e-9), 3).tolist()
+    scaled = (places - (low + high) / 2) / max(*(high - low), 1e-9)
+    return np.round(0.5 + scaled, 3).tolist()
 
 
 def _on_map(record: Record, base: Any, number: int, clip: str, label: str) -> dict[str, Any]:

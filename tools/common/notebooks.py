@@ -45,7 +45,7 @@ NOTEBOOKS = (
     Notebook("07_cnn", ("05_lstm",)),
     Notebook("07b_ast", ("05_lstm", "07_cnn")),
     Notebook("08_regression", ("05_lstm", "07_cnn", "07b_ast")),
-    Notebook("09_transfer", ("05_lstm", "07_cnn", "08_regression")),
+    Notebook("09_transfer", ("05_lstm", "07_cnn", "07b_ast", "08_regression")),
     Notebook("10_multitask", ("08_regression",)),
     Notebook("11_kaggle_submission", ("08_regression", "09_transfer", "10_multitask")),
     Notebook("11b_latent_maps", ("05_lstm", "07_cnn", "07b_ast")),

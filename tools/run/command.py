@@ -45,7 +45,7 @@ def _parser() -> Parser:
         "without a GPU, else full)")
     add("--only", metavar="NN", action="extend", nargs="+",
         help="only these notebooks, by number or name, and what they need")
-    add("--device", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    add("--device", metavar="auto|cpu|cuda|cuda:1", help="where to compute (default: auto)")
     add("--name", metavar="RUN", help="name of the run, a folder below runs/")
     add("--force", action="store_true", help="run the chosen notebooks even if up to date")
     add("--jobs", metavar="N|auto", default="auto",
