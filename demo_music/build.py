@@ -10,7 +10,6 @@ withheld answers), and, once everything else is there, `complete.json`.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import shutil
@@ -30,7 +29,7 @@ from demo_music.styles import STYLES, Factors, draw_factors, rate_affect
 from demo_music.synthesis import compose_clip
 from helpers.features import SAMPLE_RATE, extract
 from helpers.folders import AXES, DEMO_RECORD, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.arrays import npy_bytes, read_n_frames
+from helpers.machinery.arrays import flac_bytes, npy_bytes, read_n_frames
 from helpers.machinery.files import (
     LabError,
     demo_data,
@@ -169,7 +168,7 @@ def make_clip(clip: Clip, folder: Path) -> None:
     _, audio = perform(clip)
     features = extract(audio)
     if clip.with_audio:
-        write_atomically(folder / "audio" / f"{clip.id}.flac", _flac(audio))
+        write_atomically(folder / "audio" / f"{clip.id}.flac", flac_bytes(audio, SAMPLE_RATE))
     write_atomically(folder / "beats" / f"{clip.id}.npy", npy_bytes(features.beat_times))
     data = folder / "data"
     write_atomically(clip.beat_path(data), npy_bytes(features.beat.astype(np.float16)))
@@ -188,14 +187,6 @@ def planned_clip(data: Path, clip: str) -> Clip:
     """The clip of this id in a finished demo set; `perform` lets it be heard again (step 8)."""
     size = read_json(data.parent / DEMO_RECORD)["size"]
     return next(planned for planned in plan_clips(size) if str(planned.id) == clip)
-
-
-def _flac(audio: np.ndarray) -> bytes:
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, audio, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
 
 
 def _is_made(clip: Clip, folder: Path) -> bool:

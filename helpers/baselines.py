@@ -6,7 +6,8 @@ the other one twelve groups of numbers (`handmade`); both are tuned on the train
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -36,20 +37,22 @@ def majority_predictions(train_labels: np.ndarray, n_clips: int) -> np.ndarray:
     return np.full(n_clips, np.bincount(train_labels).argmax())
 
 
-def fitted_svm(known: Numbers, labels: np.ndarray, seed: int = 0) -> Machine:
+def fitted_svm(
+    known: Numbers, labels: np.ndarray, seed: int = 0, artists: Sequence[str] | None = None
+) -> Machine:
     """An SVM on class numbers [n] of the known clips; it gives probabilities [n_asked, C].
 
     C is what names most clips in inner cross-validation, the sharpness what gives the true classes
     the highest likelihood there. A class that a fold has no clip of is not named there; where all
-    clips are of one class, that one is the answer.
+    clips are of one class, that one is the answer. The clips of an artist stay in one fold.
     """
     from scipy.special import log_softmax, softmax
 
     kernel, n_classes = averaged_kernel(known, known), int(labels.max()) + 1
-    found = {
-        C: out_of_fold(kernel, labels, lambda *fit, C=C: class_scores(*fit, C, n_classes), seed)
-        for C in SVM_C
-    }
+    found = {}
+    for C in SVM_C:
+        fit = partial(class_scores, C=C, n_classes=n_classes)
+        found[C] = out_of_fold(kernel, labels, fit, seed, artists)
     best = max(SVM_C, key=lambda C: float((found[C].argmax(1) == labels).mean()))
 
     def likelihood(sharpness: float) -> float:
@@ -62,17 +65,21 @@ def fitted_svm(known: Numbers, labels: np.ndarray, seed: int = 0) -> Machine:
     return lambda asked: softmax(sharpness * _mean_over_parts(scores, known, asked), axis=1)
 
 
-def svm_predictions(known: Numbers, labels: np.ndarray, asked: Numbers) -> np.ndarray:
+def svm_predictions(
+    known: Numbers, labels: np.ndarray, asked: Numbers, artists: Sequence[str] | None = None
+) -> np.ndarray:
     """The class of each clip, [n_asked], by such an SVM; labels are numbers or names."""
     classes, numbers = np.unique(labels, return_inverse=True)
-    return classes[fitted_svm(known, numbers)(asked).argmax(1)]
+    return classes[fitted_svm(known, numbers, artists=artists)(asked).argmax(1)]
 
 
-def fitted_svr(known: Numbers, values: np.ndarray, seed: int = 0) -> Machine:
+def fitted_svr(
+    known: Numbers, values: np.ndarray, seed: int = 0, artists: Sequence[str] | None = None
+) -> Machine:
     """An SVR for each axis of values [n, A] of the known clips; it gives values [n_asked, A].
 
     C and the width of the tube have the highest mean Spearman in inner cross-validation: one
-    setting for all axes, because the choice is noisy.
+    setting for all axes, because the choice is noisy. The clips of an artist stay in one fold.
     """
     from sklearn.multioutput import MultiOutputRegressor
     from sklearn.svm import SVR
@@ -84,7 +91,7 @@ def fitted_svr(known: Numbers, values: np.ndarray, seed: int = 0) -> Machine:
         return MultiOutputRegressor(svr).fit(kernel, values).predict
 
     def order(setting: tuple[float, float]) -> float:
-        found = out_of_fold(kernel, values, lambda *fit: answers(*fit, *setting), seed)
+        found = out_of_fold(kernel, values, lambda *fit: answers(*fit, *setting), seed, artists)
         return float(np.mean([spearman(*axis) for axis in zip(values.T, found.T, strict=True)]))
 
     best = max(product(SVR_C, SVR_EPSILON), key=order)

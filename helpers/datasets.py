@@ -106,11 +106,6 @@ class SpectrogramDataset(Dataset):
         """The clips' ids, in order."""
         return self.tracks["id"].tolist()
 
-    @property
-    def groups(self) -> list[str] | None:
-        """Which clips share an artist, for `stratified_split`; None where nobody says."""
-        return artists_of(self.folder.parent, self.ids)
-
 
 def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
     names = (axes,) if isinstance(axes, str) else tuple(axes)
@@ -223,6 +218,11 @@ def ids_of(dataset: Dataset) -> list[str]:
     """The clip ids of a SpectrogramDataset or of a `Subset` of one, in order."""
     base, indices = unwrap(dataset)
     return [base.ids[index] for index in indices]
+
+
+def artists_in(dataset: Dataset) -> list[str] | None:
+    """Which of its clips share an artist: a name for each, in order; None where nobody says."""
+    return artists_of(unwrap(dataset)[0].folder.parent, ids_of(dataset))
 
 
 # ---- splits ------------------------------------------------------------------------------------

@@ -504,13 +504,16 @@ features = baselines.band_statistics(by_genre)
 genre_of = np.array(by_genre.classes)[by_genre.labels.numpy()]
 class_of = np.array([class_mapping[genre] or "" for genre in genre_of])
 fit, val = datasets.stratified_split(
-    by_genre.labels.numpy(), (0.8, 0.2), seed, by_genre.groups
+    by_genre.labels.numpy(), (0.8, 0.2), seed, datasets.artists_in(by_genre)
 )
 fit_kept, val_kept = fit[class_of[fit] != ""], val[class_of[val] != ""]
 
 # Once on 20 genres, once on the classes of the kept ones.
-as_genres = baselines.svm_predictions(features[fit], genre_of[fit], features[val])
-in_classes = baselines.svm_predictions(features[fit_kept], class_of[fit_kept], features[val_kept])
+artists, kept_artists = (datasets.artists_in(Subset(by_genre, part)) for part in (fit, fit_kept))
+as_genres = baselines.svm_predictions(features[fit], genre_of[fit], features[val], artists)
+in_classes = baselines.svm_predictions(
+    features[fit_kept], class_of[fit_kept], features[val_kept], kept_artists
+)
 
 
 # %% tags=["solution", "appendix"]
@@ -839,9 +842,10 @@ class ChangesDataset(datasets.SpectrogramDataset):
 
 mine = ChangesDataset(root / folders.GENRE_BEAT, "train", "mel")
 fit_part, val_part, numbers = splits.train.indices, splits.val.indices, clips.labels.numpy()
+artists = datasets.artists_in(splits.train)  # None where nobody names them
 for name, dataset in (("frames", clips), ("changes", mine)):
     spread = np.stack([dataset.frames(i).std(0) for i in range(len(dataset))])  # per band
-    said = baselines.svm_predictions(spread[fit_part], numbers[fit_part], spread[val_part])
+    said = baselines.svm_predictions(spread[fit_part], numbers[fit_part], spread[val_part], artists)
     n_found = (said == numbers[val_part]).sum()
     print(f"SVM on the standard deviation of {name}: {n_found} of {len(val_part)} clips right")
 

@@ -150,12 +150,13 @@ for folder, kind in ((folders.GENRE, "full"), (folders.GENRE_BEAT, "beat")):
     truth[folder], ids[folder], classes = test.labels.numpy(), test.ids, test.classes
     genre_of[folder] = test.tracks["genre"].to_numpy()
     labels, sides = datasets.labels_of(splits.train).numpy(), (splits.train, test)
+    artists = datasets.artists_in(splits.train)  # their clips stay together in the inner folds
     numbers_of[f"svm_mel_{kind}"] = [{"bands": baselines.band_statistics(part)} for part in sides]
     numbers_of[f"svm_hand_{kind}"] = [handmade.features(part) for part in sides]
     for model in ("mel", "hand"):
         name = f"svm_{model}_{kind}"
         known, asked = numbers_of[name]
-        of_all_seeds[name] = [baselines.svm_predictions(known, labels, asked)]
+        of_all_seeds[name] = [baselines.svm_predictions(known, labels, asked, artists)]
         folder_of[name], feature_of[name] = folder, "mel" if model == "mel" else "hand-made"
     majority = f"majority_{kind}"
     of_all_seeds[majority] = [baselines.majority_predictions(labels, len(test))]
@@ -207,7 +208,8 @@ agree("in another key", lambda: turned(transposed), turned(chroma))
 # %% tags=["solution"]
 # Of each group the mean over the clips of a class; bands upwards.
 known, _ = numbers_of["svm_hand_full"]
-labels = datasets.labels_of(splits_of[folders.GENRE].train).numpy()
+train = splits_of[folders.GENRE].train
+labels, artists = datasets.labels_of(train).numpy(), datasets.artists_in(train)
 two = np.bincount(labels).argsort()[::-1][:2]
 means = {
     name: {classes[number]: own[labels == number, 0].mean(axis=0) for number in two}
@@ -274,12 +276,13 @@ of_genre = {name: own[:, 0] for name, own in known.items()}
 rows = {}
 for name in [*known, "all twelve"]:
     chosen = list(known) if name == "all twelve" else [name]
-    found = out_of_fold(kernel_of(of_genre, chosen), labels, classifier, seed)
+    found = out_of_fold(kernel_of(of_genre, chosen), labels, classifier, seed, artists)
     own = evaluation.classification_scores(labels, found, len(classes), seed)
     rows[name] = {"genre (accuracy)": own["accuracy"]}
     kernel = kernel_of(of_affect, chosen)
     for axis, own in zip(axes, values.T, strict=True):
-        found = out_of_fold(kernel, own, regressor, seed)  # fitted to the other four fifths
+        # fitted to the other four fifths
+        found = out_of_fold(kernel, own, regressor, seed, datasets.artists_in(affect))
         rows[name][axis] = evaluation.spearman(own, found, seed)
 reached = pd.DataFrame.from_dict(rows, orient="index")  # scores with intervals
 by_group = reached.map(lambda score: score.value)
@@ -1246,7 +1249,8 @@ for share, draw in [(share, draw) for share in (0.25, 0.5) for draw in range(cur
     for name in rivals[1:]:
         known, asked = numbers_of[name]
         known = {group: own[few] for group, own in known.items()}
-        found = baselines.svm_predictions(known, labels[few], asked)
+        few_artists = datasets.artists_in(Subset(beats.train, few))
+        found = baselines.svm_predictions(known, labels[few], asked, few_artists)
         answers.setdefault((name, len(few)), []).append(found)
 answers |= {(name, len(labels)): of_all_seeds[name] for name in rivals}
 

@@ -1021,10 +1021,10 @@ tell(
 
 # %% tags=["solution"]
 # The baselines, trained on train + validation like the second CNN.
-labels = everything.labels.numpy()
+labels, artists = everything.labels.numpy(), datasets.artists_in(everything)
 probabilities = {}
 for name, numbers_of in (("mel", baselines.band_statistics), ("hand", handmade.features)):
-    machine = baselines.fitted_svm(numbers_of(everything), labels, seed)
+    machine = baselines.fitted_svm(numbers_of(everything), labels, seed, artists)
     probabilities[name] = machine(numbers_of(test))  # [n, C]
     predictions[f"svm_{name}_refit"] = probabilities[name].argmax(1)
 cnn = softmax(training.predict(refit, test_loader, compute), axis=1)

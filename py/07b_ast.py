@@ -551,9 +551,9 @@ true = splits.test.labels.numpy()
 # %% tags=["solution", "report"]
 # The baselines, on the same training clips; then accuracy and macro F1 of the first trainings.
 known, asked = (baselines.band_statistics(part) for part in (splits.train, splits.test))
-labels = datasets.labels_of(splits.train).numpy()
+labels, artists = datasets.labels_of(splits.train).numpy(), datasets.artists_in(splits.train)
 predictions = {name: of_all[0] for name, of_all in outputs.items()}
-predictions["svm_mel_full"] = baselines.svm_predictions(known, labels, asked)
+predictions["svm_mel_full"] = baselines.svm_predictions(known, labels, asked, artists)
 predictions["majority_full"] = baselines.majority_predictions(labels, len(true))
 scores = {
     name: evaluation.classification_scores(true, predicted, len(classes), seed)

@@ -1027,9 +1027,10 @@ record.save_values(best=best, on_validation=spearman_of)
 # %%
 # One machine for all axes; predictions for the validation and the held-out part.
 splits = datasets.affect_splits(root / folders.MULTITASK, "mel", axes, parts)
+artists = datasets.artists_in(splits.train)  # None where nobody names them
 svrs = {"SVR": baselines.band_statistics, "hand-made SVR": handmade.features}
 for kind, numbers_of in svrs.items():
-    machine = baselines.fitted_svr(numbers_of(splits.train), true["train"], seed)
+    machine = baselines.fitted_svr(numbers_of(splits.train), true["train"], seed, artists)
     for part, subset in (("validation", splits.val), ("heldout", splits.test)):
         values = machine(numbers_of(subset))
         predicted[kind, part] = values[None]  # one training

@@ -301,8 +301,8 @@ def svr_on_test(numbers_of):
         datasets.SpectrogramDataset(root / folders.MULTITASK, split, axes=axes)
         for split in folders.SPLITS
     )
-    labels = train.labels.numpy()
-    values = baselines.fitted_svr(numbers_of(train), labels, seed)(numbers_of(clips))
+    labels, artists = train.labels.numpy(), datasets.artists_in(train)
+    values = baselines.fitted_svr(numbers_of(train), labels, seed, artists)(numbers_of(clips))
     return pd.DataFrame(values, index=clips.ids, columns=axes)
 
 

@@ -1,12 +1,14 @@
 """`./run_all.sh build-data`: what becomes of good and of bad files, splits, engines, resuming."""
 
 import csv
+import errno
 import os
 import shutil
 import stat
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -108,6 +110,22 @@ def music(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def each_page_is_made_once():
+    """Of equal tables, counts and notes the page that was made before."""
+    pages, make = {}, command.page_of
+
+    def page_of(clips, rejected, about, notes):
+        said = (clips.to_csv(), rejected.to_csv(), repr(about), *notes)
+        if said not in pages:
+            pages[said] = make(clips, rejected, about, notes)
+        return pages[said]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "page_of", page_of)
+        yield
+
+
 def build(audio, out, *more):
     assert command.main(["--audio", str(audio), "--out", str(out), *QUICK, *map(str, more)]) == 0
     return out
@@ -170,24 +188,35 @@ def test_loky_makes_the_same_tree_and_nothing_is_made_twice(music, wanted, tmp_p
 def test_a_build_that_was_stopped_anywhere_goes_on_and_ends_with_the_same_tree(
     music, wanted, tmp_path, monkeypatch
 ):
-    out = tmp_path / "stopped"
-    for _ in range(2):  # in the midst of the clips, twice
-        with monkeypatch.context() as patch:
-            left = iter([engines.make_batch] * 2)
-            patch.setattr(engines, "make_batch", lambda *given, left=left: next(left)(*given))
-            with pytest.raises((StopIteration, RuntimeError)):
-                build(music, out)
+    out, full = tmp_path / "stopped", OSError(errno.ENOSPC, "No space left on device")
+
+    def fails(where, name, function, match="cannot be written .No space left on device.; free"):
+        with monkeypatch.context() as patch, pytest.raises(LabError, match=match):
+            patch.setattr(where, name, function)
+            build(music, out)
+        assert not list(out.rglob(".*.part")) and not (out / "about.json").exists()
+
+    batches, files, replace = iter([engines.make_batch] * 2), iter([True] * 7), os.replace
+    killed = LabError("killed")
+    fails(engines, "make_batch", lambda *given: next(batches, raising(killed))(*given), "killed")
+    # The disk is full when a clip's second file is written.
+    fails(os, "replace", lambda *to: (replace if next(files, None) else raising(full))(*to))
     journal = out / ".build" / "rows.jsonl"
     assert 0 < journal.read_text().count("\n") < 12
     with open(journal, "a") as file:
         file.write('{"id": "Rock-')  # a row that was cut short
     for name in ("_link_arrays", "_write_classes"):  # and in the last step
-        with monkeypatch.context() as patch:
-            patch.setattr(Build, name, lambda *given: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                build(music, out)
-        assert not (out / "about.json").exists()
+        fails(Build, name, raising(full))
     assert tree(build(music, out)) == wanted
+
+
+def raising(error):
+    """A function that raises it."""
+
+    def raises(*given):
+        raise error
+
+    return raises
 
 
 HEADER = "id,path,genre,artist,split,valence,energy,danceability\n"
@@ -212,11 +241,12 @@ ROWS = {
 def test_each_line_of_a_manifest_is_a_clip_or_rejected_with_its_line(music, tmp_path):
     path = tmp_path / "manifest.csv"
     path.write_bytes(("\ufeff" + HEADER + "\n".join(ROWS)).replace("\n", "\r\n").encode())
-    clips, wrong = inputs.checked(inputs.from_manifest(path), music)
-    assert [(clip.id, clip.group) for clip in clips] == [("a", "artist x")]
-    assert [row.line for row in wrong] == [str(n) for n in range(3, 2 + len(ROWS))]
-    for row, reason in zip(wrong, list(ROWS.values())[1:], strict=True):
-        assert row.reason.startswith(reason), row
+    clips = inputs.checked(inputs.from_manifest(path), music)
+    assert inputs.kept(clips)[["id", "group"]].to_numpy().tolist() == [["a", "artist x"]]
+    found = dict(zip(clips["line"].astype(int), clips["reason"], strict=True))
+    assert sorted(found) == list(range(2, 2 + len(ROWS)))
+    for line, reason in enumerate(ROWS.values(), start=2):
+        assert found[line].startswith(reason) and bool(found[line]) == bool(reason), found[line]
 
 
 TRACKS = [  # the headers of FMA's own files, with the columns that count
@@ -240,10 +270,12 @@ def test_fma_has_headers_of_several_rows_ordered_subsets_and_an_official_split(t
     for name, lines in (("tracks", TRACKS), ("echonest", ECHONEST)):
         (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write(tmp_path / "000" / "000003.mp3", tone(1))
-    clips, wrong = inputs.checked(inputs.from_fma(tmp_path, tmp_path, "medium"), tmp_path)
-    assert [(row.id, row.path) for row in wrong] == [("2", "000/000002.mp3")]
-    (clip,) = clips
-    assert (clip.id, clip.split, clip.affect) == ("3", "test", (0.8, 0.7, 0.6))
+    clips = inputs.checked(inputs.from_fma(tmp_path, tmp_path, "medium"), tmp_path)
+    wrong, clip = clips.itertuples()
+    assert (wrong.id, wrong.path, wrong.line) == ("2", "000/000002.mp3", "4")
+    assert wrong.reason.startswith("no such file") and not clip.reason
+    affect = (clip.valence, clip.energy, clip.danceability)
+    assert (clip.id, clip.split, affect) == ("3", "test", (0.8, 0.7, 0.6))
     assert (clip.genre, clip.group, clip.licence) == ("", "artist 1", "CC BY")
     assert [record["id"] for record in inputs.from_fma(tmp_path, tmp_path, None)] == ["3"]
     assert inputs.from_fma(tmp_path, tmp_path, "large")[-1]["split"] == "validation"
@@ -252,11 +284,11 @@ def test_fma_has_headers_of_several_rows_ordered_subsets_and_an_official_split(t
         inputs.from_fma(tmp_path, tmp_path, None)
 
 
-def clips_of(artists, genres, given=""):
-    return [
-        inputs.Clip(f"{given}{n}", "x", f"g{g}", a, "", given, None, None, None, "", "", (0, 0))
-        for n, (a, g) in enumerate(zip(artists, genres, strict=True))
-    ]
+def clips_of(artists, genres, split=""):
+    """The table of so many clips that were made."""
+    clips = pd.DataFrame({"artist": list(artists), "genre": [f"g{genre}" for genre in genres]})
+    ids = [f"{split}{number}" for number in clips.index]
+    return clips.assign(id=ids, split=split, group="artist " + clips["artist"], reason="")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -264,26 +296,29 @@ def test_an_artist_is_in_one_split_and_what_is_tested_was_learned(seed):
     rng = np.random.default_rng(seed)
     artists = rng.integers(0, rng.integers(4, 40), 120).astype(str)
     clips = clips_of(artists, rng.integers(0, 1 + rng.integers(1, 6), 120))
-    split, out, _ = splits.with_splits(clips, None, seed)
-    of = {s: {c.artist for c in split if c.split == s} for s in ("train", "test")}
-    assert not out and not of["train"] & of["test"] and of["test"]
-    assert {c.genre for c in split if c.split == "train"} == {c.genre for c in clips}
+    splits.set_splits(clips, None, seed)
+    train, test = (clips[clips["split"] == split] for split in ("train", "test"))
+    assert len(train) + len(test) == len(inputs.kept(clips)) == 120 and len(test)
+    assert not set(train["artist"]) & set(test["artist"])
+    assert set(train["genre"]) == set(clips["genre"])
     parts = datasets.stratified_split(rng.random(120), (0.7, 0.15, 0.15), seed, list(artists))
     sets = [set(artists[part]) for part in parts]
     assert sum(map(len, sets)) == len(set(artists)) and all(sets)
 
 
 def test_splits_say_what_they_leave_out_and_what_flatters():
-    clips = clips_of("abcd", [0, 1, 0, 1], "train") + clips_of("cdef", [0, 1, 0, 1], "test")
-    kept, out, _ = splits.with_splits(clips, None, 0)
-    assert Counter(c.split for c in kept) == {"train": 2, "test": 4}
-    assert out[0].reason == "its artist c is in the test split, too"
-    notes = splits.with_splits(clips, "random", 0)[2]
+    parts = (clips_of("abcd", [0, 1, 0, 1], "train"), clips_of("cdef", [0, 1, 0, 1], "test"))
+    clips = pd.concat(parts, ignore_index=True)
+    official = clips.copy()
+    splits.set_splits(official, None, 0)
+    assert Counter(inputs.kept(official)["split"]) == {"train": 2, "test": 4}
+    assert official["reason"][2] == "its artist c is in the test split, too"
+    notes = splits.set_splits(clips, "random", 0)
     assert notes[0].startswith("--split random: an artist may be in train and in test")
     with pytest.raises(LabError, match=r"1 artist\(s\) cannot be split into 2 parts; --split ran"):
-        splits.with_splits(clips_of("aaaa", [0, 0, 1, 1]), "artist", 0)
+        splits.set_splits(clips_of("aaaa", [0, 0, 1, 1]), "artist", 0)
     with pytest.raises(LabError, match=r"2 clips of 1 genre\(s\) are left, and two genres"):
-        splits.with_splits(clips_of("abc", [0, 0, 1]), None, 0)
+        splits.set_splits(clips_of("abc", [0, 0, 1]), None, 0)
 
 
 def test_the_lab_takes_classes_artists_and_affect_of_the_data(music, tmp_path, monkeypatch):
@@ -318,10 +353,15 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
         return str(caught.value)
 
     assert "--out and --audio lie in one another" in error(out=music / "data")
-    assert "no folder; --audio is the one" in error(audio=tmp_path / "gone")
+    assert "no folder; --audio is the one with" in error(audio=tmp_path / "gone")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("!")
     assert "full: holds other files; give --out a new" in error(out=tmp_path / "full")
+    (tmp_path / "none").mkdir()
+    nothing = error(audio=tmp_path / "none")
+    assert nothing.endswith("none: no clip to make: a folder per genre, or --manifest")
+    (tmp_path / "none" / "a.m4a").write_text("?")
+    assert "--manifest; first: a.m4a: a file .m4a is not read" in error(audio=tmp_path / "none")
     wrong = tmp_path / "wrong.csv"
     wrong.write_text("id;path;genre\n1;a;b\n")
     header = "wrong.csv:1: expected a column id in 'id;path;genre', separated by commas"
@@ -344,10 +384,8 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
 def test_a_file_without_rights_is_left_out(music, tmp_path):
     path = write(tmp_path / "a" / "locked.wav", tone(1))
     path.chmod(stat.S_IWUSR)
-    _, wrong = inputs.checked(
-        [{"id": "1", "path": "locked.wav", "genre": "a", "line": ""}], path.parent
-    )
-    assert wrong[0].reason == "cannot be read (Permission denied)"
+    clips = inputs.checked([{"id": "1", "path": "locked.wav", "genre": "a"}], path.parent)
+    assert clips["reason"].tolist() == ["cannot be read (Permission denied)"]
 
 
 def test_the_middle_or_what_is_asked_for_is_decoded(tmp_path):

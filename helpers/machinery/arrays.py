@@ -108,6 +108,15 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def flac_bytes(audio: np.ndarray, sample_rate: int) -> bytes:
+    """Mono audio [samples], -1..1, as the bytes of a `.flac` file of 16 bits."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, sample_rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
 def open_array(path: Path) -> gzip.GzipFile:
     """Open a clip's file for reading bytes, through gzip where its first bytes say so."""
     if path.exists() and not path.is_file():  # opening a pipe would wait for its writer

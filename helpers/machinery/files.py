@@ -20,7 +20,6 @@ KAGGLE_INPUT, KAGGLE_WORKING = Path("/kaggle/input"), Path("/kaggle/working")
 PARTIAL_SUFFIX = ".part"
 # What says something of a file; after any other answer of the machine's it may be whole.
 _ITS_OWN_FAULT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-_A_PLACE_TO_WRITE = "free some space or choose another folder with MUSICLAB_HOME"
 
 
 class LabError(Exception):
@@ -134,7 +133,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise LabError(
-            f"{path}: cannot be written ({error.strerror}); {_A_PLACE_TO_WRITE}"
+            f"{path}: cannot be written ({error.strerror}); free some space or {_elsewhere(path)}"
         ) from error
     finally:
         if partial is not None:
@@ -178,8 +177,14 @@ def require_space(folder: Path, n_bytes: float, what: str) -> None:
     if free < n_bytes:
         raise LabError(
             f"{folder}: {what} needs {n_bytes / 2**20:.0f} MiB here and {free / 2**20:.0f} MiB are "
-            "free; make room, or choose another folder with MUSICLAB_HOME"
+            f"free; make room, or {_elsewhere(folder)}"
         )
+
+
+def _elsewhere(path: Path) -> str:
+    """What to do where a disk is full; MUSICLAB_HOME moves only what lies below it."""
+    inside = Path(os.path.realpath(path)).is_relative_to(project_root())
+    return "choose another folder" + " with MUSICLAB_HOME" * inside
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -60,22 +60,15 @@ def grouped_split(
 
     A class that a part lacks gets its smallest group there, as far as the first part keeps one.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    if labels.dtype.kind == "f":
-        labels = np.searchsorted(np.quantile(labels, (0.2, 0.4, 0.6, 0.8)), labels)
+    labels = _as_classes(labels)
     part = np.zeros(len(labels), dtype=int)
     for number in range(len(shares) - 1, 0, -1):
         left = np.flatnonzero(part == 0)
         wanted = shares[number] / shares[: number + 1].sum()
-        n_artists, largest = len(set(groups[left])), np.unique(labels[left], return_counts=True)[1]
-        if min(n_artists, largest.max()) < 2:
+        folds = group_folds(labels[left], round(1 / wanted), seed, groups[left])
+        if not folds:
             raise LabError(f"{len(set(groups))} artist(s) cannot be split into {len(shares)} parts")
-        n_folds = int(np.clip(round(1 / wanted), 2, min(n_artists, largest.max())))
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a small class
-            chosen = [fold for _, fold in folds.split(left, labels[left], groups[left])]
-        part[left[min(chosen, key=lambda fold: abs(len(fold) - wanted * len(left)))]] = number
+        part[left[min(folds, key=lambda fold: abs(len(fold) - wanted * len(left)))]] = number
     for number, label in product(range(len(shares)), np.unique(labels)):
         if (part[labels == label] == number).any():
             continue
@@ -87,3 +80,28 @@ def grouped_split(
                 part = moved
                 break
     return [np.flatnonzero(part == number) for number in range(len(shares))]
+
+
+def group_folds(
+    labels: np.ndarray, n_folds: int, seed: int, groups: np.ndarray
+) -> list[np.ndarray]:
+    """The clip numbers of each fold, stratified, no group divided; none where that cannot be.
+
+    `labels` as above. There are fewer folds where there are too few groups, or clips of a class.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = _as_classes(labels)
+    most = min(len(set(groups)), np.unique(labels, return_counts=True)[1].max())
+    if most < 2:
+        return []
+    folds = StratifiedGroupKFold(int(np.clip(n_folds, 2, most)), shuffle=True, random_state=seed)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a small class
+        return [fold for _, fold in folds.split(labels, labels, groups) if len(fold)]
+
+
+def _as_classes(labels: np.ndarray) -> np.ndarray:
+    """Class numbers as they are; of real values, in which fifth each lies."""
+    if labels.dtype.kind != "f":
+        return labels
+    return np.searchsorted(np.quantile(labels, (0.2, 0.4, 0.6, 0.8)), labels)

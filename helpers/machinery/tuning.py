@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
+from helpers.machinery.own_music import group_folds
 
 INNER_FOLDS = 5
 Answers = Callable[[np.ndarray], np.ndarray]  # rows of a kernel -> a row of answers for each
@@ -15,20 +17,33 @@ def out_of_fold(
     labels: np.ndarray,
     fit: Callable[[np.ndarray, np.ndarray], Answers],
     seed: int,
+    artists: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """What machines say of clips that they were not fitted to, [n, ...]; whole clips only."""
+    """What machines say of clips that they were not fitted to, [n, ...]; whole clips only.
+
+    Where artists are named, no machine was fitted to a clip of the same artist, either.
+    """
     kernel, found = kernel[(whole := slice(None, None, len(kernel) // len(labels))), whole], {}
-    for own, rest in _inner_folds(labels, seed):
+    for own, rest in _inner_folds(labels, seed, artists):
         answers = fit(kernel[np.ix_(own, own)], labels[own])(kernel[np.ix_(rest, own)])
         found |= zip(rest.tolist(), answers, strict=True)
     return np.array([found[clip] for clip in range(len(labels))])
 
 
-def _inner_folds(labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _inner_folds(
+    labels: np.ndarray, seed: int, artists: Sequence[str] | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Clips to fit and the rest, five times; the clips of each class, or by value, are dealt out.
 
-    A class with fewer clips than folds is tested in some of them; two clips make two folds.
+    A class with fewer clips than folds is tested in some of them; two clips make two folds. An
+    artist's clips stay together, unless all are by one.
     """
+    if artists is not None and len(set(artists)) < len(artists):
+        strata = labels if labels.ndim == 1 else labels.mean(axis=1)
+        folds = group_folds(strata, INNER_FOLDS, seed, np.asarray(artists))
+        yield from ((np.setdiff1d(np.arange(len(labels)), fold), fold) for fold in folds)
+        if folds:
+            return
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels.reshape(len(labels), -1).mean(1)[order], kind="stable")]
     fold_of = np.empty(len(labels), dtype=int)

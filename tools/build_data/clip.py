@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import os
 import platform
 import warnings
@@ -23,7 +22,7 @@ import numpy as np
 
 from helpers import features
 from helpers.features import CLIP_SECONDS, SAMPLE_RATE
-from helpers.machinery.arrays import N_MELS, npy_bytes
+from helpers.machinery.arrays import N_MELS, flac_bytes, npy_bytes
 from helpers.machinery.files import (
     LabError,
     MachineError,
@@ -31,9 +30,7 @@ from helpers.machinery.files import (
     one_line,
     write_atomically,
 )
-from helpers.machinery.process import belong_to
 
-VERSION = 1  # raise it when what is written changes: older clips are then made anew
 SILENT = 1e-4  # of full scale, -80 dB: the loudest sample of what nobody hears
 CLIPPED_SHARE = 0.2  # of the samples that lie at the top; loud masters have less than 0.05
 PRINT_BANDS = PRINT_PARTS = 16  # of a fingerprint: 8 mel bands, a sixteenth of the clip
@@ -61,21 +58,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """What all clips of a build have in common. `parent`: the process that workers end with."""
+    """What all clips have in common: folders, the shortest clip in seconds, `stamp`."""
 
     audio: str
     clips: str
     shortest: float
     stamp: str
-    parent: int = 0
 
 
 def make_batch(tasks: Sequence[Task], job: Job) -> list[Row]:
     """Make a few clips; a row for each. Raises LabError for what is no fault of a clip."""
     from threadpoolctl import threadpool_limits
 
-    if job.parent:
-        belong_to(job.parent)
     if stamp() != job.stamp:
         raise LabError(
             f"a worker on {platform.node()} has {stamp()}, this build {job.stamp}; give all the "
@@ -108,17 +102,17 @@ def make(task: Task, job: Job) -> Row:
         "beat.npy": npy_bytes(found.beat.astype(np.float16)),
     }
     if task.keep_audio:
-        files |= {"flac": _flac(audio), "beats.npy": npy_bytes(found.beat_times)}
+        loudest = max(1.0, float(np.abs(audio).max()))  # decoding may go beyond full scale
+        files["flac"] = flac_bytes(audio / loudest, SAMPLE_RATE)
+        files["beats.npy"] = npy_bytes(found.beat_times)
     for name, content in files.items():
         write_atomically(Path(job.clips, f"{task.id}.{name}"), content)
     steps = np.diff(found.beat_times)
     return row | {
         "seconds": round(len(audio) / SAMPLE_RATE, 3),
         "tempo": round(60 / float(np.median(steps)), 1) if len(steps) else None,
-        "audio": hashlib.blake2b(audio.tobytes(), digest_size=16).hexdigest(),
-        "features": hashlib.blake2b(
-            files["full.npy"] + files["beat.npy"], digest_size=16
-        ).hexdigest(),
+        "audio": _digest(audio.tobytes()),
+        "features": _digest(files["full.npy"] + files["beat.npy"]),
         "sizes": {name: len(content) for name, content in files.items()},
         "print": base64.b64encode(fingerprint(found.full).tobytes()).decode(),
     }
@@ -196,9 +190,8 @@ def fingerprint(full: np.ndarray) -> np.ndarray:
     Mean decibels; another encoding, loudness or sampling rate of a recording hardly changes them.
     """
     bands = full[:N_MELS].reshape(PRINT_BANDS, -1, full.shape[1]).mean(axis=1)
-    starts = np.arange(PRINT_PARTS) * full.shape[1] // PRINT_PARTS
-    lengths = np.diff([*starts, full.shape[1]])
-    return (np.add.reduceat(bands, starts, axis=1) / lengths).astype(np.float16).ravel()
+    parts = np.array_split(bands, PRINT_PARTS, axis=1)
+    return np.stack([part.mean(axis=1) for part in parts], axis=1).astype(np.float16).ravel()
 
 
 @cache
@@ -215,10 +208,5 @@ def stamp() -> str:
     )
 
 
-def _flac(audio: np.ndarray) -> bytes:
-    import soundfile
-
-    buffer = io.BytesIO()
-    loudest = max(1.0, float(np.abs(audio).max()))  # decoding may go beyond full scale
-    soundfile.write(buffer, audio / loudest, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue()
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

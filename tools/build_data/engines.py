@@ -11,12 +11,11 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from helpers.machinery.files import LabError, one_line
+from helpers.machinery.process import belong_to
 from tools.build_data.clip import Job, Row, Task, make_batch
 
 BATCH = 8  # clips: seconds of work, so that an engine has little to say and little to lose
@@ -24,10 +23,8 @@ MOST_DEATHS = 3  # of workers, without a batch in between
 WAIT_SECONDS = 30  # for a scheduler to answer, and for a worker to be there
 
 
-def make_clips(
-    tasks: Sequence[Task], job: Job, workers: int, cluster: str | None
-) -> Iterator[list[Row]]:
-    """Rows of the clips, a batch at a time in any order.
+def make_clips(tasks: Sequence[Task], job: Job, workers: int, cluster: str | None) -> Iterator[Row]:
+    """A row of each clip, in any order.
 
     Raises LabError where the engine gives up; what came before is made.
     """
@@ -37,28 +34,29 @@ def make_clips(
         with _dask(cluster) as backend:
             yield from _joblib(batches, job, -1, backend)
     elif workers == 1:
-        yield from (make_batch(batch, job) for batch in batches)
+        for batch in batches:
+            yield from make_batch(batch, job)
     else:
         yield from _on_this_machine(batches, job, workers)
 
 
-def _on_this_machine(
-    batches: Sequence[Sequence[Task]], job: Job, workers: int
-) -> Iterator[list[Row]]:
+def _on_this_machine(batches: Sequence[Sequence[Task]], job: Job, workers: int) -> Iterator[Row]:
     """loky's processes; when one is killed, new ones go on with what is missing."""
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    job, left, deaths = replace(job, parent=os.getpid()), {b[0].id: b for b in batches}, 0
+    loky = {"backend": "loky", "inner_max_num_threads": 1}
+    loky |= {"initializer": belong_to, "initargs": (os.getpid(),)}
+    done: set[str] = set()
+    deaths = 0
     # The first one alone: in a new environment it compiles librosa's loops, and two processes
     # that compile at once spoil each other's cache.
-    for some in ([next(iter(left))], list(left)[1:]):
-        while missing := [left[name] for name in some if name in left]:
-            backend = partial(_config, backend="loky", inner_max_num_threads=1)
+    for some in (batches[:1], batches[1:]):
+        while missing := [batch for batch in some if batch[-1].id not in done]:
             try:
-                for rows in _joblib(missing, job, workers, backend):
-                    del left[rows[0]["id"]]
+                for row in _joblib(missing, job, workers, loky):
+                    done.add(row["id"])
                     deaths = 0
-                    yield rows
+                    yield row
             except BrokenProcessPool as error:
                 deaths += 1
                 if deaths == MOST_DEATHS:
@@ -69,27 +67,22 @@ def _on_this_machine(
 
 
 def _joblib(
-    batches: Sequence[Sequence[Task]], job: Job, n_jobs: int, backend: Any
-) -> Iterator[list[Row]]:
+    batches: Sequence[Sequence[Task]], job: Job, n_jobs: int, backend: dict[str, Any]
+) -> Iterator[Row]:
     """One joblib call for both engines; only a few batches are under way at a time."""
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
 
-    with backend():
+    with parallel_config(**backend):
         parallel = Parallel(
             n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="3 * n_jobs"
         )
-        yield from parallel(delayed(make_batch)(batch, job) for batch in batches)
-
-
-def _config(**options: Any) -> Any:
-    from joblib import parallel_config
-
-    return parallel_config(**options)
+        for rows in parallel(delayed(make_batch)(batch, job) for batch in batches):
+            yield from rows
 
 
 @contextmanager
-def _dask(cluster: str) -> Iterator[Any]:
-    """A client of a Dask cluster as a backend of joblib; what goes wrong with it is one line."""
+def _dask(cluster: str) -> Iterator[dict[str, Any]]:
+    """A Dask cluster as a backend of joblib; what goes wrong with it is one line."""
     try:
         import distributed
     except ImportError:
@@ -98,11 +91,9 @@ def _dask(cluster: str) -> Iterator[Any]:
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # it tells every lost connection
     again = "see docs/own_music.md, then run the same again: it goes on from here"
-    where: dict[str, str] = {"address": cluster}
-    if ":" not in cluster:
-        if not Path(cluster).is_file():  # Dask would wait for it for ever
-            raise LabError(f"{cluster}: no scheduler file, and no address like tcp://host:8786")
-        where = {"scheduler_file": cluster}
+    where = {"address" if ":" in cluster else "scheduler_file": cluster}
+    if "scheduler_file" in where and not Path(cluster).is_file():  # Dask would wait for ever
+        raise LabError(f"{cluster}: no scheduler file, and no address like tcp://host:8786")
     try:
         client = distributed.Client(**where, timeout=WAIT_SECONDS, set_as_default=False)
     except (OSError, ValueError, KeyError) as error:
@@ -110,7 +101,7 @@ def _dask(cluster: str) -> Iterator[Any]:
     try:
         with client:
             client.wait_for_workers(1, timeout=WAIT_SECONDS)
-            yield partial(_config, backend="dask", client=client)
+            yield {"backend": "dask", "client": client}
     except TimeoutError:
         raise LabError(f"{cluster}: the cluster has no worker; {again}") from None
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """What is asked for: clips of a manifest, of a folder per genre, or of an FMA download.
 
-All three become records (column to text), which are checked in one place: each is a `Clip`, or
-stands among the rejected with its reason.
+All three become records (column to text), which are checked in one place and become the table of
+clips. Whatever is left out, now or later, stays in it with its reason.
 """
 
 from __future__ import annotations
@@ -14,64 +14,27 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from helpers.folders import AXES, SAFE_ID
 from helpers.machinery.files import LabError, did_you_mean, quoted, read_text
+from tools.build_data.clip import SUFFIXES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("id", "path", "genre", "artist", "album", "split", *AXES, "offset", "duration")
 COLUMNS += ("licence",)
-READ = (".mp3", ".ogg", ".oga", ".opus", ".flac", ".wav", ".aif", ".aiff", ".au")  # by libsndfile
-OTHER_AUDIO = (".m4a", ".aac", ".wma", ".ape", ".mp4", ".mpc", ".wv")
+REJECTED = ["path", "id", "line", "reason"]  # the columns of rejected.csv
+READ = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+OTHER_AUDIO = {".m4a", ".aac", ".wma", ".ape", ".mp4", ".mpc", ".wv"}
 SPLIT_NAMES = {"train": "train", "training": "train", "validation": "train", "test": "test"}
+SPLIT_NAMES[""] = ""
 SUBSETS = ("small", "medium", "large", "full")  # of FMA, each holds the ones before it
 LONGEST_GENRE = 60
 
 Record = dict[str, str]
-
-
-class Rejected(NamedTuple):
-    """A file, or a line of a manifest, that is left out, and why."""
-
-    path: str
-    id: str
-    line: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A clip that is asked for. `path` is relative to the audio folder; times are in seconds.
-
-    Without `offset` the middle is taken. `state` is the file's size and time, by which a later
-    build knows it again.
-    """
-
-    id: str
-    path: str
-    genre: str
-    artist: str
-    album: str
-    split: str
-    affect: tuple[float, float, float] | None
-    offset: float | None
-    duration: float | None
-    licence: str
-    line: str
-    state: tuple[int, int]
-
-    @property
-    def group(self) -> str:
-        """What must not stand in train and in test: the artist, without one the album, or ``."""
-        kinds = (("artist", self.artist), ("album", self.album))
-        return next((f"{kind} {name}" for kind, name in kinds if name), "")
-
-    def rejected(self, reason: str) -> Rejected:
-        """This clip as one that is left out."""
-        return Rejected(self.path, self.id, self.line, reason)
 
 
 # ---- the three kinds of input ------------------------------------------------------------------
@@ -84,9 +47,8 @@ def from_folder(audio: Path) -> list[Record]:
     """
     paths = []
     for place, folders, names in os.walk(audio, onerror=_cannot_look):
-        folders.sort()
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        heard = [name for name in names if _suffix(name) in READ + OTHER_AUDIO]
+        heard = [name for name in names if _suffix(name) in READ | OTHER_AUDIO]
         paths += [os.path.relpath(os.path.join(place, name), audio) for name in links + heard]
     times = Counter(map(_id_of, paths))
     return [
@@ -94,7 +56,6 @@ def from_folder(audio: Path) -> list[Record]:
             "path": path,
             "genre": path.split(os.sep)[0] if os.sep in path else "",
             "id": _id_of(path, told_apart=times[_id_of(path)] > 1),
-            "line": "",
         }
         for path in sorted(paths)
     ]
@@ -126,21 +87,22 @@ def from_manifest(path: Path, needed: Sequence[str] = ("id", "path", "genre")) -
     text = read_text(path)
     reader = csv.DictReader(io.StringIO(text, newline=""), restkey="too many")
     names = [name.strip().lower() for name in reader.fieldnames or ()]
-    names = ["licence" if name == "license" else name for name in names]
+    reader.fieldnames = ["licence" if name == "license" else name for name in names]
     for name in needed:
-        if names.count(name) != 1:
+        if reader.fieldnames.count(name) != 1:
             header = quoted(text.split("\n", 1)[0].strip())
             raise LabError(f"{path}:1: expected a column {name} in {header}, separated by commas")
-    for name in sorted(set(names) - {*COLUMNS, ""}):
+    for name in sorted(set(reader.fieldnames) - {*COLUMNS, ""}):
         print(f"note: {path}: column {quoted(name)} is not used{did_you_mean(name, [*COLUMNS])}")
-    reader.fieldnames = names
     records = []
     try:
         for row in reader:
-            whole = None not in row.values() and "too many" not in row
             record = {name: (row.get(name) or "").strip() for name in COLUMNS}
-            record["path"] = row.get("path") or ""  # a name may begin or end with a space
-            records.append(record | {"line": str(reader.line_num), "whole": "yes" * whole})
+            # a name may begin or end with a space
+            record |= {"path": row.get("path") or "", "line": str(reader.line_num)}
+            if None in row.values() or "too many" in row:
+                record["reason"] = "has more or fewer columns than the header"
+            records.append(record)
     except csv.Error as error:
         raise LabError(f"{path}:{reader.line_num}: no CSV ({error}); correct the line") from None
     return records
@@ -158,15 +120,18 @@ def from_fma(metadata: Path, audio: Path, subset: str | None) -> list[Record]:
     affect: dict[str, Record] = {}
     if (metadata / "echonest.csv").is_file():
         axes = {f"echonest/audio_features/{axis}": axis for axis in AXES}
-        affect = {row.pop("id"): row for row in _columns(metadata / "echonest.csv", 3, axes)}
+        for row in _columns(metadata / "echonest.csv", 3, axes):
+            affect[row["id"]] = {axis: row[axis] for axis in AXES}
     records = []
     for row in _columns(metadata / "tracks.csv", 2, wanted):
-        about, own = row.pop("subset", ""), row["id"].zfill(6)
-        row["path"] = f"{own[:3]}/{own}.mp3"
-        if subset and not (about in SUBSETS and SUBSETS.index(about) <= SUBSETS.index(subset)):
-            continue
-        if subset or os.path.exists(audio / row["path"]):
-            records.append(row | affect.get(row["id"], {}) | {"whole": "yes"})
+        number = row["id"].zfill(6)
+        row |= {"path": f"{number[:3]}/{number}.mp3"} | affect.get(row["id"], {})
+        if subset:
+            asked = row["subset"] in SUBSETS[: SUBSETS.index(subset) + 1]
+        else:
+            asked = os.path.exists(audio / row["path"])
+        if asked:
+            records.append(row)
     if not records:
         what = f"tracks of the subset {subset}" if subset else f"of its tracks is in {audio}"
         raise LabError(f"{metadata / 'tracks.csv'}: no {what}; --audio is the unpacked fma_small/")
@@ -182,10 +147,9 @@ def _columns(path: Path, n_headers: int, wanted: dict[str, str]) -> Iterator[Rec
             places = {"/".join(head): place for place, head in enumerate(heads)}
             if missing := [name for name in wanted if name not in places]:
                 raise LabError(f"{path}:1: no column {missing[0]}; take the file of fma_metadata")
-            taken = {wanted[name]: places[name] for name in wanted}
             for row in reader:
                 if row and row[0].isdecimal():  # below the header stands a row `track_id,,,`
-                    record = {name: row[place].strip() for name, place in taken.items()}
+                    record = {own: row[places[name]].strip() for name, own in wanted.items()}
                     yield record | {"id": row[0], "line": str(reader.line_num)}
     except (OSError, UnicodeDecodeError, csv.Error, IndexError) as error:
         raise LabError(f"{path}: cannot be read ({error}); unpack fma_metadata again") from None
@@ -202,95 +166,101 @@ def with_affect(records: Iterable[Record], path: Path) -> list[Record]:
     return found
 
 
-# ---- checking records --------------------------------------------------------------------------
+# ---- the table of clips ------------------------------------------------------------------------
 
 
-def checked(records: Sequence[Record], audio: Path) -> tuple[list[Clip], list[Rejected]]:
-    """The records as clips, in the order of their ids, and what is wrong with the others."""
-    clips: dict[str, Clip] = {}
-    rejected: list[Rejected] = []
+def kept(clips: pd.DataFrame) -> pd.DataFrame:
+    """The clips that are not left out."""
+    return clips[clips["reason"] == ""]
+
+
+def leave_out(clips: pd.DataFrame, which: pd.Series, reason: pd.Series | str) -> None:
+    """Write a reason to some of the clips (True in `which`): the first that is found counts."""
+    which = which.reindex(clips.index, fill_value=False) & (clips["reason"] == "")
+    clips["reason"] = clips["reason"].mask(which, reason)
+
+
+def checked(records: Sequence[Record], audio: Path) -> pd.DataFrame:
+    """The table of clips, in the order of their ids: a row for each record.
+
+    It has the columns of a manifest (numbers as such, NaN where none are given), `line`, `group`
+    (what must not stand in train and in test: the artist, without one the album, or nothing),
+    `state` (the file's size and time, by which a later build knows it again), and `reason`: why
+    a clip is left out, empty while it is not.
+    """
+    import pandas as pd
+
+    clips = pd.DataFrame(records, columns=[*COLUMNS, "line", "reason"], dtype=object).fillna("")
+    ids, paths, genres, splits = (clips[name] for name in ("id", "path", "genre", "split"))
+    unsafe = ~ids.str.fullmatch(SAFE_ID.pattern)
+    leave_out(
+        clips, unsafe, "id " + ids.map(quoted) + " is none: up to 80 letters, digits, _ and -"
+    )
+    clips["path"] = paths.map(_text)
+    leave_out(clips, clips["path"] != paths, "its name is no UTF-8; rename it")
     root = os.path.realpath(audio)
-    for record in records:
-        try:
-            clip = _clip_of(record, root)
-            if other := clips.get(clip.id):
-                if replace(clip, line=other.line) == other:
-                    raise LabError(f"the same row as line {other.line}")
-                raise LabError(f"its id is that of {other.path}")
-            clips[clip.id] = clip
-        except LabError as error:
-            path, name = _text(record["path"]), _text(record.get("id", ""))
-            rejected.append(Rejected(path, name, record["line"], str(error)))
-    return sorted(clips.values(), key=lambda clip: (len(clip.id), clip.id)), rejected
+    clips["state"] = [_state_of(root, path) for path in paths]
+    leave_out(clips, clips["state"].map(lambda state: isinstance(state, str)), clips["state"])
+    for axis in AXES:
+        _make_numbers(clips, axis, 0, 1)
+    n_values = clips[[*AXES]].notna().sum(axis=1)
+    leave_out(clips, n_values.isin([1, 2]), f"has some of {', '.join(AXES)}, not all")
+    leave_out(clips, (genres == "") & (n_values == 0), "has no genre")
+    unfit = genres.map(lambda genre: len(genre) > LONGEST_GENRE or not genre.isprintable())
+    unfit |= genres.str.contains('[";,]')
+    cannot = " cannot stand in a label file; rename it"
+    leave_out(clips, unfit, "genre " + genres.map(quoted) + cannot)
+    clips["split"] = splits.str.lower().map(SPLIT_NAMES)
+    unknown = " is unknown; known: " + ", ".join(name for name in SPLIT_NAMES if name)
+    leave_out(clips, clips["split"].isna(), "split " + splits.map(quoted) + unknown)
+    _make_numbers(clips, "offset", 0, 1e6)
+    _make_numbers(clips, "duration", 0.1, 600)
+    artist, album = clips["artist"], clips["album"]
+    clips["group"] = ("album " + album).where(album != "", "")
+    clips["group"] = ("artist " + artist).where(artist != "", clips["group"])
+    some = kept(clips)
+    equal, of_one_id = some.groupby([*COLUMNS], dropna=False), some.groupby("id")
+    same_row = "the same row as line " + equal["line"].transform("first")
+    leave_out(clips, equal.cumcount() > 0, same_row)
+    leave_out(
+        clips, of_one_id.cumcount() > 0, "its id is that of " + of_one_id["path"].transform("first")
+    )
+    shorter_first = {"key": lambda ids: ids.str.rjust(80), "kind": "stable"}
+    return clips.sort_values("id", ignore_index=True, **shorter_first)
 
 
-def _clip_of(record: Record, root: str) -> Clip:
-    """A record as a clip. Raises LabError that says why it cannot be one."""
-    if not record.get("whole", "yes"):
-        raise LabError("has more or fewer columns than the header")
-    name, path, genre = record["id"], record["path"], record["genre"]
-    if not SAFE_ID.fullmatch(name):
-        raise LabError(f"id {quoted(name)} is none: up to 80 letters, digits, _ and -")
-    if path != _text(path):
-        raise LabError("its name is no UTF-8; rename it")
-    state = _state_of(root, path)
-    values = [_number(record, axis, 0, 1) for axis in AXES]
-    affect = None if None in values else (values[0], values[1], values[2])
-    if affect is None and any(value is not None for value in values):
-        raise LabError(f"has some of {', '.join(AXES)}, not all")
-    if not genre and affect is None:
-        raise LabError("has no genre")
-    if len(genre) > LONGEST_GENRE or not genre.isprintable() or set(genre) & set('";,'):
-        raise LabError(f"genre {quoted(genre)} cannot stand in a label file; rename it")
-    split = record.get("split", "")
-    if split and split.lower() not in SPLIT_NAMES:
-        raise LabError(f"split {quoted(split)} is unknown; known: {', '.join(SPLIT_NAMES)}")
-    return Clip(
-        name, path, genre, record.get("artist", ""), record.get("album", ""),
-        SPLIT_NAMES.get(split.lower(), ""), affect,  # type: ignore[arg-type]
-        _number(record, "offset", 0), _number(record, "duration", 0.1, 600),
-        record.get("licence", ""), record["line"], state,
-    )  # fmt: skip
+def _make_numbers(clips: pd.DataFrame, name: str, low: float, high: float) -> None:
+    """Turn a column of texts into numbers; leave out what is none, or outside its range."""
+    import pandas as pd
+
+    texts = clips[name]
+    given, numbers = texts != "", pd.to_numeric(texts, errors="coerce")
+    hint = texts.str.contains(",").map({True: " (decimals as 0.5)", False: ""})
+    no_number = f"{name} is " + texts.map(quoted) + ", not a number" + hint
+    leave_out(clips, given & numbers.isna(), no_number)
+    outside = f"{name} is " + texts + f", outside {low:g}..{high:g}"
+    leave_out(clips, given & ~numbers.between(low, high), outside)
+    clips[name] = numbers
 
 
-def _number(record: Record, name: str, low: float, high: float = 1e6) -> float | None:
-    """A value of a record, or None. Raises LabError unless it is a number in its range."""
-    text = record.get(name, "")
-    try:
-        value = float(text) if text else None
-    except ValueError:
-        hint = " (decimals as 0.5)" if "," in text else ""
-        raise LabError(f"{name} is {quoted(text)}, not a number{hint}") from None
-    if value is not None and not low <= value <= high:  # also catches NaN
-        raise LabError(f"{name} is {text}, outside {low:g}..{high:g}")
-    return value
-
-
-def _state_of(root: str, path: str) -> tuple[int, int]:
-    """Size and time of a file of the folder. Raises LabError for what is none that can be read."""
-    whole = os.path.join(root, path)
+def _state_of(root: str, path: str) -> tuple[int, int] | str:
+    """Size and time of a file of the folder, or why it cannot be read."""
     if not path or "\0" in path:
-        raise LabError("has no path")
-    folder, name = os.path.split(whole)
-    real = os.path.join(_real(folder), name)
-    if os.path.islink(real):
-        real = os.path.realpath(real)  # a link to itself stays one
+        return "has no path"
+    real = os.path.realpath(os.path.join(root, path))  # a link to itself stays one
     if os.path.commonpath([root, real]) != root:
-        raise LabError("its path leads out of the folder of the audio")
+        return "its path leads out of the folder of the audio"
     try:
         found = os.stat(real)
     except OSError as error:
-        raise LabError(f"no such file ({error.strerror})") from None
+        return f"no such file ({error.strerror})"
     if not stat.S_ISREG(found.st_mode):
-        raise LabError("is no regular file")
+        return "is no regular file"
     if _suffix(path) not in READ:
-        raise LabError(f"a file {_suffix(path) or 'without suffix'} is not read; make it .flac")
+        return f"a file {_suffix(path) or 'without suffix'} is not read; make it .flac"
     if not os.access(real, os.R_OK):
-        raise LabError("cannot be read (Permission denied)")
+        return "cannot be read (Permission denied)"
     return found.st_size, found.st_mtime_ns
-
-
-_real = cache(os.path.realpath)
 
 
 def _text(name: str) -> str:

@@ -1,20 +1,20 @@
-"""`about.html`: what was built, in a picture and a few tables, as a page that stands alone."""
+"""`about.json` and `about.html`: what was built, as numbers, and as a page that stands alone."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
-import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from helpers.folders import AXES, SPLITS
+from helpers.machinery.files import printable
 
-from helpers.folders import SPLITS
-from tools.build_data.clip import Row
-from tools.build_data.inputs import Clip, Rejected
+if TYPE_CHECKING:
+    import pandas as pd
 
+TEMPLATE = Path(__file__).with_name("page.md.j2")
 MOST_BARS, MOST_ROWS = 25, 500  # in the picture, and in a table
 ALT = (
     "Four panels: clips per genre in train and test, the clips' lengths, their tracked tempo, and "
@@ -22,79 +22,81 @@ ALT = (
 )
 
 
+def described(
+    clips: pd.DataFrame, rejected: pd.DataFrame, parameters: dict[str, object]
+) -> dict[str, Any]:
+    """What `about.json` says: parameters and versions, counts, licences, digests."""
+
+    def counted(texts: pd.Series) -> dict[str, int]:
+        return texts[texts != ""].value_counts().to_dict()
+
+    made = [*zip(clips["id"], clips["split"], clips["features"], strict=True)]
+    return {
+        "parameters": parameters,
+        "clips": {split: int((clips["split"] == split).sum()) for split in SPLITS},
+        "genres": counted(clips["genre"]),
+        "with affect": int(clips[AXES[0]].notna().sum()),
+        "artists": len(counted(clips["group"])),
+        "licences": counted(clips["licence"]),
+        "rejected": counted(kinds_of(rejected["reason"])),
+        "hours": round(float(clips["seconds"].sum()) / 3600, 3),
+        "digest": hashlib.sha256(repr(made).encode()).hexdigest()[:16],
+    }
+
+
+def kinds_of(reasons: pd.Series) -> pd.Series:
+    """Reasons without what differs from clip to clip: what stands before a colon, or `as`."""
+    return reasons.str.split(": | as ", regex=True).str[0]
+
+
 def page_of(
-    clips: Sequence[Clip], rejected: Sequence[Rejected], rows: Mapping[str, Row],
-    about: dict[str, Any], notes: Sequence[str],
-) -> str:  # fmt: skip
-    """The page as HTML."""
+    clips: pd.DataFrame, rejected: pd.DataFrame, about: dict[str, Any], notes: list[str]
+) -> str:
+    """The page as HTML; its text stands in the template beside this file."""
+    import pandas as pd
+    from jinja2 import Environment
     from nbformat import v4
 
     from tools.run.pages import STEPS, rendered
 
-    times = Counter((clip.genre, split) for clip in clips for split in (clip.split, "both"))
-    genres = [
-        [g, times[g, "train"], times[g, "test"]] for g, kind in sorted(times) if kind == "both"
-    ]
-    left_out = [[one.path, one.reason] for one in rejected[:MOST_ROWS]]
-    parameters = json.dumps(about["parameters"], indent=1, ensure_ascii=False, sort_keys=True)
-    png = base64.b64encode(_picture(clips, rejected, rows)).decode()
-    alt = {"image/png": {"alt": ALT}}
-    picture = v4.new_code_cell("", id="picture")
-    picture.outputs = [v4.new_output("display_data", {"image/png": png}, metadata=alt)]
-    text = [
-        f"# Your own music\n\n{len(clips)} clips, {about['hours']} hours; {len(rejected)} files "
-        f"were left out. {about['with affect']} clips have values of valence, energy and "
-        f"danceability.\n\n" + "".join(f"- **Mind:** {_cell(note)}\n" for note in notes),
-        "## Clips per genre\n\n" + _table(["genre", "train", "test"], genres),
-        "## Left out\n\nAll: rejected.csv\n\n" + _table(["file", "reason"], left_out),
-        f"## How it was made\n\n```json\n{parameters}\n```",
-    ]
-    cells = [v4.new_markdown_cell(part, id=f"part-{n}") for n, part in enumerate(text)]
-    page = rendered(v4.new_notebook(cells=[cells[0], picture, *cells[1:]]), "Your own music")
-    return STEPS.sub("", page)  # it has no neighbours
+    genres = pd.crosstab(clips["genre"].replace("", "affect values alone"), clips["split"])
+    genres = genres.reindex(columns=SPLITS, fill_value=0)
+    environment = Environment(autoescape=True)
+    environment.filters["printable"] = printable
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        about=about, notes=notes, genres=genres, rejected=rejected.head(MOST_ROWS), alt=ALT,
+        picture=base64.b64encode(_picture(genres, clips, rejected)).decode(),
+    )  # fmt: skip
+    notebook = v4.new_notebook(cells=[v4.new_markdown_cell(text, id="all")])
+    return STEPS.sub("", rendered(notebook, "Your own music"))  # it has no neighbours
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *([_cell(str(x)) for x in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    """A text for a cell of a Markdown table, where no sign of it means anything."""
-    return "".join(f"&#{ord(c)};" if c in "\\`*_[]<>&|$~!\n\r#" else c for c in text)
-
-
-def _picture(clips: Sequence[Clip], rejected: Sequence[Rejected], rows: Mapping[str, Row]) -> bytes:
+def _picture(genres: pd.DataFrame, clips: pd.DataFrame, rejected: pd.DataFrame) -> bytes:
+    """Four panels as PNG; `genres` has a row for each, and a column for each split."""
     from matplotlib.figure import Figure
 
     from helpers.plots import COLOURS, use_style
 
     use_style()
     figure = Figure((11, 8), layout="constrained")
-    genres, lengths, tempi, reasons = figure.subplots(2, 2).ravel()
-    names = [name for name, _ in Counter(c.genre for c in clips if c.genre).most_common(MOST_BARS)]
-    split_of = Counter((clip.genre, clip.split) for clip in clips)
-    left = np.zeros(len(names))
-    for split, colour, hatch in zip(SPLITS, COLOURS, ("", "//"), strict=False):
-        n = [split_of[name, split] for name in names]
-        genres.barh(names, n, left=left, color=colour, hatch=hatch, label=split)
-        left += n
-    genres.legend()
-    lengths.hist([rows[clip.id]["seconds"] for clip in clips], bins=30)
-    tempi.hist([rows[clip.id]["tempo"] for clip in clips if rows[clip.id]["tempo"]], bins=30)
-    why = Counter(one.reason.split(":")[0][:45] for one in rejected).most_common(8)
-    reasons.barh([name for name, _ in why], [n for _, n in why])
-    for panel, title, x, y in (
-        (genres, "Clips per genre", "clips", ""),
-        (lengths, "Length", "seconds", "clips"),
-        (tempi, "Tempo of the tracked beats", "beats per minute", "clips"),
-        (reasons, f"{len(rejected)} files were left out", "files", ""),
-    ):
-        panel.set(title=title, xlabel=x, ylabel=y)
-    genres.invert_yaxis()
-    reasons.invert_yaxis()
-    if not rejected:
+    bars, lengths, tempi, reasons = figure.subplots(2, 2).ravel()
+    most = genres.loc[genres.sum(axis=1).nlargest(MOST_BARS).index]
+    why = kinds_of(rejected["reason"]).str[:45].value_counts().head(8)
+    bars.barh(most.index, most["train"], color=COLOURS[0], label="train")
+    bars.barh(
+        most.index, most["test"], left=most["train"], color=COLOURS[1], hatch="//", label="test"
+    )
+    bars.set(title="Clips per genre", xlabel="clips")
+    bars.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+    lengths.hist(clips["seconds"].astype(float), bins=30)
+    lengths.set(title="Length", xlabel="seconds", ylabel="clips")
+    tempi.hist(clips["tempo"].dropna().astype(float), bins=30)
+    tempi.set(title="Tempo of the tracked beats", xlabel="beats per minute", ylabel="clips")
+    reasons.barh(why.index, why)
+    reasons.set(title=f"{len(rejected)} files were left out", xlabel="files")
+    for panel in (bars, reasons):
+        panel.invert_yaxis()
+    if rejected.empty:
         reasons.set_axis_off()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
