@@ -497,6 +497,7 @@ fits = one_per_gpu(fit, range(n_seeds), compute)
 ast, history, _ = fits[0]
 
 # %% tags=["report"]
+# Each training has a panel; the title says how far apart another seed alone puts them.
 curves = {f"training {number + 1}": own for number, (_, own, _) in enumerate(fits)}
 lowest = [min(own.val_loss) for own in curves.values()]
 title = f"AST: lowest validation losses from {min(lowest):.2f} to {max(lowest):.2f}"
