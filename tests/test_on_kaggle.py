@@ -72,7 +72,7 @@ class Kaggle:
             "HOME": str(self.root / "user"),
             "IPYTHONDIR": str(self.root / "ipython"),
             "MPLCONFIGDIR": str(self.root / "matplotlib"),
-            "OMP_NUM_THREADS": "2",
+            "OMP_NUM_THREADS": "1",  # tiny networks wait for a second one
         }
         return bare_python("-c", RUNNER, hidden, str(notebook), cwd=self.working, **env)
 
