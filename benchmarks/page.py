@@ -36,8 +36,8 @@ ENSEMBLES = (
     "what 11 submits",
 )
 BEST_SINGLE, BEST_GENRE = "best single model", "best genre model"
-# Of the paired tests. The smallest p-value of the notebooks' 1,000 is 0.002: after the correction for
-# some thirty comparisons not even the clearest one could stay below 0.05.
+# Of the paired tests. The smallest p-value of the notebooks' 1,000 is 0.002: after the correction
+# for some thirty comparisons not even the clearest one could stay below 0.05.
 RESAMPLES = 5000
 # Behind a model's name: without repeat 1, on which whatever had to be chosen was chosen.
 REPORTED = " (repeats 2, 3)"
