@@ -36,9 +36,6 @@ ENSEMBLES = (
     "what 11 submits",
 )
 BEST_SINGLE, BEST_GENRE = "best single model", "best genre model"
-# Of the paired tests. The smallest p-value of the notebooks' 1,000 is 0.002: after the correction
-# for some thirty comparisons not even the clearest one could stay below 0.05.
-RESAMPLES = 5000
 # Behind a model's name: without repeat 1, on which whatever had to be chosen was chosen.
 REPORTED = " (repeats 2, 3)"
 
@@ -123,7 +120,6 @@ class Results:
 
     def compared(self, pairs: Sequence[Pair]) -> dict[Pair, Comparison]:
         """Paired differences, corrected together (Holm)."""
-        evaluation.N_RESAMPLES = RESAMPLES
         return evaluation.holm({pair: self._compare(*pair) for pair in pairs})
 
     def _compare(self, folder: str, first: str, second: str) -> Comparison:

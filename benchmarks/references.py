@@ -220,8 +220,8 @@ REFERENCES: dict[str, tuple[str, Reference]] = {
     "SVR": (MULTITASK, svr),
     "public CNN, affect": (MULTITASK, partial(train_public, kind=PublicCNN)),
 }
-# In how many repeats one is measured that takes minutes a fold, and on which no choice hangs.
-REPEATS = dict.fromkeys(("public CNN", LAB_STEPS, "public CNN, affect"), 1)
+# Measured on repeat 1 alone, because they take minutes a fold and no choice hangs on them.
+ONCE = ("public CNN", LAB_STEPS, "public CNN, affect")
 
 
 def predict(name: str, data: Path, seed: int) -> pd.DataFrame:

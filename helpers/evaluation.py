@@ -19,7 +19,7 @@ from helpers.machinery.files import LabError
 if TYPE_CHECKING:
     import pandas as pd
 
-N_RESAMPLES = 1000
+N_RESAMPLES = 1000  # clips drawn anew, or signs; the smallest p-value is 2 / 1001
 INTERVAL = (2.5, 97.5)  # percentiles: a 95 % interval
 Key = TypeVar("Key", bound=Hashable)
 

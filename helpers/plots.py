@@ -508,8 +508,8 @@ def maps(
             right = left + cell * min(1, channel.shape[1] / channel.shape[0])
             place = (left, right, top + cell, top)
             picture = ax.imshow(channel.numpy(), extent=place, vmax=high, **style)
-        place = (shown, top + 0.1, 0.12, cell - 0.2)
-        bar = ax.inset_axes(place, transform=ax.transData, label="<colorbar>")
+        beside = (shown, top + 0.1, 0.12, cell - 0.2)
+        bar = ax.inset_axes(beside, transform=ax.transData, label="<colorbar>")
         figure.colorbar(picture, bar, ticks=[-high, 0, high] if signed else [0, high],
                         format="%.2g")  # fmt: skip
     ax.set(xlim=(0, shown), ylim=(len(rows), 0))

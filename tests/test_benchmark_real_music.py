@@ -152,7 +152,7 @@ def lab(
     monkeypatch.setattr(real_music, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setattr(references, "EPOCHS", 1)
     monkeypatch.setattr(evaluation, "N_RESAMPLES", 60)
-    monkeypatch.setattr(page, "RESAMPLES", 60)
+    monkeypatch.setattr(real_music, "RESAMPLES", 60)
     first = {name: values[:1] for name, values in references.SVR_GRID.items()}
     monkeypatch.setattr(references, "SVR_GRID", first)
     return fake

@@ -66,11 +66,10 @@ class Done(NamedTuple):
 def scripts(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Runs every py/*.py in order with the smoke profile, from another folder.
 
-    As `torchrun` starts a single process, and as if there were two GPUs (`warm_python`).
+    As if there were two GPUs, and 07 as `torchrun` starts a single process (`warm_python`).
     """
     home, elsewhere = (tmp_path_factory.mktemp(name) for name in ("home", "elsewhere"))
     settings = {"MUSICLAB_DATA": str(mini_data), "MUSICLAB_PROFILE": "smoke"}
-    settings |= {"TORCHELASTIC_RUN_ID": "t", "WORLD_SIZE": "1", "RANK": "0"}
     files = [str(ROOT / "py" / f"{name}.py") for name in NOTEBOOKS]
     run = home / "runs" / records.INTERACTIVE_RUN
     process = python(

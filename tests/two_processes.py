@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from helpers import datasets, models, training
 from helpers.folders import GENRE
 from helpers.machinery import many_gpus
 from helpers.machinery.process import belong_to, pick_device, seed_everything
+from tests.warm_python import fork
 
 
 def settings(number: int, n: int = 2) -> dict[str, str]:
@@ -43,15 +45,8 @@ def run_two(folder: Path, run: str, kill: bool) -> list[int]:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
     running, codes = {}, [0, 0]
     for number in (0, 1):
-        child = os.fork()  # this process has imported PyTorch already, which takes the longest
-        if child == 0:
-            belong_to(os.getppid())
-            told = os.open(folder / f"{run}_said{number}", os.O_WRONLY | os.O_CREAT)
-            os.dup2(told, 1)
-            os.dup2(told, 2)
-            os.environ.update(settings(number))
-            work(folder, run, kill)
-            sys.exit()
+        # This process has imported PyTorch already, which takes the longest.
+        child = fork(folder / f"{run}_said{number}", partial(work, folder, run, number, kill))
         running[child] = number
     while running:
         child, status = os.wait()
@@ -64,13 +59,15 @@ def run_two(folder: Path, run: str, kill: bool) -> list[int]:
 # ---- one of the two ----------------------------------------------------------------------------
 
 
-def work(folder: Path, run: str, kill: bool) -> None:
+def work(folder: Path, run: str, number: int, kill: bool) -> None:
     """What each process does."""
+    belong_to(os.getppid())
+    os.environ.update(settings(number))
     pick_device("cpu")
     compare_a_step(folder / "data")
     trained = train_two_epochs(folder / "data").state_dict()
     weights = {name: tensor.contiguous() for name, tensor in trained.items()}
-    (folder / f"{run}_weights{many_gpus.number()}").write_bytes(save(weights))
+    (folder / f"{run}_weights{number}").write_bytes(save(weights))
     if kill:
         train_two_epochs(folder / "data", kill=True)
 

@@ -73,7 +73,6 @@ def pick_device(name: str = "auto") -> torch.device:
 
     In a process of torchrun, it also joins the others: see `many_gpus`.
     """
-
     from helpers.machinery import many_gpus
 
     device, why = find_device(name)
