@@ -27,6 +27,7 @@ Item = TypeVar("Item")
 # Options of glibc's mallopt(3): when freed memory is given back to the system, how many blocks may
 # come from mmap (which are given back at once), and how many heaps the threads have.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_DASKS_OWN = ("MALLOC_TRIM_THRESHOLD_", "65536")  # every worker of Dask has it, whoever starts it
 
 
 def let_waiting_threads_sleep() -> None:
@@ -46,7 +47,8 @@ def keep_freed_memory() -> None:
     with `MUSICLAB_KEEP_MEMORY=0`, where the user has set malloc up by its own environment
     variables, and on other systems.
     """
-    set_up = any(name.startswith("MALLOC_") for name in os.environ)
+    variables = os.environ.items() - {_DASKS_OWN}
+    set_up = any(name.startswith("MALLOC_") for name, _ in variables)
     if sys.platform != "linux" or set_up or os.environ.get("MUSICLAB_KEEP_MEMORY") == "0":
         return
     try:
