@@ -4,6 +4,7 @@ import csv
 import errno
 import os
 import shutil
+import signal
 import stat
 from collections import Counter
 
@@ -13,8 +14,8 @@ import pytest
 import soundfile
 
 from helpers import datasets, features, folders
-from helpers.folders import CLASS_MAPPING, FOLDERS, GENRE, MULTITASK
-from helpers.machinery.files import LabError
+from helpers.folders import AXES, CLASS_MAPPING, FOLDERS, GENRE, MULTITASK
+from helpers.machinery.files import LabError, MachineError
 from helpers.machinery.own_music import artists_of
 from helpers.notebook.soundness import Contents, data_fingerprint
 from tools.build_data import command, engines, inputs, splits
@@ -52,7 +53,12 @@ def make_good(folder):
             audio = tone(number + 10 * (genre == "Jazz"), rate=rate)
             if number == 4:
                 audio = np.stack([audio] * 8, axis=1)
-            write(folder / genre / f"{genre} {number}.{suffix}", audio, rate)
+            path = write(folder / genre / f"{genre} {number}.{suffix}", audio, rate)
+            if number == 4:  # as what is written to a pipe
+                at = path.read_bytes().index(b"data") + 4
+                with open(path, "r+b") as file:
+                    file.seek(at)
+                    file.write(b"\xff" * 4)
     (folder / "Jazz" / "Jazz 5.flac").rename(folder / "Jazz" / 'μέλι "5"\n\'.flac')
 
 
@@ -63,6 +69,7 @@ def make_bad(folder):
         "Rock/empty.mp3": (b"", "does not open: it is empty"),
         "Rock/text.mp3": (b"these are words\n" * 99, "does not open: "),
         "Rock/half.wav": (whole[: len(whole) // 2], "cut short: its header promises more than"),
+        "Rock/half.ogg": ((folder / "Rock/Rock 2.ogg").read_bytes()[:-99], "cut short: it has no"),
         "Rock/half.flac": ((folder / "Rock/Rock 1.flac").read_bytes()[:9000], "does not open: "),
         "Rock/other.mp3": (whole, "its content is WAV, its name says .mp3; rename it"),
         "Rock/song.m4a": (b"?", "a file .m4a is not read; make it .flac"),
@@ -72,13 +79,13 @@ def make_bad(folder):
             tone(11) * 0.5,
             "nearly the same sound as Jazz-Jazz-1 (Jazz/Jazz 1.fl",
         ),
-        "Jazz/short.wav": (tone(1, 0.5), "too short: 0.50 s, wanted are 1 s"),
+        "Jazz/short.wav": (tone(1, 0.5), "too short: 0.50 s"),
         "Jazz/nothing.wav": (tone(1, 0), "too short: it holds no samples there"),
         "Jazz/silent.wav": (0 * tone(1), "silent"),
         "Jazz/same.wav": (0 * tone(1) + 0.25, "constant: every sample is 0.25"),
         "Jazz/loud.wav": (np.clip(50 * tone(1), -0.9, 0.9), "clipped away: "),
         "Jazz/nan.wav": (tone(1) * [np.nan], "holds NaN or infinite samples"),
-        "Only/alone.wav": (tone(77), "the only clip of the genre Only"),
+        "Only/alone.wav": (tone(77), "the only clip of its genre: Only"),
     }
     for name, (content, _) in bad.items():
         path = folder / name
@@ -93,6 +100,7 @@ def make_bad(folder):
     (folder / "Jazz" / "self.wav").symlink_to("self.wav")
     (folder / "Jazz" / "out.wav").symlink_to("/etc/hostname")
     (folder / "Jazz" / "notes.txt").write_text("no audio")
+    write(folder / ".Trash" / "old.wav", tone(1))
     os.mkfifo(folder / "Jazz" / "pipe.wav")
     reasons = {name: reason for name, (_, reason) in bad.items()}
     return reasons | {
@@ -179,10 +187,22 @@ def test_bad_files_are_left_out_with_their_reasons_and_good_ones_are_the_labs_da
 
 
 def test_loky_makes_the_same_tree_and_nothing_is_made_twice(music, wanted, tmp_path, monkeypatch):
+    killed, make = tmp_path / "killed", engines.make_batch
+
+    def killed_once(batch, job):
+        if batch[0].id == "Rock-Rock-1" and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return make(batch, job)
+
+    monkeypatch.setattr(engines, "make_batch", killed_once)
     two = build(music, tmp_path / "two", "--workers", 2)
-    assert tree(two) == wanted
+    assert tree(two) == wanted and killed.exists()
     monkeypatch.setattr(engines, "make_batch", None)
-    assert tree(build(music, two)) == wanted
+    assert tree(build(music, two, "--shortest", 1.05)) == wanted | {
+        "about.json": (two / "about.json").read_bytes(),  # which names the shortest
+        "about.html": (two / "about.html").read_bytes(),
+    }
 
 
 def test_a_build_that_was_stopped_anywhere_goes_on_and_ends_with_the_same_tree(
@@ -205,7 +225,7 @@ def test_a_build_that_was_stopped_anywhere_goes_on_and_ends_with_the_same_tree(
     assert 0 < journal.read_text().count("\n") < 12
     with open(journal, "a") as file:
         file.write('{"id": "Rock-')  # a row that was cut short
-    for name in ("_link_arrays", "_write_classes"):  # and in the last step
+    for name in ("_link_arrays", "write_rejected"):  # and in the last step
         fails(Build, name, raising(full))
     assert tree(build(music, out)) == wanted
 
@@ -234,7 +254,7 @@ ROWS = {
     "i,Rock/Rock 1.flac,,x,,,,": "has no genre",
     "j,Rock/Rock 1.flac,Rock": "has more or fewer columns than the header",
     "k,,Rock,x,,,,": "has no path",
-    'l,Rock/Rock 1.flac,"a\tb",x,,,,': "genre 'a\\tb' cannot stand in a label file; rename it",
+    'l,Rock/Rock 1.flac,"a\tb",x,,,,': "genre 'a\\tb' cannot stand in a label file or ",
 }
 
 
@@ -247,6 +267,9 @@ def test_each_line_of_a_manifest_is_a_clip_or_rejected_with_its_line(music, tmp_
     assert sorted(found) == list(range(2, 2 + len(ROWS)))
     for line, reason in enumerate(ROWS.values(), start=2):
         assert found[line].startswith(reason) and bool(found[line]) == bool(reason), found[line]
+    path.write_text(HEADER + 'a,b.wav,Rock,"x,,,,\nc,d.wav,Rock,y",,,,\n')  # a quote too many
+    (swallowed,) = inputs.from_manifest(path)
+    assert swallowed["reason"] == 'holds a line break: correct the " before it'
 
 
 TRACKS = [  # the headers of FMA's own files, with the columns that count
@@ -310,13 +333,18 @@ def test_splits_say_what_they_leave_out_and_what_flatters():
     parts = (clips_of("abcd", [0, 1, 0, 1], "train"), clips_of("cdef", [0, 1, 0, 1], "test"))
     clips = pd.concat(parts, ignore_index=True)
     official = clips.copy()
-    splits.set_splits(official, None, 0)
+    assert splits.set_splits(official, None, 0) == ("official", [])
     assert Counter(inputs.kept(official)["split"]) == {"train": 2, "test": 4}
-    assert official["reason"][2] == "its artist c is in the test split, too"
-    notes = splits.set_splits(clips, "random", 0)
+    assert official["reason"][2] == "is in the test split, too: artist c"
+    _, notes = splits.set_splits(clips, "random", 0)
     assert notes[0].startswith("--split random: an artist may be in train and in test")
     with pytest.raises(LabError, match=r"1 artist\(s\) cannot be split into 2 parts; --split ran"):
         splits.set_splits(clips_of("aaaa", [0, 0, 1, 1]), "artist", 0)
+    with pytest.raises(LabError, match="--split artist leaves no clip in .* try --split random"):
+        splits.set_splits(clips_of("aaabbb", [0, 0, 0, 1, 1, 1]), None, 0)
+    some = clips_of("abcdefgh", [0, 1] * 4, "test").assign(split=["train", *["test"] * 6, ""])
+    how, notes = splits.set_splits(some, None, 0)
+    assert how == "artist" and notes[0].startswith("1 clips have no split, so the given one was")
     with pytest.raises(LabError, match=r"2 clips of 1 genre\(s\) are left, and two genres"):
         splits.set_splits(clips_of("abc", [0, 0, 1]), None, 0)
 
@@ -341,7 +369,12 @@ def test_the_lab_takes_classes_artists_and_affect_of_the_data(music, tmp_path, m
     build(music, data, "--manifest", path)  # which keeps the user's own classes
     assert datasets.SpectrogramDataset(data / GENRE, "train").classes == ["one"]
     assert data_fingerprint(data) != before
+    (data / "classes.csv").write_text("genre,class\ng0,one\n")  # g1 is new now
+    build(music, data, "--manifest", path)
+    assert folders.class_mapping(data) == {"g0": "one", "g1": "g1"}
     (data / "classes.csv").write_text("genre,class\ng0;one\n")
+    with pytest.raises(LabError, match="classes.csv:2: expected genre,class"):
+        build(music, data, "--manifest", path)
     with pytest.raises(LabError, match="classes.csv:2: expected genre,class, once a genre"):
         folders.read_clips(data / GENRE, "train")
 
@@ -367,6 +400,10 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
     header = "wrong.csv:1: expected a column id in 'id;path;genre', separated by commas"
     assert header in error("--manifest", wrong)
     assert "--workers 0: give 1 or more" in error("--workers", "0")
+    other = Build(tmp_path / "other")
+    with other.opened(tmp_path):
+        other.note({"id": "1"})
+    assert f"other: holds the clips of {tmp_path}; give" in error(out=tmp_path / "other")
     with pytest.raises(
         LabError, match="a worker on .* has Python .*, this build another; give all"
     ):
@@ -386,6 +423,26 @@ def test_a_file_without_rights_is_left_out(music, tmp_path):
     path.chmod(stat.S_IWUSR)
     clips = inputs.checked([{"id": "1", "path": "locked.wav", "genre": "a"}], path.parent)
     assert clips["reason"].tolist() == ["cannot be read (Permission denied)"]
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_no_fault_of_the_file(tmp_path):
+    with pytest.raises(MachineError, match="a.wav: could not be read .No such file or directory"):
+        decode(str(tmp_path / "a.wav"))
+
+
+def test_what_belongs_together_is_one_group():
+    rows = ["a,,", "A  ,q,", ",Q,", ",r,", ",r,", ",,one", ",,one", ",,two"]
+    clips = pd.DataFrame([row.split(",") for row in rows], columns=["artist", "album", "path"])
+    assert inputs._groups(clips).tolist() == [
+        *["artist a"] * 3, "album r", "album r", "file one", "file one", "",
+    ]  # fmt: skip
+
+
+def test_affect_values_that_one_split_lacks_are_left_out():
+    clips = pd.DataFrame({"split": ["train"] * 5 + ["test"]}).assign(**dict.fromkeys(AXES, 0.5))
+    assert splits.with_enough_affect(clips) == (clips, [])
+    left, notes = splits.with_enough_affect(clips[:5])
+    assert left["energy"].isna().all() and "5 clips" in notes[0] and "steps 8 to 11" in notes[0]
 
 
 def test_the_middle_or_what_is_asked_for_is_decoded(tmp_path):

@@ -10,23 +10,24 @@ import base64
 import hashlib
 import os
 import platform
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from helpers import features
 from helpers.features import CLIP_SECONDS, SAMPLE_RATE
+from helpers.machinery import arrays
 from helpers.machinery.arrays import N_MELS, flac_bytes, npy_bytes
 from helpers.machinery.files import (
     LabError,
     MachineError,
-    blame_machine,
     one_line,
     write_atomically,
 )
@@ -34,6 +35,10 @@ from helpers.machinery.files import (
 SILENT = 1e-4  # of full scale, -80 dB: the loudest sample of what nobody hears
 CLIPPED_SHARE = 0.2  # of the samples that lie at the top; loud masters have less than 0.05
 PRINT_BANDS = PRINT_PARTS = 16  # of a fingerprint: 8 mel bands, a sixteenth of the clip
+LONGEST_PAGE = 65_307  # bytes, of an Ogg file
+NO_LENGTH = 2**63 - 1  # what libsndfile has for a FLAC file that was written to a pipe
+# In libsndfile's log of a WAV file; written to a pipe it has 0xFFFFFFFF there, and is whole.
+_MORE_PROMISED = re.compile(r"^ *data : (?!4294967295)\d+ \(should be", re.MULTILINE)
 BLOCK = 1 << 20  # samples that are decoded at a time, whatever the number of channels
 SUFFIXES = {
     "MP3": (".mp3",), "OGG": (".ogg", ".oga", ".opus"), "FLAC": (".flac", ".ogg", ".oga"),
@@ -90,7 +95,7 @@ def make(task: Task, job: Job) -> Row:
         audio = decode(os.path.join(job.audio, task.path), task.offset, task.duration)
         if len(audio) < job.shortest * SAMPLE_RATE:
             seconds = len(audio) / SAMPLE_RATE
-            raise LabError(f"too short: {seconds:.2f} s, wanted are {job.shortest:g} s")
+            return row | {"reason": f"too short: {seconds:.2f} s", "seconds": round(seconds, 3)}
         found = features.extract(audio)
     except (MachineError, MemoryError):
         raise
@@ -127,14 +132,23 @@ def decode(path: str, offset: float | None = None, duration: float | None = None
     import soundfile
 
     try:
-        if os.path.getsize(path) == 0:
-            raise LabError("does not open: it is empty")
+        with open(path, "rb") as content:
+            if not (beginning := content.read(4)):
+                raise LabError("does not open: it is empty")
+            if beginning == b"OggS" and not _ends(content):
+                raise LabError("cut short: it has no end")
+    except OSError as error:  # it could be read when the build began
+        problem = f"could not be read ({error.strerror})"
+        raise MachineError(f"{path}: {problem}; mend that and run this again") from None
+    try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             rate, suffix = file.samplerate, os.path.splitext(path)[1].lower()
             if suffix not in SUFFIXES.get(file.format, (suffix,)):
                 raise LabError(f"its content is {file.format}, its name says {suffix}; rename it")
-            if "should be" in file.extra_info and file.format.startswith("WAV"):
+            if _MORE_PROMISED.search(file.extra_info):
                 raise LabError("cut short: its header promises more than it holds")
+            if file.frames == NO_LENGTH:
+                raise LabError("says no length; encode it again")
             wanted = round((duration or CLIP_SECONDS) * rate)
             first = max(0, (file.frames - wanted) // 2) if offset is None else round(offset * rate)
             n_samples = min(wanted, file.frames - first)
@@ -146,15 +160,23 @@ def decode(path: str, offset: float | None = None, duration: float | None = None
     except soundfile.SoundFileError as error:
         said = str(error).rpartition(": ")[2] if "opening" in str(error) else str(error)
         raise LabError(f"does not open: {one_line(said)}") from None
-    except OSError as error:
-        blame_machine(path, error)
-        raise LabError(f"does not open: {error.strerror}") from None
     if len(audio) < n_samples:
         raise LabError(f"cut short: it ends after {len(audio) / rate:.2f} of its seconds")
     _look_at(audio, rate)
     if rate == SAMPLE_RATE:
         return audio
     return librosa.resample(audio, orig_sr=rate, target_sr=SAMPLE_RATE)
+
+
+def _ends(file: BinaryIO) -> bool:
+    """Whether the last page of an Ogg file is whole and says that it is the last one (RFC 3533)."""
+    file.seek(-min(LONGEST_PAGE, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    _, found, page = file.read().rpartition(b"OggS")
+    if not found or len(page) < 23:
+        return False
+    n_segments = page[22]
+    size = 23 + n_segments + sum(page[23 : 23 + n_segments])
+    return bool(page[1] & 4) and len(page) >= size
 
 
 def _mono(file: Any, n_samples: int) -> np.ndarray:
@@ -199,7 +221,7 @@ def stamp() -> str:
     """What decides the bytes that come out: versions of packages, and of this code."""
     import soundfile
 
-    code = b"".join(Path(f).read_bytes() for f in (__file__, features.__file__))
+    code = b"".join(Path(f).read_bytes() for f in (__file__, features.__file__, arrays.__file__))
     kit = hashlib.sha256(code).hexdigest()[:8]
     named = [f"{name} {version(name)}" for name in PACKAGES]
     python = f"Python {platform.python_version()}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.features import MIN_SECONDS, N_FFT, SAMPLE_RATE
+from helpers.features import CLIP_SECONDS, MIN_SECONDS, N_FFT, SAMPLE_RATE
 from helpers.machinery.files import LabError, printable, require_space
 from helpers.machinery.process import counted, usable_cores
 from tools.build_data import inputs, splits
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         if wrong:
             raise LabError(text)
     build = Build(out)
-    with build.opened():
+    with build.opened(audio):
         clips = _asked_for(options, audio)
         n_kept = len(kept(clips))
         print(f"{n_kept} clips to make, {len(clips) - n_kept} files or lines left out at once")
@@ -108,9 +109,17 @@ def _made(build: Build, clips: pd.DataFrame, job: Job, options: Namespace) -> pd
     import pandas as pd
 
     tasks = _tasks(kept(clips), job)
-    rows = build.known_rows({task.id: task.key for task in tasks})
+    known = build.known_rows({task.id: task.key for task in tasks})
+    # Another --shortest concerns those alone that it leaves out, or no longer does.
+    rows = {
+        name: row
+        for name, row in known.items()
+        if "seconds" not in row or (row["seconds"] < job.shortest) == ("reason" in row)
+    }
     missing = [task for task in tasks if task.id not in rows]
-    needed = len(missing) * BYTES_PER_CLIP + sum(t.keep_audio for t in missing) * BYTES_OF_AUDIO
+    seconds = sum((task.duration or CLIP_SECONDS) for task in missing)
+    heard = sum((task.duration or CLIP_SECONDS) for task in missing if task.keep_audio)
+    needed = (seconds * BYTES_PER_CLIP + heard * BYTES_OF_AUDIO) / CLIP_SECONDS
     require_space(build.out, needed, f"what {len(missing)} clips become")
     print(f"{len(rows)} of them were made before")
     made = make_clips(missing, job, options.workers, options.cluster) if missing else ()
@@ -131,7 +140,7 @@ def _tasks(clips: pd.DataFrame, job: Job) -> list[Task]:
     tasks = []
     for clip in clips.assign(audible=audible).itertuples():
         offset, duration = (None if x != x else x for x in (clip.offset, clip.duration))
-        decides = (job.stamp, job.shortest, clip.path, clip.state, offset, duration, clip.audible)
+        decides = (job.stamp, clip.path, clip.state, offset, duration, clip.audible)
         key = _digest(repr(decides))
         tasks.append(Task(clip.id, clip.path, offset, duration, clip.audible, key))
     return tasks
@@ -145,27 +154,31 @@ def _finish(build: Build, clips: pd.DataFrame, options: Namespace) -> None:
     """Leave copies out, split, and write the data folder with its page; say what came out."""
     splits.leave_copies_out(clips)
     try:
-        notes = splits.set_splits(clips, options.split, options.seed)
+        how, notes = splits.set_splits(clips, options.split, options.seed)
     finally:  # also where no data folder can be made of what is left
         rejected = clips.loc[clips["reason"] != "", inputs.REJECTED].sort_values(inputs.REJECTED)
         build.write_rejected(rejected)
-    clips = kept(clips)
+    clips, of_affect = splits.with_enough_affect(kept(clips))
+    classes = build.classes(sorted(set(clips["genre"]) - {""}))
+    notes += of_affect
+    if dropped := [genre for genre in set(clips["genre"]) & set(classes) if not classes[genre]]:
+        notes.append(f"classes.csv leaves out {', '.join(sorted(dropped))}, as a class; edit it")
     missed = sorted(path for path in clips["path"] if Path(path).name in KNOWN_FAULTS)
     if missed:
         notes.append(f"published as broken, and not found so here: {', '.join(missed)}")
     parameters = {
-        "split": options.split, "seed": options.seed, "shortest": options.shortest,
+        "split": how, "seed": options.seed, "shortest": options.shortest,
         "stamp": stamp(), "sample rate": SAMPLE_RATE, "n_fft": N_FFT,
     }  # fmt: skip
     about = described(clips, rejected, parameters)
-    build.write(clips, page_of(clips, rejected, about, notes), about)
+    build.write(clips, classes, page_of(clips, rejected, about, notes), about)
     for reason, times in kinds_of(rejected["reason"]).value_counts().head(8).items():
         print(printable(f"left out: {times} x {reason}"))
     for note in notes:
         print(printable(f"note: {note}"))
     share = f"{about['clips']['train']} to train on, {about['clips']['test']} to test on"
     print(f"{build.out}: {share}; about.html shows it, rejected.csv what was left out")
-    print(f"now: ./run_all.sh --data {build.out}")
+    print(f"now: ./run_all.sh --data {shlex.quote(str(build.out))}")
 
 
 if __name__ == "__main__":

@@ -108,5 +108,9 @@ def _dask(cluster: str) -> Iterator[dict[str, Any]]:
         raise LabError(f"{cluster}: a worker does not find the kit ({error}); {again}") from None
     except distributed.KilledWorker as error:
         raise LabError(f"{cluster}: workers die again and again ({one_line(error)})") from None
+    except RuntimeError as error:  # the scheduler does not understand what it is sent
+        raise LabError(
+            f"{cluster}: {one_line(error)}; give all machines the same environment"
+        ) from None
     except (CancelledError, OSError) as error:
         raise LabError(f"{cluster}: the scheduler is gone ({one_line(error)}); {again}") from None

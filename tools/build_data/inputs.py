@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from helpers.folders import AXES, SAFE_ID
 from helpers.machinery.files import LabError, did_you_mean, quoted, read_text
@@ -48,13 +49,14 @@ def from_folder(audio: Path) -> list[Record]:
     paths = []
     for place, folders, names in os.walk(audio, onerror=_cannot_look):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        folders[:] = [name for name in folders if not name.startswith(".")]  # .Trash, .git
         heard = [name for name in names if _suffix(name) in READ | OTHER_AUDIO]
         paths += [os.path.relpath(os.path.join(place, name), audio) for name in links + heard]
     times = Counter(map(_id_of, paths))
     return [
         {
             "path": path,
-            "genre": path.split(os.sep)[0] if os.sep in path else "",
+            "genre": path.split(os.sep)[0].strip() if os.sep in path else "",
             "id": _id_of(path, told_apart=times[_id_of(path)] > 1),
         }
         for path in sorted(paths)
@@ -102,6 +104,8 @@ def from_manifest(path: Path, needed: Sequence[str] = ("id", "path", "genre")) -
             record |= {"path": row.get("path") or "", "line": str(reader.line_num)}
             if None in row.values() or "too many" in row:
                 record["reason"] = "has more or fewer columns than the header"
+            elif any("\n" in record[name] for name in COLUMNS if name != "path"):
+                record["reason"] = 'holds a line break: correct the " before it'
             records.append(record)
     except csv.Error as error:
         raise LabError(f"{path}:{reader.line_num}: no CSV ({error}); correct the line") from None
@@ -157,9 +161,11 @@ def _columns(path: Path, n_headers: int, wanted: dict[str, str]) -> Iterator[Rec
 
 def with_affect(records: Iterable[Record], path: Path) -> list[Record]:
     """The records with the values of a file `id,valence,energy,danceability`, by id."""
-    values = {
-        row["id"]: {axis: row[axis] for axis in AXES} for row in from_manifest(path, ("id", *AXES))
-    }
+    values: dict[str, Record] = {}
+    for row in from_manifest(path, ("id", *AXES)):
+        if row["id"] in values:
+            raise LabError(f"{path}:{row['line']}: id {quoted(row['id'])} stands there twice")
+        values[row["id"]] = {name: row[name] for name in (*AXES, "reason") if name in row}
     found = [record | values.pop(record["id"], {}) for record in records]
     if values:
         print(f"note: {path}: {len(values)} ids are of no clip, the first is {min(values)}")
@@ -184,7 +190,7 @@ def checked(records: Sequence[Record], audio: Path) -> pd.DataFrame:
     """The table of clips, in the order of their ids: a row for each record.
 
     It has the columns of a manifest (numbers as such, NaN where none are given), `line`, `group`
-    (what must not stand in train and in test: the artist, without one the album, or nothing),
+    (what must not stand in train and in test: `_groups`),
     `state` (the file's size and time, by which a later build knows it again), and `reason`: why
     a clip is left out, empty while it is not.
     """
@@ -207,17 +213,15 @@ def checked(records: Sequence[Record], audio: Path) -> pd.DataFrame:
     leave_out(clips, n_values.isin([1, 2]), f"has some of {', '.join(AXES)}, not all")
     leave_out(clips, (genres == "") & (n_values == 0), "has no genre")
     unfit = genres.map(lambda genre: len(genre) > LONGEST_GENRE or not genre.isprintable())
-    unfit |= genres.str.contains('[";,]')
-    cannot = " cannot stand in a label file; rename it"
+    unfit |= genres.str.contains('[";,$]')
+    cannot = " cannot stand in a label file or a figure; rename it"
     leave_out(clips, unfit, "genre " + genres.map(quoted) + cannot)
     clips["split"] = splits.str.lower().map(SPLIT_NAMES)
     unknown = " is unknown; known: " + ", ".join(name for name in SPLIT_NAMES if name)
     leave_out(clips, clips["split"].isna(), "split " + splits.map(quoted) + unknown)
     _make_numbers(clips, "offset", 0, 1e6)
     _make_numbers(clips, "duration", 0.1, 600)
-    artist, album = clips["artist"], clips["album"]
-    clips["group"] = ("album " + album).where(album != "", "")
-    clips["group"] = ("artist " + artist).where(artist != "", clips["group"])
+    clips["group"] = _groups(clips)
     some = kept(clips)
     equal, of_one_id = some.groupby([*COLUMNS], dropna=False), some.groupby("id")
     same_row = "the same row as line " + equal["line"].transform("first")
@@ -227,6 +231,26 @@ def checked(records: Sequence[Record], audio: Path) -> pd.DataFrame:
     )
     shorter_first = {"key": lambda ids: ids.str.rjust(80), "kind": "stable"}
     return clips.sort_values("id", ignore_index=True, **shorter_first)
+
+
+def _groups(clips: pd.DataFrame) -> pd.Series:
+    """What must not stand in two splits: artist, album, or a file of which there are several parts.
+
+    Names that differ in case, spaces or the form of their letters are one; who has an album but no
+    artist has that of the album.
+    """
+
+    def plain(names: pd.Series) -> pd.Series:
+        return names.map(lambda name: " ".join(normalize("NFKC", name).casefold().split()))
+
+    artist, album = plain(clips["artist"]), plain(clips["album"])
+    of_album = artist[artist != ""].groupby(album).agg(set)
+    one = {name: min(names) for name, names in of_album.items() if name and len(names) == 1}
+    artist = artist.mask(artist == "", album.map(lambda name: one.get(name, "")))
+    part_of = clips["path"].duplicated(keep=False)
+    group = ("file " + clips["path"]).where(part_of, "")
+    group = ("album " + album).where(album != "", group)
+    return ("artist " + artist).where(artist != "", group)
 
 
 def _make_numbers(clips: pd.DataFrame, name: str, low: float, high: float) -> None:

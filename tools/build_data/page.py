@@ -55,17 +55,20 @@ def page_of(
     """The page as HTML; its text stands in the template beside this file."""
     import pandas as pd
     from jinja2 import Environment
+    from matplotlib import rc_context
     from nbformat import v4
 
     from tools.run.pages import STEPS, rendered
 
     genres = pd.crosstab(clips["genre"].replace("", "affect values alone"), clips["split"])
     genres = genres.reindex(columns=SPLITS, fill_value=0)
+    with rc_context({"text.parse_math": False}):  # a $ in a name is a $
+        picture = base64.b64encode(_picture(genres, clips, rejected)).decode()
     environment = Environment(autoescape=True)
     environment.filters["printable"] = printable
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         about=about, notes=notes, genres=genres, rejected=rejected.head(MOST_ROWS), alt=ALT,
-        picture=base64.b64encode(_picture(genres, clips, rejected)).decode(),
+        picture=picture,
     )  # fmt: skip
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell(text, id="all")])
     return STEPS.sub("", rendered(notebook, "Your own music"))  # it has no neighbours

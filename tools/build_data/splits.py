@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.folders import AXES, SPLITS
 from helpers.machinery.files import LabError
 from tools.build_data.inputs import kept, leave_out
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 NEAR = 1.5
 COMPONENTS = 8  # of fingerprints, by which near ones are found
 TEST_SHARE = 0.2  # as in the lab's data
+FEWEST_AFFECT = 4  # clips to train on: fewer are no data for the lab
 HOW = ("official", "artist", "random")
 
 
@@ -65,45 +67,63 @@ def _first_alike(prints: pd.Series) -> pd.Series:
     return numbers.iloc[first].set_axis(prints.index)
 
 
-def set_splits(clips: pd.DataFrame, how: str | None, seed: int) -> list[str]:
-    """Give each clip its split, or a reason why it has none; return what is to be said of it.
+def set_splits(clips: pd.DataFrame, how: str | None, seed: int) -> tuple[str, list[str]]:
+    """Give each clip its split, or a reason why it has none; how, and what is to be said of it.
 
     `how`: `official` (the manifest's), `artist`, `random`; None takes the first that is possible.
     Raises LabError where no split is possible.
     """
     genre, split, group = clips["genre"], clips["split"], clips["group"]
     times = kept(clips)["genre"].value_counts()
-    leave_out(clips, (genre != "") & (genre.map(times) == 1), "the only clip of the genre " + genre)
+    leave_out(
+        clips, (genre != "") & (genre.map(times) == 1), "the only clip of its genre: " + genre
+    )
     some = kept(clips)
     if (n_genres := len(set(some["genre"]) - {""})) < 2:
         raise LabError(
             f"{len(some)} clips of {n_genres} genre(s) are left, and two genres of two clips are "
             "needed; rejected.csv says what was left out"
         )
-    how = how or ("official" if (some["split"] != "").all() else "artist")
+    notes, without = [], int((some["split"] == "").sum())
+    if how is None and 0 < without < len(some):
+        notes.append(
+            f"{without} clips have no split, so the given one was not taken (--split official "
+            "takes it, and leaves them out)"
+        )
+    how = how or ("artist" if without else "official")
     if how == "official":
         tested = set(some.loc[some["split"] == "test", "group"]) - {""}
         leave_out(clips, split == "", "has no split; give one, or --split artist")
         leaks = (split == "train") & group.isin(tested)
-        leave_out(clips, leaks, "its " + group + " is in the test split, too")
+        leave_out(clips, leaks, "is in the test split, too: " + group)
         trained = genre[(split == "train") & (clips["reason"] == "")]
-        leave_out(clips, ~genre.isin(trained), "no training clip of " + genre + " is left")
-        if set(kept(clips)["split"]) != {"train", "test"}:
-            raise LabError("the official split leaves no clip in train or test; --split artist")
+        leave_out(clips, ~genre.isin(trained), "no training clip of its genre is left: " + genre)
     else:
         clips.loc[some.index, "split"] = _drawn(some, how == "artist", seed)
     some = kept(clips)
-    notes = []
+    if set(some["split"]) != {"train", "test"}:
+        other = "artist" if how == "official" else "random"
+        raise LabError(f"--split {how} leaves no clip in train or in test; try --split {other}")
     if how == "random" and (some["group"] != "").any():
         notes.append("--split random: an artist may be in train and in test; scores will flatter")
-    if n := int((some["group"] == "").sum()):
+    if n := int((~some["group"].str.match("artist |album ")).sum()):
         notes.append(
             f"{n} of {len(some)} clips name neither artist nor album: songs of one artist may be "
             "in train and in test, and scores will flatter (71 % fell to 27 % in one study)"
         )
     for name in sorted(set(some["genre"]) - set(some.loc[some["split"] == "test", "genre"])):
         notes.append(f"no clip of {name or 'affect'} is in the test split: too few artists")
-    return notes
+    return how, notes
+
+
+def with_enough_affect(clips: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The clips, without affect values where a split has too few; and what is to be said of it."""
+    has = clips[AXES[0]].notna()
+    n_train, n_test = (int((clips.loc[has, "split"] == split).sum()) for split in SPLITS)
+    if not has.any() or n_train >= FEWEST_AFFECT and n_test:
+        return clips, []
+    said = f"{n_train} clips with affect values to train on and {n_test} to test on are too few"
+    return clips.assign(**dict.fromkeys(AXES, np.nan)), [f"{said}: steps 8 to 11 are left out"]
 
 
 def _drawn(clips: pd.DataFrame, by_artist: bool, seed: int) -> np.ndarray:

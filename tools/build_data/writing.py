@@ -1,6 +1,7 @@
 """The data folder: what lies where, what is known of an earlier build, and the last step.
 
-    OUT/.build/   clips/ (every clip that was made, once), rows.jsonl (one small row each)
+    OUT/.build/   clips/ (every clip that was made, once), rows.jsonl (one small row each), audio
+                  (which folder they are of)
     OUT/          the lab's four folders, whose files are links to these; audio/ and beats/ of a few
                   clips; clips.csv, classes.csv, rejected.csv, about.json, about.html
 
@@ -10,10 +11,11 @@ clips without a row, which are made again.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from helpers import folders
 from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, SPLITS
 from helpers.machinery.files import LabError, remove_leftovers, write_atomically
-from helpers.machinery.own_music import CLASSES, CLIPS
+from helpers.machinery.own_music import CLASSES, CLIPS, read_classes
 from tools.build_data.clip import Row
 
 if TYPE_CHECKING:
@@ -45,8 +47,8 @@ class Build:
         self.clips, self.journal = self.work / "clips", self.work / "rows.jsonl"
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Make the folder ready and keep other builds out of it.
+    def opened(self, audio: Path) -> Iterator[None]:
+        """Make the folder ready for what becomes of `audio`, and keep other builds out of it.
 
         Raises LabError for one that holds something else, while another build is under way, and
         where a disk is full: what was made stays, and nothing is half written.
@@ -58,6 +60,8 @@ class Build:
         try:
             self.clips.mkdir(parents=True, exist_ok=True)
             with FileLock(self.work / "lock", blocking=False):
+                self._belongs_to(audio)
+                read_classes(self.out / CLASSES)  # a mistake in it is told now, not after hours
                 try:
                     yield
                 finally:  # of workers that were ended, and of a build that was killed
@@ -70,8 +74,22 @@ class Build:
                 "another folder, and run the same again: it goes on from here"
             ) from error
 
+    def _belongs_to(self, audio: Path) -> None:
+        """Raise LabError where another folder's clips are here; a wrong --out would delete them."""
+        note = self.work / "audio"
+        before = os.fsdecode(note.read_bytes()) if note.is_file() else str(audio)
+        if before != str(audio) and self.journal.is_file() and self.journal.stat().st_size:
+            raise LabError(
+                f"{self.out}: holds the clips of {before}; give --out another folder, or delete "
+                f"{note} where that folder has only moved"
+            )
+        write_atomically(note, os.fsencode(audio))
+
     def known_rows(self, keys: Mapping[str, str]) -> dict[str, Row]:
-        """The rows of an earlier build whose clips are still asked for, and still there whole."""
+        """The rows of an earlier build whose clips are still asked for, and still there whole.
+
+        What is not asked for now stays till the end: `keep`.
+        """
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.clips)}
         rows = {}
         with suppress(FileNotFoundError), open(self.journal, encoding="utf-8") as file:
@@ -79,10 +97,11 @@ class Build:
                 with suppress(ValueError):  # of the last one, cut short by a kill
                     row = json.loads(line)
                     files = {f"{row['id']}.{name}": n for name, n in row.get("sizes", {}).items()}
-                    if keys.get(row["id"]) == row["key"] and files.items() <= sizes.items():
+                    same = keys.get(row["id"], row["key"]) == row["key"]
+                    if same and files.items() <= sizes.items():
                         rows[row["id"]] = row
         self.keep(rows)  # or the next row would begin in the line that was cut
-        return rows
+        return {name: row for name, row in rows.items() if name in keys}
 
     def keep(self, rows: Mapping[str, Row]) -> None:
         """Keep these rows and their clips alone, in order: of equal builds the journal is equal."""
@@ -99,10 +118,28 @@ class Build:
     def write_rejected(self, rejected: pd.DataFrame) -> None:
         """`rejected.csv`, alone where no data folder can be made of what is left."""
         write_atomically(
-            self.out / "rejected.csv", rejected.to_csv(index=False, lineterminator="\n")
+            self.out / "rejected.csv",
+            rejected.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC),
         )
 
-    def write(self, clips: pd.DataFrame, page: str, about: dict[str, Any]) -> None:
+    def classes(self, genres: Iterable[str]) -> dict[str, str | None]:
+        """Genre to class: the user's own and what is new, or the course's, or one class each.
+
+        The course's where it knows all genres and keeps two classes. Raises LabError, with its
+        line, for a file of the user's that cannot be read.
+        """
+        own = read_classes(self.out / CLASSES)
+        course = {genre: folders.CLASS_MAPPING.get(genre, "") for genre in genres}
+        known = "" not in course.values() and len(set(course.values()) - {None}) > 1
+        return (course if known and not own else {genre: genre for genre in course}) | own
+
+    def write(
+        self,
+        clips: pd.DataFrame,
+        classes: Mapping[str, str | None],
+        page: str,
+        about: dict[str, Any],
+    ) -> None:
         """The data folder of these clips; what an earlier build put there and is none is removed.
 
         `about.json` comes last: while it is there the folder is whole.
@@ -112,7 +149,8 @@ class Build:
         self._link_arrays(clips)
         for name, content in _tables(clips).items():
             write_atomically(self.out / name, content)
-        self._write_classes(sorted(set(clips["genre"]) - {""}))
+        lines = [f"{genre},{name or ''}\n" for genre, name in classes.items()]
+        write_atomically(self.out / CLASSES, "".join(["genre,class\n", *lines]))
         write_atomically(self.out / "about.html", page)
         text = json.dumps(about, indent=1, ensure_ascii=False, sort_keys=True)
         write_atomically(self.out / "about.json", f"{text}\n")
@@ -128,28 +166,22 @@ class Build:
         for name in FOLDERS:  # of an earlier build with affect values
             if not any(len(places[self.out / name / split][0]) for split in SPLITS):
                 shutil.rmtree(self.out / name, ignore_errors=True)
-        made = {entry.name: entry.inode() for entry in os.scandir(self.clips)}
+        made = _states(self.clips)
         for folder, (ids, form, suffix) in places.items():
             found = [name for name in ids if f"{name}.{form}" in made]
             wanted = {f"{name}.{suffix}": made[f"{name}.{form}"] for name in found}
-            there = {e.name: e.inode() for e in os.scandir(folder)} if folder.is_dir() else {}
-            if there == wanted:  # also its times stay, by which the lab knows it again
+            if folder.is_dir() and _states(folder) == wanted:  # the lab knows it by its times
                 continue
             shutil.rmtree(folder, ignore_errors=True)
             for name in found:
                 folder.mkdir(parents=True, exist_ok=True)
                 _link(self.clips / f"{name}.{form}", folder / f"{name}.{suffix}")
 
-    def _write_classes(self, genres: list[str]) -> None:
-        """`classes.csv`, unless the user has one that knows all the genres."""
-        path = self.out / CLASSES
-        with suppress(LabError):
-            if path.is_file() and set(genres) <= set(folders.class_mapping(self.out)):
-                return
-        course = folders.CLASS_MAPPING
-        own = course if set(genres) <= set(course) else dict(zip(genres, genres, strict=True))
-        lines = [f"{genre},{own[genre] or ''}" for genre in genres]
-        write_atomically(path, "\n".join(["genre,class", *lines]) + "\n")
+
+def _states(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of each file of a folder, which links and copies share."""
+    stats = ((entry.name, entry.stat()) for entry in os.scandir(folder))
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats}
 
 
 def _line(row: Row) -> str:
@@ -171,7 +203,9 @@ def _part(clips: pd.DataFrame, name: str, split: str) -> pd.DataFrame:
 
 def _tables(clips: pd.DataFrame) -> dict[str, str]:
     """The contents of label files and of clips.csv, by path inside the data folder."""
-    tables = {CLIPS: clips[SAID].to_csv(index=False, lineterminator="\n")}
+    # Quoted, because on Python 3.11 a carriage return in a name is not by itself.
+    text = clips[SAID].to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    tables = {CLIPS: text}
     for (name, split), label in LABEL_NAMES.items():
         part = _part(clips, name, split).sort_values("genre", kind="stable")
         lines = (part["id"] + f".{label}\t" + part["genre"]).tolist()
