@@ -156,12 +156,11 @@ tell(
 
 # %% [markdown] tags=["solution"]
 # We take the **CNN on mel spectrograms** of step 7:
-# - How much it knows about genre, beside the best LSTM and the AST, the table says.
+# - How much each network knows about genre, the table says. Where loss and F1 disagree, we go by the loss: 9γ says why.
 # - The paper is about stacks of convolutions, from general to specific. That the first blocks of ours answer to onsets and
 #   partials, as those answer to edges, is an analogy. Our LSTM has one layer and no such stack.
 # - Genre and affect are recognised from spectrograms of one kind, with the same 128 bands. Drums, brightness and density may
 #   serve both.
-# - Step 8 trained the same CNN on the same affect clips. So there is something to compare with.
 #
 # **The premise of transfer** is a large source task and a small target task: what the few labels cannot teach may come from
 # the many. Does it hold here?
@@ -476,7 +475,7 @@ def fine_tune(own_seed, start, frozen_blocks=0):
 # |---|---|
 # | from a genre network, a few epochs, one axis, compared with step 8 | the handout |
 # | first the head, then everything; a small learning rate; the head's bias at the training mean | convention |
-# | the head on stored vectors; windows and SpecAugment as in step 7 | this kit (its benchmark on real music: [its tables](../docs/how_good_history.md)) |
+# | the head on stored vectors; windows and SpecAugment as in step 8 | this kit (its benchmark on real music: [its tables](../docs/how_good_history.md)) |
 #
 # On the benchmark's songs "everything at once" was as good as two stages, and the head alone far worse (measured with fewer
 # and larger steps of the head than here). Our head begins with tiny weights and passes little noise back, so stage 1 protects
@@ -550,11 +549,16 @@ drift = {"the genre CNN's averages": training.evaluate_loss(drifted, val_loader,
 measure_averages(drifted.backbone, loaders_of(seed)[0])
 drift["measured on affect windows"] = training.evaluate_loss(drifted, val_loader, mse, compute)
 show_table(pd.DataFrame({"validation loss": drift}), digits=4)
+tell(
+    "**Verdict.** At the release the loss changes by {jump:+.4f}; the new averages alone change it "
+    "by {part:+.4f}.", jump=released - after_head,
+    part=drift["measured on affect windows"] - drift["the genre CNN's averages"],
+)  # fmt: skip
 
 # %% [markdown] tags=["extra"]
-# Where the loss jumps, a part of it comes from the averages, which now belong to other clips. The rest comes from the
-# steps themselves. Is it features that had adapted to each other, as in Yosinski et al.? Look at the control in 9ε:
-# its random blocks had not adapted to anything. If it jumps in the same epoch, this is not the reason.
+# What the averages do not explain comes from the steps themselves. Is it features that had adapted to each other, as in
+# Yosinski et al.? Look at the control in 9ε: its random blocks had not adapted to anything. If it jumps in the same
+# epoch, this is not the reason.
 
 # %% [markdown]
 # ### Exercise 9.1 · Count what arrived
@@ -727,7 +731,7 @@ check_freeze(freeze_blocks)
 # 2. **The [control](../docs/glossary.md#control):** is it better than *the same two stages, with the same scaling, from fresh weights*? Only this one asks about
 #    the weights. Step 8's recipe differs in more: one stage, its own scaling, another learning rate and warm-up, more epochs.
 #
-# Both are paired differences of Spearman on the held-out clips, which were not used to choose anything, of the mean over all trainings.
+# Both are paired differences in Spearman, a mean over each side's trainings. The held-out clips are asked, which chose nothing.
 #
 # **Predict.** Which answers do you expect: better, worse, or "these clips cannot tell"?
 #
@@ -769,8 +773,8 @@ def scores_of(trainings):
     others = [evaluation.spearman(true, values).value for values in trainings]
     r2 = [r2_score(true, values) for values in trainings]
     return {
-        "Spearman, first training": first, "mean Spearman": np.mean(others),
-        "mean R2": np.mean(r2), "trainings": len(trainings),
+        "Spearman, first training": first, "Spearman, mean of trainings": np.mean(others),
+        "R2, mean of trainings": np.mean(r2), "trainings": len(trainings),
     }  # fmt: skip
 
 
@@ -867,8 +871,8 @@ if "head alone" in kept:
     )  # fmt: skip
 higher = by_seed["genre: Spearman, held-out"] > by_seed["fresh: Spearman, held-out"]
 tell(
-    "Spearman is higher from genre weights in {higher} of {n} seeds; with equally good starts, all "
-    "{n} would point the same way once in {once} such experiments.",
+    "Spearman is higher from genre weights in {higher} of {n} seeds. Even with equally good starts "
+    "all {n} would agree once in {once} such experiments.",
     higher=int(higher.sum()), n=n_seeds, once=2 ** (n_seeds - 1),
 )  # fmt: skip
 
@@ -950,7 +954,8 @@ curves = {
     "control CNN": [min(control_history.val_loss[:n_head]), *control_history.val_loss[n_head:]],
     "CNN of step 8": [constant, *of_step8_cnn],
 }
-title = f"{axis}: lowest loss {lowest_loss:.4f} from genre weights, {lowest_of_step8:.4f} in step 8"
+title = f"{axis}: lowest loss {lowest_loss:.4f} from genre, {min(control_history.val_loss):.4f} "
+title += f"from fresh weights, {lowest_of_step8:.4f} in step 8"
 drawn = plots.curves(
     curves, title, "epochs in which all weights have learned", "validation loss",
     {"step 8's lowest": lowest_of_step8, "training mean": constant}, lowest=True,
@@ -1045,7 +1050,7 @@ drawn = plots.curves(
 for start, style in (("genre", "o"), ("fresh", "s")):
     dots = [(n, loss) for n, losses in frozen[start].items() for loss in losses]
     drawn.axes[0].plot(*zip(*dots, strict=True), style, label=f"{start} weights, each training")
-drawn.axes[0].legend(fontsize=8)
+drawn.axes[0].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 told = ", ".join(f"{n}: {min(losses):.4f}" for n, losses in frozen["fresh"].items())
 drawn.set_label(f"{drawn.get_label()} Fresh weights, the lowest by frozen blocks, {told}.")
 record.show(
@@ -1060,8 +1065,8 @@ spread, gap = max(all_learn) - min(all_learn), first[0] - first[best_n]
 tell(
     "**Verdict.** Seed {seed}: with {best_n} of 4 blocks frozen, the best of three tries, the "
     "validation loss of stage 2 is {loss:.4f}, with none {none:.4f}; with none, the seeds differ "
-    "by {spread:.4f}: {answer}. With the head alone: {head:.4f}.",
-    seed=seed, best_n=best_n, loss=first[best_n], none=first[0], spread=spread, head=first[4],
+    "by {spread:.4f}: {answer}.",
+    seed=seed, best_n=best_n, loss=first[best_n], none=first[0], spread=spread,
     answer=Sentence(
         "no difference that one training could show" if abs(gap) <= spread else
         "lower, but in one training and as the best of three: a hint, no proof" if gap > 0 else
@@ -1069,8 +1074,20 @@ tell(
     ),
 )  # fmt: skip
 
-# %% [markdown]
-# Compare the marks at four frozen blocks: where they overlap, the seeds decide more than the genre training does.
+# %% tags=["told", "report"]
+# The marks at four frozen blocks: does the head alone get further on genre's blocks?
+genre_heads, fresh_heads = frozen["genre"][4], frozen["fresh"][4]
+tell(
+    "**Verdict.** With the head alone the lowest loss is, by seed, {g_low:.4f} to {g_high:.4f} "
+    "from genre, {f_low:.4f} to {f_high:.4f} from fresh weights: {heads}.",
+    g_low=min(genre_heads), g_high=max(genre_heads),
+    f_low=min(fresh_heads), f_high=max(fresh_heads),
+    heads=Sentence(
+        "lower from genre in every seed" if max(genre_heads) < min(fresh_heads) else
+        "lower from fresh weights in every seed" if max(fresh_heads) < min(genre_heads) else
+        "the ranges overlap, so genre is not shown to help here"
+    ),
+)  # fmt: skip
 
 # %% [markdown]
 # ## Change this and run again
@@ -1116,7 +1133,7 @@ tell(
 # result counts, the genre training was not needed; if few epochs or few labels are available, it may be.
 # </details>
 #
-# <details><summary>On the demo set step 8's CNN has a mean R2 near 0.1, a mean Spearman above 0.4. How?</summary>
+# <details><summary>On the demo set step 8's CNN has for valence an R2 near 0.1 and a Spearman above 0.4. How?</summary>
 # Spearman asks for the order alone. Predictions that are squeezed towards the mean, or moved as a whole, keep their order
 # and lose in R2.
 # </details>

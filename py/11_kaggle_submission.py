@@ -205,8 +205,8 @@ record.show(
 # %% tags=["told", "report"]
 # The choice, and what it could not be told from.
 tell(
-    "Chosen on validation: **{chosen}**, {score}. The highest score has {highest}, {top}. Tied "
-    "(the paired difference to the highest leaves the order open): {tied:; }.",
+    "Chosen on validation: **{chosen}**, {score}. The highest score is that of {highest}: {top}. "
+    "Tied (the paired difference to the highest leaves the order open): {tied:; }.",
     chosen=name_of(chosen), score=validation[chosen], highest=name_of(highest),
     top=validation[highest], tied=tied,
 )  # fmt: skip
@@ -258,7 +258,7 @@ better = gain.clear and gain.difference.value > 0 and of_stacked.value >= valida
 tell(
     "Fitted weights: {weights}. {compared} {verdict}",
     weights=[Sentence("{name} {weight:.2f}", name=n, weight=w) for n, w in told.items()],
-    compared=comparison_sentence(gain, "stacking", "the mixture with equal weights",
+    compared=comparison_sentence(gain, "Stacking", "the mixture with equal weights",
                                  "mean Spearman on validation"),
     verdict=Sentence("So the fitted weights are submitted." if better else
                      "So the weights stay equal."),
@@ -392,10 +392,12 @@ tell(
 # | it checks the finished text against the clips of the test folder | ids get lost on the way, or come twice | each mistake with its line, before the upload | `check_solution`, the same file |
 # | it writes whole or not at all | a run may be stopped in the middle of a line | no half file | `write_atomically` in `helpers/machinery/files.py` |
 #
-# **Predict.** Which of these mistakes would you see by looking at the first five lines?
+# **Predict.** Another header, the last clip missing, a clip twice, a value above 1, a name as on disk: which would you see in the
+# first five lines?
 #
 # <details><summary>What to expect, and why</summary>
-# Only the header. Every other one sits in one line of hundreds; a mean over many clips hides it in the score as well.
+# The header; a value or a name only if it happens to stand there, as in the two files made here. A clip that is missing or comes
+# twice is seen in no single line. So a program has to compare the whole file with the test folder.
 # </details>
 
 # %%

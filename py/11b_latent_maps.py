@@ -446,10 +446,10 @@ for what, results in by_way.items():
 
 # %% tags=["report", "told"]
 def clearly_above(results):
-    """The first of each pair that is clearly above the second."""
+    """The pairs that differ clearly, the higher one first."""
     clear = {pair: c.difference.value for pair, c in results.items() if c.clear}
-    return [Sentence("{first} than {second}", first=first, second=second)
-            for (first, second), gain in clear.items() if gain > 0]  # fmt: skip
+    pairs = [pair if gain > 0 else pair[::-1] for pair, gain in clear.items()]
+    return [Sentence("{first} than {second}", first=one, second=other) for one, other in pairs]
 
 
 tell_list(
@@ -790,9 +790,9 @@ tell(
     "**Verdict**, how these maps lie: the rank correlation of class distances with those of the "
     "space is {gap_pca:.2f} in the PCA map, and {gap_low:.2f} to {gap_high:.2f} in t-SNE's, by "
     "seed; the widest class is {size_space:.1f} times as wide as the tightest in the space, "
-    "{size_low:.1f} to {size_high:.1f} times in t-SNE's maps.",
+    "{size_pca:.1f} times in the PCA map, {size_low:.1f} to {size_high:.1f} times in t-SNE's maps.",
     gap_pca=lies.loc["PCA", gap], gap_low=of_tsne[gap].min(), gap_high=of_tsne[gap].max(),
-    size_space=lies.loc["whole space", size],
+    size_space=lies.loc["whole space", size], size_pca=lies.loc["PCA", size],
     size_low=of_tsne[size].min(), size_high=of_tsne[size].max(),
 )  # fmt: skip
 
@@ -802,10 +802,11 @@ tell(
 #
 # ### Which method works best?
 #
-# Every space with each method, t-SNE (and UMAP) with the middle perplexity and the first seed. A best picture is not chosen; that would be choosing the luckiest.
+# Every space but the untrained CNN's, with each method: t-SNE (and UMAP) with the middle perplexity and the first seed. A best picture is not chosen; that
+# would be choosing the luckiest.
 
 # %% tags=["solution"]
-# Every space drawn by every method, with the same settings.
+# Each of these spaces by every method, with the same settings.
 methods = {"PCA": lambda space: pca[space], "t-SNE": lambda space: tsne(spaces[space], middle, 0)}
 if UMAP:
     methods["UMAP"] = lambda space: umap(spaces[space], middle, 0)
@@ -834,10 +835,11 @@ by_map = pd.DataFrame({
     }
     for (space, how), drawn in all_maps.items()
 }).T  # fmt: skip
-show_table(by_map, 2, caption="Every space with every method, with 95 % intervals.")
+caption = "The spaces, without the untrained CNN's, by every method, with 95 % intervals."
+show_table(by_map, 2, caption=caption)
 
 # %% tags=["told", "report"]
-# Methods against PCA, on every space.
+# Methods against PCA, on each of these spaces.
 others = [how for how in methods if how != "PCA"]
 pairs = [(f"{space}, {how}", f"{space}, PCA") for space in chosen for how in others]
 results = compared(pairs, {name: nearest_answers(drawn) for name, drawn in panels.items()})
@@ -854,9 +856,9 @@ tell(
 )  # fmt: skip
 
 # %% [markdown] tags=["solution"]
-# **Which one works best for these data?** For *seeing neighbours*, the one with the highest trustworthiness and neighbours of the same class; for *seeing the shape of the space* (how far, how wide, along which direction), only
-# PCA, the one linear map of the three: its distances can be too short, never too long. It needs no seed and no parameter, so it comes first, and with it the explained variance as a warning of what it leaves out. And no method
-# repairs a space: compare the worst LSTM's maps with its numbers in 11bγ.
+# **Which one works best for these data?** For *seeing neighbours*, the one with the highest trustworthiness and neighbours of the same class; for *seeing the shape of the space* (which classes are far apart or wide, along which
+# direction), PCA, the one linear map of the three. How well it keeps the order, the table under *How maps lie* says; it need not keep proportions: its distances can be too short, never too long. It needs
+# no seed and no parameter, so it comes first, and with it the explained variance as a warning of what it leaves out. And no method repairs a space: compare the worst LSTM's maps with its numbers in 11bγ.
 
 # %% [markdown]
 # ### Try it: point at a dot
@@ -886,7 +888,7 @@ print(f"{my_space}, perplexity {my_perplexity}, seed {my_seed}: nearest neighbou
 # ## What we learned
 #
 # - A latent vector is the input of the last layer. Stored with its label, it is a data set on which everything of this lab can be done again in seconds.
-# - PCA is a shadow: what overlaps in it may be apart. t-SNE and UMAP keep neighbours, and give up distances, sizes, and the difference between groups and chance.
+# - PCA is a shadow: what overlaps in it may be apart. t-SNE and UMAP keep neighbours, and promise nothing about distances, sizes, or whether a group is more than chance.
 # - Numbers are taken in the space, with intervals; controls say what training has added; the map illustrates them.
 #
 # **Check yourself**

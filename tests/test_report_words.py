@@ -159,7 +159,7 @@ FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
         (-2, "\N{MINUS SIGN}2", "\N{MINUS SIGN}2"),
         (math.nan, "undefined", "δεν ορίζεται"),
         (-0.0004, "0.000", "0,000"),
-        ("mean R2", "mean R²", "μέσο R²"),
+        ("R2, mean of trainings", "R², mean of trainings", "R², μέσος όρος εκπαιδεύσεων"),
         (Score(0.5, 0.4, 0.6), r"0.500 \[0.400, 0.600\]", r"0,500 \[0,400; 0,600\]"),
         (
             FEW,
