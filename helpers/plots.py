@@ -103,6 +103,9 @@ def curves(
         ax.axhline(level, color="0.4", linewidth=1, linestyle=dashes, label=name)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel, **scales)
+    if "xticks" in scales:  # these alone, as plain numbers, on a logarithmic axis, too
+        ax.set_xticks([], minor=True)
+        ax.xaxis.set_major_formatter("{x:g}")
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

@@ -209,10 +209,10 @@ CHANCE, CLEAR = "it may be chance", "unlikely to be chance"
 @pytest.mark.parametrize(
     ("interval", "p_value", "adjusted", "words"),
     [
-        ((0.031, 0.01, 0.05), 0.04, None, ("CNN is 0.031 above SVM in accuracy", CLEAR)),
-        ((-0.031, -0.05, -0.01), 0.01, None, ("CNN is 0.031 below SVM", "p = 0.010", CLEAR)),
+        ((0.031, 0.01, 0.05), 0.04, None, ("CNN: 0.031 above SVM in accuracy", CLEAR)),
+        ((-0.031, -0.05, -0.01), 0.01, None, ("CNN: 0.031 below SVM", "p = 0.010", CLEAR)),
         ((0.031, -0.01, 0.07), 0.01, None, ("-0.010 to +0.070", CHANCE)),
-        ((0.0, 0.0, 0.0), 0.01, None, (CHANCE,)),
+        ((0.0, 0.0, 0.0), 0.01, None, ("no difference on these clips",)),
         ((0.1, 0.02, 0.2), 0.06, None, (CHANCE,)),
         ((0.1, 0.02, 0.2), 0.04, 0.12, ("p = 0.120 after Holm's correction for 3", CHANCE)),
     ],

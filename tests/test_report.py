@@ -122,7 +122,7 @@ def test_what_notebooks_have_shown_stands_in_the_report(run):
     text = markdown_of(run)
     for name in re.findall(r"\]\((figures/[^)]+)\)", text):
         assert (run / "report" / name).is_file()
-    assert "energy: multitask is 0.020 above one CNN in accuracy (95\N{NO-BREAK SPACE}%" in text
+    assert "energy: multitask: 0.020 above one CNN in accuracy (95\N{NO-BREAK SPACE}%" in text
     assert "**Not a result of the lab:**" in text and "profile `demo`" in text
     assert "118,410" in text and "Sources" not in text.partition("\n## 9α")[2].partition("\n## ")[0]
     assert "From `helpers/models.py`:\n\n```python\ndef steps():\n    pass\n```" in text

@@ -62,14 +62,15 @@ def comparison_sentence(comparison: Comparison, first: str, second: str, what: s
         "{difference} (95 % interval of the difference {low:+.3f} to {high:+.3f}; p {p}"
         "{corrected}{trainings}): {verdict}.",
         difference=Sentence(
-            "{first} is {size:.3f} above {second} in {what}" if score.value > 0 else
-            "{first} is {size:.3f} below {second} in {what}" if score.value < 0 else
-            "{first} and {second} do not differ in {what}",
+            "{first}: {size:.3f} above {second} in {what}" if score.value > 0 else
+            "{first}: {size:.3f} below {second} in {what}" if score.value < 0 else
+            "{first} against {second} in {what}",
             **names, size=abs(score.value),
         ),
         low=score.low, high=score.high, p=_p(comparison.p_value),
         corrected=corrected, trainings=trainings,
         verdict=Sentence(
+            "no difference on these clips" if score.value == 0 else
             "it may be chance" if not comparison.clear else
             "unlikely to be chance" if several else
             "unlikely to be chance, for these two trained models"
@@ -198,6 +199,7 @@ def render_figure(
 
 def _translate(figure: Drawing, words: Words) -> None:
     """Put an English figure that was drawn once into other words, its ticks' numbers, too."""
+    from matplotlib.axes import Axes
     from matplotlib.text import Text as Label
     from matplotlib.ticker import Formatter
 
@@ -208,7 +210,8 @@ def _translate(figure: Drawing, words: Words) -> None:
             self.format_ticks = lambda places: list(map(words.drawn, english.format_ticks(places)))
             self.get_offset = lambda: words.drawn(english.get_offset())
 
-    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+    # Not `figure.axes`, which lacks insets such as the colour bars of `plots.maps`.
+    for axis in (axis for ax in figure.findobj(Axes) for axis in (ax.xaxis, ax.yaxis)):
         english = axis.get_major_formatter()
         if not isinstance(english, Ticks):  # shared with another one
             axis.set_major_formatter(Ticks(english))
