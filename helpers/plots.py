@@ -169,6 +169,7 @@ def histogram(values: Mapping[str, np.ndarray], title: str, xlabel: str, alt: st
         ax = axes[0, number]
         ax.hist(numbers, bins=20, color=COLOURS[number % len(COLOURS)], edgecolor="white")
         ax.set(title=name, xlabel=xlabel, ylabel="clips")
+        ax.yaxis.get_major_locator().set_params(integer=True)
         ax.label_outer()
     return figure
 
@@ -265,7 +266,9 @@ def regression_curves(histories: Mapping[str, History], constant: float, title: 
     for ax in figure.axes:
         ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
         ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
-        ax.legend(fontsize=8)
+        ax.get_legend().remove()
+    handles, names = ax.get_legend_handles_labels()  # the same in each
+    figure.legend(handles, names, loc="outside lower center", ncols=2 * len(histories), fontsize=8)
     return figure
 
 
@@ -278,9 +281,7 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     if history.val_loss:
         ax.plot(epochs, history.val_loss, color=COLOURS[3], marker="s", markersize=3,
                 linestyle="--", label="validation")  # fmt: skip
-        ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":")
-        ax.annotate(" kept", (history.best_epoch, 1), xycoords=("data", "axes fraction"),
-                    va="top", fontsize=8, color="0.3")  # fmt: skip
+        ax.axvline(history.best_epoch, color="0.5", linewidth=1, linestyle=":", label="kept epoch")
     for last in history.stage_ends:  # as where frozen weights begin to learn (step 9δ)
         ax.axvline(last + 0.5, color="0.6", linewidth=1, linestyle="-.")
         ax.annotate("next stage ", (last + 0.5, 0), xycoords=("data", "axes fraction"), ha="right",
@@ -288,7 +289,7 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     ax.set(title=name, xlabel="epoch", ylabel="loss")
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, frameon=True, framealpha=1, edgecolor="none")  # on white
 
 
 # ---- evaluation --------------------------------------------------------------------------------
@@ -340,7 +341,8 @@ def score_plot(
     if reference is not None or baselines:
         ax.legend(fontsize=8, loc="best")
     _name_rows(ax, list(scores))
-    ax.set(title=title, xlabel=xlabel)
+    ax.set_title(title, wrap=True)  # long names leave little room above
+    ax.set_xlabel(xlabel)
     return figure
 
 
@@ -673,7 +675,7 @@ def group_scores(table: pd.DataFrame, title: str) -> Figure:
     share = (table - table.min()) / (table.max() - table.min()).replace(0, 1)  # of each column
     ax.imshow(share, aspect="auto", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(table.to_numpy()):
-        dark = share.iloc[row, column] < 0.6
+        dark = share.iloc[row, column] < 0.5
         ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
                 color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(columns)), list(columns))

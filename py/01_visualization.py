@@ -550,9 +550,9 @@ tell(
 #
 # <details><summary>What to expect, and why</summary>
 #
-# The low one: it is a fifth, an interval of half the songs that you know. The high pair is a third of a semitone; you
-# may hear it as one tone slightly out of tune. Our inner ear gives each frequency a place along a membrane, and the
-# places of 5000 and 5100 Hz are next to each other.
+# The low one: it is a fifth, the first leap of *Twinkle, Twinkle, Little Star*. The high pair is a third of a
+# semitone; you may hear it as one tone slightly out of tune. Our inner ear gives each frequency a place along a
+# membrane, and the places of 5000 and 5100 Hz are next to each other.
 #
 # </details>
 
@@ -1021,7 +1021,8 @@ agree("median between beats", lambda: own, lambda: features.between_beats(power,
 
 # %% [markdown]
 # The beat folders hold the result, so from here on we read it. Step 1 again, on the same two clips: read, take rows
-# 0-127, draw. The dashes on the axis are beats: column 5 stands between beat 4 and beat 5.
+# 0-127, draw. The ticks on the axis are beats, on the demo set every tenth of them: column 5 stands between beat 4
+# and beat 5.
 
 # %% tags=["solution", "report"]
 beat_mel = {genre: array[: features.N_MELS] for genre, array in beat_fused.items()}
@@ -1045,7 +1046,9 @@ drawn = plots.spectrograms({title: mel[one][:, : 10 * rate // 512]})
 drawn.set_figwidth(9)
 for number, at in enumerate(inside):
     drawn.axes[0].axvline(at, color="white", linewidth=1.2, linestyle="--")
-    drawn.axes[0].annotate(f" {number}", (at, 0.94), xycoords=("data", "axes fraction"), color="w")
+    drawn.axes[0].annotate(
+        f"{number} ", (at, 0.94), xycoords=("data", "axes fraction"), color="w", ha="right"
+    )
 record.show(drawn, "beats_in_time")
 
 # %% [markdown]
@@ -1214,7 +1217,7 @@ chroma_time = 1000 * seconds_per_step("kit", n_full, features.N_CHROMA)
 tell(
     "A training step on chromagrams (12 × {n_full}) takes {chroma_ms:.0f} ms, on mel spectrograms "
     "(128 × {n_full}) {mel_ms:.0f} ms: {numbers:.0%} of the numbers, {share:.0%} of the time. "
-    "With fewer *steps*, one per beat, it is {by_beats:.0%} of the time.",
+    "On mel with fewer *steps*, one per beat, it takes {by_beats:.0%} of the time.",
     n_full=n_full, chroma_ms=chroma_time, mel_ms=full_time, share=chroma_time / full_time,
     numbers=features.N_CHROMA / features.N_MELS, by_beats=1 / ratio,
 )  # fmt: skip

@@ -886,12 +886,12 @@ fit_lstm(folders.GENRE, "mel", "lstm_mel_full")
 tell_and_draw(["lstm_mel_full"], "curves_mel_full")
 
 # %% [markdown]
-# **Read the curves.** On the demo set the validation loss falls for about five epochs and is then flat. For the plain
-# LSTM it rose again. Two things may keep it from rising here: mixup, and the learning rate, which falls almost to 0 by
-# the last epoch. The network over-fits all the same: on its training clips *unmixed* (the diamond) the loss is less
-# than half of that on validation, with a million weights for 231 clips. The blue line jumps, because each epoch draws
-# other mixtures, and may even lie above the validation loss, because mixtures are harder to name than clips: so with
-# mixup the two lines alone do not show over-fitting.
+# **Read the curves.** On the demo set the validation loss falls for about five epochs and is then flat. Seven epochs
+# leave it little time to rise; the plain LSTM, whose loss ended a little above its lowest, had fourteen. The network
+# over-fits all the same: on its training clips *unmixed* (the diamond) the loss is less than half of that on
+# validation, with a million weights for 231 clips. The blue line jumps, because each epoch draws other mixtures, and
+# may even lie above the validation loss, because mixtures are harder to name than clips: so with mixup the two lines
+# alone do not show over-fitting.
 
 # %% [markdown]
 # ## 5δ · LSTM on beat-synchronous mel spectrograms
@@ -916,9 +916,9 @@ fit_lstm(folders.GENRE_BEAT, "mel", "lstm_mel_beat")
 tell_and_draw(["lstm_mel_beat"], "curves_mel_beat")
 
 # %% [markdown]
-# **Read the curves.** The same picture, at a tenth of the cost per epoch and with a tenth of the weights. On the demo
-# set it ends close to the full clips: what the median took away is hardly missed. Whether 57 clips could tell is asked
-# below.
+# **Read the curves.** On the demo set it is much the same picture, at about an eighth of the time per epoch and with a
+# tenth of the weights; with more epochs one sees the validation loss rise a little after the kept one. It ends close to
+# the full clips: what the median took away is hardly missed. Whether 57 clips could tell is asked below.
 
 # %% [markdown]
 # ## 5ε · LSTM on chromagrams
@@ -945,8 +945,8 @@ tell_and_draw(["lstm_chroma_full", "lstm_chroma_beat"], "curves_chroma")
 # %% [markdown]
 # **Read the curves.** On the demo set both stay far above mel: without timbre, genres that share their chords look
 # alike. Full clips end a little lower than beats. One of their steps shows 16 frames of 12 numbers side by side, so how
-# the notes move within a third of a second is visible; one beat is 12 numbers. And on beats, with 12 numbers per step,
-# the diamond lies well below: 231 clips are few.
+# the notes move within a third of a second is visible; one beat is 12 numbers. And in both, on beats even with 12
+# numbers per step, the diamond lies well below the validation loss: 231 clips are few.
 
 # %% [markdown]
 # ## 5ζ · LSTM on chroma and mel together
@@ -1131,15 +1131,15 @@ print(f"for later notebooks: {best['model']}; on full clips: {best_full['model']
 
 # %% [markdown]
 # **How to read this, on the demo set:**
-# - *Efficient and accurate are two questions.* By 2α an LSTM is not efficient on full clips: an epoch takes about ten
+# - *Efficient and accurate are two questions.* By 2α an LSTM is not efficient on full clips: an epoch takes eight to ten
 #   times as long as on beats. Whether that pays in accuracy these clips cannot show; notebook 06 has more of them.
 # - *More than the representation differs.* On full clips the LSTM reads 2,048 numbers per step, has ten times as many
 #   weights and was given fewer epochs. So "full against beats" compares two recipes, not two pictures alone.
 # - *All of them over-fit*: the loss on the training clips is well below that on validation in every row; in
-#   proportion least for chroma (two thirds of the validation loss, against a third to a half).
-# - *The SVM is as good.* It sees three numbers per band; of time it knows only how large the steps from frame to frame
-#   are. So on few clips the average sound tells most; what the order in time adds, an LSTM could not learn from 231
-#   clips, or these 57 cannot show it.
+#   proportion least for chroma (about seven tenths of the validation loss, against a fifth to two fifths).
+# - *The SVM is close.* (Which is better, notebook 06 asks on the test clips.) It sees three numbers per band; of time it
+#   knows only how large the steps from frame to frame are. So on few clips the average sound tells most; what the order
+#   in time adds, an LSTM could not learn from 231 clips, or these 57 cannot show it.
 # - *The kit's additions* cannot be told from the plain loop on these clips. They were chosen on real music, where they
 #   gained.
 
