@@ -359,7 +359,7 @@ with torch.no_grad():
     kit_moves, plain_moves = (batched - alone).abs().max(), (own(half_x) - alone).abs().max()
 tell(
     "Clips of half a window: with {padding} frames of padding behind them the kit's numbers move "
-    "by {masked:.0e}; those of the plain network, which takes padding for music, differ by up to "
+    "by {masked:.1g}; those of the plain network, which takes padding for music, differ by up to "
     "{plain:.2f} (standard deviation over clips and numbers: {spread:.2f}).",
     padding=int(3.5 * input_tdim), masked=kit_moves, plain=plain_moves, spread=alone.std(),
 )  # fmt: skip
