@@ -243,7 +243,7 @@ HEADER = "id,path,genre,artist,split,valence,energy,danceability\n"
 ROWS = {
     "a,Rock/Rock 0.wav,Rock,x,train,,,": "",
     "a,Rock/Rock 0.wav,Rock,x,train,,, ": "the same row as line 2",
-    "a,Rock/Rock 1.flac,Rock,x,train,,,": "its id is that of Rock/Rock 0.wav",
+    "a,Rock/Rock 1.flac,Rock,x,train,,,": "its id is that of another: Rock/Rock 0.wav",
     "a/b,Rock/Rock 1.flac,Rock,x,,,,": "id 'a/b' is none: up to 80 letters, digits, _ and -",
     "c,../x.wav,Rock,x,,,,": "its path leads out of the folder of the audio",
     "d,Rock/gone.wav,Rock,x,,,,": "no such file (No such file or directory)",

@@ -227,7 +227,9 @@ def checked(records: Sequence[Record], audio: Path) -> pd.DataFrame:
     same_row = "the same row as line " + equal["line"].transform("first")
     leave_out(clips, equal.cumcount() > 0, same_row)
     leave_out(
-        clips, of_one_id.cumcount() > 0, "its id is that of " + of_one_id["path"].transform("first")
+        clips,
+        of_one_id.cumcount() > 0,
+        "its id is that of another: " + of_one_id["path"].transform("first"),
     )
     shorter_first = {"key": lambda ids: ids.str.rjust(80), "kind": "stable"}
     return clips.sort_values("id", ignore_index=True, **shorter_first)

@@ -45,8 +45,8 @@ def described(
 
 
 def kinds_of(reasons: pd.Series) -> pd.Series:
-    """Reasons without what differs from clip to clip: what stands before a colon, or `as`."""
-    return reasons.str.split(": | as ", regex=True).str[0]
+    """Reasons without what differs from clip to clip: quotations, and what follows a colon."""
+    return reasons.str.split(": | as ", regex=True).str[0].str.replace("'.*?' ", "", regex=True)
 
 
 def page_of(
