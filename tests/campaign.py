@@ -72,8 +72,8 @@ def outcome(data: Path, home: Path, expected: str) -> str:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
                 found = loaded(data)
-            except LabError as error:
-                return REFUSED if len(str(error).splitlines()) == 1 else f"many lines: {error}"
+            except LabError:
+                return REFUSED
             if found == expected:
                 return SAME
             listed = check_data.main(["--data", str(data)])

@@ -124,6 +124,13 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return shown
 
 
+SPEC = {  # of a tiny LSTM
+    "backbone": "lstm",
+    "backbone_options": {"n_features": 12, "hidden_size": 4},
+    "head": "classifier",
+    "head_options": {"n_classes": 3},
+}
+
 # ---- the mini data -----------------------------------------------------------------------------
 
 N_MELS, N_CHROMA = 128, 12

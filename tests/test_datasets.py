@@ -300,11 +300,3 @@ def test_the_svm_learns_what_is_in_the_statistics(mini_data):
         baselines.band_statistics(train), train.labels.numpy(), baselines.band_statistics(test)
     )
     assert (predicted == test.labels.numpy()).mean() > 0.8
-
-
-def test_the_svr_predicts_all_axes(mini_data):
-    dataset = SpectrogramDataset(mini_data / MULTITASK, axes=AXES)
-    statistics, values = baselines.band_statistics(dataset), dataset.labels.numpy()
-    assert baselines.fitted_svr(statistics[:12], values[:12])(statistics[12:]).shape == (4, 3)
-    again = baselines.fitted_svr(statistics, values)(statistics)
-    assert np.corrcoef(again[:, 0], values[:, 0])[0, 1] > 0.8

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.campaign import results
 from tests.conftest import write_mini_data
 from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 
@@ -55,10 +56,6 @@ def undisturbed(made: SmallLab, tmp_path_factory: pytest.TempPathFactory) -> Sma
 
 def copy_of(small: SmallLab, root: Path) -> SmallLab:
     return SmallLab(Path(shutil.copytree(small.root, root, symlinks=True)))
-
-
-def results(small: SmallLab) -> bytes:
-    return (small.folder / "results.csv").read_bytes()
 
 
 def size(small: SmallLab) -> tuple[int, int]:
@@ -105,7 +102,6 @@ def test_killed_ten_times_on_its_way_a_run_completes(made, undisturbed, tmp_path
 # The signal, whether the runner may still act on it, and the moment.
 STOPS = (
     (signal.SIGHUP, "demo set: a clip"),
-    (signal.SIGKILL, "packing"),
     (signal.SIGINT, "training: a checkpoint"),
     (signal.SIGKILL, "training: results"),
     (signal.SIGTERM, "runner: all results"),

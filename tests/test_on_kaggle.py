@@ -106,8 +106,10 @@ def test_06_reads_what_05_left_and_writes_to_the_working_folder_alone(kaggle):
 
 
 def test_00_names_every_package_that_is_missing(kaggle):
-    done = kaggle.run("00_setup", hidden="soundfile seaborn")
+    slow = "torch scipy sklearn pandas matplotlib seaborn librosa soundfile"
+    done = kaggle.run("00_setup", hidden=slow)
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "2 packages cannot be imported; run `%pip install seaborn soundfile`" in said
+    named = slow.replace("sklearn", "scikit-learn")
+    assert f"8 packages cannot be imported; run `%pip install {named}`" in said
     assert "on Kaggle switch Internet on" in said

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.common.notebooks import Lab
+from tools.common.notebooks import ROOT, Lab
 from tools.run.command import COMMANDS
 from tools.run.command import main as run_main
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -48,7 +48,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallLab:
 def done(tmp_path_factory: pytest.TempPathFactory) -> SmallLab:
     """The small lab after its first run. Do not write to it."""
     small = SmallLab.made(tmp_path_factory.mktemp("done") / "lab")
-    assert small.start().wait(120) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSICLAB_HOME", str(small.root))
+        assert small.run() == 0
     return small
 
 
@@ -103,9 +105,13 @@ def test_the_code_of_a_notebook_is_its_cells_and_the_helpers_that_it_imports(sma
     assert len({before["05_train"], after, lab.code_digest("05_train")}) == 3
 
 
-def test_a_failure_skips_what_depends_on_it(ran, capfd):
+def test_a_failure_skips_what_depends_on_it_and_deletes_no_old_run(ran, capfd):
+    runs = ran.root / "runs"
+    for age, name in enumerate(("new", "middle", "old"), start=1):
+        old_run(runs, name, 100 * age)
     ran.write("05_train", "numbers = []\nleave('05_train', 1)\nnumbers[3]")
-    assert ran.run() == 1
+    assert ran.run("--keep", "2") == 1
+    assert names_in(runs) == {"t", "latest", "new", "middle", "old"}
     assert ran.statuses() == {"00_begin": "up to date", "05_train": "failed", "06_judge": "skipped"}
     assert reasons(ran)["05_train"] == "it failed"
     out = capfd.readouterr().out
@@ -121,9 +127,11 @@ def test_a_failure_skips_what_depends_on_it(ran, capfd):
     assert "IndexError" in index and "needs 05_train" in index
 
     ran.write("05_train", "leave('05_train', 0.25)")
-    assert ran.run("--only", "0", "5") == 0
+    assert ran.run("--only", "0", "5", "--keep", "2") == 0
     assert ran.statuses() == {"00_begin": "up to date", "05_train": "done"}
     assert not (ran.folder / "notebooks" / "05_train.failed.ipynb").exists()
+    assert names_in(runs) == {"t", "latest", "new"}
+    assert f"deleted the old run {runs / 'old'}" in capfd.readouterr().out
 
 
 def test_a_lab_error_is_shown_as_its_one_line_in_the_notebook_too(small, capfd):
@@ -222,7 +230,7 @@ def test_jobs_auto_looks_at_cores_memory_and_device(small, monkeypatch, cores, g
     assert make_plan(small.lab, **small.options, jobs="9").jobs == len(NAMES)
 
 
-def test_the_live_display_shows_all_that_run(small):
+def test_the_live_display_shows_all_that_run():
     console = Console(file=StringIO(), force_terminal=True, width=100)
     display = Display(console, {name: Row(name) for name in NAMES})
     with display.live:
@@ -300,18 +308,6 @@ def old_run(runs: Path, name: str, age: float) -> Path:
 
 def names_in(runs: Path) -> set[str]:
     return {path.name for path in runs.iterdir()}
-
-
-def test_keep_deletes_the_oldest_runs_after_a_success(ran, capfd):
-    runs = ran.root / "runs"
-    for age, name in enumerate(("new", "middle", "old"), start=1):
-        old_run(runs, name, 100 * age)
-    ran.write("05_train", "1 / 0")
-    assert ran.run("--only", "5", "--keep", "2") == 1
-    assert names_in(runs) == {"t", "latest", "new", "middle", "old"}  # nothing after a failure
-    assert ran.run("--only", "0", "--keep", "2") == 0
-    assert names_in(runs) == {"t", "latest", "new"}
-    assert f"deleted the old run {runs / 'old'}" in capfd.readouterr().out
 
 
 def test_keep_spares_what_is_no_old_run(tmp_path, monkeypatch):

@@ -20,13 +20,8 @@ from helpers.evaluation import Comparison, Score
 from helpers.machinery.files import LabError
 from helpers.notebook import checkpoints, records, showing
 from helpers.notebook.shown import KEY, from_stored
+from tests.conftest import SPEC
 
-SPEC = {
-    "backbone": "lstm",
-    "backbone_options": {"n_features": 12, "hidden_size": 4},
-    "head": "classifier",
-    "head_options": {"n_classes": 3},
-}
 SCALER = BandScaler(np.arange(12, dtype=np.float32), np.full(12, 2, np.float32))
 X, LENGTHS = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(0)), torch.tensor([9, 5])
 
@@ -196,11 +191,6 @@ def test_values_add_up(record):
     assert record.load_value("05_lstm", "count") == 3
     with pytest.raises(LabError, match="values.json: has no 'n_seeds'; run notebook 05_lstm again"):
         record.load_value("05_lstm", "n_seeds")
-
-
-def test_tables_keep_clip_ids_as_text(record):
-    record.save_table("affect_split", pd.DataFrame({"id": ["007", "12"], "part": ["train", "val"]}))
-    assert record.load_table("05_lstm", "affect_split")["id"].tolist() == ["007", "12"]
 
 
 def test_predictions_come_back_for_the_clips_that_are_asked_for(record):

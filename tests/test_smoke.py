@@ -22,7 +22,7 @@ from helpers.notebook.words import Words
 from helpers.submission import check_solution
 from tests.browser import faults_of_page
 from tools.checks import labels
-from tools.common.notebooks import Lab
+from tools.common.notebooks import ROOT, Lab
 from tools.report.content import chapters
 from tools.report.editions import edition_of
 from tools.report.markdown import Writer
@@ -30,7 +30,6 @@ from tools.report.source import open_run
 
 pytestmark = [pytest.mark.smoke, pytest.mark.timeout(3600)]
 
-ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = tuple(Lab().names)
 LSTMS = {
     f"lstm_{feature}_{kind}" for feature in ("mel", "chroma", "fused") for kind in ("full", "beat")
@@ -40,11 +39,10 @@ LSTMS = {
 def python(
     arguments: list[str], folder: Path, home: Path, **more: str
 ) -> subprocess.CompletedProcess:
-    """Python as from a user's shell: none of this session's settings but two threads and a home."""
+    """Python as from a user's shell: none of this session's settings but one thread and a home."""
     mine = ("MUSICLAB_", "MPLBACKEND", "DISPLAY", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
-    # Threads that wait actively make tiny networks many times slower on a busy machine.
-    threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    threads = {"OMP_NUM_THREADS": "1"}  # tiny networks wait for a second one
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

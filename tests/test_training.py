@@ -232,12 +232,6 @@ def test_trainings_compute_in_what_the_device_is_fast_in(gpu, capability, dtype,
     assert process.training_dtype(device) == getattr(torch, dtype)
 
 
-def test_without_bfloat16_everything_is_float32(monkeypatch):
-    monkeypatch.setattr(process, "has_native_bfloat16", lambda device: False)
-    with process.autocast(torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
-
-
 @pytest.mark.parametrize("make", [small_lstm, small_cnn])
 def test_steps_in_bfloat16_agree_with_float32(make, monkeypatch):
     """Emulated where the processor has none: the numbers are the same, only slower."""

@@ -60,6 +60,7 @@ from helpers.notebook.checking import agree
 from helpers.notebook.checkpoints import Checkpoint, write_checkpoint
 from helpers.submission import check_solution
 from tests import spoilers
+from tests.conftest import SPEC
 from tests.spoilers import ARRAYS, FILES, MILLION, Numbers, as_npy, of_numbers
 from tools.checks import check_data
 from tools.common.command_line import EXIT_INTERRUPTED, run_command
@@ -84,12 +85,6 @@ CHECKPOINT = f"{RECORD}/checkpoints/{MODEL}.safetensors"
 PROFILE = "mine.yaml"  # a profile of the user's own
 
 CLASSES = ["Classical", "Hip-Hop", "Rock"]  # of the mini data, mapped
-SPEC = {
-    "backbone": "lstm",
-    "backbone_options": {"n_features": 12, "hidden_size": 4},
-    "head": "classifier",
-    "head_options": {"n_classes": 3},
-}
 ABOUT = {"spec": SPEC, "feature": "chroma", "classes": CLASSES, "axes": [], "epoch": 0, "note": ""}
 SCALER = BandScaler(np.zeros(12, np.float32), np.ones(12, np.float32))
 
@@ -344,22 +339,30 @@ def give_up_rights() -> None:
 
 
 @later
-def stopped(place: Path, number: signal.Signals, arguments: Sequence[str], begun: str) -> Outcome:
-    """A program of the run `u` gets a signal once a file exists that it writes: in its midst."""
+def interrupted(place: Path, arguments: Sequence[str], begun: str) -> Outcome:
+    """Ctrl-C in a program of the run `u` once a file exists that it writes: in its midst."""
     process = started(place, *arguments, MUSICLAB_RUN="u", MUSICLAB_PROFILE=PROFILE)
     while not (place / begun).exists() and process.poll() is None:
         time.sleep(0.02)
     time.sleep(0.2)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     return ended(process)
 
 
 def killed_and_run_again(place: Path) -> Outcome:
-    """kill -9 in the midst of a training; then the notebook begins anew."""
-    outcome = stopped(signal.SIGKILL, SCRIPT, IN_SCRIPT)(place)
-    with environment(place, MUSICLAB_RUN="u"):
+    """kill -9 where a file is written and not yet in its place; then the notebook begins anew."""
+    with environment(place):
+        record = records.open_record("05_lstm", place / "data", 0)
+        child = os.fork()
+        if child == 0:
+            os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                record.save_values(n_seeds=2)
+            finally:
+                os._exit(1)  # what is not killed may not go on with the tests
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         records.open_record("05_lstm", place / "data", 0)
-    return outcome
+    return [], code
 
 
 @later
@@ -440,7 +443,6 @@ def bad_checkpoint(what: str, spoil: Spoil, problem: str) -> Row:
     return Row(f"a checkpoint {what}", spoil, checkpoint(), f"{CHECKPOINT}: {problem}")
 
 
-CHECK = command("--data", "data", main=check_data.main)
 SPOILS: dict[str, Callable[..., Spoil]] = {  # by the names that they have in wrong_input.yaml
     "nothing": lambda: nothing,
     "missing": missing,
@@ -452,7 +454,6 @@ SPOILS: dict[str, Callable[..., Spoil]] = {  # by the names that they have in wr
     "line": line,
     "substituted": substituted,
     "copied": copied,
-    "array": lambda what: array(ARRAYS[what]),
     "about": about,
 }
 USES: dict[str, Callable[..., Use]] = {
@@ -461,7 +462,6 @@ USES: dict[str, Callable[..., Use]] = {
     "checkpoint": checkpoint,
     "script": script,
     "run": lambda: command(*USUAL),
-    "check": lambda: CHECK,
 }
 
 
@@ -498,8 +498,7 @@ MARKER_HINT = f"give the folder that holds {GENRE}/"
 GET_AGAIN = "download or unpack the data again"
 
 FOLDER_ROWS = [
-    *(plain_row(row["what"] + asked, f"data: {row['said']}", row["spoil"], use, code=2)
-      for asked, use in (("", "run"), (", asked of check-data", "check"))
+    *(plain_row(row["what"], f"data: {row['said']}", row["spoil"], "run", code=2)
       for row in rows_of("data folders")),
     Row("$MUSICLAB_DATA names a folder that is missing", missing("data"),
         library(lambda _: find_data(), MUSICLAB_DATA="data"),
@@ -560,8 +559,10 @@ CLIP_ROWS = [
              "no whole .npy array (the name ends in .gz but the content is no gzip); get this file "
              "again", ZIPPED),
     *(bad_clip(what, changed(CLIP, change), NOT_WHOLE) for what, change in FILES.items()),
+    *(bad_clip(row["what"], array(ARRAYS[row["what"]]), row["said"]) for row in rows_of("arrays")),
     Row("too many open files while the data are checked", nothing,
-        failing(CHECK, "helpers.machinery.arrays.open", OSError(24, "Too many open files")),
+        failing(command("--data", "data", main=check_data.main),
+                "helpers.machinery.arrays.open", OSError(24, "Too many open files")),
         f"{FIRST}: could not be read (Too many open files); mend that and run this again", code=2),
     Row("a clip that the memory cannot hold", nothing,
         failing(dataset(), "numpy.ascontiguousarray", MemoryError),
@@ -605,8 +606,6 @@ CHECKPOINT_ROWS = [
       for what, name, read in (
           ("a stored table", "validation.csv",
            stored(lambda record: record.load_table("05_lstm", "validation"))),
-          ("stored predictions", "validation.csv", stored(
-              lambda record: record.load_predictions("05_lstm", "validation", ["1"], ["a"]))),
           ("results of a run", "results.csv",
            library(lambda place: records.join_results(place / RUN))))
       for how, content in (("empty", ""), ("no text", b"\xff\xfe"), ("cut short", 'a,b\n1,"'))),
@@ -708,28 +707,25 @@ DISK_ROWS = [
 
 RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")
 IN_NOTEBOOK = "home/runs/t/logs/00_setup.log"
-GOES_ON = "interrupted; the same command goes on from here"
 # A short way into a training that would take minutes; beside the results of an earlier run.
 SCRIPT = (str(ROOT / "py" / "05_lstm.py"),)
 LONG = "05_lstm: {hidden_size: 8, overfit_epochs: 1, epochs: 9999, patience: 9999}"
 IN_SCRIPT = "home/runs/u/records/05_lstm/figures.json"
 
 STOP_ROWS = [
-    Row("Ctrl-C in a run", nothing, stopped(signal.SIGINT, RUNNER, IN_NOTEBOOK), GOES_ON,
-        code=EXIT_INTERRUPTED),
-    Row("kill of a run", nothing, stopped(signal.SIGTERM, RUNNER, IN_NOTEBOOK), GOES_ON,
-        code=EXIT_INTERRUPTED),
-    Row("Ctrl-C in a script", replaced(PROFILE, LONG),
-        stopped(signal.SIGINT, SCRIPT, IN_SCRIPT),
+    Row("Ctrl-C in a run", nothing, interrupted(RUNNER, IN_NOTEBOOK),
+        "interrupted; the same command goes on from here", code=EXIT_INTERRUPTED),
+    Row("Ctrl-C in a script", replaced(PROFILE, LONG), interrupted(SCRIPT, IN_SCRIPT),
         "interrupted; what was stored is whole, run the same command again for the rest",
         code=-signal.SIGINT),
-    Row("kill -9 while results are written", replaced(PROFILE, LONG), killed_and_run_again, "",
+    Row("kill -9 while results are written", nothing, killed_and_run_again, "",
         code=-signal.SIGKILL,
         instead="(nothing: the process is gone; results are whole, the next run clears up)"),
 ]  # fmt: skip
 
 ANY_ROWS = [
     *(plain_row(**row) for row in rows_of("anything")),
+    *(plain_row(**row, use="checkpoint") for row in rows_of("stored checkpoints")),
     *(plain_row(**row, use="record") for row in rows_of("contradictions")),
 ]
 ROWS = [
@@ -793,13 +789,18 @@ def bad_left_out(place: Path) -> Iterator[list[str]]:
         yield [shown(place, text) for text in texts if text]
 
 
+@pytest.fixture(scope="module")
+def whole(pattern: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SpectrogramDataset]:
+    """The training clips of good data, by folder."""
+    with environment(pattern, MUSICLAB_HOME=str(tmp_path_factory.mktemp("whole"))):
+        return {folder: open_dataset(pattern, folder) for folder in (GENRE, MULTITASK)}
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.left_out], ids=lambda row: row.what)
-def test_what_is_bad_can_be_left_out(row, place):
-    """The one bad row or clip is listed and told once; all the others are as before."""
+def test_what_is_bad_can_be_left_out(row, whole, place):
+    """The one bad row or clip is listed and told once; all the others are as in good data."""
     folder = MULTITASK if row.message.startswith(AFFECT_LABELS) else GENRE
     name = "1000" if row.message.startswith(ZIPPED) else "1001" if folder == GENRE else "5001"
-    with environment(place):
-        whole = open_dataset(place, folder)
     row.spoil(place)
     said = io.StringIO()
     with bad_left_out(place) as listed, contextlib.redirect_stdout(said):
@@ -808,9 +809,10 @@ def test_what_is_bad_can_be_left_out(row, place):
     assert len(listed) == 1 and told.startswith("left out (--skip-bad): ")
     for problem in (*listed, shown(place, told).removeprefix("left out (--skip-bad): ")):
         assert is_message(problem, row.left_out), problem
-    assert rest.ids == [clip for clip in whole.ids if clip != name]
+    good = whole[folder]
+    assert rest.ids == [clip for clip in good.ids if clip != name]
     for index, clip in enumerate(rest.ids):
-        assert np.array_equal(rest.frames(index), whole.frames(whole.ids.index(clip)))
+        assert np.array_equal(rest.frames(index), good.frames(good.ids.index(clip)))
 
 
 @pytest.mark.parametrize("row", LABEL_FILE_ROWS, ids=lambda row: row.what)

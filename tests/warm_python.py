@@ -7,6 +7,7 @@ spreads trainings over GPUs finds two (`fake_gpus`), and 07 is the one process o
 with the exit code of the first that fails.
 """
 
+import atexit
 import importlib
 import os
 import runpy
@@ -26,7 +27,11 @@ def fork(output: Path, work: Callable[[], object]) -> int:
         os.dup2(told, 1)
         os.dup2(told, 2)
         work()
-        sys.exit()
+        # What is to be done at the end is done; to take all modules apart would take a second.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     return child
 
 

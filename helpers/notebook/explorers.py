@@ -29,8 +29,8 @@ from helpers.machinery.arrays import read_array
 from helpers.machinery.batches import unwrap
 from helpers.machinery.files import LabError, did_you_mean
 from helpers.models import Classifier
+from helpers.notebook import showing
 from helpers.notebook.records import Record
-from helpers.notebook.showing import show_html
 from helpers.training import predict
 
 N_NEIGHBOURS = 4
@@ -47,7 +47,7 @@ def _offer(notebook: str, kind: str, **data: Any) -> None:
     place = f'<div class="explorer" data-explorer="{said}"><p>{note}</p></div>'
     script = f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
     plain = f"controls to try ({kind}): in JupyterLab, and on the page of {notebook}"
-    show_html(place + script, plain)
+    showing.show_html(place + script, plain)
 
 
 # ---- two clips ---------------------------------------------------------------------------------
@@ -63,6 +63,8 @@ def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
     clips = _TrainingClips(record.data)
     chosen = [clips.of(genre) for genre in genres or (clips.genres[0], clips.genres[-1])]
     fixed = [ids[0] for ids in chosen]
+    # A plain script shows none of it, and to make a sound takes seconds.
+    heard = fixed if showing.in_notebook() else []
     others = [clips.of(genre)[0] for genre in clips.genres]
     offered = sorted({*chosen[0][:3], *chosen[1][:3], *others}, key=clips.title)
     _offer(
@@ -70,7 +72,7 @@ def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
         "clips",
         kinds=list(plots.FEATURE_KINDS),
         begin=[offered.index(clip) for clip in fixed],
-        clips=[clips.offered(clip, approximate=clip in fixed) for clip in offered],
+        clips=[clips.offered(clip, approximate=clip in heard) for clip in offered],
     )
 
 

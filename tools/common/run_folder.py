@@ -20,6 +20,11 @@ from helpers.notebook.records import INTERACTIVE_RUN, newest_run
 
 LOCK, SUMMARY = ".lock", "summary.json"
 WHOLE_DATA = {"folder", "demo", "fingerprint"}
+# In a run nobody edits helpers/, and `%autoreload` looks at 3000 files before each cell.
+_NO_RELOADING = (
+    "--IPKernelApp.exec_lines=from IPython.extensions import autoreload; "
+    "autoreload.ModuleReloader.check = lambda *_, **__: None; del autoreload"
+)
 _DELETED = ".deleted-"
 
 
@@ -63,7 +68,7 @@ def opened(folder: Path) -> Iterator[None]:
             lock.write(str(os.getpid()).encode())
             _remove_leftovers(folder)
             # Without its history file, which would grow with every run.
-            write_kernel_spec(folder / "jupyter", "--HistoryManager.enabled=False")
+            write_kernel_spec(folder / "jupyter", "--HistoryManager.enabled=False", _NO_RELOADING)
             _point_latest_at(folder)
         try:
             yield
