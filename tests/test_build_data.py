@@ -456,11 +456,12 @@ def test_the_middle_or_what_is_asked_for_is_decoded(tmp_path):
         decode(path, 3.0, 2.0)
 
 
-def test_dask_makes_the_same_tree(music, wanted, tmp_path):
+def test_dask_makes_the_same_tree(music, wanted, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, protocol="tcp",
         host="127.0.0.1", dashboard_address=None,
     ) as cluster:  # fmt: skip
+        monkeypatch.setattr(engines, "AHEAD", 1)
         one = build(music, tmp_path / "one", "--cluster", cluster.scheduler_address)
     assert tree(one) == wanted

@@ -1,7 +1,7 @@
-"""Who makes the clips: this process, processes of this machine (loky), or a Dask cluster.
+"""Who makes the clips: this process, processes of this machine (joblib's loky), or a Dask cluster.
 
-The two last are the same joblib call with another backend. Whatever happens to a worker, a batch
-is done again: its clips are written whole, and the same whoever writes them.
+Whatever happens to a worker, a batch is done again: its clips are written whole, and the same
+whoever writes them.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.machinery.files import LabError, one_line
 from helpers.machinery.process import belong_to
 from tools.build_data.clip import Job, Row, Task, make_batch
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 BATCH = 8  # clips: seconds of work, so that an engine has little to say and little to lose
 MOST_DEATHS = 3  # of workers, without a batch in between
+AHEAD = 1000  # batches that a scheduler knows of
 WAIT_SECONDS = 30  # for a scheduler to answer, and for a worker to be there
 
 
@@ -31,8 +36,8 @@ def make_clips(tasks: Sequence[Task], job: Job, workers: int, cluster: str | Non
     size = max(1, min(BATCH, -(-len(tasks) // (4 * workers))))
     batches = [tasks[first : first + size] for first in range(0, len(tasks), size)]
     if cluster:
-        with _dask(cluster) as backend:
-            yield from _joblib(batches, job, -1, backend)
+        with _dask(cluster) as client:
+            yield from _on_cluster(batches, job, client)
     elif workers == 1:
         for batch in batches:
             yield from make_batch(batch, job)
@@ -42,9 +47,10 @@ def make_clips(tasks: Sequence[Task], job: Job, workers: int, cluster: str | Non
 
 def _on_this_machine(batches: Sequence[Sequence[Task]], job: Job, workers: int) -> Iterator[Row]:
     """loky's processes; when one is killed, new ones go on with what is missing."""
+    from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    loky = {"backend": "loky", "inner_max_num_threads": 1}
+    loky: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
     loky |= {"initializer": belong_to, "initargs": (os.getpid(),)}
     done: set[str] = set()
     deaths = 0
@@ -53,10 +59,15 @@ def _on_this_machine(batches: Sequence[Sequence[Task]], job: Job, workers: int) 
     for some in (batches[:1], batches[1:]):
         while missing := [batch for batch in some if batch[-1].id not in done]:
             try:
-                for row in _joblib(missing, job, workers, loky):
-                    done.add(row["id"])
-                    deaths = 0
-                    yield row
+                with parallel_config(**loky):
+                    parallel = Parallel(
+                        workers, return_as="generator_unordered", batch_size=1,
+                        pre_dispatch="3 * n_jobs",
+                    )  # fmt: skip
+                    for rows in parallel(delayed(make_batch)(batch, job) for batch in missing):
+                        done.update(row["id"] for row in rows)
+                        deaths = 0
+                        yield from rows
             except BrokenProcessPool as error:
                 deaths += 1
                 if deaths == MOST_DEATHS:
@@ -66,23 +77,20 @@ def _on_this_machine(batches: Sequence[Sequence[Task]], job: Job, workers: int) 
                     ) from error
 
 
-def _joblib(
-    batches: Sequence[Sequence[Task]], job: Job, n_jobs: int, backend: dict[str, Any]
-) -> Iterator[Row]:
-    """One joblib call for both engines; only a few batches are under way at a time."""
-    from joblib import Parallel, delayed, parallel_config
+def _on_cluster(batches: Sequence[Sequence[Task]], job: Job, client: Client) -> Iterator[Row]:
+    """Dask's futures; its backend of joblib would make those of a single worker in this process."""
+    from distributed import as_completed
 
-    with parallel_config(**backend):
-        parallel = Parallel(
-            n_jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="3 * n_jobs"
-        )
-        for rows in parallel(delayed(make_batch)(batch, job) for batch in batches):
-            yield from rows
+    waiting = (client.submit(make_batch, batch, job, pure=False) for batch in batches)
+    made = as_completed(islice(waiting, AHEAD), loop=client.loop)
+    for future in made:
+        made.update(islice(waiting, 1))
+        yield from future.result()
 
 
 @contextmanager
-def _dask(cluster: str) -> Iterator[dict[str, Any]]:
-    """A Dask cluster as a backend of joblib; what goes wrong with it is one line."""
+def _dask(cluster: str) -> Iterator[Client]:
+    """A client of a Dask cluster; what goes wrong with it is one line."""
     try:
         import distributed
     except ImportError:
@@ -101,7 +109,7 @@ def _dask(cluster: str) -> Iterator[dict[str, Any]]:
     try:
         with client:
             client.wait_for_workers(1, timeout=WAIT_SECONDS)
-            yield {"backend": "dask", "client": client}
+            yield client
     except TimeoutError:
         raise LabError(f"{cluster}: the cluster has no worker; {again}") from None
     except ModuleNotFoundError as error:
