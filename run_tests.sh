@@ -12,7 +12,8 @@ source tools/setup/setup.sh
 
 status=0
 # By file, because the tests of a file share what is slow to make, the longest files first (conftest.py
-# sorts them, and says how many processes there are).
-"$PYTHON" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@" || status=$?
+# sorts them); at most four processes, for the memory.
+"$PYTHON" -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder "$@" || status=$?
 echo "run_tests.sh: $(($(date +%s) - begun)) s with the set-up, exit $status"
 exit "$status"

@@ -39,13 +39,6 @@ LONGEST = (
 )  # fmt: skip
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """A process more than cores: tests often wait for what they start. Four at most, for memory."""
-    from helpers.machinery.process import usable_cores
-
-    return min(usable_cores() + 1, 4)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; the order inside a file stays."""
     places = {name: place for place, name in enumerate(LONGEST)}
