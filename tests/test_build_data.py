@@ -349,7 +349,7 @@ def test_splits_say_what_they_leave_out_and_what_flatters():
         splits.set_splits(clips_of("abc", [0, 0, 1]), None, 0)
 
 
-def test_the_lab_takes_classes_artists_and_affect_of_the_data(music, tmp_path, monkeypatch):
+def test_the_lab_takes_classes_artists_and_affect_of_the_data(music, tmp_path):
     paths = sorted(str(path.relative_to(music)) for path in music.rglob("*.*") if path.is_file())
     lines = [f'{n},"{p.replace(chr(34), 2 * chr(34))}",g{n % 2},a{n // 2},.{n:02},.5,.{n:02}'
              for n, p in enumerate(paths)]  # fmt: skip
@@ -464,4 +464,6 @@ def test_dask_makes_the_same_tree(music, wanted, tmp_path, monkeypatch):
     ) as cluster:  # fmt: skip
         monkeypatch.setattr(engines, "AHEAD", 1)
         one = build(music, tmp_path / "one", "--cluster", cluster.scheduler_address)
+        (worker,) = cluster.workers.values()
+        assert worker.state.executed_count  # and not this process
     assert tree(one) == wanted
