@@ -574,7 +574,7 @@ rows = {
 }
 groups = [found["found"][found["kept"] == group] for group in (True, False)]
 kept_right, dropped_right = (f"{part.sum()} of {len(part)}" for part in groups)
-title = f"The SVM finds {kept_right} clips of kept genres"
+title = f"Found: {kept_right} clips of kept genres"
 title += f", {dropped_right} of dropped ones" if len(groups[1]) else ""
 drawn = plots.score_plot(rows, title, "recall on validation clips", 1 / len(recall), "guessing")
 caption = "Share of validation clips whose genre an SVM finds, for each genre."
