@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from helpers.machinery.profiles import Profile, load_profile
+from helpers.machinery.profiles import Profile
 from tools.common.command_line import run_command
 from tools.common.notebooks import ROOT, Lab, Notebook
 from tools.run import command
@@ -103,9 +103,11 @@ class SmallLab:
     """A lab in a folder; `run` is the command line in this process, `start` in one of its own."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.folder = root, root / "runs" / "t"
+        self.stopped = root / "stopped"  # appears when a started run has come to where it stops
+        self.temporary = root / "temporary"  # for the machine's folder of temporary files
         self.parameters: dict[str, object] = {"steps": 1}
-        self.timeout_minutes = 10.0  # of 05, which some tests let wait
+        self.timeout_minutes = 10.0
 
     @classmethod
     def made(cls, root: Path) -> SmallLab:
@@ -142,8 +144,6 @@ class SmallLab:
         cells += [new_code_cell("from helpers.small import leave"), new_code_cell(code)]
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
-        for number, cell in enumerate(notebook.cells):
-            cell.id = f"cell-{number}"
         nbformat.write(notebook, self.root / "notebooks" / f"{name}.ipynb")
 
     @property
@@ -152,10 +152,7 @@ class SmallLab:
         return Lab(self.root, notebooks, self.load_profile)
 
     def load_profile(self, name: str) -> Profile:
-        if name not in ("demo", "full"):
-            return load_profile(name)  # raises for the unknown, in the kit's own words
-        # Only the notebook that waits: the others must be able to start on a busy machine.
-        limits = {"timeout_minutes": {"default": 10.0, "05_train": self.timeout_minutes}}
+        limits = {"timeout_minutes": self.timeout_minutes}
         return Profile(name, {"all": {"seed": 0}, "05_train": self.parameters, "runner": limits})
 
     @property
@@ -196,20 +193,6 @@ class SmallLab:
             preexec_fn=lambda: (default_signals(), limit()),
             **(quiet | popen),
         )
-
-    @property
-    def stopped(self) -> Path:
-        """The file that appears when a started run has come to where it was to stop."""
-        return self.root / "stopped"
-
-    @property
-    def temporary(self) -> Path:
-        """What a started run has for the machine's folder of temporary files."""
-        return self.root / "temporary"
-
-    @property
-    def folder(self) -> Path:
-        return self.root / "runs" / "t"
 
     def statuses(self) -> dict[str, str]:
         summary = json.loads((self.folder / "summary.json").read_text())
@@ -256,7 +239,7 @@ def wait_until(
 
 def leftovers(folder: Path) -> list[str]:
     """Temporary files of any kind below a folder."""
-    marks = (".part", ".deleted", "/temporary/", "/progress/")
+    marks = (".part", "/temporary/", "/progress/")
     files = [str(path) for path in folder.rglob("*") if path.is_file()]
     return [path for path in files if any(mark in path for mark in marks)]
 
@@ -271,13 +254,6 @@ def kill_all(process: subprocess.Popen) -> None:
     """kill -9 of the runner and of all that it started."""
     for one in family(process):
         one.kill()
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ from helpers.folders import FOLDERS, GENRES
 from helpers.machinery import process as machinery
 from helpers.machinery.arrays import N_ROWS
 from helpers.machinery.files import LabError
-from tests.small_lab import alive, family, wait_until
+from tests.small_lab import family, wait_until
 from tools.common.notebooks import ROOT, Lab, shared_files
+from tools.run.processes import works
 
 FEW = [
     build.Clip(1001, "Rock", "genre", "train", with_audio=True),
@@ -243,7 +244,7 @@ def test_a_killed_build_leaves_whole_files_only(built, tmp_path):
     started = family(process)
     process.kill()
     process.wait()
-    wait_until(lambda: not any(alive(member) for member in started))
+    wait_until(lambda: not any(works(member) for member in started))
     made = [path for path in tmp_path.rglob("*.npy") if not path.name.startswith(".")]
     assert made and not list(tmp_path.rglob("complete.json"))
     reference = _digests(built)

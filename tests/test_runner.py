@@ -12,6 +12,7 @@ import time
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import jupytext
@@ -27,7 +28,7 @@ from tools.run import execute, jupyter_lab, processes
 from tools.run import plan as plans
 from tools.run.display import Display
 from tools.run.plan import make_plan
-from tools.run.results import Row, Status, stale_results
+from tools.run.results import Row, Status, note_left_out, stale_results
 from tools.run.tasks import why_to_run
 
 
@@ -61,9 +62,9 @@ def ran(small: SmallLab, done: SmallLab) -> SmallLab:
     return small
 
 
-def reasons(small: SmallLab) -> dict[str, str]:
+def reasons(small: SmallLab, **options: Any) -> dict[str, str]:
     """Why each notebook would run, in the order of the lab; nothing for what is up to date."""
-    return why_to_run(make_plan(small.lab, **small.options))
+    return why_to_run(make_plan(small.lab, **small.options, **options))
 
 
 # ---- what runs, and what does not --------------------------------------------------------------
@@ -91,18 +92,72 @@ def test_a_run_then_edits(ran, capfd):
     assert "0.75" in (ran.folder / "results.csv").read_text()
 
 
+def test_why_a_notebook_is_not_up_to_date(ran, monkeypatch):
+    """The same words in --list, which knows the data, and at hand-in, which knows the code."""
+
+    def why() -> str:
+        return reasons(ran)["06_judge"]
+
+    def with_note(**changed: object) -> str:
+        note.write_text(json.dumps(json.loads(text) | changed))
+        return why()
+
+    assert stale_results(ran.folder, ran.lab) == [] == list(filter(None, reasons(ran).values()))
+    assert reasons(ran, only=["5"], force=True) == {"05_train": "--force"}
+    ran.write("06_judge", "leave('06_judge', 0.75)")
+    assert why() == "its results are older than its code"
+    assert stale_results(ran.folder, ran.lab) == [f"06_judge: {why()}"]
+    ran.write("06_judge", "leave('06_judge', 0.5)")
+    with monkeypatch.context() as patch:
+        patch.setattr("helpers.notebook.soundness.data_fingerprint", lambda _: "other")
+        assert why() == "it ran on other data"
+    ran.parameters["steps"] = 2
+    assert list(reasons(ran).values())[1:] == ["other steps", "after 05_train"]
+    ran.parameters["steps"] = 1
+
+    note = ran.folder / "notebooks" / "06_judge.done.json"
+    text = note.read_text()
+    assert with_note(needs={"05_train": 1}) == "its results are older than those of 05_train"
+    assert with_note(record="x") == "its stored results were changed after it had run"
+    note.write_text("")
+    assert why() == "nothing is noted of how it ran"
+    assert with_note() == ""
+    (ran.folder / "notebooks" / "06_judge.ipynb").unlink()
+    assert why() == "it has not run"
+
+
 def test_the_code_of_a_notebook_is_its_cells_and_the_helpers_that_it_imports(small):
     lab = small.lab
     before = {name: lab.code_digest(name) for name in NAMES}
     small.write("00_begin", "import json")
     (small.root / "helpers" / "unused.py").write_text("x = 1\n")
     assert lab.code_digest("05_train") == before["05_train"]
-    helper = small.root / "helpers" / "small.py"
-    helper.write_text("from helpers import deep\n" + HELPER)
+    (small.root / "helpers" / "small.py").write_text("from helpers import deep\n" + HELPER)
     (small.root / "helpers" / "deep.py").write_text("x = 1\n")
     after = lab.code_digest("05_train")
     (small.root / "helpers" / "deep.py").write_text("x = 2\n")
     assert len({before["05_train"], after, lab.code_digest("05_train")}) == 3
+
+
+def test_list_tells_the_state_and_what_to_mind_and_runs_nothing(ran, capfd, monkeypatch):
+    ran.executed()
+    (ran.root / "py").mkdir()
+    (ran.root / "py" / "05_train.py").write_text("# %%\nchanged = True\n")
+    (ran.folder / "notebooks" / "06_judge.ipynb").unlink()
+    monkeypatch.setattr(plans, "memory_available", lambda: 2.5 * 2**30)
+    assert ran.run("--list", "--jobs", "2") == 0
+    out = capfd.readouterr().out
+    line = {name: next(x for x in out.splitlines() if x.split()[:1] == [name]) for name in NAMES}
+    assert "up to date" in line["00_begin"] and "A title" in line["00_begin"]
+    assert "to run: it has not run" in line["06_judge"] and "05 " in line["06_judge"]
+    assert "only 2.5 GiB of memory are free, and up to 6 GiB may be needed; take --jobs 1" in out
+    assert "py/05_train.py is ahead of notebooks/05_train.ipynb" in out
+    assert ran.executed() == []
+    monkeypatch.setattr(plans, "memory_available", lambda: 7 * 2**30)
+    assert ran.run("--list", "--jobs", "2") == 0 and "GiB" not in capfd.readouterr().out
+
+
+# ---- what goes wrong ---------------------------------------------------------------------------
 
 
 def test_a_failure_skips_what_depends_on_it_and_deletes_no_old_run(ran, capfd):
@@ -134,33 +189,24 @@ def test_a_failure_skips_what_depends_on_it_and_deletes_no_old_run(ran, capfd):
     assert f"deleted the old run {runs / 'old'}" in capfd.readouterr().out
 
 
-def test_a_lab_error_is_shown_as_its_one_line_in_the_notebook_too(small, capfd):
-    raised = "raise LabError('a.txt:3: mend it')"
-    small.write("00_begin", f"from helpers.machinery.files import LabError\n{raised}")
-    assert small.run("--only", "0") == 1
-    out = capfd.readouterr().out
-    assert "LabError: a.txt:3: mend it" in [line.strip() for line in out.splitlines()]
-    executed = (small.folder / "notebooks" / "00_begin.failed.ipynb").read_text()
-    assert "Traceback" not in out + executed
-
-
 @pytest.mark.parametrize(
     ("code", "free_mib", "said"),
     [
+        ("raise LabError('a.txt:3: mend it')", 9999, "  LabError: a.txt:3: mend it\n"),
         ("os.kill(os.getppid(), 9)", 9999, " was ended from outside (Killed); if nobody did that"),
         ("shutil.rmtree('../runs/t'); time.sleep(60)", 9999, "/t was deleted or moved"),
         ("raise OSError(28, 'No space left on device')", 1, "/t is full (1 MiB left); free some"),
     ],
 )
-def test_what_the_machine_did_to_a_notebook_is_said(
-    small, monkeypatch, capfd, code, free_mib, said
-):
+def test_what_ended_a_notebook_is_said(small, monkeypatch, capfd, code, free_mib, said):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free_mib * 2**20))
     monkeypatch.setenv("MUSICLAB_PROFILE", "full")
-    small.write("05_train", f"import os, shutil, time; {code}")
+    imports = "import os, shutil, time\nfrom helpers.machinery.files import LabError"
+    small.write("05_train", f"{imports}\n{code}")
     assert small.run("--only", "5") == 1
     shown = capfd.readouterr().out
-    assert said in shown and "ignored  MUSICLAB_PROFILE (see --help)" in shown
+    assert said in shown and "Traceback" not in shown
+    assert "ignored  MUSICLAB_PROFILE (see --help)" in shown
 
 
 def test_a_time_limit_ends_the_kernel(small):
@@ -172,49 +218,42 @@ def test_a_time_limit_ends_the_kernel(small):
     wait_until(lambda: not running_in(small.root))
 
 
+def test_a_kernel_that_does_not_start_is_started_again(monkeypatch):
+    """Two kernels that start at a time may be told the same ports by Jupyter; one of them dies."""
+    started = Mock(side_effect=RuntimeError("Kernel died before replying to kernel_info"))
+    monkeypatch.setattr("papermill.execute_notebook", started)
+    spec = dict.fromkeys(("notebook", "output", "parameters", "cwd", "connection"), "")
+    assert execute.execute(spec)["lines"][0].startswith("RuntimeError: the kernel died")
+    assert started.call_count == execute.STARTS
+    started.side_effect = [started.side_effect, None]
+    assert execute.execute(spec) == {"status": "done"}
+
+
 # ---- side by side ------------------------------------------------------------------------------
 
 MEET = """
 import pathlib, time
 here, there = (pathlib.Path({root!r}) / name for name in ({mine!r}, {other!r}))
 here.touch()
-end = time.monotonic() + 30
 while not there.exists():
-    assert time.monotonic() < end, "the other notebook does not run"
     time.sleep(0.02)
+leave({mine!r}, 1)
 """
 
 
 def test_independent_notebooks_run_side_by_side(small):
     """00 and 05 each wait for the other to run; 06 needs 05 and comes after it."""
+    small.timeout_minutes = 1
     for mine, other in (("00_begin", "05_train"), ("05_train", "00_begin")):
-        meet = MEET.format(root=str(small.root), mine=mine, other=other)
-        small.write(mine, f"{meet}\nleave({mine!r}, 1)")
+        small.write(mine, MEET.format(root=str(small.root), mine=mine, other=other))
     assert small.run("--jobs", "2") == 0
     assert small.statuses() == dict.fromkeys(NAMES, "done")
     assert small.executed()[2] == "06_judge"
-    summary = json.loads((small.folder / "summary.json").read_text())
-    assert summary["jobs"] == 2
-    assert small.run("--jobs", "1") == 0  # the number of jobs is no reason to run again
-    assert small.executed() == []
+    assert json.loads((small.folder / "summary.json").read_text())["jobs"] == 2
+    # The number of jobs is no reason to run again, nor to compute otherwise.
+    assert set(reasons(small, jobs="1").values()) == {""}
     one, two = (make_plan(small.lab, **small.options, jobs=jobs) for jobs in ("1", "2"))
-    assert one.environment() == two.environment()  # nor anything to compute otherwise with
-
-
-def test_a_kernel_that_does_not_start_is_started_again(monkeypatch):
-    """Two kernels that start at a time may be told the same ports by Jupyter; one of them dies."""
-    outcomes = [RuntimeError("Kernel died before replying to kernel_info")] * 9
-    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: raise_next())
-
-    def raise_next() -> None:
-        if outcomes:
-            raise outcomes.pop()
-
-    spec = {"notebook": "", "output": "", "parameters": {}, "cwd": "", "connection": ""}
-    assert execute.execute(spec)["lines"][0].startswith("RuntimeError: the kernel died")
-    assert len(outcomes) == 9 - execute.STARTS
-    del outcomes[2:]
-    assert execute.execute(spec) == {"status": "done"} and not outcomes
+    assert one.environment() == two.environment()
 
 
 @pytest.mark.parametrize(
@@ -225,9 +264,19 @@ def test_jobs_auto_looks_at_cores_memory_and_device(small, monkeypatch, cores, g
     monkeypatch.setattr(plans, "usable_cores", lambda: cores)
     monkeypatch.setattr(plans, "memory_available", lambda: gib * 2**30)
     monkeypatch.setattr(plans, "resolved_device", lambda _: device)
-    assert make_plan(small.lab, **small.options).jobs == jobs
-    assert make_plan(small.lab, **small.options, jobs="3").jobs == 3
-    assert make_plan(small.lab, **small.options, jobs="9").jobs == len(NAMES)
+    for said, meant in (("auto", jobs), ("3", 3), ("9", len(NAMES))):
+        assert make_plan(small.lab, **small.options, jobs=said).jobs == meant
+
+
+def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_CGROUP", tmp_path)
+    whole = processes.memory_available()
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\nfile 400\ninactive_file 300\n")
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert processes.memory_available() == 1000 - 900 + 300
+    (tmp_path / "memory.max").write_text("max\n")
+    assert processes.memory_available() > 0.5 * whole
 
 
 def test_the_live_display_shows_all_that_run():
@@ -244,55 +293,30 @@ def test_the_live_display_shows_all_that_run():
     assert Status.WAITING in lines[2] and later.count("epoch 2/9") == 1
 
 
-def test_little_memory_is_told_before_the_start(small, capfd, monkeypatch):
-    monkeypatch.setattr(plans, "memory_available", lambda: 2.5 * 2**30)
-    assert small.run("--list", "--jobs", "2") == 0
-    (note,) = [line for line in capfd.readouterr().out.splitlines() if "GiB" in line]
-    assert "only 2.5 GiB of memory are free, and up to 6 GiB may be needed; take --jobs 1" in note
-    monkeypatch.setattr(plans, "memory_available", lambda: 7 * 2**30)
-    assert small.run("--list", "--jobs", "2") == 0
-    assert "GiB" not in capfd.readouterr().out
-
-
-def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "_CGROUP", tmp_path)
-    whole = processes.memory_available()
-    (tmp_path / "memory.current").write_text("900\n")
-    (tmp_path / "memory.stat").write_text("anon 500\nfile 400\ninactive_file 300\n")
-    (tmp_path / "memory.max").write_text("1000\n")
-    assert processes.memory_available() == 1000 - 900 + 300
-    (tmp_path / "memory.max").write_text("max\n")
-    assert processes.memory_available() > 0.5 * whole
-
-
 # ---- bad data left out -------------------------------------------------------------------------
 
 
 def test_skip_bad_is_said_passed_on_and_part_of_what_results_depend_on(ran, capfd, monkeypatch):
     problems = {str(number): f"clip {number}: cut short" for number in range(12)}
-    asked = []
-    found = {"fma_genre_spectrograms/train": Split(problems)}
-    monkeypatch.setattr(check_data, "check", lambda data: asked.append(data) or found)
-    assert ran.run("--only", "0") == 0
-    assert "skip-bad" not in capfd.readouterr().out and not asked
-
+    check = Mock(return_value={"fma_genre_spectrograms/train": Split(problems)})
+    monkeypatch.setattr(check_data, "check", check)
     ran.write("00_begin", "import os\nleave('00_begin', bool(os.environ['MUSICLAB_LEFT_OUT']))")
-    assert ran.run("--only", "0", "--skip-bad") == 0
+    ran.executed()
+    for executed in (["00_begin"], []):
+        assert ran.run("--only", "0", "--skip-bad") == 0
+        assert ran.executed() == executed
+    check.assert_called_once_with(ran.root / "data")
     out = capfd.readouterr().out
     assert "value True" in out and re.search("skip-bad +bad clips and label rows are left", out)
     assert "left out (12):" in out and "clip 9: cut short" in out
     assert "clip 10" not in out and "... and 2 more, see summary.json" in out
     summary = json.loads((ran.folder / "summary.json").read_text())
     assert summary["skip_bad"] is True and summary["left_out"] == list(problems.values())
-    assert asked == [ran.root / "data"]
-
-    ran.executed()
-    assert ran.run("--only", "0", "--skip-bad") == 0
-    assert ran.executed() == []
+    assert reasons(ran)["00_begin"] == "other clips were left out"
     problems["12"] = "clip 12: broke since"
     (ran.root / "data" / "fma_genre_spectrograms" / "train_labels.txt").write_text("other")
-    assert ran.run("--only", "0", "--skip-bad") == 0
-    assert ran.executed() == ["00_begin"]
+    note_left_out(make_plan(ran.lab, **ran.options, skip_bad=True))
+    assert check.call_count == 2
 
 
 # ---- old runs ----------------------------------------------------------------------------------
@@ -329,19 +353,13 @@ def test_keep_spares_what_is_no_old_run(tmp_path, monkeypatch):
             patch.setattr(shutil, "rmtree", Mock(side_effect=PermissionError(13, "not allowed")))
             said = remove_old_runs(current, 1)
         assert said == [f"could not delete the old run {runs / 'old'} (not allowed)"]
-        assert remove_old_runs(current, 1) == []  # and what was begun is done
+        os.utime(runs / "old" / ".lock", (time.time() - 3000,) * 2)
+        assert remove_old_runs(current, 1) == [f"deleted the old run {runs / 'old'}"]
     assert everything - names_in(runs) == {"old"} and names_in(runs) < everything
     assert (tmp_path / "elsewhere" / "summary.json").is_file()
 
 
 # ---- pairs ---------------------------------------------------------------------------------------
-
-
-def test_a_script_ahead_of_its_notebook_is_told(small, capfd):
-    (small.root / "py").mkdir()
-    (small.root / "py" / "00_begin.py").write_text("# %%\nchanged = True\n")
-    assert small.run("--list") == 0
-    assert "py/00_begin.py is ahead of notebooks/00_begin.ipynb" in capfd.readouterr().out
 
 
 def test_jupyterlab_can_open_pairs_whose_times_mean_nothing(small):
@@ -355,51 +373,3 @@ def test_jupyterlab_can_open_pairs_whose_times_mean_nothing(small):
     assert jupyter_lab.refresh_scripts(small.lab) == ["00_begin"]
     assert (small.root / "py" / "00_begin.py").stat().st_mtime > 1
     assert (small.root / "py" / "05_train.py").stat().st_mtime == 1
-
-
-# ---- why something runs again ------------------------------------------------------------------
-
-
-def test_list_tells_the_state_and_runs_nothing(ran, capfd):
-    (ran.folder / "notebooks" / "06_judge.ipynb").unlink()
-    ran.executed()
-    assert ran.run("--list") == 0
-    out = capfd.readouterr().out
-    line = {name: next(x for x in out.splitlines() if name in x) for name in NAMES}
-    assert "up to date" in line["00_begin"] and "A title" in line["00_begin"]
-    assert "to run: it has not run" in line["06_judge"] and "05 " in line["06_judge"]
-    assert ran.executed() == []
-
-
-def test_why_a_notebook_is_not_up_to_date(ran, monkeypatch):
-    """The same words in --list, which knows the data, and at hand-in, which knows the code."""
-
-    def why() -> str:
-        return reasons(ran)["06_judge"]
-
-    assert stale_results(ran.folder, ran.lab) == [] == list(filter(None, reasons(ran).values()))
-    ran.write("06_judge", "leave('06_judge', 0.75)")
-    assert why() == "its results are older than its code"
-    assert stale_results(ran.folder, ran.lab) == [f"06_judge: {why()}"]
-    ran.write("06_judge", "leave('06_judge', 0.5)")
-    with monkeypatch.context() as patch:
-        patch.setattr("helpers.notebook.soundness.data_fingerprint", lambda _: "other")
-        assert why() == "it ran on other data"
-    ran.parameters["steps"] = 2
-    assert list(reasons(ran).values())[1:] == ["other steps", "after 05_train"]
-    ran.parameters["steps"] = 1
-
-    values = ran.folder / "records" / "06_judge" / "values.json"
-    text = values.read_text()
-    values.write_text("{}")
-    assert why() == "its stored results were changed after it had run"
-    values.write_text(text)
-    note = ran.folder / "notebooks" / "06_judge.done.json"
-    text = note.read_text()
-    note.unlink()
-    assert why() == "nothing is noted of how it ran"
-    note.write_text(text)
-    assert why() == ""
-    assert ran.run("--only", "05", "--force") == 0
-    assert why() == "its results are older than those of 05_train"
-    assert stale_results(ran.folder, ran.lab) == [f"06_judge: {why()}"]

@@ -22,7 +22,6 @@ from helpers.machinery.files import LabError, did_you_mean
 from helpers.machinery.profiles import Profile, load_profile
 
 NOT_VALID = "no valid notebook"
-PACKAGES = ("helpers", "demo_music")  # what notebooks import of the kit
 ROOT = Path(__file__).resolve().parents[2]
 # Notebook magics (%autoreload, !ls) are no Python; they import nothing of ours.
 _MAGIC_LINE = re.compile(r"^\s*[%!].*$", re.MULTILINE)
@@ -222,16 +221,14 @@ class Lab:
     def helper_files(self, code: Iterable[str]) -> list[Path]:
         """The files of the kit's modules that these pieces of code import, transitively.
 
-        A module's script for browsers and its tables of data count with it. Code that cannot be
-        parsed is taken to import every module.
+        A module's script for browsers and its tables of data count with it. What cannot be parsed
+        imports nothing: it has to change before it runs, and then its own text counts.
         """
         finder = ModuleFinder([str(self.root)])
-        try:
-            for text in code:
+        for text in code:
+            with suppress(SyntaxError):
                 finder.scan_code(compile(_parsed(text), "cell", "exec"), finder.add_module("cell"))
-            files = {Path(found.__file__) for found in finder.modules.values() if found.__file__}
-        except SyntaxError:
-            files = {path for name in PACKAGES for path in (self.root / name).rglob("*.py")}
+        files = {Path(found.__file__) for found in finder.modules.values() if found.__file__}
         beside = {path.with_suffix(suffix) for path in files for suffix in (".js", ".yaml")}
         return sorted(files | set(filter(Path.is_file, beside)))
 

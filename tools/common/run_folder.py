@@ -19,13 +19,11 @@ from helpers.machinery.profiles import profile_names
 from helpers.notebook.records import INTERACTIVE_RUN, newest_run
 
 LOCK, SUMMARY = ".lock", "summary.json"
-WHOLE_DATA = {"folder", "demo", "fingerprint"}
 # In a run nobody edits helpers/, and `%autoreload` looks at 3000 files before each cell.
 _NO_RELOADING = (
     "--IPKernelApp.exec_lines=from IPython.extensions import autoreload; "
     "autoreload.ModuleReloader.check = lambda *_, **__: None; del autoreload"
 )
-_DELETED = ".deleted-"
 
 
 class Paths:
@@ -124,9 +122,7 @@ def find_run(name: str | None = None) -> Path:
             f"{', '.join(known)}"
         )
     path = runs / wanted / SUMMARY
-    said = read_json(path)
-    about = said.get("data") if "profile" in said else None
-    if not (isinstance(about, dict) and about.keys() >= WHOLE_DATA):
+    if not read_json(path):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 
@@ -148,8 +144,6 @@ def remove_old_runs(current: Path, keep: int) -> list[str]:
     no run at all, stays.
     """
     runs = current.parent
-    for rest in runs.glob(f"{_DELETED}*"):
-        shutil.rmtree(rest, ignore_errors=True)  # of a deletion that was interrupted
     found = [folder for folder in runs.iterdir() if _last_run(folder)]
     old = sorted(found, key=_last_run, reverse=True)[keep:]
     named = {folder.name for folder in (current, newest_run(runs)) if folder}
@@ -159,12 +153,9 @@ def remove_old_runs(current: Path, keep: int) -> list[str]:
             continue
         try:
             with open(folder / LOCK, "ab") as lock:
-                if not _locked(lock):
-                    continue
-                # Renamed first: a run is never there by half.
-                aside = folder.rename(runs / f"{_DELETED}{folder.name}")
-            shutil.rmtree(aside)
-            said.append(f"deleted the old run {folder}")
+                if _locked(lock):
+                    shutil.rmtree(folder)
+                    said.append(f"deleted the old run {folder}")
         except OSError as error:
             said.append(f"could not delete the old run {folder} ({error.strerror})")
     return said

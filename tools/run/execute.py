@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -37,7 +36,7 @@ def main() -> int:
     job = json.loads(sys.argv[1])
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
     report = build(job["demo_size"]) if "demo_size" in job else execute(job)
-    report_progress(**report, peak_mb=_peak_mb())
+    report_progress(**report)
     return 0 if report["status"] == "done" else 1
 
 
@@ -89,22 +88,13 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
                 "lines": [line.rstrip() for line in shown][-LAST_LINES:] or [error.ename],
             }
         except Exception as error:  # the kernel died, the disk is full: whatever papermill meets
-            name = type(error).__name__
-            text = str(error)
+            name, text = type(error).__name__, str(error)
             if _NOT_STARTED in text and left:
                 continue
             if "died" in text.lower() or "dead" in name.lower():
                 text = "the kernel died; most often the machine ran out of memory"
             return {"status": "failed", "lines": [f"{name}: {text}" if text else name]}
-        else:
-            return {"status": "done"}
-
-
-def _peak_mb() -> float:
-    """The most memory that this process or its kernel, now ended, held, in MiB."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(one).ru_maxrss for one in who)
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+        return {"status": "done"}
 
 
 def _end_with_the_runner() -> None:

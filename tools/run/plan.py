@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -91,8 +91,8 @@ class Plan:
         """How long a notebook, or the building of the demo set, may take before it is stopped."""
         if task == DEMO_TASK:
             return DEMO_MINUTES
-        limits = {"default": NOTEBOOK_MINUTES} | _limits(self.profile)
-        return float(limits.get(task, limits["default"]))
+        runner = self.profile.sections.get(RUNNER, {})
+        return float(runner.get("timeout_minutes", NOTEBOOK_MINUTES))
 
     def digest_inputs(self, task: str) -> dict[str, Any]:
         """All that a notebook's results depend on, except the notebooks it needs.
@@ -107,11 +107,6 @@ class Plan:
             "parameters": {**self.parameters(task), "data": self.fingerprint},
             "left_out": {place: sorted(what) for place, what in self.left_out.items()},
         }
-
-    @property
-    def has_affect(self) -> bool:
-        """Whether steps 8 to 11 have something to do."""
-        return has_affect(self.data, self.is_demo)
 
     @property
     def left_out(self) -> dict[str, dict[str, str]]:
@@ -163,7 +158,7 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
-            *([] if self.has_affect else [("note", NO_AFFECT.format(_short(self.data)))]),
+            *([] if has_affect(self.data, self.is_demo) else [("note", NO_AFFECT.format(data))]),
             *([("ignored", f"{', '.join(ignored)} (see --help)")] if ignored else []),
             *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
@@ -244,7 +239,7 @@ def make_plan(
 
 
 def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
-    """Raise LabError for what a profile says of no notebook, and for time limits that are none.
+    """Raise LabError for what a profile says of no notebook, and for a time limit that is none.
 
     papermill would only warn, and the run would silently use the notebook's own value.
     """
@@ -257,30 +252,18 @@ def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
                 f"{profile.where(name, setting)}: {setting} is one for all notebooks; write it in "
                 f"section {ALL!r}, or give --{setting}"
             )
-    for setting in profile.sections.get(RUNNER, {}):
+    for setting, minutes in profile.sections.get(RUNNER, {}).items():
+        place = profile.where(RUNNER, setting)
         if setting != "timeout_minutes":
             raise LabError(
-                f"{profile.where(RUNNER, setting)}: unknown parameter {setting!r} in section "
-                f"{RUNNER!r}{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
-            )
-    place = profile.where(RUNNER, "timeout_minutes")
-    for name, minutes in _limits(profile).items():
-        if name not in ("default", *lab.names):
-            raise LabError(
-                f"{place}: timeout_minutes names {name!r}{did_you_mean(name, lab.names)}; use "
-                "names of notebooks, or default"
+                f"{place}: unknown parameter {setting!r} in section {RUNNER!r}"
+                f"{did_you_mean(setting, ['timeout_minutes'])}; known: timeout_minutes"
             )
         if not (is_number(minutes) and minutes > 0):
             raise LabError(
                 f"{place}: timeout_minutes is {brief.repr(minutes)} but must be a number above 0; "
                 "write for example 60"
             )
-
-
-def _limits(profile: Profile) -> dict[str, Any]:
-    """`runner.timeout_minutes`: a number of minutes, or a mapping of notebook to minutes."""
-    limits = profile.sections.get(RUNNER, {}).get("timeout_minutes", {})
-    return dict(limits) if isinstance(limits, Mapping) else {"default": limits}
 
 
 def has_affect(data: Path, is_demo: bool) -> bool:

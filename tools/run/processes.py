@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -97,11 +96,11 @@ class _Family:
             with suppress(psutil.Error):
                 member.kill()
         end = time.monotonic() + KILL_WAIT_SECONDS
-        while any(map(_works, living)) and time.monotonic() < end:
+        while any(map(works, living)) and time.monotonic() < end:
             time.sleep(0.01)
 
 
-def _works(process: psutil.Process) -> bool:
+def works(process: psutil.Process) -> bool:
     """False when it has ended, even if nobody has asked for its exit status yet (a zombie).
 
     In a container, the one to ask may take its time, or never do.
@@ -118,13 +117,6 @@ def threads_available() -> int:
     if re.fullmatch("0*[1-9][0-9]{0,5}", wanted.strip()):
         return int(wanted)
     return usable_cores()
-
-
-def limits_set() -> str:
-    """The narrow limits that hold for each process here, as of `ulimit`; empty for none."""
-    plenty = {"RLIMIT_CPU": 10**5, "RLIMIT_AS": 2**34, "RLIMIT_FSIZE": 2**30, "RLIMIT_NOFILE": 200}
-    limits = {name: resource.getrlimit(getattr(resource, name))[0] for name in plenty}
-    return ", ".join(f"{name} {n}" for name, n in limits.items() if 0 <= n < plenty[name])
 
 
 def memory_available() -> int:

@@ -30,7 +30,6 @@ from tools.run.plan import LEFT_OUT, Plan
 from tools.run.processes import threads_available
 
 PACKAGES = "torch numpy scipy scikit-learn librosa pandas matplotlib papermill nbconvert".split()
-NOTED = {"inputs": dict, "needs": dict, "record": str, "seconds": float, "peak_mb": float}
 
 
 class Status(StrEnum):
@@ -104,10 +103,9 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
     """
     paths = Paths(run, name)
     note = read_json(paths.note)
-    whole = all(isinstance(note.get(part), kind) for part, kind in NOTED.items())
     if not paths.executed.is_file():
         return "it failed" if paths.failed.is_file() else "it has not run"
-    if not whole or not isinstance(note["inputs"].get("parameters", {}), dict):
+    if not note:
         return "nothing is noted of how it ran"
     if changed := _changed(note["inputs"], inputs):
         return changed

@@ -24,7 +24,7 @@ from tools.common.run_folder import LOCK
 from tools.run import pages
 from tools.run.display import Display, clock, describe_progress
 from tools.run.plan import DEMO_TASK, Plan
-from tools.run.processes import Outcome, limits_set, run_supervised
+from tools.run.processes import Outcome, run_supervised
 from tools.run.results import BAD, Row, Status, key_metric, why_stale, write_note
 
 FULL_DISK_MB = 20.0  # with less than this left, a failure is blamed on it
@@ -168,8 +168,7 @@ class Tasks:
         finally:
             for passing in (paths.partial, paths.progress, paths.connection):
                 passing.unlink(missing_ok=True)
-        peak = max(outcome.peak_mb, ended.get("peak_mb", 0.0))
-        row = Row(task, Status.DONE, round(outcome.seconds, 1), round(peak, 1))
+        row = Row(task, Status.DONE, round(outcome.seconds, 1), round(outcome.peak_mb, 1))
         if done:
             row = replace(row, key_metric=key_metric(paths))
             needs = () if task == DEMO_TASK else self.plan.lab.needs(task)
@@ -201,8 +200,6 @@ class Tasks:
             lines = [f"{task} ended with code {outcome.exit_code}; the last lines of its log:"]
             log = paths.log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
             lines += [f"  {line}" for line in log[-LOG_LINES:]]
-        if limits := limits_set():
-            lines.append(f"limits set here (ulimit -a), if one is the cause: {limits}")
         if paths.failed.exists():
             lines.append(f"as far as it came: {paths.failed}")
         return [*lines, f"log: {paths.log}"]
