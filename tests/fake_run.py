@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -13,7 +12,6 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers.evaluation import Comparison, Score
-from helpers.notebook.records import COMPARISON_COLUMNS, RESULT_COLUMNS
 from helpers.notebook.showing import comparison_sentence
 from helpers.notebook.shown import KEY, Figure, Lines, Piece, Sentence, Table, Text, stored
 from tools.checks.labels import QUESTIONS, read_labels
@@ -29,32 +27,20 @@ UNDEFINED = Comparison(Score(math.nan, reason="all predictions are equal"), math
 ABOVE = Comparison(Score(0.02, -0.04, 0.08), 0.5, 2, 1.0)
 SCORES = [["multitask CNN", Score(0.6, 0.5, 0.7), 118410], ["SVR", Score(math.nan), 3]]
 FOUND = Sentence("{found} of {all} folders are there. Nothing is missing.", found=4, all=4)
-PARAMETERS = Sentence(
-    "{n:,} parameters = {conv:,} (convolutions) + {norm:,} (batch norm) + {head:,} (head). One "
-    "value after block 4 sees {frames} frames, which is {seconds:.2f} s, and {frames} of "
-    "128 bands.",
-    n=107642, conv=96912, norm=480, head=10250, frames=46, seconds=1.07,
-)  # fmt: skip
 SAID: dict[str, list[Piece]] = {
     "0": [Text([FOUND])],
     "5β": [Lines("def steps():\n    pass", "helpers/models.py")],
     "5γ": [Text([VALIDATED])],
     "6δ": [Text([comparison_sentence(ABOVE, "energy: multitask", "one CNN", "accuracy")], True)],
-    "7β": [Text([PARAMETERS])],
     "8ε": [Text([comparison_sentence(UNDEFINED, "LSTM", "CNN", "accuracy")])],
     "10δ": [Table(["model", "mean Spearman", "parameters"], SCORES, CAPTION)],
 }
-COMPARISONS = [
-    ("07_cnn", "cnn_mel_refit", "lstm_mel_full", "accuracy", 0.12, 0.05, 0.2, 0.001, 0.002, 2, ""),
-    ("09_transfer", "transfer CNN", "SVR", "Spearman", -0.03, -0.1, 0.04, 0.4, 0.4, 2, ""),
-    ("08_regression", "LSTM", "CNN", "accuracy", *[""] * 5, 1, "all predictions are equal"),
-]
 
 
 def write_run(home: Path) -> Path:
     """Write the run into `home/runs` and point `latest` at it; returns its folder."""
     run = home / "runs" / "demo"
-    picture, vector = _picture("png"), _picture("pdf")
+    pictures = {kind: _picture(kind) for kind in ("png", "pdf")}
     (run / "notebooks").mkdir(parents=True)
     for notebook in (notebook.name for notebook in NOTEBOOKS):
         record = run / "records" / notebook
@@ -62,16 +48,13 @@ def write_run(home: Path) -> Path:
         (record / "values.json").write_text('{"device": "cpu", "n_seeds": 1}')
         names = [f for label in read_labels() if label.notebook == notebook for f in label.figures]
         for figure in names:
-            (record / "figures" / f"{figure}.png").write_bytes(picture)
-            (record / "figures" / f"{figure}.pdf").write_bytes(vector)
+            for kind, content in pictures.items():
+                (record / "figures" / f"{figure}.{kind}").write_bytes(content)
         told = {figure: f"{figure}: what is to be seen" for figure in names}
         (record / "figures.json").write_text(json.dumps(told))
-        rows = [row for row in COMPARISONS if row[0] == notebook]
-        _write_csv(record / "comparisons.csv", COMPARISON_COLUMNS, rows)
         nbformat.write(_executed(notebook), run / "notebooks" / f"{notebook}.ipynb")
         noted = {"inputs": {"parameters": Lab().read(notebook).parameters}}
         (run / "notebooks" / f"{notebook}.done.json").write_text(json.dumps(noted))
-    _write_csv(run / "results.csv", RESULT_COLUMNS, _results())
     write_summary(run)
     (home / "runs" / "latest").symlink_to("demo")
     return run
@@ -104,37 +87,17 @@ def _shows(pieces: list[Piece]) -> nbformat.NotebookNode:
 
 def write_summary(run: Path, status: str = "done") -> None:
     """Write summary.json; `status` is that of notebook 07."""
-    row = {"status": "done", "seconds": 5.0, "peak_mb": 400.0}
-    rows = [row | {"notebook": notebook.name} for notebook in NOTEBOOKS]
+    rows = [{"notebook": notebook.name, "status": "done"} for notebook in NOTEBOOKS]
     rows[5]["status"] = status
     summary = {
-        "run": run.name,
         "finished": "2026-01-02T03:04:05+00:00",
         "data": {"folder": "data", "demo": True, "fingerprint": "abc123"},
         "profile": "demo",
         "seeds": {notebook.name: 0 for notebook in NOTEBOOKS},
-        "commit": "0123456789ab",
-        "python": "3.11.7",
-        "platform": "Linux",
         "versions": {"torch": "2.13.0"},
         "notebooks": rows,
     }
     (run / "summary.json").write_text(json.dumps(summary))
-
-
-def _results() -> list[tuple]:
-    rows = [
-        (*model, "mel", "genre test (full)", metric)
-        for model in (("06_metrics", "lstm_mel_full"), ("07_cnn", "cnn_mel_best"))
-        for metric in ("accuracy", "macro F1")
-    ]
-    rows.append(("10_multitask", "multitask CNN", "mel", "affect held-out", "mean Spearman"))
-    return [(*row, 0.6, 0.5, 0.7, 0, 42) for row in rows]
-
-
-def _write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([columns, *rows])
 
 
 def _picture(kind: str) -> bytes:

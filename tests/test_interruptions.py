@@ -7,18 +7,18 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
-from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from tests.campaign import results
 from tests.conftest import write_mini_data
-from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
+from tests.small_lab import NAMES, SmallLab, kill_all, leftovers, running_in, wait_until
 
 pytestmark = pytest.mark.timeout(900)  # for a busy machine: idle, none takes a minute
 
-DEMO = ("--data", "demo", "--only", "5")
+DEMO = ("--data", "demo", "--only", "0", "5", "--jobs", "2")
 
 # What is written, and not yet in its place, when a run is stopped: all the way from the demo set
 # to the last page.
@@ -46,14 +46,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SmallLab:
     return small
 
 
-@pytest.fixture(scope="module")
-def undisturbed(made: SmallLab, tmp_path_factory: pytest.TempPathFactory) -> SmallLab:
-    """A copy of it in which 05 has run to its end, undisturbed. Do not write to it."""
-    small = copy_of(made, tmp_path_factory.mktemp("undisturbed") / "lab")
-    assert small.start(*DEMO).wait(300) == 0
-    return small
-
-
 def copy_of(small: SmallLab, root: Path) -> SmallLab:
     return SmallLab(Path(shutil.copytree(small.root, root, symlinks=True)))
 
@@ -64,11 +56,9 @@ def size(small: SmallLab) -> tuple[int, int]:
     return len(sizes), sum(sizes) // 1024
 
 
-def stop_at(
-    small: SmallLab, moment: str, stop: Callable[[subprocess.Popen], None], *options: str
-) -> int:
+def stop_at(small: SmallLab, moment: str, stop: Callable[[subprocess.Popen], None]) -> int:
     """Stop a run at a moment, and wait until nothing of it works any more; its exit code."""
-    process = small.start(*options, stop_at=MOMENTS[moment])
+    process = small.start(*DEMO, stop_at=MOMENTS[moment])
     wait_until(lambda: small.stopped.exists() or process.poll() is not None)
     assert process.poll() is None, f"the run ended before the moment {moment!r}"
     stop(process)
@@ -77,17 +67,16 @@ def stop_at(
     return code
 
 
-# ---- kill -9 -----------------------------------------------------------------------------------
+def test_killed_ten_times_on_its_way_a_run_completes(made, tmp_path):
+    """By kill -9 of everything at once, or of the runner alone: what it started must notice.
 
-
-def test_killed_ten_times_on_its_way_a_run_completes(made, undisturbed, tmp_path):
-    """Each time everything is killed at once; each next run comes at least one moment further.
-
-    After all these runs the folder holds no more than after one.
+    Each next run comes at least one moment further. After all these runs the folder holds no more
+    than after one.
     """
-    small = copy_of(made, tmp_path / "lab")
-    for moment in MOMENTS:
-        assert stop_at(small, moment, kill_all, *DEMO) == -signal.SIGKILL, moment
+    small, undisturbed = copy_of(made, tmp_path / "lab"), copy_of(made, tmp_path / "undisturbed")
+    assert undisturbed.start(*DEMO).wait(300) == 0
+    for moment, kill in zip(MOMENTS, cycle((kill_all, subprocess.Popen.kill)), strict=False):
+        assert stop_at(small, moment, kill) == -signal.SIGKILL, moment
         present = small.folder / "results.csv"
         assert not present.exists() or results(small) == results(undisturbed), moment
     assert small.start(*DEMO).wait(300) == 0
@@ -97,38 +86,19 @@ def test_killed_ten_times_on_its_way_a_run_completes(made, undisturbed, tmp_path
     assert n_files == n_expected and abs(kib - kib_expected) < 20
 
 
-# ---- Ctrl-C, kill, a closed terminal, and a runner that is killed alone -------------------------
-
-# The signal, whether the runner may still act on it, and the moment.
-STOPS = (
-    (signal.SIGHUP, "demo set: a clip"),
-    (signal.SIGINT, "training: a checkpoint"),
-    (signal.SIGKILL, "training: results"),
-    (signal.SIGTERM, "runner: all results"),
-)
-
-
-def test_a_stopped_run_ends_what_it_started_and_goes_on(made, undisturbed, tmp_path):
-    """Two at a time; 05 is stopped where the moment says, 00 wherever it is then.
-
-    A runner that is told to stop ends with code 130 and leaves nothing half written. When it is
-    killed alone, what it started must notice. No work is done twice.
-    """
+def test_a_run_that_is_told_to_stop_ends_what_it_started_and_goes_on(made, tmp_path):
+    """By a closed terminal or a polite kill; Ctrl-C stands in the table of wrong input."""
     small = copy_of(made, tmp_path / "lab")
-    options = ("--data", "demo", "--only", "0", "5", "--jobs", "2")
-    for number, moment in STOPS:
-        killed = number == signal.SIGKILL
-        send = partial(subprocess.Popen.send_signal, sig=number)
-        assert stop_at(small, moment, send, *options) == (-number if killed else 130), moment
-        assert killed or leftovers(small.root) == [], moment
+    for number, moment in (
+        (signal.SIGHUP, "demo set: a clip"),
+        (signal.SIGTERM, "training: a checkpoint"),
+        (signal.SIGTERM, "runner: all results"),
+    ):
+        assert stop_at(small, moment, lambda run, n=number: run.send_signal(n)) == 130, moment
+        assert leftovers(small.root) == [], moment
     assert small.executed() == ["05_train"]
-    assert small.start(*options).wait(300) == 0
-    assert small.statuses() == {"00_begin": "up to date", "05_train": "up to date"}
-    assert results(small) == results(undisturbed)
-    assert leftovers(small.root) == []
-
-
-# ---- a full disk -------------------------------------------------------------------------------
+    assert small.start(*DEMO).wait(300) == 0
+    assert small.statuses() == dict.fromkeys(NAMES[:2], "up to date"), "no work is done twice"
 
 
 def test_what_cannot_be_written_whole_is_told_in_one_line(tmp_path):

