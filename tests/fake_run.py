@@ -42,7 +42,7 @@ def write_run(home: Path) -> Path:
     run = home / "runs" / "demo"
     pictures = {kind: _picture(kind) for kind in ("png", "pdf")}
     (run / "notebooks").mkdir(parents=True)
-    for notebook in (notebook.name for notebook in NOTEBOOKS):
+    for notebook in NOTEBOOKS:
         record = run / "records" / notebook
         (record / "figures").mkdir(parents=True)
         (record / "values.json").write_text('{"device": "cpu", "n_seeds": 1}')
@@ -87,13 +87,13 @@ def _shows(pieces: list[Piece]) -> nbformat.NotebookNode:
 
 def write_summary(run: Path, status: str = "done") -> None:
     """Write summary.json; `status` is that of notebook 07."""
-    rows = [{"notebook": notebook.name, "status": "done"} for notebook in NOTEBOOKS]
+    rows = [{"notebook": notebook, "status": "done"} for notebook in NOTEBOOKS]
     rows[5]["status"] = status
     summary = {
         "finished": "2026-01-02T03:04:05+00:00",
         "data": {"folder": "data", "demo": True, "fingerprint": "abc123"},
         "profile": "demo",
-        "seeds": {notebook.name: 0 for notebook in NOTEBOOKS},
+        "seeds": dict.fromkeys(NOTEBOOKS, 0),
         "versions": {"torch": "2.13.0"},
         "notebooks": rows,
     }

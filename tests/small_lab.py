@@ -23,10 +23,11 @@ import psutil
 
 from helpers.machinery.profiles import Profile
 from tools.common.command_line import run_command
-from tools.common.notebooks import ROOT, Lab, Notebook
+from tools.common.notebooks import ROOT, Lab
 from tools.run import command
 
-NAMES = ("00_begin", "05_train", "06_judge")
+NEEDS = {"00_begin": (), "05_train": (), "06_judge": ("05_train",)}
+NAMES = tuple(NEEDS)
 HEADER = "notebook,model,feature,test_set,metric,value,low,high,seed,n"
 
 # The lab's `helpers` in this folder: its own modules, then those of the kit.
@@ -148,8 +149,7 @@ class SmallLab:
 
     @property
     def lab(self) -> Lab:
-        notebooks = (Notebook(NAMES[0]), Notebook(NAMES[1]), Notebook(NAMES[2], (NAMES[1],)))
-        return Lab(self.root, notebooks, self.load_profile)
+        return Lab(self.root, NEEDS, self.load_profile)
 
     def load_profile(self, name: str) -> Profile:
         limits = {"timeout_minutes": self.timeout_minutes}

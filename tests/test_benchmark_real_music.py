@@ -121,8 +121,8 @@ class FakeLab:
         record = Record("all", data, 0, run / "records" / "all")
         self.store(record, data, wrong=int("r2" in name))
         for notebook in NOTEBOOKS:  # each holds what all of them leave
-            shutil.copytree(record.folder, run / "records" / notebook.name, dirs_exist_ok=True)
-        states = {n.name: "done" for n in NOTEBOOKS} | self.failing.get(name, {})
+            shutil.copytree(record.folder, run / "records" / notebook, dirs_exist_ok=True)
+        states = dict.fromkeys(NOTEBOOKS, "done") | self.failing.get(name, {})
         rows = [{"notebook": notebook, "status": state} for notebook, state in states.items()]
         (run / "summary.json").write_text(json.dumps({"notebooks": rows}))
         return int("failed" in states.values())
@@ -226,7 +226,7 @@ def test_names_and_parameters_are_those_of_the_notebooks():
     for notebook, change in [*changes, ("05_lstm", real_music.SHORT_05)]:
         own = lab.read(notebook).parameters
         assert all(type(own[name]) is type(value) for name, value in change.items())
-    code = {notebook.name: "\n".join(lab.read(notebook.name).code) for notebook in NOTEBOOKS}
+    code = {notebook: "\n".join(lab.read(notebook).code) for notebook in NOTEBOOKS}
     assert all(f'"{name}"' in code["05_lstm"] for name in LSTMS)
     assert 'f"test_{name}"' in code["06_metrics"] and 'f"test_{name}"' in code["07_cnn"]
     assert all(f'of_seed("{name}"' in code["07_cnn"] for name in ("cnn_mel_best", "cnn_mel_refit"))

@@ -18,7 +18,7 @@ from nbformat.v4 import new_output
 from helpers.notebook.words import Words
 from tests.bare_python import bare_python
 from tools.checks import pairs
-from tools.common.notebooks import Lab, Notebook
+from tools.common.notebooks import Lab
 from tools.hand_in import answers
 from tools.hand_in import command as hand_in
 from tools.report import prompts
@@ -48,7 +48,7 @@ class Small:
     def __init__(self, root: Path) -> None:
         self.root, self.run = root, root / "runs" / "demo"
         self.report = self.run / "report" / "report.pdf"
-        self.lab = Lab(root, (Notebook("05_a"), Notebook("06_b")))
+        self.lab = Lab(root, {"05_a": (), "06_b": ()})
         for name in self.lab.names:
             self.write(f"py/{name}.py", SCRIPT.format(name))
         self.write("helpers/__init__.py", '"""The helpers."""\n')

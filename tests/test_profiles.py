@@ -22,7 +22,7 @@ def test_the_profiles_of_the_kit_fit_every_notebook(mini_data, home, monkeypatch
         plan = make_plan(Lab(), profile=profile)
         for name in Lab().names:
             assert set(plan.parameters(name)) == set(own[name])
-            assert plan.timeout_minutes(name) > 0
+            assert plan.timeout_minutes > 0
     assert profiles.load_profile("demo").overrides("05_lstm") == {}
 
 

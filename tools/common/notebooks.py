@@ -27,28 +27,21 @@ ROOT = Path(__file__).resolve().parents[2]
 _MAGIC_LINE = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Notebook:
-    """One notebook: its name and the notebooks whose stored results it reads."""
-
-    name: str
-    needs: tuple[str, ...] = ()
-
-
-NOTEBOOKS = (
-    Notebook("00_setup"),
-    Notebook("01_visualization"),
-    Notebook("04_histograms"),
-    Notebook("05_lstm"),
-    Notebook("06_metrics", ("05_lstm",)),
-    Notebook("07_cnn", ("05_lstm",)),
-    Notebook("07b_ast", ("05_lstm", "07_cnn")),
-    Notebook("08_regression", ("05_lstm", "07_cnn", "07b_ast")),
-    Notebook("09_transfer", ("05_lstm", "07_cnn", "07b_ast", "08_regression")),
-    Notebook("10_multitask", ("08_regression",)),
-    Notebook("11_kaggle_submission", ("08_regression", "09_transfer", "10_multitask")),
-    Notebook("11b_latent_maps", ("05_lstm", "07_cnn", "07b_ast")),
-)
+# Each notebook, and the notebooks whose stored results it reads.
+NOTEBOOKS: Mapping[str, Sequence[str]] = {
+    "00_setup": (),
+    "01_visualization": (),
+    "04_histograms": (),
+    "05_lstm": (),
+    "06_metrics": ("05_lstm",),
+    "07_cnn": ("05_lstm",),
+    "07b_ast": ("05_lstm", "07_cnn"),
+    "08_regression": ("05_lstm", "07_cnn", "07b_ast"),
+    "09_transfer": ("05_lstm", "07_cnn", "07b_ast", "08_regression"),
+    "10_multitask": ("08_regression",),
+    "11_kaggle_submission": ("08_regression", "09_transfer", "10_multitask"),
+    "11b_latent_maps": ("05_lstm", "07_cnn", "07b_ast"),
+}
 
 
 class Cell(NamedTuple):
@@ -162,16 +155,16 @@ def _difference(ours: Cell, theirs: Cell) -> str:
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder with notebooks and helpers, the table of notebooks, and how profiles are read."""
+    """A folder with notebooks and helpers, what each notebook needs, and how profiles are read."""
 
     root: Path = ROOT
-    notebooks: tuple[Notebook, ...] = NOTEBOOKS
+    notebooks: Mapping[str, Sequence[str]] = field(default_factory=lambda: NOTEBOOKS)
     load_profile: Callable[[str], Profile] = load_profile
 
     @property
     def names(self) -> list[str]:
         """All notebook names, in the order of the lab."""
-        return [notebook.name for notebook in self.notebooks]
+        return list(self.notebooks)
 
     def read(self, name: str) -> Source:
         """Read one notebook. Raises LabError when the file is missing or no notebook."""
@@ -192,16 +185,16 @@ class Lab:
             f"unknown notebook {word!r}{did_you_mean(word, shorts)}; known: {', '.join(self.names)}"
         )
 
-    def needs(self, name: str) -> tuple[str, ...]:
+    def needs(self, name: str) -> Sequence[str]:
         """The notebooks whose stored results a notebook reads."""
-        return next(notebook.needs for notebook in self.notebooks if notebook.name == name)
+        return self.notebooks[name]
 
     def with_needs(self, names: Iterable[str]) -> list[str]:
         """These notebooks and all that they need, directly or not, in the order of the lab."""
         wanted = set(names)
-        for notebook in reversed(self.notebooks):  # what one needs stands before it
-            if notebook.name in wanted:
-                wanted |= set(notebook.needs)
+        for name in reversed(self.names):  # what one needs stands before it
+            if name in wanted:
+                wanted.update(self.needs(name))
         return [name for name in self.names if name in wanted]
 
     def code_digest(self, name: str) -> str:

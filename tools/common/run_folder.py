@@ -44,10 +44,10 @@ class Paths:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[None]:
-    """Make the run's folder ready, and keep others out of it while it is in use.
+    """Make the run's folder ready, and keep others out while it is in use, however this ends.
 
     Raises LabError when another run of the same name is under way, and when the folder cannot be
-    written. The lock goes with the process, however it ends.
+    written.
     """
     with _writing(folder):
         for part in ("notebooks", "pages", "logs", "progress"):

@@ -31,7 +31,7 @@ def chapters(run: Run, edition: Edition | None = None) -> dict[str, list[Shown]]
     Of each section `reported` is what the body shows, `appended` what the appendix does.
     """
     edition = edition or edition_of()
-    shown = [s for notebook in NOTEBOOKS for s in run.sections(notebook.name)]
+    shown = [s for notebook in NOTEBOOKS for s in run.sections(notebook)]
     not_shown = {"rules", *edition.left_out}
     sections = [
         _arranged(section, run, edition) for section in shown if section.name not in not_shown

@@ -112,8 +112,7 @@ def open_run(name: str | None) -> Run:
     ]
     if failed:
         raise LabError(f"{folder}: a run with failures ({', '.join(failed)}); mend them, {again}")
-    names = [notebook.name for notebook in NOTEBOOKS]
-    absent = [n for n in names if not Paths(folder, n).executed.is_file()]
+    absent = [n for n in NOTEBOOKS if not Paths(folder, n).executed.is_file()]
     if absent:
         told = f"no finished run ({', '.join(absent)} not executed)"
         raise LabError(f"{folder}: {told}; run {command_of(folder)}")

@@ -82,10 +82,7 @@ class Display:
 
 
 def make_console() -> Console:
-    """A console for standard output that prints words as they are; wide where it is no terminal.
-
-    So no table is folded there.
-    """
+    """A console that prints words as they are, and where it is no terminal folds no table."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -98,15 +95,14 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
     >>> describe_progress({"model": "LSTM", "epoch": 3, "epochs": 12, "train_loss": 1.5})
     'LSTM, epoch 3/12, train loss 1.500'
     """
-    parts = [str(progress[key]) for key in ("stage", "model") if progress.get(key)]
+    parts = [str(progress[key]) for key in ("stage", "model") if key in progress]
     if "epoch" in progress:
         parts.append(f"epoch {progress['epoch']}/{progress.get('epochs', '?')}")
     if "done" in progress:
         parts.append(f"{progress['done']}/{progress.get('total', '?')}")
-    for key in ("train_loss", "val_loss"):
-        if isinstance(progress.get(key), (int, float)):
-            parts.append(f"{key.replace('_', ' ')} {progress[key]:.3f}")
-    if isinstance(progress.get("seconds_left"), (int, float)):
+    losses = [key for key in ("train_loss", "val_loss") if progress.get(key) is not None]
+    parts += [f"{key.replace('_', ' ')} {progress[key]:.3f}" for key in losses]
+    if "seconds_left" in progress:
         parts.append(f"{clock(progress['seconds_left'])} left")
     return ", ".join(parts)
 
@@ -146,10 +142,9 @@ def table_of(rows: Iterable[Row]) -> Table:
 
 def print_left_out(console: Console, lines: Sequence[str]) -> None:
     """Print what `--skip-bad` left out: the first lines, and how many there are."""
-    shown = [*lines[:LEFT_OUT_SHOWN]]
-    if len(lines) > len(shown):
-        shown.append(f"... and {len(lines) - len(shown)} more, see summary.json")
-    if shown:
+    if lines:
         console.print(f"left out ({len(lines)}):")
-    for line in shown:
+    for line in lines[:LEFT_OUT_SHOWN]:
         console.print(f"  {printable(line)}", soft_wrap=True)
+    if len(lines) > LEFT_OUT_SHOWN:
+        console.print(f"  ... and {len(lines) - LEFT_OUT_SHOWN} more, see summary.json")

@@ -17,16 +17,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.machinery.files import write_atomically
 from helpers.notebook.names import name_of
 from helpers.notebook.records import RESULTS
 from tools.checks.labels import QUESTIONS, read_labels
 from tools.common.notebooks import ROOT, Source, contents_of
-
-if TYPE_CHECKING:
-    from nbconvert import HTMLExporter
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE / "page_template"
@@ -59,11 +56,11 @@ def write_page(notebook: Path, page: Path) -> None:
 
 def write_glossary(folder: Path) -> Path:
     """Write the glossary's page, to which the pages of the notebooks in `folder` link."""
-    import nbformat
+    from nbformat.v4 import new_markdown_cell, new_notebook
 
-    cell = nbformat.v4.new_markdown_cell(GLOSSARY.read_text(encoding="utf-8"))
+    cell = new_markdown_cell(GLOSSARY.read_text(encoding="utf-8"))
     page = folder / GLOSSARY_PAGE
-    write_atomically(page, rendered(nbformat.v4.new_notebook(cells=[cell]), "Glossary"))
+    write_atomically(page, rendered(new_notebook(cells=[cell]), "Glossary"))
     return page
 
 
@@ -125,9 +122,9 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
         columns=columns,
         results=[_readable(row) for row in results],
     )
-    page = run / "pages" / "index.html"
-    write_atomically(page, content)
-    return page
+    index = run / "pages" / "index.html"
+    write_atomically(index, content)
+    return index
 
 
 def _about(page: Path) -> dict[str, Any]:
@@ -157,17 +154,14 @@ def _link_neighbours(pages: Sequence[dict[str, Any]]) -> None:
     """Let each page lead to the one before it and the one after it, at its top and its end."""
     for before, page, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
         links = ['<a href="index.html">Start here</a>']
-        links += [_link(before, "« ")] if before else []
-        links += [_link(after, "» ")] if after else []
+        for arrow, other in (("«", before), ("»", after)):
+            if other:
+                name = html.escape(other["title"].partition(":")[0])
+                links.append(f'<a href="{other["file"].name}">{arrow} {name}</a>')
         content = page["file"].read_text(encoding="utf-8")
         linked = f'<nav class="steps">{" ".join(links)}</nav>'.join(STEPS.split(content))
         if linked != content:
             write_atomically(page["file"], linked)
-
-
-def _link(page: dict[str, Any], arrow: str) -> str:
-    name = html.escape(page["title"].partition(":")[0])
-    return f'<a href="{page["file"].name}">{arrow}{name}</a>'
 
 
 @cache
@@ -181,7 +175,7 @@ def _style() -> str:
 
 
 @cache
-def _exporter() -> HTMLExporter:
+def _exporter() -> Any:
     """nbconvert with our template and filters; importing it takes a second, so only when used."""
     from nbconvert import HTMLExporter
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -249,11 +243,11 @@ def _groups(cells: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 def formula(latex: str, block: bool = False) -> str:
     """A formula as MathML; its readable LaTeX between dollar signs where that cannot be made."""
-    try:
-        from latex2mathml.converter import convert
+    from latex2mathml.converter import convert
 
+    try:
         return convert(latex.strip(), display="block" if block else "inline")
-    except Exception:  # an unknown command, or the package is missing: still readable
+    except Exception:  # an unknown command
         mark = "$$" if block else "$"
         return f"<code>{mark}{html.escape(latex.strip(), quote=False)}{mark}</code>"
 

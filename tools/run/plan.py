@@ -34,7 +34,7 @@ from tools.run.processes import memory_available, threads_available
 KAGGLE = "kaggle"
 GPU_PROFILE = "full"
 DEMO_TASK = "demo_set"  # the building of the demo set, which comes before all notebooks
-DEMO_MINUTES, NOTEBOOK_MINUTES = 60.0, 30.0  # time limits, where the profile does not say
+MINUTES = 60.0  # the time limit, where the profile does not say
 LEFT_OUT = "left_out.json"
 AFFECT = "08_regression"  # which begins what is done with the affect values
 NO_AFFECT = (
@@ -87,12 +87,10 @@ class Plan:
         """What papermill passes to one notebook: what is not as in its own cell."""
         return self.profile.overrides(name) | {"data": str(self.data), "device": self.device}
 
-    def timeout_minutes(self, task: str) -> float:
+    @property
+    def timeout_minutes(self) -> float:
         """How long a notebook, or the building of the demo set, may take before it is stopped."""
-        if task == DEMO_TASK:
-            return DEMO_MINUTES
-        runner = self.profile.sections.get(RUNNER, {})
-        return float(runner.get("timeout_minutes", NOTEBOOK_MINUTES))
+        return float(self.profile.sections.get(RUNNER, {}).get("timeout_minutes", MINUTES))
 
     def digest_inputs(self, task: str) -> dict[str, Any]:
         """All that a notebook's results depend on, except the notebooks it needs.
@@ -128,19 +126,18 @@ class Plan:
     def environment(self) -> dict[str, str]:
         """The environment of a process of this run."""
         env = {k: v for k, v in os.environ.items() if k not in ("MUSICLAB_PROFILE", "MPLBACKEND")}
-        env.update(
-            MUSICLAB_RUN=self.name,
-            MUSICLAB_DATA=str(self.data),
-            MUSICLAB_HOME=str(project_root()),
-            MUSICLAB_HEADLESS="1",
-            MUSICLAB_LEFT_OUT=str(self.folder / LEFT_OUT) if self.skip_bad else "",
-            PYTHONHASHSEED="0",
-            PYTHONPATH=first_in("PYTHONPATH", self.lab.root),
-            JUPYTER_PATH=first_in("JUPYTER_PATH", self.folder / "jupyter"),
-            IPYTHONDIR=str(self.folder / "jupyter" / "ipython"),
-            PYDEVD_DISABLE_FILE_VALIDATION="1",
-        )
-        return env
+        return env | {
+            "MUSICLAB_RUN": self.name,
+            "MUSICLAB_DATA": str(self.data),
+            "MUSICLAB_HOME": str(project_root()),
+            "MUSICLAB_HEADLESS": "1",
+            "MUSICLAB_LEFT_OUT": str(self.folder / LEFT_OUT) if self.skip_bad else "",
+            "PYTHONHASHSEED": "0",
+            "PYTHONPATH": first_in("PYTHONPATH", self.lab.root),
+            "JUPYTER_PATH": first_in("JUPYTER_PATH", self.folder / "jupyter"),
+            "IPYTHONDIR": str(self.folder / "jupyter" / "ipython"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
 
     def described(self) -> list[tuple[str, str]]:
         """What is said before a run starts: (what, value)."""

@@ -39,12 +39,10 @@ def run_supervised(
 ) -> Outcome:
     """Run a command to its end or its time limit; its output goes to the file `log`.
 
-    `on_tick(seconds)` is called about twice a second. The command, the kernel it starts and
-    whatever that starts are killed at the limit, and at any exception here: Ctrl-C is one, and
-    `on_tick` may raise one to stop the command. Should this process itself be killed, the command
-    sees its standard input end, and stops by itself.
+    `on_tick(seconds)` is called about twice a second. The command and all that it starts are killed
+    at the limit, and at any exception here: of Ctrl-C, or of `on_tick`, to stop the command. Should
+    this process itself be killed, the command sees its standard input end, and stops by itself.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     with (
         open(log, "wb") as output,
@@ -114,9 +112,7 @@ def works(process: psutil.Process) -> bool:
 def threads_available() -> int:
     """The number of threads that a notebook will compute with."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # one number per level
-    if re.fullmatch("0*[1-9][0-9]{0,5}", wanted.strip()):
-        return int(wanted)
-    return usable_cores()
+    return int(wanted) if re.fullmatch("[1-9][0-9]{0,5}", wanted) else usable_cores()
 
 
 def memory_available() -> int:

@@ -89,7 +89,7 @@ def write_note(run: Path, row: Row, needs: Iterable[str], inputs: Mapping[str, A
         "execution": time.time_ns(),  # new each time: what needs this notebook runs again
         "inputs": inputs,
         "needs": {need: _execution(run, need) for need in needs},
-        "record": record_digest(paths.record),
+        "record": _record_digest(paths.record),
         "seconds": row.seconds,
         "peak_mb": row.peak_mb,
     }
@@ -109,7 +109,7 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
         return "nothing is noted of how it ran"
     if changed := _changed(note["inputs"], inputs):
         return changed
-    if note["record"] != record_digest(paths.record):
+    if note["record"] != _record_digest(paths.record):
         return "its stored results were changed after it had run"
     older = [need for need in needs if note["needs"].get(need) != _execution(run, need)]
     return f"its results are older than those of {', '.join(older)}" if older else ""
@@ -142,7 +142,7 @@ def _execution(run: Path, name: str) -> object:
     return read_json(Paths(run, name).note).get("execution")
 
 
-def record_digest(folder: Path) -> str:
+def _record_digest(folder: Path) -> str:
     """A digest of all files of a notebook's record, by name and content."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):

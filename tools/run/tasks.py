@@ -180,20 +180,21 @@ class Tasks:
         return replace(row, status=status, message=self._what_went_wrong(task, outcome, ended))
 
     def _what_went_wrong(self, task: str, outcome: Outcome, ended: dict[str, Any]) -> list[str]:
-        """The lines to show."""
-        paths = self.plan.paths(task)
+        """The lines to show. What failed on a full disk could not write down why."""
+        paths, folder = self.plan.paths(task), self.plan.folder
+        free = shutil.disk_usage(folder).free / 2**20
         if outcome.exit_code is None:
-            limit = clock(60 * self.plan.timeout_minutes(task))
-            whose = "" if task == DEMO_TASK else " (profile: timeout_minutes)"
-            lines = [f"{task} was stopped at its time limit of {limit}{whose}"]
-        elif full := self._full_disk():
-            lines = [f"{task} failed: {full}"]
+            limit = f"{clock(60 * self.plan.timeout_minutes)} (profile: timeout_minutes)"
+            lines = [f"{task} was stopped at its time limit of {limit}"]
+        elif free < FULL_DISK_MB:
+            full = f"the disk that holds {folder} is full ({free:.0f} MiB left); free some space"
+            lines = [f"{task} failed: {full}, then give the same command again"]
         elif ended.get("lines"):
             where = f" in cell [{ended['cell']}]" if ended.get("cell") else ""
             lines = [f"{task} failed{where}:"]
             lines += [f"  | {line}" for line in ended.get("source", [])]
             lines += [f"  {line}" for line in ended["lines"]]
-        elif (outcome.exit_code or 0) < 0:
+        elif outcome.exit_code < 0:
             how = f"{task} was ended from outside ({signal.strsignal(-outcome.exit_code)}); "
             lines = [how + "if nobody did that, look whether the machine ran out of memory"]
         else:
@@ -212,15 +213,13 @@ class Tasks:
             said = describe_progress(read_json(paths.progress))
             self.display.show(Row(task, Status.RUNNING, seconds, key_metric=said))
 
-        self._go_on()
-        paths.progress.unlink(missing_ok=True)
         with self._a_gpu() as gpu:
             return run_supervised(
                 # -P: the folder of the program is no place to import from.
                 [sys.executable, "-P", str(PROGRAM), json.dumps(job)],
                 env={**self.plan.environment(), "MUSICLAB_PROGRESS": str(paths.progress), **gpu},
                 log=paths.log,
-                timeout_seconds=60 * self.plan.timeout_minutes(task),
+                timeout_seconds=60 * self.plan.timeout_minutes,
                 on_tick=ticked,
             )
 
@@ -255,20 +254,6 @@ class Tasks:
             raise KeyboardInterrupt
         if not (self.plan.folder / LOCK).exists():
             raise LabError(f"{self.plan.folder} was deleted or moved in the midst of the run")
-
-    def _full_disk(self) -> str:
-        """What to say when the disk of the run is full; nothing when it is not.
-
-        What failed on a full disk could not write down why either.
-        """
-        folder = self.plan.folder
-        free = shutil.disk_usage(folder).free / 2**20
-        if free >= FULL_DISK_MB:
-            return ""
-        return (
-            f"the disk that holds {folder} is full ({free:.0f} MiB left); free some space, then "
-            "give the same command again"
-        )
 
 
 def _failed(row: Row, what: str, error: BaseException) -> Row:
