@@ -8,7 +8,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
@@ -41,13 +40,9 @@ OUTPUTS = (
 )
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> str:
+def test_a_page_describes_its_figures_draws_its_formulas_and_loads_nothing(tmp_path):
     code = new_code_cell("def f(x):\n    return x < 1", execution_count=3, outputs=[*OUTPUTS])
-    return page_of(tmp_path, new_markdown_cell(PROSE), code).read_text(encoding="utf-8")
-
-
-def test_a_page_describes_its_figures_draws_its_formulas_and_loads_nothing(page):
+    page = page_of(tmp_path, new_markdown_cell(PROSE), code).read_text(encoding="utf-8")
     tags = BeautifulSoup(page, "html.parser")
     assert [image["alt"] for image in tags("img")] == [ALT, pages.NO_ALT]
     assert [formula["display"] for formula in tags("math")] == ["inline", "block", "inline"]
@@ -56,9 +51,6 @@ def test_a_page_describes_its_figures_draws_its_formulas_and_loads_nothing(page)
     assert tags(["script", "iframe", "link"]) == [] and "@import" not in page
     (policy,) = (tag["content"] for tag in tags("meta") if tag.get("http-equiv"))
     assert "default-src 'none'" in policy and policy.count("'sha256-") == 1
-
-
-def test_code_and_output_are_text(page):
     assert "<title>The LSTM on *mel*</title>" in page
     assert 'class="highlight' in page and ".highlight .k" in page
     assert "frames [B, T, F] &lt;float32&gt;" in page

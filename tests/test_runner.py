@@ -209,12 +209,13 @@ def test_what_ended_a_notebook_is_said(small, monkeypatch, capfd, code, free_mib
     assert "ignored  MUSICLAB_PROFILE (see --help)" in shown
 
 
-def test_a_time_limit_ends_the_kernel(small):
+def test_a_time_limit_ends_the_kernel(small, capfd):
     small.timeout_minutes = 3 / 60
     code = "import subprocess, time\nsubprocess.Popen(['sleep', '600'])\ntime.sleep(600)"
     small.write("05_train", code)
     assert small.run("--only", "06") == 1
-    assert small.statuses() == {"05_train": "timeout", "06_judge": "skipped"}
+    assert small.statuses() == {"05_train": "failed", "06_judge": "skipped"}
+    assert "stopped at its time limit of 0:03 (profile: timeout_m" in capfd.readouterr().out
     wait_until(lambda: not running_in(small.root))
 
 

@@ -19,15 +19,7 @@ from tools.run.results import HEADINGS, Row, Status
 PLAIN_SECONDS = 30.0
 PLAIN_WIDTH = 160
 LEFT_OUT_SHOWN = 10
-_STYLES = {
-    Status.WAITING: "dim",
-    Status.RUNNING: "bold",
-    Status.DONE: "green",
-    Status.UP_TO_DATE: "green",
-    Status.FAILED: "bold red",
-    Status.TIMEOUT: "bold red",
-    Status.SKIPPED: "yellow",
-}
+_STYLES = {Status.WAITING: "dim", Status.FAILED: "bold red", Status.SKIPPED: "yellow"}
 
 
 class Display:
@@ -55,7 +47,7 @@ class Display:
             self.live.refresh()
             if not self.console.is_interactive:
                 self._tell(row)
-            for line in row.message if row.status in (Status.FAILED, Status.TIMEOUT) else ():
+            for line in row.message if row.status == Status.FAILED else ():
                 self._say(f"    {line}")
 
     def _picture(self) -> Group:
@@ -136,7 +128,7 @@ def table_of(rows: Iterable[Row]) -> Table:
         table.columns[number].justify = "right"
     for row in rows:
         name, seconds, status, *rest = row.cells
-        table.add_row(name, seconds, Text(status, _STYLES.get(status, "")), *map(printable, rest))
+        table.add_row(name, seconds, Text(status, _STYLES.get(status, "green")), *map(printable, rest))
     return table
 
 

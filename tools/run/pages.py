@@ -24,6 +24,8 @@ from helpers.notebook.names import name_of
 from helpers.notebook.records import RESULTS
 from tools.checks.labels import QUESTIONS, read_labels
 from tools.common.notebooks import ROOT, Source, contents_of
+from tools.run.display import clock
+from tools.run.results import BAD, HEADINGS, Row, Status
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE / "page_template"
@@ -98,9 +100,6 @@ def write_index(run: Path, summary: dict[str, Any]) -> Path:
     neighbours. Returns the index's path.
     """
     from jinja2 import Environment, FileSystemLoader
-
-    from tools.run.display import clock
-    from tools.run.results import BAD, HEADINGS, Row, Status
 
     pages = {path.stem: _about(path) for path in sorted((run / "pages").glob("[0-9]*.html"))}
     _link_neighbours(list(pages.values()))

@@ -54,7 +54,6 @@ class Plan:
 
     lab: Lab
     data: Path
-    is_demo: bool
     profile: Profile
     device: str
     name: str
@@ -63,6 +62,11 @@ class Plan:
     jobs: int = 1
     gpus: tuple[str, ...] = ()  # which notebooks side by side are spread over
     skip_bad: bool = False
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the data are the demo set, which may still have to be built."""
+        return folders.is_demo(self.data)
 
     @property
     def folder(self) -> Path:
@@ -155,7 +159,7 @@ class Plan:
             ("run", self.name),
             ("results", f"{_short(self.folder)} (open pages/index.html in a browser)"),
             *([("skip-bad", "bad clips and label rows are left out")] if self.skip_bad else []),
-            *([] if has_affect(self.data, self.is_demo) else [("note", NO_AFFECT.format(data))]),
+            *([] if has_affect(self.data) else [("note", NO_AFFECT.format(data))]),
             *([("ignored", f"{', '.join(ignored)} (see --help)")] if ignored else []),
             *(("note", note) for note in (*self._little_memory(), *self._scripts_ahead())),
         ]
@@ -211,22 +215,21 @@ def make_plan(
     device = device or str(defaults.get("device", "auto"))
     if device != "auto":
         resolved_device(device)
-    folder, is_demo = _find_data(data or str(defaults.get("data", "auto")))
-    if not has_affect(folder, is_demo):
+    folder = _find_data(data or str(defaults.get("data", "auto")))
+    if not has_affect(folder):
         without = [name for name in selected if AFFECT in lab.with_needs([name])]
         if named and without:
             raise LabError(f"{without[0]}: {NO_AFFECT.format(folder)}")
         selected = [name for name in selected if name not in without]
     if given is None:
-        small = is_demo or resolved_device(device) == "cpu"
+        small = folders.is_demo(folder) or resolved_device(device) == "cpu"
         given = lab.load_profile(DEMO if small else GPU_PROFILE)
     return Plan(
         lab=lab,
         data=folder,
-        is_demo=is_demo,
         profile=given,
         device=device,
-        name=_checked_name(name) if name else _default_name(folder, is_demo, given),
+        name=_checked_name(name) if name else _default_name(folder, given),
         selected=tuple(selected),
         force=force,
         jobs=min(_number_of_jobs(jobs, device), len(lab.with_needs(selected))),
@@ -263,33 +266,27 @@ def _check_profile(lab: Lab, profile: Profile, selected: Iterable[str]) -> None:
             )
 
 
-def has_affect(data: Path, is_demo: bool) -> bool:
+def has_affect(data: Path) -> bool:
     """Whether a data folder has affect values; the user's own music may come without.
 
     Of the lab's data a folder that is missing is a mistake, and its notebooks say so.
     """
-    own = (data / CLIPS).is_file() and not is_demo
-    return not own or (data / folders.MULTITASK).is_dir()
+    return not (data / CLIPS).is_file() or (data / folders.MULTITASK).is_dir()
 
 
-def _find_data(data: str) -> tuple[Path, bool]:
-    """The data folder, and whether it is the demo set (which may still have to be built)."""
-    demo = demo_data().resolve()
-    if data == DEMO:
-        return demo, True
+def _find_data(data: str) -> Path:
+    """The data folder. A search that finds nothing ends at the demo set, built or not."""
     if data == KAGGLE:
         from tools.kaggle.data import fetch_data
 
-        return fetch_data().resolve(), False
+        return fetch_data().resolve()
     try:
-        folder = folders.find_data(data).resolve()
+        return folders.find_data(data).resolve()
     except LabError:
-        # Only a search that finds nothing falls back to the demo set; a folder that the user
-        # named and that is none must not.
-        if data != "auto" or os.environ.get("MUSICLAB_DATA"):
+        # A folder that the user named and that is none must not become the demo set.
+        if data != DEMO and (data != "auto" or os.environ.get("MUSICLAB_DATA")):
             raise
-        return demo, True
-    return folder, folder == demo
+        return demo_data().resolve()
 
 
 @cache
@@ -333,8 +330,8 @@ def gpus_for(device: str) -> list[str]:
     return visible_gpus() if resolved_device(device) == "cuda" else []
 
 
-def _default_name(data: Path, is_demo: bool, profile: Profile) -> str:
-    source = DEMO if is_demo else folders.data_name(data)
+def _default_name(data: Path, profile: Profile) -> str:
+    source = folders.data_name(data)
     name = source if source == profile.name else f"{source}-{Path(profile.name).stem}"
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
     return safe[:80] or "run"

@@ -41,10 +41,9 @@ class Status(StrEnum):
     UP_TO_DATE = "up to date"
     FAILED = "failed"
     SKIPPED = "skipped"
-    TIMEOUT = "timeout"
 
 
-BAD = (Status.FAILED, Status.SKIPPED, Status.TIMEOUT)
+BAD = (Status.FAILED, Status.SKIPPED)
 
 
 @dataclass

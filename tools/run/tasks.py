@@ -176,8 +176,8 @@ class Tasks:
             return row
         with suppress(LabError):  # on a full disk
             take_back(paths.record)
-        status = Status.FAILED if outcome.exit_code is not None else Status.TIMEOUT
-        return replace(row, status=status, message=self._what_went_wrong(task, outcome, ended))
+        message = self._what_went_wrong(task, outcome, ended)
+        return replace(row, status=Status.FAILED, message=message)
 
     def _what_went_wrong(self, task: str, outcome: Outcome, ended: dict[str, Any]) -> list[str]:
         """The lines to show. What failed on a full disk could not write down why."""
