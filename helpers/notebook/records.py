@@ -26,7 +26,6 @@ from helpers.machinery.files import (
     read_json,
     remove_leftovers,
     runs_dir,
-    write_atomically,
 )
 from helpers.machinery.many_gpus import write_once
 from helpers.notebook import showing
@@ -344,13 +343,6 @@ def join_results(run: Path) -> str:
         if _about(path.parent).get("finished"):
             tables.append(_read_table(path, path.parent.name, dtype=str, usecols=columns))
     return pd.concat(tables).to_csv(index=False)
-
-
-def take_back(folder: Path) -> None:
-    """Note that a record is not finished after all: its notebook failed behind its last result."""
-    about = _about(folder)
-    if about.pop("finished", None):
-        write_atomically(folder / "record.json", json.dumps(about, indent=1))
 
 
 def _read_table(path: Path, notebook: str, **options: Any) -> pd.DataFrame:

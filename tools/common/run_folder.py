@@ -138,18 +138,17 @@ def command_of(run: Path) -> str:
 
 
 def remove_old_runs(current: Path, keep: int) -> list[str]:
-    """Delete all but the `keep` newest runs beside `current`; says what was deleted.
+    """Delete all but the `keep` newest finished runs beside `current`; says what was deleted.
 
-    Newest by the time of the last run. What `current`, `latest` or a run under way is, and what is
-    no run at all, stays.
+    What `current`, `latest`, `interactive` or a run under way is stays.
     """
     runs = current.parent
-    found = [folder for folder in runs.iterdir() if _last_run(folder)]
-    old = sorted(found, key=_last_run, reverse=True)[keep:]
-    named = {folder.name for folder in (current, newest_run(runs)) if folder}
+    ended = {path.parent: path.stat().st_mtime for path in runs.glob(f"[!.]*/{SUMMARY}")}
+    found = [run for run in ended if not run.is_symlink() and run.name != INTERACTIVE_RUN]
+    newest = newest_run(runs)
     said = []
-    for folder in old:
-        if folder.name in named:
+    for folder in sorted(found, key=lambda run: ended[run], reverse=True)[keep:]:
+        if folder.name in (current.name, newest and newest.name):
             continue
         try:
             with open(folder / LOCK, "ab") as lock:
@@ -159,14 +158,6 @@ def remove_old_runs(current: Path, keep: int) -> list[str]:
         except OSError as error:
             said.append(f"could not delete the old run {folder} ({error.strerror})")
     return said
-
-
-def _last_run(folder: Path) -> float:
-    """When a run in this folder last began or ended; 0 where none did."""
-    if folder.is_symlink() or folder.name.startswith(".") or folder.name == INTERACTIVE_RUN:
-        return 0.0
-    marks = [folder / LOCK, folder / SUMMARY]
-    return max((mark.stat().st_mtime for mark in marks if mark.is_file()), default=0.0)
 
 
 def write_kernel_spec(folder: Path, *options: str) -> None:

@@ -128,7 +128,9 @@ def table_of(rows: Iterable[Row]) -> Table:
         table.columns[number].justify = "right"
     for row in rows:
         name, seconds, status, *rest = row.cells
-        table.add_row(name, seconds, Text(status, _STYLES.get(status, "green")), *map(printable, rest))
+        table.add_row(
+            name, seconds, Text(status, _STYLES.get(status, "green")), *map(printable, rest)
+        )
     return table
 
 

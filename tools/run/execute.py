@@ -1,10 +1,10 @@
 """Execute one notebook with papermill, or build the demo set: what the runner starts for each task.
 
-    python tools/run/execute.py '{"notebook": ..., "output": ..., "parameters": {...}, ...}'
+    python tools/run/execute.py '{"input_path": ..., "output_path": ..., "parameters": {...}, ...}'
     python tools/run/execute.py '{"demo_size": ...}'
 
-How it went is the last that it reports of its progress. It ends itself and all that it started when
-its standard input ends, which it does when the runner dies.
+What went wrong is the last that it reports of its progress. It ends itself and all that it started
+when its standard input ends, which it does when the runner dies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import tools  # noqa: F401  (spares jsonschema a second, see there)
 from helpers.machinery.files import LabError
 from helpers.machinery.process import report_progress
 
-KERNEL = "python3"
 START_TIMEOUT_SECONDS = 180
 LAST_LINES = 12
 SOURCE_LINES = 6
@@ -35,44 +34,41 @@ def main() -> int:
     """Do what the one argument describes; 0 when it came to its end, else 1."""
     job = json.loads(sys.argv[1])
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
-    report = build(job["demo_size"]) if "demo_size" in job else execute(job)
-    report_progress(**report)
-    return 0 if report["status"] == "done" else 1
+    failure = build(**job) if "demo_size" in job else execute(**job)
+    if failure:
+        report_progress(**failure)
+    return 1 if failure else 0
 
 
-def build(size: float) -> dict[str, Any]:
-    """Build the demo set; return its status, and for a mistake of the user what it is.
+def build(demo_size: float) -> dict[str, Any]:
+    """Build the demo set; return for a mistake of the user what it is, else nothing.
 
     A finished set of this size or more is kept: a profile that wants a small one takes a large one.
     """
     from demo_music.build import build_demo
-    from helpers.folders import demo_size
+    from helpers import folders
 
     try:
-        build_demo(size=max(size, demo_size()))
+        build_demo(size=max(demo_size, folders.demo_size()))
     except LabError as error:
-        return {"status": "failed", "lines": [str(error)]}
-    return {"status": "done"}
+        return {"lines": [str(error)]}
+    return {}
 
 
-def execute(spec: dict[str, Any]) -> dict[str, Any]:
-    """Run the notebook; return its status, and for a failure the cell and the last lines."""
+def execute(connection: str, **notebook: Any) -> dict[str, Any]:
+    """Run the notebook; return for a failure its cell and the last lines, else nothing."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
     # Else Jupyter writes it into the folder for temporary files, where a killed run leaves it.
-    config = Config({"KernelManager": {"connection_file": spec["connection"]}})
-
+    config = Config({"KernelManager": {"connection_file": connection}})
     for left in reversed(range(STARTS)):
         try:
             papermill.execute_notebook(
-                spec["notebook"],
-                spec["output"],
-                parameters=spec["parameters"],
-                kernel_name=KERNEL,
+                **notebook,
+                kernel_name="python3",
                 language="python",
-                cwd=spec["cwd"],
                 progress_bar=False,
                 start_timeout=START_TIMEOUT_SECONDS,
                 config=config,
@@ -82,7 +78,6 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
 
             shown = strip_ansi("\n".join(error.traceback)).rstrip().splitlines()
             return {
-                "status": "failed",
                 "cell": error.exec_count,
                 "source": error.source.strip().splitlines()[:SOURCE_LINES],
                 "lines": [line.rstrip() for line in shown][-LAST_LINES:] or [error.ename],
@@ -93,8 +88,8 @@ def execute(spec: dict[str, Any]) -> dict[str, Any]:
                 continue
             if "died" in text.lower() or "dead" in name.lower():
                 text = "the kernel died; most often the machine ran out of memory"
-            return {"status": "failed", "lines": [f"{name}: {text}" if text else name]}
-        return {"status": "done"}
+            return {"lines": [f"{name}: {text}" if text else name]}
+        return {}
 
 
 def _end_with_the_runner() -> None:

@@ -88,8 +88,7 @@ def _with_label(heading: str) -> str:
 def _readable(row: list[str]) -> list[str]:
     """A row of results.csv for reading: the model's name, and three digits."""
     notebook, model, *about, value, low, high, seed, n = row
-    number = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
-    numbers = (f"{float(x):.3f}" if number.fullmatch(x) else x for x in (value, low, high))
+    numbers = (f"{float(x):.3f}" if x else "" for x in (value, low, high))
     return [notebook, name_of(model), *about, *numbers, seed, n]
 
 

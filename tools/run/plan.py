@@ -34,7 +34,7 @@ from tools.run.processes import memory_available, threads_available
 KAGGLE = "kaggle"
 GPU_PROFILE = "full"
 DEMO_TASK = "demo_set"  # the building of the demo set, which comes before all notebooks
-MINUTES = 60.0  # the time limit, where the profile does not say
+TIMEOUT_MINUTES = 60.0  # the time limit, where the profile does not say
 LEFT_OUT = "left_out.json"
 AFFECT = "08_regression"  # which begins what is done with the affect values
 NO_AFFECT = (
@@ -94,7 +94,7 @@ class Plan:
     @property
     def timeout_minutes(self) -> float:
         """How long a notebook, or the building of the demo set, may take before it is stopped."""
-        return float(self.profile.sections.get(RUNNER, {}).get("timeout_minutes", MINUTES))
+        return float(self.profile.sections.get(RUNNER, {}).get("timeout_minutes", TIMEOUT_MINUTES))
 
     def digest_inputs(self, task: str) -> dict[str, Any]:
         """All that a notebook's results depend on, except the notebooks it needs.

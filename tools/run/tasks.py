@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from itertools import cycle
@@ -19,7 +19,7 @@ from typing import Any
 
 from helpers.folders import demo_size
 from helpers.machinery.files import LabError, read_json
-from helpers.notebook.records import RESULTS, take_back
+from helpers.notebook.records import RESULTS
 from tools.common.run_folder import LOCK
 from tools.run import pages
 from tools.run.display import Display, clock, describe_progress
@@ -118,12 +118,13 @@ class Tasks:
     plan: Plan
     display: Display
     stop: threading.Event = field(default_factory=threading.Event)
-    gpus: SimpleQueue[str] = field(default_factory=SimpleQueue)  # the free ones, side by side
+    gpus: SimpleQueue[dict[str, str]] = field(default_factory=SimpleQueue)  # the free ones
 
     def __post_init__(self) -> None:
-        if self.plan.jobs > 1 and len(self.plan.gpus) > 1:
-            for _, gpu in zip(range(self.plan.jobs), cycle(self.plan.gpus), strict=False):
-                self.gpus.put(gpu)
+        own = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in self.plan.gpus]
+        several = self.plan.jobs > 1 and len(own) > 1
+        for _, gpu in zip(range(self.plan.jobs), cycle(own if several else [{}]), strict=False):
+            self.gpus.put(gpu)
 
     def do(self, task: str, needs: Iterable[str]) -> Row:
         """Build the demo set or execute a notebook, unless it is up to date; how it fared.
@@ -161,8 +162,7 @@ class Tasks:
             stale.unlink(missing_ok=True)
         try:
             outcome = self._supervise(task)
-            ended = read_json(paths.progress)
-            done = outcome.exit_code == 0 and ended.get("status") == Status.DONE
+            done, ended = outcome.exit_code == 0, read_json(paths.progress)
             if read_json(paths.partial):  # no JSON: papermill was stopped while it wrote
                 paths.partial.replace(paths.executed if done else paths.failed)
         finally:
@@ -174,8 +174,7 @@ class Tasks:
             needs = () if task == DEMO_TASK else self.plan.lab.needs(task)
             write_note(self.plan.folder, row, needs, inputs)
             return row
-        with suppress(LabError):  # on a full disk
-            take_back(paths.record)
+        results[0].unlink(missing_ok=True)  # of a notebook that failed behind its last result
         message = self._what_went_wrong(task, outcome, ended)
         return replace(row, status=Status.FAILED, message=message)
 
@@ -226,12 +225,9 @@ class Tasks:
     @contextmanager
     def _a_gpu(self) -> Iterator[dict[str, str]]:
         """The setting by which a notebook has a GPU for itself; none where it has all there are."""
-        if self.gpus.empty():
-            yield {}
-            return
         gpu = self.gpus.get()
         try:
-            yield {"CUDA_VISIBLE_DEVICES": gpu}
+            yield gpu
         finally:
             self.gpus.put(gpu)
 
@@ -240,12 +236,13 @@ class Tasks:
         if task == DEMO_TASK:
             return {"demo_size": self.plan.demo_size}
         paths = self.plan.paths(task)
+        notebook = self.plan.lab.read(task).path
         return {
-            "notebook": str(self.plan.lab.read(task).path),
-            "output": str(paths.partial),
-            "connection": str(paths.connection),
+            "input_path": str(notebook),
+            "output_path": str(paths.partial),
             "parameters": self.plan.overrides(task),
-            "cwd": str(self.plan.lab.root / "notebooks"),
+            "cwd": str(notebook.parent),
+            "connection": str(paths.connection),
         }
 
     def _go_on(self) -> None:
