@@ -21,7 +21,6 @@ from typing import Any
 
 import psutil
 
-from helpers.machinery.profiles import Profile
 from tools.common.command_line import run_command
 from tools.common.notebooks import ROOT, Lab
 from tools.run import command
@@ -149,15 +148,15 @@ class SmallLab:
 
     @property
     def lab(self) -> Lab:
-        return Lab(self.root, NEEDS, self.load_profile)
-
-    def load_profile(self, name: str) -> Profile:
-        limits = {"timeout_minutes": self.timeout_minutes}
-        return Profile(name, {"all": {"seed": 0}, "05_train": self.parameters, "runner": limits})
+        return Lab(self.root, NEEDS)
 
     @property
     def options(self) -> dict[str, str]:
-        return {"data": str(self.root / "data"), "profile": "demo", "name": "t"}
+        limits = {"timeout_minutes": self.timeout_minutes}
+        sections = {"all": {"seed": 0}, "05_train": self.parameters, "runner": limits}
+        profile = self.root / "demo.yaml"
+        profile.write_text(json.dumps(sections))  # which is YAML, too
+        return {"data": str(self.root / "data"), "profile": str(profile), "name": "t"}
 
     def run(self, *options: str) -> int:
         always = [word for key, value in self.options.items() for word in (f"--{key}", value)]
@@ -190,7 +189,7 @@ class SmallLab:
             cwd=ROOT,
             env=env,
             start_new_session=True,
-            preexec_fn=lambda: (default_signals(), limit()),
+            preexec_fn=lambda: (signal.signal(signal.SIGHUP, signal.SIG_DFL), limit()),  # nohup
             **(quiet | popen),
         )
 
@@ -204,12 +203,6 @@ class SmallLab:
         names = log.read_text().split() if log.exists() else []
         log.unlink(missing_ok=True)
         return names
-
-
-def default_signals() -> None:
-    """Signals mean what they mean, whatever the caller ignores (nohup, a script's background)."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def running_in(folder: Path) -> list[int]:

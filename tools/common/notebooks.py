@@ -9,7 +9,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helpers.machinery.files import LabError, did_you_mean
-from helpers.machinery.profiles import Profile, load_profile
 
 NOT_VALID = "no valid notebook"
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,11 +154,10 @@ def _difference(ours: Cell, theirs: Cell) -> str:
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder with notebooks and helpers, what each notebook needs, and how profiles are read."""
+    """A folder with notebooks and helpers, and what each notebook needs."""
 
     root: Path = ROOT
     notebooks: Mapping[str, Sequence[str]] = field(default_factory=lambda: NOTEBOOKS)
-    load_profile: Callable[[str], Profile] = load_profile
 
     @property
     def names(self) -> list[str]:

@@ -20,6 +20,7 @@ from requests.exceptions import HTTPError, RequestException
 from urllib3.exceptions import ProtocolError
 
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
+from helpers.machinery.profiles import load_profile
 from tools.common.command_line import Parser, run_command
 from tools.common.notebooks import Lab, shared_files
 from tools.kaggle.client import asking, sign_in
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"note: {error}")
     folder = prepare(lab, names, user)
-    minutes = int(lab.load_profile(PROFILE).sections["runner"]["timeout_minutes"])
+    minutes = int(load_profile(PROFILE).sections["runner"]["timeout_minutes"])
     print(
         f"{len(names)} kernels, one after the other, use at most {len(names) * minutes / 60:g} of "
         f"the week's GPU hours: after {minutes} minutes Kaggle stops one"
@@ -101,7 +102,7 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
     }
     write_atomically(folder / HELPERS / "dataset-metadata.json", json.dumps(about, indent=1))
     print(f"data set {HELPERS}, private: {len(files)} files")
-    chosen = lab.load_profile(profile)
+    chosen = load_profile(profile)
     for name in names:
         # As the runner does it, since a kernel on Kaggle has no environment variables.
         notebook = load_notebook_node(str(lab.read(name).path))

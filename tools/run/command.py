@@ -73,10 +73,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
 
 
 def run(plan: Plan, keep: int = 0) -> int:
-    """Run a plan and report it; return the exit code.
-
-    After a success all but the `keep` newest runs are deleted; none with 0.
-    """
+    """Run a plan, report it, keep only the `keep` newest runs (0: all); return the exit code."""
     # Here, so that --help and wrong use answer before these are loaded.
     from tools.run import display, pages
     from tools.run.results import BAD, Row, Status, note_left_out, write_results

@@ -58,12 +58,9 @@ class Display:
 
     def _tell(self, row: Row) -> None:
         name, seconds, due = row.notebook, row.seconds or 0, self._next_lines.get(row.notebook, 0)
-        if row.status == Status.SKIPPED:
-            self._say(f"{name}: skipped, {row.message[0]}")
-        elif row.status == Status.UP_TO_DATE:
-            self._say(f"{name}: up to date")
-        elif row.status != Status.RUNNING:
-            self._say(f"{name}: {row.status} after {clock(seconds)}  {row.key_metric}")
+        if row.status != Status.RUNNING:
+            took = f" after {clock(seconds)}" if row.status in (Status.DONE, Status.FAILED) else ""
+            self._say(f"{name}: {row.status}{took}  {row.cells[-1]}")
         elif seconds >= due:
             self._next_lines[name] = due + PLAIN_SECONDS
             said = f"{clock(seconds)} {row.key_metric}" if due else "started"
@@ -87,7 +84,7 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
     >>> describe_progress({"model": "LSTM", "epoch": 3, "epochs": 12, "train_loss": 1.5})
     'LSTM, epoch 3/12, train loss 1.500'
     """
-    parts = [str(progress[key]) for key in ("stage", "model") if key in progress]
+    parts = [str(progress[key]) for key in ("stage", "model") if progress.get(key)]
     if "epoch" in progress:
         parts.append(f"epoch {progress['epoch']}/{progress.get('epochs', '?')}")
     if "done" in progress:
@@ -100,11 +97,7 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as minutes and seconds, or hours, minutes and seconds.
-
-    >>> clock(75), clock(3675)
-    ('1:15', '1:01:15')
-    """
+    """A duration as minutes and seconds (1:15), or hours, minutes and seconds (1:01:15)."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

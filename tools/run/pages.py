@@ -88,15 +88,15 @@ def _with_label(heading: str) -> str:
 def _readable(row: list[str]) -> list[str]:
     """A row of results.csv for reading: the model's name, and three digits."""
     notebook, model, *about, value, low, high, seed, n = row
-    numbers = (f"{float(x):.3f}" if x else "" for x in (value, low, high))
+    number = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
+    numbers = (f"{float(x):.3f}" if number.fullmatch(x) else x for x in (value, low, high))
     return [notebook, name_of(model), *about, *numbers, seed, n]
 
 
 def write_index(run: Path, summary: dict[str, Any]) -> Path:
-    """Write `pages/index.html`, where a reader starts: notebooks, labels, results, failures.
+    """Write `pages/index.html`, where a reader starts, and link each page to its neighbours.
 
-    `summary` is what `tools.run.results.write_results` returns. The pages get links to their
-    neighbours. Returns the index's path.
+    `summary` is what `tools.run.results.write_results` returns. Returns the index's path.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -214,17 +214,14 @@ def _exporter() -> Any:
 
 
 def _groups(cells: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Cells by what is folded together; the heading that a fold begins with is taken out of it.
-
-    The cell in which papermill repeats the parameters is left out.
-    """
+    """Cells by what is folded together; the heading that a fold begins with is taken out of it."""
     group: dict[str, Any] = {}
     for cell in cells:
         tags = cell.metadata.get("tags", [])
         kind = next((kind for kind in FOLDS if kind in tags), "")
         heading = re.match(r"(#{2,4}) .+", cell.source) if cell.cell_type == "markdown" else None
         level = len(heading[1]) if heading else 9
-        if "injected-parameters" in tags:
+        if "injected-parameters" in tags:  # papermill repeats them
             continue
         if not group or kind != group["kind"] or (kind and 9 > level <= group["level"]):
             if group:

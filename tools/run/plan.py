@@ -25,7 +25,7 @@ from helpers.machinery.files import (
 from helpers.machinery.one_per_gpu import visible_gpus
 from helpers.machinery.own_music import CLIPS
 from helpers.machinery.process import find_device, usable_cores
-from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number
+from helpers.machinery.profiles import ALL, DEMO, RUNNER, Profile, brief, is_number, load_profile
 from helpers.notebook.records import INTERACTIVE_RUN
 from tools.common.notebooks import ROOT, Lab, drift
 from tools.common.run_folder import Paths, first_in
@@ -208,7 +208,7 @@ def make_plan(
     if not words:
         raise LabError("--only names no notebook; for example --only 05,06")
     selected = [lab.find(word) for word in words]
-    given = lab.load_profile(profile) if profile else None
+    given = load_profile(profile) if profile else None
     if given:
         _check_profile(lab, given, lab.with_needs(selected))
     defaults = given.overrides("") if given else {}
@@ -223,7 +223,7 @@ def make_plan(
         selected = [name for name in selected if name not in without]
     if given is None:
         small = folders.is_demo(folder) or resolved_device(device) == "cpu"
-        given = lab.load_profile(DEMO if small else GPU_PROFILE)
+        given = load_profile(DEMO if small else GPU_PROFILE)
     return Plan(
         lab=lab,
         data=folder,
@@ -311,9 +311,8 @@ def resolved_device(device: str) -> str:
 
 
 def _number_of_jobs(jobs: str, device: str) -> int:
-    """How many notebooks may run side by side; `auto` is 2 where cores and memory allow it.
+    """How many notebooks may run side by side; `auto` is 2, or one per GPU, where there is room.
 
-    Of several GPUs each notebook has one, and there are as many notebooks as GPUs.
     Notebooks compute with as many threads whatever this is, so that their results are the same.
     """
     if jobs.isdecimal() and int(jobs) > 0:
