@@ -23,7 +23,6 @@ VALIDATED = Sentence(
     "{n}); kept epoch of the first training: {epoch}.",
     name="LSTM mel, full", loss=1.1, accuracy=0.6, macro=0.5, epoch=14, n=1,
 )  # fmt: skip
-UNDEFINED = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
 ABOVE = Comparison(Score(0.02, -0.04, 0.08), 0.5, 2, 1.0)
 SCORES = [["multitask CNN", Score(0.6, 0.5, 0.7), 118410], ["SVR", Score(math.nan), 3]]
 FOUND = Sentence("{found} of {all} folders are there. Nothing is missing.", found=4, all=4)
@@ -32,7 +31,6 @@ SAID: dict[str, list[Piece]] = {
     "5β": [Lines("def steps():\n    pass", "helpers/models.py")],
     "5γ": [Text([VALIDATED])],
     "6δ": [Text([comparison_sentence(ABOVE, "energy: multitask", "one CNN", "accuracy")], True)],
-    "8ε": [Text([comparison_sentence(UNDEFINED, "LSTM", "CNN", "accuracy")])],
     "10δ": [Table(["model", "mean Spearman", "parameters"], SCORES, CAPTION)],
 }
 

@@ -50,21 +50,18 @@ def leave(notebook, value):
     with open(HOME / "executed.txt", "a") as file:
         file.write(notebook + "\\n")
 '''
-# A demo set that is copied clip by clip, as the real one is made clip by clip.
+# A demo set that is copied clip by clip, as the real one is made.
 DEMO = """
 import json
 from pathlib import Path
 from helpers.machinery.files import cache_dir, write_atomically
-from helpers.machinery.process import report_progress
 
 def build_demo(size):
     folder, source = cache_dir() / "demo", Path(__file__).parents[1] / "source"
-    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
-    for number, path in enumerate(files):
+    for path in filter(Path.is_file, sorted(source.rglob("*"))):
         copy = folder / "data" / path.relative_to(source)
         if not copy.exists():
             write_atomically(copy, path.read_bytes())
-        report_progress(done=number + 1, total=len(files))
     write_atomically(folder / "complete.json", json.dumps({"size": size}))
 """
 # Packs the demo set and "trains" on it: sums that take no time, stored after each epoch.
@@ -72,7 +69,6 @@ TRAIN = """
 import numpy as np
 from pathlib import Path
 from helpers.machinery.files import write_atomically
-from helpers.machinery.process import report_progress
 from helpers.small import record
 from helpers.machinery.store import open_store
 clips = sorted((Path(data) / "fma_genre_spectrograms" / "train").iterdir())
@@ -81,7 +77,6 @@ weights = np.zeros(140)
 for epoch in range(3):
     for clip in range(len(clips)):
         weights += store.clip(clip, slice(None)).mean(axis=0) / (clip + epoch + 1)
-    report_progress(model="m", epoch=epoch + 1, epochs=3)
     write_atomically(record("05_train") / "checkpoints" / "m.npy", weights.tobytes())
 leave("05_train", float(weights.sum()))
 """

@@ -104,9 +104,7 @@ def train_two_epochs(data: Path, kill: bool = False) -> nn.Module:
         if kill and many_gpus.number() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    history = training.train(model, train_loader, val_loader, epochs=2, after_epoch=after_epoch)
-    losses = torch.tensor([history.train_loss, history.val_loss])
-    assert torch.isfinite(losses).all()
+    training.train(model, train_loader, val_loader, epochs=2, after_epoch=after_epoch)
     return model
 
 
