@@ -121,20 +121,18 @@ class BatchCutter(Subset):
         self,
         dataset: Dataset,
         pad_batch: Callable[[list[Any]], Batch],
-        *,
-        crop_frames: int = 0,
-        max_masked_bands: int = 0,
-        generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
+        generator: torch.Generator,
+        device: torch.device,
+        crop_frames: int,
+        max_masked_bands: int,
     ) -> None:
         base, clips = unwrap(dataset)
         super().__init__(dataset, range(len(clips)))
-        self.base, self.pad_batch = base, pad_batch
+        self.base, self.pad_batch, self.generator = base, pad_batch, generator
         self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
-        self.generator = generator or torch.Generator()
-        self.frames = base.store.frames_on(torch.device(device))
+        self.frames = base.store.frames_on(device)
         self.device = self.frames.device
-        self.is_elsewhere = self.device.type != torch.device(device).type
+        self.is_elsewhere = self.device.type != device.type
         self.starts = torch.from_numpy(base.store.starts[clips])
         self.lengths = torch.from_numpy(base.store.lengths[clips])
         self.labels = base.labels[torch.from_numpy(clips)]
@@ -148,17 +146,11 @@ class BatchCutter(Subset):
 
     def _joined(self, numbers: list[int]) -> Batch:
         """The batch item by item, for a dataset whose items are not what was packed."""
-        items = [self.dataset[number] for number in numbers]
+        x, y, lengths = self.pad_batch([self.dataset[number] for number in numbers])
         if self.crop_frames:
-            lengths = torch.tensor([length for *_, length in items])
-            windows = random_windows(0 * lengths, lengths, self.crop_frames, self.generator)
-            items = [
-                (frames[start : start + length], label, length)
-                for (frames, label, _), start, length in zip(
-                    items, *(part.tolist() for part in windows), strict=True
-                )
-            ]
-        x, y, lengths = self.pad_batch(items)
+            starts = x.shape[1] * torch.arange(len(x))
+            starts, lengths = random_windows(starts, lengths, self.crop_frames, self.generator)
+            x = hide_padding(cut_clips(x.flatten(0, 1), starts, int(lengths.max())), lengths)
         return x.to(self.device), y.to(self.device), lengths.to(self.device)
 
     def _cut(self, numbers: list[int]) -> Batch:
@@ -196,28 +188,20 @@ class BatchLoader(DataLoader):
     """
 
     def __init__(self, cutter: BatchCutter, **options: Any) -> None:
-        super().__init__(cutter, collate_fn=as_it_is, **options)
+        pinned = cutter.is_elsewhere and torch.cuda.is_available()
+        # The batches are joined already.
+        super().__init__(cutter, collate_fn=tuple, pin_memory=pinned, **options)
 
     def __iter__(self) -> Iterator[Batch]:
         batches = super().__iter__()
-        return self._ahead(batches) if self.dataset.is_elsewhere else batches
-
-    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        def cut() -> Batch | None:
-            batch = next(batches, None)
-            pinned = torch.cuda.is_available() and batch is not None
-            return tuple(part.pin_memory() for part in batch) if pinned else batch
-
+        if not self.dataset.is_elsewhere:
+            yield from batches
+            return
         with ThreadPoolExecutor(1) as thread:
-            following = thread.submit(cut)
+            following = thread.submit(next, batches, None)
             while (batch := following.result()) is not None:
-                following = thread.submit(cut)
+                following = thread.submit(next, batches, None)
                 yield batch
-
-
-def as_it_is(batch: Batch) -> Batch:
-    """What `collate_fn` does to a batch that is one already (a function, for worker processes)."""
-    return batch
 
 
 def unwrap(dataset: Dataset) -> tuple[Any, np.ndarray]:
