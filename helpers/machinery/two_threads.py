@@ -59,19 +59,15 @@ class _TwoLSTMs(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if ctx.outputs is None:
-            raise RuntimeError("gradients flow through these LSTMs once; compute the outputs again")
-        outputs, ctx.outputs = ctx.outputs, None  # what they hold is large
-
         def gradients_of(number: int) -> list[torch.Tensor | None]:
             leaves = ctx.parts[number]
             needed = [leaf for leaf in leaves if leaf.requires_grad]
             if not needed:  # all of it is frozen
                 return [None] * len(leaves)
-            found = iter(torch.autograd.grad(outputs[number], needed, gradients[number]))
+            found = iter(torch.autograd.grad(ctx.outputs[number], needed, gradients[number]))
             return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
-        return (None, *chain(*at_the_same_time(gradients_of, range(len(outputs)))))
+        return (None, *chain(*at_the_same_time(gradients_of, range(len(ctx.outputs)))))
 
 
 def _output(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
