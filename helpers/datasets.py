@@ -51,7 +51,9 @@ class SpectrogramDataset(Dataset):
         if feature not in FEATURE_ROWS:
             raise LabError(f"unknown feature {feature!r}; known: {', '.join(FEATURE_ROWS)}")
         self.folder, self.split, self.feature = Path(folder), split, feature
-        self.axes = _axis_names(axes)
+        self.axes = (axes,) if isinstance(axes, str) else tuple(axes)
+        if unknown := [name for name in self.axes if name not in AXES]:
+            raise LabError(f"unknown axis {unknown[0]!r}; known: {', '.join(AXES)}")
         self.scaler = scaler
         tracks = read_clips(self.folder, split)
         self.store = open_store(tracks["path"].tolist())
@@ -102,14 +104,6 @@ class SpectrogramDataset(Dataset):
     def ids(self) -> list[str]:
         """The clips' ids, in order."""
         return self.tracks["id"].tolist()
-
-
-def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
-    names = (axes,) if isinstance(axes, str) else tuple(axes)
-    unknown = [name for name in names if name not in AXES]
-    if unknown:
-        raise LabError(f"unknown axis {unknown[0]!r}; known: {', '.join(AXES)}")
-    return names
 
 
 def _with_classes(

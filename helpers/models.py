@@ -109,18 +109,14 @@ class LSTMBackbone(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """x [B, T, F], lengths [B] -> [B, out_features]."""
         if self.cosines is not None:
-            x = self._with_coefficients(x)
+            n_bands = len(self.cosines)
+            # In float32: the high coefficients are small differences of large numbers.
+            with torch.autocast(x.device.type, enabled=False):
+                coefficients = x[..., :n_bands].float() @ self.cosines
+            x = torch.cat([coefficients, x[..., n_bands:]], dim=-1)
         if self.stack > 1:
             x, lengths = stack_frames(x, lengths, self.stack)
         return self.dropout(self.pool(self.steps(x, lengths), lengths))
-
-    def _with_coefficients(self, x: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F] with its first bands as cepstral coefficients; 0 stays 0."""
-        n_bands = len(self.cosines)
-        # In float32: the high coefficients are small differences of large numbers.
-        with torch.autocast(x.device.type, enabled=False):
-            coefficients = x[..., :n_bands].float() @ self.cosines
-        return torch.cat([coefficients, x[..., n_bands:]], dim=-1)
 
     def steps(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The last layer's output at every frame, [B, T, directions * hidden]."""
@@ -482,16 +478,8 @@ class MultitaskLoss(nn.Module):
 
 # ---- building from a description ---------------------------------------------------------------
 
-BACKBONES: dict[str, type[nn.Module]] = {
-    "lstm": LSTMBackbone,
-    "cnn": CNNBackbone,
-    "ast": ASTBackbone,
-}
-HEADS: dict[str, type[nn.Module]] = {
-    "classifier": Classifier,
-    "regressor": Regressor,
-    "multitask": MultitaskRegressor,
-}
+BACKBONES = {"lstm": LSTMBackbone, "cnn": CNNBackbone, "ast": ASTBackbone}
+HEADS = {"classifier": Classifier, "regressor": Regressor, "multitask": MultitaskRegressor}
 
 
 def build_model(spec: dict[str, Any]) -> nn.Module:

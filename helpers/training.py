@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from helpers.machinery import many_gpus
-from helpers.machinery.batches import Batch, require_frames
+from helpers.machinery.batches import Batch, BatchLoader, unwrap
 from helpers.machinery.files import LabError
 from helpers.machinery.loss_scaler import LossScaler
 from helpers.machinery.process import autocast, computing, headless, report_progress
@@ -123,7 +123,7 @@ def train(
     """
     device = torch.device(device)
     for loader in (train_loader, val_loader):
-        require_frames(loader, _shortest_clip(model))
+        _require_frames(loader, model)
     model.to(device)
     loss = (loss or default_loss(model)).to(device)
     batches: DataLoader | list[Batch] = train_loader
@@ -228,7 +228,7 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
     Raises LabError before anything is computed when a clip is too short for the model.
     """
     device = torch.device(device)
-    require_frames(loader, _shortest_clip(model))
+    _require_frames(loader, model)
     model.to(device).eval()
     outputs = []
     with computing(model, device):
@@ -275,9 +275,19 @@ def _batch_loss(
     return loss(outputs, y)
 
 
-def _shortest_clip(model: nn.Module) -> int:
-    """The number of frames that a clip needs for this model: 1, or what a CNN's poolings need."""
-    return max(getattr(module, "min_frames", 1) for module in model.modules())
+def _require_frames(loader: DataLoader | None, model: nn.Module) -> None:
+    """Raise LabError naming the first clip with fewer frames than the poolings of a CNN need."""
+    if not isinstance(loader, BatchLoader):
+        return  # the model itself will complain
+    base, clips = unwrap(loader.dataset)
+    n_frames = max(getattr(module, "min_frames", 1) for module in model.modules())
+    short = clips[base.lengths[clips] < n_frames]
+    if len(short):
+        raise LabError(
+            f"{base.tracks['path'][short[0]]}: {base.lengths[short[0]]} frames are too short for "
+            f"this CNN, which needs {n_frames}; remove the clip, or leave such clips out with "
+            "./run_all.sh --skip-bad"
+        )
 
 
 def _set_modes(model: nn.Module, dropout: bool) -> None:

@@ -262,12 +262,17 @@ def test_a_transfer_whose_keys_do_not_match_is_an_error():
 
 
 def test_early_stopping_follows_the_validation_loss(monkeypatch):
+    """And the weights of the best epoch are kept."""
     assert "spearman" not in inspect.getsource(training).lower()
     losses = [1.0, 0.8, 0.9, 0.7, 0.75, 0.72, 0.71, 0.1]
     monkeypatch.setattr(training, "evaluate_loss", Mock(side_effect=losses))
-    history = training.train(Watched(), [batch()], [batch(1)], epochs=8, patience=3,
-                             loss=nn.CrossEntropyLoss())  # fmt: skip
+    model, weights = Watched(), []
+    history = training.train(
+        model, [batch()], [batch(1)], epochs=8, patience=3, loss=nn.CrossEntropyLoss(),
+        after_epoch=lambda model: weights.append(model.layer.weight.clone()),
+    )  # fmt: skip
     assert history.val_loss == losses[:7] and history.best_epoch == 4
+    assert torch.equal(model.layer.weight, weights[3])
 
 
 def test_the_learning_rate_warms_up():

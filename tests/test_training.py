@@ -79,20 +79,7 @@ def test_overfit_batch_sees_four_batches_as_they_are_and_no_validation():
     assert all(torch.equal(probe.shown[i][0], data[i][0]) for i in range(4))
 
 
-# ---- the best epoch ----------------------------------------------------------------------------
-
-
-def test_training_stops_behind_the_best_epoch_and_keeps_its_weights():
-    wrong = clips(3, seed=1)  # in validation the labels mean something else: loss soon rises
-    wrong = [(x, (y + 1) % 3, lengths) for x, y, lengths in wrong]
-    model = small_lstm()
-    history = train(model, clips(4), wrong, epochs=30, learning_rate=0.02, patience=3)
-    best = min(history.val_loss)
-    assert history.best_epoch == history.val_loss.index(best) + 1
-    assert len(history.val_loss) == history.best_epoch + 3 < 30
-    assert history.val_loss[-1] > best + 0.01
-    kept = training.evaluate_loss(model, wrong, nn.CrossEntropyLoss(), "cpu")
-    assert kept == pytest.approx(best, abs=1e-6)
+# ---- schedule, mixtures ------------------------------------------------------------------------
 
 
 def test_stop_after_follows_the_schedule_of_all_epochs():
