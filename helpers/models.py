@@ -64,13 +64,12 @@ def cosine_matrix(n_bands: int) -> torch.Tensor:
 class LSTMBackbone(nn.Module):
     """A stack of (bidirectional) LSTM layers and a pooling over each clip's real frames.
 
-    [B, T, F] -> [B, out_features]. Gives what `pack_padded_sequence` gives, without packing,
-    which on a CPU takes about half a minute per batch of full clips: the backward direction runs
-    on sequences that are reversed inside their own length, so neither direction sees padding
-    before it has passed the clip's real frames, and the pooling leaves the padding out. With
-    `stack`, each step reads so many frames at once: 1,290 steps are many for an LSTM. With
-    `cepstral_bands`, the first so many bands, the mel ones, are read as cepstral coefficients:
-    neighbouring bands tell nearly the same, their coefficients do not.
+    [B, T, F] -> [B, out_features]. Gives what `pack_padded_sequence` gives, without packing, which
+    on a CPU takes half a minute per batch of full clips: the backward direction runs on sequences
+    that are reversed inside their own length, and the pooling leaves the padding out. With `stack`,
+    each step reads so many frames at once: 1,290 steps are many for an LSTM. With `cepstral_bands`,
+    the first so many bands, the mel ones, are read as cepstral coefficients: neighbouring bands
+    tell nearly the same, their coefficients do not.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ against plain code in the notebooks (05, 07, 07b, 08, 10), and what broadcasts a
 """
 
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,9 @@ from scipy.fft import dct
 from torch import nn
 
 from helpers import models
+from helpers.machinery import two_threads
 from helpers.machinery.files import LabError
+from helpers.machinery.two_threads import run_lstms
 from tests.conftest import SPEC
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,6 +74,59 @@ def test_an_lstm_reads_the_first_bands_as_coefficients_and_the_others_as_they_ar
     coefficients = torch.from_numpy(dct(x[..., :5].numpy(), norm="ortho"))  # as librosa's MFCCs
     turned = torch.cat([coefficients, x[..., 5:]], dim=-1)
     torch.testing.assert_close(backbone(x, LENGTHS), plain(turned, LENGTHS))
+
+
+# ---- two LSTMs side by side on a CPU -----------------------------------------------------------
+
+
+@pytest.fixture
+def lstms() -> list[nn.LSTM]:
+    torch.manual_seed(0)
+    return [nn.LSTM(5, 4, batch_first=True) for _ in range(2)]
+
+
+def test_frozen_weights_get_no_gradient_and_the_others_do(lstms):
+    lstms[1].requires_grad_(False)
+    sum(output.sum() for output in run_lstms(lstms, [batch()] * 2)).backward()  # type: ignore[union-attr]
+    assert all(weight.grad is not None for weight in lstms[0].parameters())
+    assert all(weight.grad is None for weight in lstms[1].parameters())
+
+
+def test_both_threads_compute_in_the_precision_of_the_caller(lstms):
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = run_lstms(lstms, [batch()] * 2)
+    assert [output.dtype for output in mixed] == [torch.bfloat16] * 2
+    assert [output.dtype for output in run_lstms(lstms, [batch()] * 2)] == [torch.float32] * 2
+
+
+def test_the_threads_of_everything_else_stay_as_they_were(lstms):
+    before = torch.get_num_threads()
+    seen: list[int] = []
+    run_lstms(lstms, [batch()] * 2)
+    assert torch.get_num_threads() == before
+    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert seen == [before]
+
+
+def test_the_second_thread_takes_one_core_whatever_it_does_first():
+    """A network is tried before `train` asks for one thread; LSTMs would be three times slower."""
+    two_threads._second_thread.cache_clear()
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        two_threads.at_the_same_time(lambda _: torch.ones(200_000).add_(1).sum(), [0, 1])
+        torch.set_num_threads(1)
+        assert two_threads.at_the_same_time(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_mistake_in_the_second_lstm_is_raised_here(lstms):
+    with pytest.raises(RuntimeError, match="input_size|expected"):
+        run_lstms(lstms, [batch(), batch()[:, :, 1:]])
+    torch.testing.assert_close(run_lstms(lstms, [batch()] * 2)[1], lstms[1](batch())[0])
 
 
 # ---- CNN ---------------------------------------------------------------------------------------

@@ -100,6 +100,5 @@ def _second_thread(process: int) -> ThreadPoolExecutor:
 
 def _take_one_core() -> None:
     torch.set_num_threads(1)
-    # A thread takes the number that is common to all when it first asks for it: now, and not when
-    # the common one has been set back.
+    # A thread takes the number common to all when it first asks: now, before that is set back.
     torch.get_num_threads()
