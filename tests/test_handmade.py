@@ -9,7 +9,6 @@ from torch.utils.data import Subset
 from helpers import baselines, handmade
 from helpers.datasets import SpectrogramDataset
 from helpers.folders import GENRE
-from helpers.machinery.tuning import out_of_fold
 
 random = np.random.default_rng(0)
 CLIP = np.hstack([random.uniform(-80, 0, (60, 128)), random.uniform(size=(60, 12))])
@@ -95,7 +94,7 @@ def test_an_artists_clips_stay_in_one_inner_fold(n_artists):
             return answer
 
         pieces = []
-        found = out_of_fold(np.repeat(clips[:, None], 20, axis=1), clips, fit, 0, artists)
+        found = baselines.out_of_fold(np.repeat(clips[:, None], 20, axis=1), clips, fit, 0, artists)
         assert found.tolist() == clips.tolist()  # each was asked for once
         return pieces
 
