@@ -390,17 +390,44 @@ class ASTBackbone(nn.Module):
 # ---- heads -------------------------------------------------------------------------------------
 
 
-class Classifier(nn.Module):
+class _WithHead(nn.Module):
+    """A backbone, and a head that makes answers of its vectors."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> answers [B, ...]."""
+        return self.head(self.backbone(x, lengths))
+
+
+class Classifier(_WithHead):
     """A backbone and a linear head: one score (logit) per class, [B, n_classes]."""
 
     def __init__(self, backbone: nn.Module, n_classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.out_features, n_classes)
+        super().__init__(backbone, nn.Linear(backbone.out_features, n_classes))
+
+
+class MultitaskRegressor(_WithHead):
+    """One backbone shared by several axes, and a linear head for all of them: [B, n_axes]."""
+
+    def __init__(self, backbone: nn.Module, n_axes: int = 3) -> None:
+        super().__init__(backbone, _head_at_the_middle(backbone.out_features, n_axes))
+
+
+class Regressor(_WithHead):
+    """A backbone and a linear head for one axis: [B], the shape of its targets.
+
+    Not [B, 1]: against targets [B] that would be broadcast to B x B, silently.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__(backbone, _head_at_the_middle(backbone.out_features, 1))
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F], lengths [B] -> logits [B, n_classes]."""
-        return self.head(self.backbone(x, lengths))
+        """x [B, T, F], lengths [B] -> [B]."""
+        return super().forward(x, lengths).squeeze(-1)
 
 
 def _head_at_the_middle(n_features: int, n_axes: int) -> nn.Linear:
@@ -424,35 +451,6 @@ def start_at(model: nn.Module, values: float | Sequence[float] | torch.Tensor) -
     with torch.no_grad():
         model.head.bias.copy_(torch.as_tensor(values, dtype=torch.float32).reshape(-1))
     return model
-
-
-class Regressor(nn.Module):
-    """A backbone and a linear head for one axis: [B], the shape of its targets.
-
-    Not [B, 1]: against targets [B] that would be broadcast to B x B, silently.
-    """
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = _head_at_the_middle(backbone.out_features, 1)
-
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F], lengths [B] -> [B]."""
-        return self.head(self.backbone(x, lengths)).squeeze(-1)
-
-
-class MultitaskRegressor(nn.Module):
-    """One backbone shared by several axes, and a linear head for all of them: [B, n_axes]."""
-
-    def __init__(self, backbone: nn.Module, n_axes: int = 3) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = _head_at_the_middle(backbone.out_features, n_axes)
-
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F], lengths [B] -> [B, n_axes]."""
-        return self.head(self.backbone(x, lengths))
 
 
 class MultitaskLoss(nn.Module):

@@ -195,7 +195,10 @@ def test_progress_reaches_the_runner_and_no_bar_reaches_the_outputs(tmp_path, mo
 def test_trainings_compute_in_what_the_device_is_fast_in(gpu, capability, dtype, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: gpu)
-    monkeypatch.setattr(process, "_processor_gains_by_bfloat16", lambda: False)
+    uncached = process.has_native_bfloat16.__wrapped__
+    monkeypatch.setattr(process, "has_native_bfloat16", uncached)
+    for instructions in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, instructions, lambda: False)
     device = torch.device("cuda" if gpu else "cpu")
     assert process.training_dtype(device) == getattr(torch, dtype)
 
