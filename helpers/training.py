@@ -129,7 +129,7 @@ def train(
     batches: DataLoader | list[Batch] = train_loader
     if overfit_batch:
         batches, val_loader = list(islice(train_loader, OVERFIT_BATCHES)), None
-        weight_decay = 0.0
+        weight_decay = mixup = 0.0
     n_steps = max(1, len(batches))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
@@ -149,7 +149,7 @@ def train(
             started = time.perf_counter()
             train_loss = _train_epoch(
                 together, batches, loss, optimizer, schedule, scaler, device,
-                dropout=not overfit_batch, mixup=0.0 if overfit_batch else mixup,
+                dropout=not overfit_batch, mixup=mixup,
             )  # fmt: skip
             many_gpus.share_buffers(model)
             history.train_loss.append(train_loss)

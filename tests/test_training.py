@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clips(n_batches: int, size: int = 4, kind: str = "class", seed: int = 0) -> list[Batch]:
-    """Batches whose label is written in the frames: a class number, one value or three."""
+    """Batches whose label is written in the frames: a class number, or a value."""
     generator = torch.Generator().manual_seed(seed)
     batches = []
     for _ in range(n_batches):
@@ -30,8 +30,7 @@ def clips(n_batches: int, size: int = 4, kind: str = "class", seed: int = 0) -> 
         numbers = torch.randint(0, 3, (size,), generator=generator)
         x[:, :, :3] += (nn.functional.one_hot(numbers, 3) if kind == "class" else values)[:, None]
         x = x * models.time_mask(lengths, 24)[:, :, None]
-        y = {"class": numbers, "value": values[:, 0], "values": values}[kind]
-        batches.append((x, y, lengths))
+        batches.append((x, numbers if kind == "class" else values[:, 0], lengths))
     return batches
 
 
