@@ -122,12 +122,13 @@ class LSTMBackbone(nn.Module):
         for number, forward in enumerate(self.forward_layers):
             x = self.dropout(x) if number else x
             if not self.bidirectional:
-                # On a CPU the halves of the batch side by side; cuDNN takes all of it at once.
-                halves = x.chunk(2 if x.device.type == "cpu" else 1)
-                x = torch.cat(_outputs([forward] * len(halves), halves))
+                x = forward(x)[0].contiguous()  # dropout draws in the order of memory
                 continue
-            turned = reverse_inside_lengths(x, lengths)
-            ahead, back = _outputs([forward, self.backward_layers[number]], [x, turned])
+            pair = [forward, self.backward_layers[number]], [x, reverse_inside_lengths(x, lengths)]
+            if x.device.type == "cpu":
+                ahead, back = run_lstms(*pair)  # side by side
+            else:
+                ahead, back = (lstm(sequence)[0] for lstm, sequence in zip(*pair, strict=True))
             x = torch.cat([ahead, reverse_inside_lengths(back, lengths)], dim=-1)
         return x
 
@@ -152,13 +153,6 @@ class LSTMBackbone(nn.Module):
             return last
         half = steps.shape[-1] // 2
         return torch.cat([last[:, :half], steps[:, 0, half:]], dim=-1)
-
-
-def _outputs(lstms: Sequence[nn.Module], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The output [B, T, hidden] of each LSTM; on a CPU two of them are computed side by side."""
-    if inputs[0].device.type == "cpu" and len(inputs) == 2:
-        return run_lstms(lstms, inputs)
-    return [lstm(x)[0] for lstm, x in zip(lstms, inputs, strict=True)]
 
 
 # ---- CNN ---------------------------------------------------------------------------------------

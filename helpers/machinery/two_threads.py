@@ -23,9 +23,9 @@ Result = TypeVar("Result")
 def run_lstms(lstms: Sequence[nn.LSTM], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The outputs [B, T, hidden] of two LSTMs, each on its own input [B, T, F]; forward and back.
 
-    They must be of one layer and one direction, `batch_first`; the same one may stand twice. The
-    numbers do not depend on how many threads or cores there are. Gradients flow once
-    (`retain_graph` and second derivatives do not go through). Hooks on the LSTMs are not called.
+    They must be of one layer and one direction, `batch_first`. The numbers do not depend on how
+    many threads or cores there are. Gradients flow once (`retain_graph` and second derivatives do
+    not go through). Hooks on the LSTMs are not called.
     Raises RuntimeError for inputs that do not fit, as `nn.LSTM` does.
     """
     tensors: list[torch.Tensor] = []
