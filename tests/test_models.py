@@ -99,24 +99,17 @@ def test_both_threads_compute_in_the_precision_of_the_caller(lstms):
     assert [output.dtype for output in run_lstms(lstms, [batch()] * 2)] == [torch.float32] * 2
 
 
-def test_the_threads_of_everything_else_stay_as_they_were(lstms):
-    before = torch.get_num_threads()
-    seen: list[int] = []
-    run_lstms(lstms, [batch()] * 2)
-    assert torch.get_num_threads() == before
-    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
-    other.start()
-    other.join()
-    assert seen == [before]
-
-
-def test_the_second_thread_takes_one_core_whatever_it_does_first():
-    """A network is tried before `train` asks for one thread; LSTMs would be three times slower."""
+def test_the_second_thread_takes_one_core_and_all_others_stay_as_they_were():
+    """Whatever it does first: networks are tried before `train` asks for one thread."""
     two_threads._second_thread.cache_clear()
-    before = torch.get_num_threads()
+    before, seen = torch.get_num_threads(), []
     torch.set_num_threads(2)
     try:
         two_threads.at_the_same_time(lambda _: torch.ones(200_000).add_(1).sum(), [0, 1])
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert torch.get_num_threads() == 2 and seen == [2]
         torch.set_num_threads(1)
         assert two_threads.at_the_same_time(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
     finally:
