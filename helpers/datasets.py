@@ -78,10 +78,7 @@ class SpectrogramDataset(Dataset):
 
     @property
     def is_as_packed(self) -> bool:
-        """Whether items are the packed frames, scaled; a subclass may make something else of them.
-
-        If so, a loader may cut whole batches at once instead of asking for every item.
-        """
+        """Whether items are what was packed, scaled: else a loader asks a subclass for each."""
         own, plain = type(self), SpectrogramDataset
         return (own.__getitem__, own.frames) == (plain.__getitem__, plain.frames)
 
