@@ -27,7 +27,7 @@ def labels(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def values(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted values [50, 3] that go along with each other; with ties, as real labels."""
+    """True and predicted values [50, 3] that go together; with ties, as real labels."""
     rng = np.random.default_rng(seed)
     true = rng.uniform(size=(50, 3)).round(1)
     return true, (true + rng.normal(0, 0.4, size=(50, 3))).round(2)
