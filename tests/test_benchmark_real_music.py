@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from benchmarks import page, real_music, references
 from benchmarks.songs import Songs, make_folds, open_songs, write_fold
@@ -179,7 +178,7 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
     mean = scores.xs("mean", level="metric")["value"]
     assert mean["what 11 submits"] == mean["multitask CNN"] == pytest.approx(1)
     assert mean["CNNs, one per axis"] == pytest.approx(-1)  # each candidate's own
-    affect = [name for name, model in real_music.MODELS.items() if model[0] == MULTITASK]
+    affect = [model.model for model in real_music.MODELS if model.task == MULTITASK]
     assert mean[affect].notna().all()
 
     kept = {name: (r[0], None) for name, r in references.REFERENCES.items() if "CNN" not in name}
@@ -196,19 +195,6 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
     assert again.loc[("SVM", "accuracy"), "value"] == accuracy.loc["SVM", "value"]
 
 
-def test_ablations_are_told_beside_the_models(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(references, "REFERENCES", {"SVR": references.REFERENCES["SVR"]})
-    _, text, _ = lab.bench("--quick", "--ablations")
-    table = pd.read_csv(tmp_path / "how_good_ablations.csv")
-    assert "## Ablations" in text and len(table) == 3 * 2 + 2
-    assert table["first"].iloc[0] == "LSTM, beats: no mixup"
-    assert np.isfinite(table["difference"]).all()
-    folds = Path(os.environ["MUSICLAB_HOME"]) / "folds"
-    profile = yaml.safe_load((folds / "real-music-r1-f1-no-masks.yaml").read_text())
-    assert profile["all"]["seed"] == 1 and profile["07_cnn"]["max_masked_bands"] == 0
-    assert profile["05_lstm"] == real_music.LEAN["05_lstm"] | real_music.SHORT_05
-
-
 def test_requirements_are_judged_by_difference_and_interval():
     def verdict(sense: str, value: float, low: float, high: float) -> str:
         return page.Required(GENRE, "a", "b", sense, 0.1).judged(Score(value, low, high))[1]
@@ -222,8 +208,7 @@ def test_requirements_are_judged_by_difference_and_interval():
 
 def test_names_and_parameters_are_those_of_the_notebooks():
     lab = Lab()
-    changes = [*real_music.ABLATIONS.values(), *real_music.LEAN.items()]
-    for notebook, change in [*changes, ("05_lstm", real_music.SHORT_05)]:
+    for notebook, change in real_music.LEAN.items():
         own = lab.read(notebook).parameters
         assert all(type(own[name]) is type(value) for name, value in change.items())
     code = {notebook.name: "\n".join(lab.read(notebook.name).code) for notebook in NOTEBOOKS}
