@@ -160,4 +160,4 @@ class _Value:
 
 @cache
 def _read(language: str) -> dict[str, Any]:
-    return yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"))
+    return yaml.load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
