@@ -319,7 +319,7 @@ def gpu_epoch(folder: Path, kit: bool, network: str, device: torch.device = GPU)
             backbone = models.LSTMBackbone(N_MELS, HIDDEN_SIZE, stack=STACK, cepstral_bands=N_MELS)
         model = models.Classifier(backbone, N_CLASSES)
         loader = datasets.make_loader(clips, BATCH_SIZE, shuffle=True, device=device, **windows)
-        return Side(lambda _: training.train(model, loader, epochs=1, device=device), nothing)
+        return Side(lambda _: training.train(model, loader, epochs=1, device=device), lambda _: {})
 
     plain = (PackedLSTM(STACK * N_MELS) if lstm else plain_cnn()).to(device)
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
@@ -336,12 +336,7 @@ def gpu_epoch(folder: Path, kit: bool, network: str, device: torch.device = GPU)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    return Side(run, nothing)
-
-
-def nothing(outcomes: Sequence[Any]) -> Arrays:
-    """Trainings that each draw their own windows have no results to compare."""
-    return {}
+    return Side(run, lambda _: {})  # each draws its own windows: there is nothing to compare
 
 
 def seen_on_gpu(side: Side) -> Answer:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from benchmarks import page, real_music, references
 from benchmarks.songs import Songs, make_folds, open_songs, write_fold
@@ -169,6 +170,9 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
         assert required.first.startswith(page.BEST_GENRE) or f"| {required.first} " in text
     assert "| LSTM, full clips (repeats 2, 3) " in text  # the first of those best in repeat 1
     assert "genre and affect together, CNN minus SVR, not below beyond its interval: not " in text
+    folds = Path(os.environ["MUSICLAB_HOME"]) / "folds"
+    profile = yaml.safe_load((folds / "real-music-r2-f1.yaml").read_text())
+    assert profile["all"]["seed"] == 2 and profile["07_cnn"]["n_refits"] == 1
     accuracy = scores.xs("accuracy", level="metric")
     assert accuracy.loc["LSTM, beats", "value"] == pytest.approx((1 + 18 / 27) / 2)
     assert accuracy.loc["LSTM, beats", "clips"] == 27 > accuracy.loc["CNN", "clips"] >= 12
