@@ -145,12 +145,12 @@ class Record:
         return write_checkpoint(path, Checkpoint(model, spec, **about))
 
     def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
-        """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
+        """Store a figure as PNG, and show it with its alt text (its label).
 
         The caption is the report's, which is made of notebooks: there, a figure that has one is
-        stored in each language. Raises LabError for a figure without alt text.
+        stored for print, too, as PDF in each language. Raises LabError for one without alt text.
         """
-        spoken = LANGUAGES if str(caption) and showing.in_notebook() else LANGUAGES[:1]
+        spoken = LANGUAGES if str(caption) and showing.in_notebook() else ()
         png, pdfs, alt = showing.render_figure(figure, name, spoken)
         for language, pdf in pdfs.items():
             below = "" if language == "en" else f"{language}/"

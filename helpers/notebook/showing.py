@@ -167,13 +167,13 @@ def in_notebook() -> bool:
 
 
 def render_figure(
-    figure: Drawing, name: str, spoken: Sequence[str] = ("en",)
+    figure: Drawing, name: str, spoken: Sequence[str] = ()
 ) -> tuple[bytes, dict[str, bytes], str]:
     """A figure as PNG and, for print, as PDF by language, and its alt text; the figure is closed.
 
     `spoken` has English first. In a PDF text stays text (type 42) and lines lines; undated, so that
-    reruns agree. Its keywords are the texts that have no translation. Raises LabError for a figure
-    without alt text.
+    reruns agree. Its images stay apart, as joining them takes seconds. Its keywords are the texts
+    that have no translation. Raises LabError for a figure without alt text.
     """
     import matplotlib.pyplot as plt
 
@@ -187,7 +187,7 @@ def render_figure(
         words = Words(language)
         _translate(figure, words)  # English, too: its minus signs
         pdf = io.BytesIO()
-        with plt.rc_context({"pdf.fonttype": 42}):
+        with plt.rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
             left = words.left if language != "en" else ()
             about = {"CreationDate": None, "Keywords": "; ".join(sorted(left))}
             figure.savefig(pdf, format="pdf", dpi=PRINT_DPI, metadata=about)
