@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
+from scipy.spatial.distance import squareform
 
 from helpers.features import HOP_LENGTH, SAMPLE_RATE
 
@@ -125,23 +126,12 @@ FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chro
 _SCALES = {"mel": "level (dB)", "chroma": "strength (0-1)"}
 
 
-def spectrograms(
-    clips: Mapping[str, np.ndarray], kind: str = "mel", beat_synchronous: bool = False
-) -> Figure:
-    """Draw clips side by side with `librosa.display.specshow` on one colour scale (step 1γ).
+def spectrograms(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Clips side by side, drawn by `librosa.display.specshow` on shared colour scales (1γ, 3).
 
-    `clips` maps a title to an array [128, T] in dB (`kind="mel"`) or [12, T] (`kind="chroma"`).
-    Time runs across in seconds, or in beats for beat-synchronous clips.
-    """
-    name = f"beat {kind}" if beat_synchronous else kind
-    return feature_grid({title: {name: array} for title, array in clips.items()})
-
-
-def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
-
-    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
-    chroma [12, T], the same for each. A column per clip, a row per name.
+    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T] in dB, chroma and
+    beat chroma [12, T], the same for each. A column per clip, a row per name; time runs across in
+    seconds, or in beats.
     """
     names = list(next(iter(clips.values())))
     units = ["beat number" if name.startswith("beat") else "time (s)" for name in names]
@@ -153,7 +143,7 @@ def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
     for row, name, scale, unit in zip(axes, names, scales, units, strict=True):
         for ax, (title, arrays) in zip(row, clips.items(), strict=True):
-            picture = _draw_clip(ax, arrays[name], FEATURE_KINDS[name], name.startswith("beat"))
+            picture = _draw_clip(ax, arrays[name], name)
             ax.set(title=f"{name}: {title}" if len(names) > 1 else title, xlabel=unit)
             if ax is not row[0]:
                 ax.set_ylabel("")
@@ -205,19 +195,19 @@ def class_counts(
     return figure
 
 
-def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -> Any:
+def _draw_clip(ax: Axes, array: np.ndarray, name: str = "mel") -> Any:
     """One spectrogram or chromagram on the scale that all of its kind share.
 
     Beat k stands between columns k and k + 1: the first column lies before beat 0.
     """
     import librosa.display
 
+    kind, in_beats = FEATURE_KINDS[name], name.startswith("beat")
     limits = DB_RANGE if kind == "mel" else (0.0, 1.0)
-    between = np.arange(array.shape[1]) - 0.5 if beat_synchronous else None
     picture = librosa.display.specshow(
         np.asarray(array, dtype=np.float32),
-        x_axis="frames" if beat_synchronous else "time", x_coords=between,
-        y_axis="mel" if kind == "mel" else "chroma",
+        x_axis="frames" if in_beats else "time", y_axis=kind,
+        x_coords=np.arange(array.shape[1]) - 0.5 if in_beats else None,
         sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmax=SAMPLE_RATE / 2,
         cmap=COLOUR_MAP, vmin=limits[0], vmax=limits[1], ax=ax, rasterized=True,
     )  # fmt: skip
@@ -506,17 +496,15 @@ def maps(
     )  # fmt: skip
     ax = axes[0, 0]  # one for all pictures: Matplotlib needs seconds to lay 90 axes out
     for top, channels in enumerate(rows.values()):
-        high = float(channels[:shown].abs().max())
-        signed = float(channels[:shown].min()) < 0
-        style = {"cmap": "PuOr" if signed else COLOUR_MAP, "vmin": -high if signed else 0}
+        style = _scale(float(channels[:shown].min()), float(channels[:shown].max()))
         for left, channel in enumerate(channels[:shown]):
             right = left + cell * min(1, channel.shape[1] / channel.shape[0])
             place = (left, right, top + cell, top)
-            picture = ax.imshow(channel.numpy(), extent=place, vmax=high, **style)
+            picture = ax.imshow(channel.numpy(), extent=place, **style)
         beside = (shown, top + 0.1, 0.12, cell - 0.2)
         bar = ax.inset_axes(beside, transform=ax.transData, label="<colorbar>")
-        figure.colorbar(picture, bar, ticks=[-high, 0, high] if signed else [0, high],
-                        format="%.2g")  # fmt: skip
+        ticks = sorted({style["vmin"], 0, style["vmax"]})
+        figure.colorbar(picture, bar, ticks=ticks, format="%.2g")
     ax.set(xlim=(0, shown), ylim=(len(rows), 0))
     ax.set_xticks(np.arange(shown) + cell / 2, [f"{column} {n}" for n in range(shown)], fontsize=8)
     ax.set_yticks(np.arange(len(rows)) + cell / 2, list(rows))
@@ -555,52 +543,37 @@ def losses(
     return curves(by_epoch, title, "epoch", "loss", level, yscale="log" if level else "linear")
 
 
-def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
-    """A mel spectrogram [128, T] in dB, and below it what hiding each patch costs [rows, columns].
+def patch_values(clip: np.ndarray, values: np.ndarray, title: str, label: str) -> Figure:
+    """A mel spectrogram [128, T] in dB, and below it a number for each patch of it (7ε, 7.2β).
 
-    `drops` is the fall of its log-probability, lowest bands first: violet falls, orange rises.
+    `values` [rows, columns] begin with the lowest bands; `label` is their unit. White is 0 where
+    some are negative.
     """
-    row, column = np.unravel_index(int(drops.argmax()), drops.shape)
-    high = float(np.abs(drops).max())
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
     alt = (
-        f"{title} Of {drops.shape[0]} bands and {drops.shape[1]} stretches of time, hiding band "
-        f"{row} from below and stretch {column} (both counted from 0) costs most: "
-        f"{drops.max():.2f}."
+        f"{title} - {label}: of {values.shape[0]} rows and {values.shape[1]} columns of patches "
+        f"the one in row {row} from below and column {column} (both counted from 0) has most, "
+        f"{values.max():.2f}; the least has {values.min():.2f}."
     )
-    style = {"cmap": "PuOr", "vmin": -high, "vmax": high}
-    return _below_clip(clip, drops, title, alt, "fall of the log-probability", style)
-
-
-def attention(clip: np.ndarray, looked_at: np.ndarray, title: str) -> Figure:
-    """A mel spectrogram [128, T] in dB, and below it how much each patch is looked at (7.2β).
-
-    `looked_at` [rows, columns] is 1 for an even share; the lowest bands come first.
-    """
-    row, column = np.unravel_index(int(looked_at.argmax()), looked_at.shape)
-    alt = (
-        f"{title}. Of {looked_at.shape[0]} rows and {looked_at.shape[1]} columns of patches the "
-        f"one in row {row} from below and column {column} (both counted from 0) has most: "
-        f"{looked_at.max():.2f} times an even share; the least has {looked_at.min():.2f}."
-    )
-    style = {"cmap": COLOUR_MAP, "vmin": 0}
-    return _below_clip(clip, looked_at, title, alt, "times an even share", style)
-
-
-def _below_clip(
-    clip: np.ndarray, patches: np.ndarray, title: str, alt: str, label: str, style: dict[str, Any]
-) -> Figure:
-    """A mel spectrogram [128, T] in dB, and a number for each patch of it below, bass first."""
     figure, axes = _figure(2, 1, 9, 5, alt, title, sharex=True)
-    picture = _draw_clip(axes[0, 0], clip, "mel", beat_synchronous=False)
-    seconds = clip.shape[1] * HOP_LENGTH / SAMPLE_RATE
-    below = axes[1, 0].imshow(
-        patches, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), **style
+    (above,), (below,) = axes
+    figure.colorbar(_draw_clip(above, clip), ax=above, label="level (dB)")
+    extent = (0, clip.shape[1] * HOP_LENGTH / SAMPLE_RATE, 0, len(clip))
+    picture = below.imshow(
+        values, origin="lower", aspect="auto", extent=extent, **_scale(values.min(), values.max())
     )
-    axes[0, 0].set_xlabel("")
-    axes[1, 0].set(xlabel="time (s)", ylabel="mel band")
-    figure.colorbar(picture, ax=axes[0, 0], label="level (dB)")
-    figure.colorbar(below, ax=axes[1, 0], label=label)
+    figure.colorbar(picture, ax=below, label=label)
+    above.set_xlabel("")
+    below.set(xlabel="time (s)", ylabel="mel band")
     return figure
+
+
+def _scale(low: float, high: float) -> dict[str, Any]:
+    """Colours of numbers from 0 on; or, if some are negative, on both sides of a white 0."""
+    most = max(abs(low), abs(high))
+    if low < 0:
+        return {"cmap": "PuOr", "vmin": -most, "vmax": most}
+    return {"cmap": COLOUR_MAP, "vmin": 0, "vmax": most}
 
 
 def patches(
@@ -632,54 +605,44 @@ def patches(
 
 def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
     """Three hand-made groups (rows) of some classes (columns); `groups` holds numbers [d] (6)."""
-    pairs = np.triu_indices(24, 1)
-    together = {name: np.eye(24) for name in groups["togetherness"]}
-    for name, own in groups["togetherness"].items():
-        together[name][pairs] = together[name].T[pairs] = own
-    rows: dict[str, tuple[Mapping[str, np.ndarray], str, str]] = {
+    rows: dict[str, tuple[dict[str, np.ndarray], str, str]] = {
         "rhythm: swing": (
             {name: own.reshape(24, 16) for name, own in groups["rhythm"].items()},
             "rate (Hz)", "band (of 24)",
         ),
-        "togetherness: correlation": (together, "band (of 24)", "band (of 24)"),
+        "togetherness: correlation": (
+            {name: squareform(own) + np.eye(24) for name, own in groups["togetherness"].items()},
+            "band (of 24)", "band (of 24)",
+        ),
         "attacks: rise in dB": (
             {name: own[:288].reshape(32, 9) for name, own in groups["attacks"].items()},
             "smallest to largest in a block", "band (of 32)",
         ),
     }  # fmt: skip
-    n_columns = len(together)
     means = {row: {name: float(own.mean()) for name, own in images.items()}
              for row, (images, *_) in rows.items()}  # fmt: skip
-    figure, axes = _figure(
-        len(rows), n_columns, 3.2 * n_columns + 1, 7.5,
-        f"{title}. Means of the pictures: {_listed(means, '.2f')}.", title,
-    )  # fmt: skip
+    alt = f"{title}. Means of the pictures: {_listed(means, '.2f')}."
+    n_columns = len(groups["rhythm"])
+    figure, axes = _figure(len(rows), n_columns, 3.2 * n_columns + 1, 7.5, alt, title)
     for line, (row, (images, xlabel, ylabel)) in zip(axes, rows.items(), strict=True):
         low, high = np.min(list(images.values())), np.max(list(images.values()))
         for ax, (name, image) in zip(line, images.items(), strict=True):
             picture = ax.imshow(image, origin="lower", aspect="auto", vmin=low, vmax=high)
             ax.set(title=name, xlabel=xlabel, ylabel=ylabel)
-            if "Hz" in xlabel:
-                rates = np.geomspace(0.25, 12, 16)[::3]
-                ax.set_xticks(range(0, 16, 3), [f"{rate:.2g}" for rate in rates])
         figure.colorbar(picture, ax=line, label=row)
+    rates = [f"{rate:.2g}" for rate in np.geomspace(0.25, 12, 16)[::3]]
+    plt.setp(axes[0], xticks=range(0, 16, 3), xticklabels=rates)
     return figure
 
 
 def group_scores(table: pd.DataFrame, title: str) -> Figure:
     """What each hand-made group (rows) reaches alone in each task (columns), with numbers (6)."""
-    columns = {name: column.to_dict() for name, column in table.items()}
-    figure, ax = _one_panel(
-        1.3 * len(columns) + 3, 0.32 * len(table) + 1.3, f"{title}. {_listed(columns, '.2f')}."
-    )
+    alt = f"{title}. {_listed(table, '.2f')}."
+    figure, ax = _one_panel(1.3 * len(table.columns) + 3, 0.32 * len(table) + 1.3, alt)
     share = (table - table.min()) / (table.max() - table.min()).replace(0, 1)  # of each column
-    ax.imshow(share, aspect="auto", vmin=0, vmax=1)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
-        dark = share.iloc[row, column] < 0.5
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                color="white" if dark else "black")  # fmt: skip
-    ax.set_xticks(range(len(columns)), list(columns))
-    ax.set_yticks(range(len(table)), list(table.index))
+    seaborn.heatmap(share, annot=table, fmt=".2f", annot_kws={"fontsize": 8}, vmin=0, vmax=1,
+                    cmap=COLOUR_MAP, cbar=False, ax=ax)  # fmt: skip
+    ax.tick_params(rotation=0)
     ax.set(title=title, xlabel="task, and score", ylabel="group")
     return figure
 

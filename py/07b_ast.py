@@ -664,7 +664,7 @@ decibels = stretch.numpy() * splits.scaler.deviation + splits.scaler.mean
 title = f"A {classes[int(label)]} clip, taken for {classes[answer]}: where the AST looks"
 picture = np.concatenate(list(n_patches * shares), axis=1)  # the windows side by side; 1: even
 record.show(
-    plots.attention(decibels.T, picture, title), "rollout",
+    plots.patch_values(decibels.T, picture, title, "times an even share"), "rollout",
     caption="Attention rolled out over a test clip; 1 everywhere: all are looked at alike.",
 )  # fmt: skip
 

@@ -29,8 +29,8 @@ SHARES = pd.Series({"valence": 0.6, "energy": 0.4})
 
 # What each figure of `plots` is tried with; `NAME of ...` is the figure NAME once more.
 DRAWN: dict[str, tuple[Any, ...]] = {
-    "spectrograms": ({"1042: Blues": MEL, "7: Rock": MEL},),
-    "feature_grid": (
+    "spectrograms": ({"1042: Blues": {"mel": MEL}, "7: Rock": {"mel": MEL}},),
+    "spectrograms of four forms": (
         {"7: Rock": {"mel": MEL, "chroma": CHROMA, "beat mel": MEL, "beat chroma": CHROMA}},
     ),
     "histogram": ({"valence": UNIT[:, 0], "energy": UNIT[:, 1]}, "Labels", "value", "Two of them."),
@@ -72,7 +72,7 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     "signals": ({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
     "losses": ({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
     "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
-    "attention": (MEL, RNG.random((8, 5)), "Where it looks"),
+    "patch_values": (MEL, RNG.random((8, 5)), "Where it looks", "times an even share"),
     "patches": (MEL[:, :40], (12, 3), (10, 10), "Patches"),
     "heard": (
         {
@@ -86,7 +86,9 @@ DRAWN: dict[str, tuple[Any, ...]] = {
         pd.DataFrame({"genre": [0.5, 0.4], "valence": [0.1, 0.1]}, index=["tempo", "rhythm"]),
         "Alone",
     ),
-    "occlusion": (MEL, RNG.normal(size=(8, 5)), "What made it Blues?"),
+    "patch_values of both signs": (
+        MEL, RNG.normal(size=(8, 5)), "What made it Blues?", "fall of the log-probability"
+    ),
 }  # fmt: skip
 
 
