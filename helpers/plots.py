@@ -79,14 +79,19 @@ def _one_panel(width: float, height: float, alt: str) -> tuple[Figure, Axes]:
 
 def curves(
     lines: Mapping[Any, Any] | pd.DataFrame, title: str, xlabel: str, ylabel: str,
-    levels: Mapping[str, float] | None = None, lowest: bool = False, **scales: Any,
+    levels: Mapping[str, float] | None = None, lowest: bool = False, first: int = 0, **scales: Any,
 ) -> Figure:  # fmt: skip
     """A line per name, told apart in grey, too, and a grey one at each of the named `levels`.
 
-    Each line is a Series, or an array or list whose numbers are counted from 0; of few numbers each
-    has a mark, the lowest a larger one if wanted. `scales` go to `Axes.set`.
+    Each line is a Series, or an array or list whose numbers are counted from `first` on; of few
+    numbers each has a mark, the lowest a larger one if wanted. `scales` go to `Axes.set`.
     """
-    series = {str(name): pd.Series(values) for name, values in lines.items()}
+    series = {
+        str(name): values
+        if isinstance(values, pd.Series)
+        else pd.Series(values, range(first, first + len(values)))
+        for name, values in lines.items()
+    }
     told = "; ".join(
         f"{name}: {values.iloc[0]:.3g} to {values.iloc[-1]:.3g}"
         + (f", lowest {values.min():.3g} at {values.idxmin()}" if lowest else "")
@@ -222,11 +227,12 @@ def _draw_clip(ax: Axes, array: np.ndarray, name: str = "mel") -> Any:
 
 def learning_curves(
     histories: Mapping[str, History], title: str = "Learning curves",
-    at_kept: Mapping[str, float] | None = None,
+    at_kept: Mapping[str, float] | None = None, constant: float | None = None,
 ) -> Figure:  # fmt: skip
     """Training and validation loss over the epochs, the kept epoch marked; one panel per model.
 
-    `at_kept` marks in the kept epoch the loss on the training clips as they are, without mixtures.
+    `at_kept` marks in the kept epoch the loss on the training clips as they are, without mixtures;
+    `constant`, of regressors, which are drawn on one scale, is the loss of the training mean.
     """
     at_kept = at_kept or {}
     told = "; ".join(
@@ -236,29 +242,23 @@ def learning_curves(
         + (f", of the kept epoch without mixtures {at_kept[name]:.3f}" if name in at_kept else "")
         for name, h in histories.items()
     )
+    alt = f"{title}. {told}." + (f" Training mean: {constant:.3f}." if constant else "")
     n_columns = min(3, len(histories))
     n_rows = -(-len(histories) // n_columns)
-    figure, axes = _figure(
-        n_rows, n_columns, 3.8 * n_columns, 2.8 * n_rows, f"{title}. {told}.", title
-    )
-    for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
-        _draw_history(ax, name, history, at_kept.get(name))
+    size = (3.8 * n_columns, 2.8 * n_rows + 0.3)
+    figure, axes = _figure(n_rows, n_columns, *size, alt, title)
     for ax in axes.flat[len(histories) :]:
         ax.remove()
-    return figure
-
-
-def regression_curves(histories: Mapping[str, History], constant: float, title: str) -> Figure:
-    """Learning curves of regressors on one scale; `constant` is the loss of the training mean."""
-    figure = learning_curves(histories, title)
-    figure.set_label(f"{figure.get_label()} Training mean: {constant:.3f}.")
-    highest = max(constant, *(max(h.train_loss + h.val_loss) for h in histories.values()))
-    for ax in figure.axes:
-        ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
-        ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
-        ax.get_legend().remove()
-    handles, names = ax.get_legend_handles_labels()  # the same in each
-    figure.legend(handles, names, loc="outside lower center", ncols=2 * len(histories), fontsize=8)
+    highest = max(max(h.train_loss + h.val_loss + [constant or 0]) for h in histories.values())
+    for ax, (name, history) in zip(figure.axes, histories.items(), strict=True):
+        _draw_history(ax, name, history, at_kept.get(name))
+        if constant is not None:
+            ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
+            ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
+    drawn = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
+    told_once = {name: handle for pairs in drawn for handle, name in pairs}
+    figure.legend(told_once.values(), told_once, loc="outside lower center", fontsize=8,
+                  ncols=2 * n_columns)  # fmt: skip
     return figure
 
 
@@ -279,7 +279,6 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     ax.set(title=name, xlabel="epoch", ylabel="loss")
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, frameon=True, framealpha=1, edgecolor="none")  # on white
 
 
 # ---- evaluation --------------------------------------------------------------------------------
@@ -532,15 +531,6 @@ def signals(rows: Mapping[str, np.ndarray], title: str, seconds: float) -> Figur
         ax.set_title(f"{name}: {told[name]}", fontsize=9)
     axes[-1, 0].set_xlabel("time (s)")
     return figure
-
-
-def losses(
-    lines: Mapping[str, Sequence[float]], title: str, criterion: float | None = None
-) -> Figure:
-    """Losses over the epochs, a line each; with a `criterion`, marked, on a logarithmic axis."""
-    by_epoch = {name: pd.Series(v, range(1, len(v) + 1)) for name, v in lines.items()}
-    level = {} if criterion is None else {f"{criterion:g}": criterion}
-    return curves(by_epoch, title, "epoch", "loss", level, yscale="log" if level else "linear")
 
 
 def patch_values(clip: np.ndarray, values: np.ndarray, title: str, label: str) -> Figure:

@@ -652,7 +652,8 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 n_passes = len(overfit.train_loss)
 title = f"Four batches: a loss of {overfit.train_loss[-1]:.4f} after {n_passes} passes"
 record.show(
-    plots.losses({"training loss": overfit.train_loss}, title, 0.01),
+    plots.curves({"training loss": overfit.train_loss}, title, "epoch", "loss",
+                 {"0.01": 0.01}, first=1, yscale="log"),
     "overfit_batch", caption="Training loss of the CNN on four batches, on a logarithmic axis.",
 )  # fmt: skip
 
@@ -837,14 +838,14 @@ of_all_seeds["cnn_mel_refit"] = [predicted for _, _, predicted in refits]
 # %% tags=["report"]
 # The two validation curves have the same weights; only batch norm's means and variances differ.
 record.show(
-    plots.losses(
+    plots.curves(
         {
             "training, CNN (train)": history.train_loss,
             "validation, batch norm's running averages": history.val_loss,
             "validation, statistics computed anew": renewed_losses,
             "training, CNN (train + validation)": refit_history.train_loss,
         },
-        f"Training and validation loss; kept: epoch {history.best_epoch}",
+        f"Training and validation loss; kept: epoch {history.best_epoch}", "epoch", "loss", first=1,
     ),
     "learning_curves",
     caption="Learning curves of the CNN, with the validation loss in two ways.",

@@ -425,7 +425,8 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 n_passes = len(overfit.train_loss)
 title = f"Four batches: a loss of {overfit.train_loss[-1]:.4f} after {n_passes} passes"
 record.show(
-    plots.losses({"training loss": overfit.train_loss}, title, 0.01), "overfit_batch",
+    plots.curves({"training loss": overfit.train_loss}, title, "epoch", "loss",
+                 {"0.01": 0.01}, first=1, yscale="log"), "overfit_batch",
     caption="Training loss of the AST on four batches, on a logarithmic axis.",
 )  # fmt: skip
 

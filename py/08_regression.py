@@ -546,7 +546,7 @@ def show_axis(axis):
     title = f"{axis}, validation: explained variance {', '.join(told)}"
     curves = {kind: histories[kind, axis] for kind in kinds}
     record.show(
-        plots.regression_curves(curves, constant_loss[axis], title), f"curves_{axis}",
+        plots.learning_curves(curves, title, constant=constant_loss[axis]), f"curves_{axis}",
         caption=Sentence("Learning curves for {axis}.", axis=axis),
     )  # fmt: skip
     column = axes.index(axis)

@@ -41,7 +41,7 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     ),
     "learning_curves": ({"LSTM": HISTORY, "few": OVERFIT}, "Losses", {"LSTM": 0.5}),
     "learning_curves of six": ({f"m{i}": HISTORY for i in range(6)},),
-    "regression_curves": ({"a": HISTORY}, 1.7, "Curves"),
+    "learning_curves of regressors": ({"a": HISTORY, "b": HISTORY}, "Curves", None, 1.7),
     "scores_by_axis": (
         {"LSTM": {"energy": SCORES["LSTM"]}, "CNN": {"energy": SCORES["none"]}}, "Scores", "rho"
     ),
@@ -70,8 +70,6 @@ DRAWN: dict[str, tuple[Any, ...]] = {
     ),
     "maps": ({"filter": torch.randn(10, 3, 3), "block 1": torch.rand(10, 8, 30)}, "Inside"),
     "signals": ({"before": UNIT[:, 0], "after": UNIT[:10, 1]}, "A band", 2.0),
-    "losses": ({"training": [2.0, 1.0], "validation": [2.1, 1.5]}, "Losses"),
-    "losses of few": ({"training": [2.0, 0.001]}, "Four batches", 0.01),
     "patch_values": (MEL, RNG.random((8, 5)), "Where it looks", "times an even share"),
     "patches": (MEL[:, :40], (12, 3), (10, 10), "Patches"),
     "heard": (
