@@ -86,12 +86,7 @@ def curves(
     Each line is a Series, or an array or list whose numbers are counted from `first` on; of few
     numbers each has a mark, the lowest a larger one if wanted. `scales` go to `Axes.set`.
     """
-    series = {
-        str(name): values
-        if isinstance(values, pd.Series)
-        else pd.Series(values, range(first, first + len(values)))
-        for name, values in lines.items()
-    }
+    series = {str(n): pd.Series(v).rename(lambda at: at + first) for n, v in lines.items()}
     told = "; ".join(
         f"{name}: {values.iloc[0]:.3g} to {values.iloc[-1]:.3g}"
         + (f", lowest {values.min():.3g} at {values.idxmin()}" if lowest else "")

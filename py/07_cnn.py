@@ -1060,7 +1060,6 @@ further = {
     for first, second in pairs
 }
 compared = {question: mean_gain} | evaluation.holm(further)
-record.add_comparisons(compared, "accuracy")
 named = {(name_of(a), name_of(b)): result for (a, b), result in compared.items()}
 caption = "Paired differences in accuracy with 95 % intervals."
 record.show(plots.differences(named, "accuracy"), "differences", caption=caption)

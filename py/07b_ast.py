@@ -579,7 +579,6 @@ compared = evaluation.holm({
     )
     for rival in ("cnn_mel_best", "lstm_mel_full")
 })  # fmt: skip
-record.add_comparisons(compared, "accuracy")
 named = {(name_of(a), name_of(b)): result for (a, b), result in compared.items()}
 caption = "AST against CNN and LSTM: paired differences in accuracy with 95 % intervals."
 record.show(plots.differences(named, "accuracy"), "differences", caption=caption)

@@ -1127,7 +1127,6 @@ against_svr = {
 compared = first_question | evaluation.holm(against_svr)
 caption = "Paired differences in mean Spearman with 95 % intervals, not corrected."
 record.show(plots.differences(compared, "mean Spearman"), "differences", caption=caption)
-record.add_comparisons(compared, "mean Spearman on held-out clips")
 tell_comparisons(compared, "mean Spearman on held-out clips")
 
 # %% [markdown]

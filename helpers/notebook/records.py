@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.evaluation import Comparison, Score, affect_scores
+from helpers.evaluation import Score, affect_scores
 from helpers.folders import AXES
 from helpers.machinery import many_gpus
 from helpers.machinery.files import (
@@ -46,10 +46,6 @@ RESULTS = "results.csv"
 RESULT_COLUMNS = (
     "notebook", "model", "feature", "test_set", "metric", "value", "low", "high", "seed", "n",
 )  # fmt: skip
-COMPARISON_COLUMNS = (
-    "notebook", "first", "second", "what", "difference", "low", "high", "p", "p_holm",
-    "n_compared", "undefined",
-)  # fmt: skip
 HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 
 
@@ -60,7 +56,6 @@ class Record:
         self.notebook, self.data, self.seed, self.folder = notebook, data, seed, folder
         self.fingerprint = data_fingerprint(data)
         self._results: dict[tuple[str, ...], tuple[Any, ...]] = {}
-        self._comparisons: dict[tuple[str, ...], tuple[Any, ...]] = {}
         self._figures: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._about: dict[str, Any] = {}
@@ -99,18 +94,6 @@ class Record:
             self.add_scores(model, feature, test_set, {"Spearman": scores[axis]}, len(true))
         self.add_scores(model, feature, HELD_OUT, {"mean Spearman": scores["mean"]}, len(true))
         return scores
-
-    def add_comparisons(self, comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
-        """Add a row per pair (first, second) that was compared in `what` to comparisons.csv."""
-        import pandas as pd
-
-        for (first, second), result in comparisons.items():
-            score = result.difference
-            values = (score.value, score.low, score.high, result.p_value, result.adjusted)
-            row = (self.notebook, first, second, what, *values, result.n_compared, score.reason)
-            self._comparisons[first, second, what] = row
-        table = pd.DataFrame(self._comparisons.values(), columns=COMPARISON_COLUMNS)
-        self.save_table("comparisons", table)
 
     def save_values(self, **values: Any) -> None:
         """Store small results by name (numbers, texts, lists); JSON."""
