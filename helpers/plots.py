@@ -319,7 +319,7 @@ def score_plot(
         colour = "0.45" if name in baselines else COLOURS[style % 6]
         _draw_score(ax, row, score, ".2f", color=colour, marker=MARKERS[style % len(MARKERS)])
     if reference is not None:
-        ax.axvline(reference, color="0.4", linestyle=":", label=f"{reference_name}")
+        ax.axvline(reference, color="0.4", linestyle=":", label=reference_name)
     if baselines:
         ax.plot([], [], marker=MARKERS[0], color="0.45", label="baseline")
     if reference is not None or baselines:

@@ -111,9 +111,8 @@ class Record:
         import pandas as pd
 
         outputs = np.asarray(outputs).reshape(len(ids), len(columns))
-        table = pd.DataFrame(outputs, columns=columns)
-        table.insert(0, "id", ids)
-        self.save_table(name, table)
+        table = pd.DataFrame(outputs, pd.Index(ids, name="id"), columns)
+        self.save_table(name, table.reset_index())
 
     def save_checkpoint(
         self, name: str, model: nn.Module, spec: dict[str, Any], **about: Any
@@ -242,9 +241,8 @@ class Record:
 
     def _places(self, notebook: str) -> list[Path]:
         places = [self.folder.parent / notebook]
-        if not os.environ.get("MUSICLAB_RUN"):
-            newest = newest_run()
-            places += [newest / "records" / notebook] if newest else []
+        if not os.environ.get("MUSICLAB_RUN") and (newest := newest_run()):
+            places.append(newest / "records" / notebook)
         if KAGGLE_INPUT.is_dir():
             mounted = KAGGLE_INPUT.glob(f"**/records/{notebook}")  # whose own times say nothing
             places += sorted(mounted, key=lambda p: str(_about(p).get("started", "")), reverse=True)
