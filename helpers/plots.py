@@ -562,16 +562,16 @@ def _scale(low: float, high: float) -> dict[str, Any]:
 
 
 def patches(
-    clip: np.ndarray, grid: tuple[int, int], strides: tuple[int, int], title: str, size: int = 16
+    clip: np.ndarray, grid: tuple[int, int], strides: tuple[int, int], title: str
 ) -> Figure:
-    """A mel spectrogram [128, T] in dB, cut into `grid` rows and columns of patches (7.2α).
+    """A mel spectrogram [128, T] in dB, cut into `grid` rows and columns of 16 x 16 (7.2α).
 
     Where there is room, each has the number of its token. Three are outlined strongly, so that one
     sees how far they overlap. Bass first.
     """
     n_rows, n_columns = grid
     figure, ax = _one_panel(
-        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of {size} x {size}; a new one "
+        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of 16 x 16; a new one "
         f"every {strides[0]} bands and {strides[1]} frames; token 2 is at the lower left.",
     )  # fmt: skip
     picture = ax.imshow(clip, origin="lower", aspect="auto", vmin=DB_RANGE[0], vmax=DB_RANGE[1])
@@ -580,7 +580,7 @@ def patches(
         style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4}
         if number < 3:
             style = {"edgecolor": COLOURS[(1, 5, 4)[number]], "linewidth": 3, "clip_on": False}
-        ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), size, size, fill=False, **style))
+        ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 16, 16, fill=False, **style))
         if n_columns <= 16:
             ax.text(x + 0.6, y + 1.0, str(number + 2), fontsize=7, color="white")
     ax.set(title=title, xlabel="frame", ylabel="mel band")

@@ -133,7 +133,7 @@ def approximate_audio(mel: np.ndarray) -> np.ndarray:
     n_frames = 1 + int(SECONDS * SAMPLE_RATE / HOP_LENGTH)
     power = librosa.db_to_power(np.asarray(mel, dtype=np.float32)[:, :n_frames])
     bands = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT)
-    # What librosa's mel_to_stft begins with, and does not improve on at these levels in seconds.
+    # Where librosa's mel_to_stft begins; its seconds of iteration change nothing at these levels.
     magnitude = np.sqrt(np.maximum(np.linalg.pinv(bands) @ power, 0))
     audio = librosa.griffinlim(magnitude, hop_length=HOP_LENGTH, random_state=0)
     return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness

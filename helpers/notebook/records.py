@@ -30,7 +30,7 @@ from helpers.machinery.files import (
 )
 from helpers.machinery.many_gpus import write_once
 from helpers.notebook import showing
-from helpers.notebook.soundness import data_fingerprint, require_soundness
+from helpers.notebook.soundness import Contents, data_fingerprint
 from helpers.notebook.words import LANGUAGES
 
 if TYPE_CHECKING:
@@ -259,10 +259,14 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
 
     What the notebook stored there before is replaced as it stores again; what it made with other
     data is moved to `runs/<run>/other-data/` first, so that it is never read as a result of these.
-    What a killed process left half written there is removed. Raises LabError where the folders of
-    the data contradict each other.
+    What a killed process left half written there is removed. What makes results of these data
+    weaker is printed. Raises LabError where the folders of the data contradict each other.
     """
-    require_soundness(data)
+    contents = Contents(data)
+    for problem in contents.disagreements():
+        raise LabError(problem)
+    for weakness in contents.weaknesses():
+        print(f"note: {weakness}")
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
     if run != Path(run).name or run.startswith("."):
         raise LabError(f"$MUSICLAB_RUN is {run!r}, no name of a folder below runs/; correct it")

@@ -51,18 +51,6 @@ def _digests(folder: Path) -> dict[str, str]:
     return {clip: digest for clip, digest in found if digest != UNREADABLE}
 
 
-def require_soundness(data: Path) -> None:
-    """Raise LabError for the first thing that two folders or splits say differently.
-
-    What only weakens the results is printed.
-    """
-    contents = Contents(data)
-    for problem in contents.disagreements():
-        raise LabError(problem)
-    for weakness in contents.weaknesses():
-        print(f"note: {weakness}")
-
-
 class Contents:
     """The clips of a data folder by folder and split: each one's label, and its file's digest.
 
