@@ -6,6 +6,7 @@ Colours are colour-blind safe (Okabe-Ito; cividis for maps) and survive grey pri
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -123,7 +124,6 @@ def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -
 
 
 FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chroma": "chroma"}
-_SCALES = {"mel": "level (dB)", "chroma": "strength (0-1)"}
 
 
 def spectrograms(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -134,20 +134,20 @@ def spectrograms(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     seconds, or in beats.
     """
     names = list(next(iter(clips.values())))
-    units = ["beat number" if name.startswith("beat") else "time (s)" for name in names]
-    scales = [_SCALES[FEATURE_KINDS[name]] for name in names]
-    rows = zip(names, scales, units, strict=True)
-    told = "; ".join(f"{name}, {scale}, {unit} across" for name, scale, unit in rows)
-    alt = f"Frequency up; {told}; for: {'; '.join(clips)}."
     size = (5.5 * len(clips), 1.15 + 2.25 * len(names))
-    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
-    for row, name, scale, unit in zip(axes, names, scales, units, strict=True):
+    figure, axes = _figure(len(names), len(clips), *size, "", sharey="row")
+    told = []
+    for row, name in zip(axes, names, strict=True):
+        scale = "level (dB)" if FEATURE_KINDS[name] == "mel" else "strength (0-1)"
+        unit = "beat number" if name.startswith("beat") else "time (s)"
+        told.append(f"{name}, {scale}, {unit} across")
         for ax, (title, arrays) in zip(row, clips.items(), strict=True):
             picture = _draw_clip(ax, arrays[name], name)
             ax.set(title=f"{name}: {title}" if len(names) > 1 else title, xlabel=unit)
             if ax is not row[0]:
                 ax.set_ylabel("")
         figure.colorbar(picture, ax=row, label=scale)
+    figure.set_label(f"Frequency up; {'; '.join(told)}; for: {'; '.join(clips)}.")
     return figure
 
 
@@ -175,17 +175,17 @@ def class_counts(
     figure, axes = _figure(1, 2, 11, 0.8 + 0.24 * len(order), "", title, sharex=True)
     before, after = axes[0]
     totals: dict[str, int] = {}
-    for genre in order:
-        name, n = class_of[genre], counts[genre]
-        others = [other for other in order[: order.index(genre)] if class_of[other] == name]
-        colour = (COLOURS[5], COLOURS[1], "0.75")[len(others) % 3] if name else "white"
-        style = {"color": colour, "edgecolor": "0.3", "hatch": "" if name else "////"}
-        before.bar_label(before.barh(genre, n, **style), padding=2, fontsize=8)
-        if name:
-            piece = after.barh(name, n, left=totals.get(name, 0), **style)
-            text = genre if list(map(class_of.get, order)).count(name) > 1 else ""
-            after.bar_label(piece, [text], label_type="center", fontsize=7)
-            totals[name] = totals.get(name, 0) + n
+    for name, group in groupby(order, class_of.get):
+        genres = list(group)
+        for number, genre in enumerate(genres):
+            colour = (COLOURS[5], COLOURS[1], "0.75")[number % 3] if name else "white"
+            style = {"color": colour, "edgecolor": "0.3", "hatch": "" if name else "////"}
+            before.bar_label(before.barh(genre, counts[genre], **style), padding=2, fontsize=8)
+            if name:
+                piece = after.barh(name, counts[genre], left=totals.get(name, 0), **style)
+                text = genre if len(genres) > 1 else ""
+                after.bar_label(piece, [text], label_type="center", fontsize=7)
+                totals[name] = totals.get(name, 0) + counts[genre]
     for name, n in totals.items():
         after.annotate(str(n), (n, name), (3, -3), textcoords="offset points", fontsize=8)
     for ax, panel, what in ((before, counts, "genres"), (after, totals, "classes")):
@@ -413,10 +413,8 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
     """
     names = [f"{first} minus {second}" for first, second in comparisons]
     results = list(comparisons.values())
-    above, below = (
-        sum(result.clear and sign * result.difference.value > 0 for result in results)
-        for sign in (1, -1)
-    )
+    signs = [np.sign(result.difference.value) if result.clear else 0 for result in results]
+    above, below = signs.count(1), signs.count(-1)
     title = f"{above} clearly above, {below} clearly below, {len(results) - above - below} open"
     told = "; ".join(
         f"{name} {result.difference}{', clear' if result.clear else ''}"
