@@ -237,7 +237,8 @@ def learning_curves(
         + (f", of the kept epoch without mixtures {at_kept[name]:.3f}" if name in at_kept else "")
         for name, h in histories.items()
     )
-    alt = f"{title}. {told}." + (f" Training mean: {constant:.3f}." if constant else "")
+    alt = f"{title}. {told}."
+    alt += "" if constant is None else f" Training mean: {constant:.3f}."
     n_columns = min(3, len(histories))
     n_rows = -(-len(histories) // n_columns)
     size = (3.8 * n_columns, 2.8 * n_rows + 0.3)
@@ -250,10 +251,9 @@ def learning_curves(
         if constant is not None:
             ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
             ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
-    drawn = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
-    told_once = {name: handle for pairs in drawn for handle, name in pairs}
-    figure.legend(told_once.values(), told_once, loc="outside lower center", fontsize=8,
-                  ncols=2 * n_columns)  # fmt: skip
+    entries = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
+    once = {name: handle for panel in entries for handle, name in panel}
+    figure.legend(once.values(), once, loc="outside lower center", ncols=2 * n_columns, fontsize=8)
     return figure
 
 
