@@ -996,8 +996,6 @@ def with_names(results):
 
 drawn = plots.differences(with_names(by_metric["macro F1"]), "macro F1")
 record.show(drawn, "representations", caption="Four questions: paired differences in macro F1.")
-for metric, results in by_metric.items():
-    record.add_comparisons(results, metric)
 
 # %% [markdown]
 # Each interval is that of its own comparison, 95 %, not corrected for being one of four; the p-values are corrected. So an interval that just leaves out 0 may still be
@@ -1199,8 +1197,6 @@ by_metric = {
 caption = "LSTMs and SVMs: paired differences in macro F1 with 95 % intervals."
 drawn = plots.differences(with_names(by_metric["macro F1"]), "macro F1")
 record.show(drawn, "differences", caption=caption)
-for metric, results in by_metric.items():
-    record.add_comparisons(results, metric)
 show_compared(by_metric, caption="LSTMs and SVMs: paired differences, and p after Holm.")
 
 # %% tags=["solution", "report", "told"]

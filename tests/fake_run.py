@@ -13,7 +13,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers.evaluation import Comparison, Score
-from helpers.notebook.records import COMPARISON_COLUMNS, RESULT_COLUMNS
+from helpers.notebook.records import RESULT_COLUMNS
 from helpers.notebook.showing import comparison_sentence
 from helpers.notebook.shown import KEY, Figure, Lines, Piece, Sentence, Table, Text, stored
 from tools.checks.labels import QUESTIONS, read_labels
@@ -44,11 +44,6 @@ SAID: dict[str, list[Piece]] = {
     "8ε": [Text([comparison_sentence(UNDEFINED, "LSTM", "CNN", "accuracy")])],
     "10δ": [Table(["model", "mean Spearman", "parameters"], SCORES, CAPTION)],
 }
-COMPARISONS = [
-    ("07_cnn", "cnn_mel_refit", "lstm_mel_full", "accuracy", 0.12, 0.05, 0.2, 0.001, 0.002, 2, ""),
-    ("09_transfer", "transfer CNN", "SVR", "Spearman", -0.03, -0.1, 0.04, 0.4, 0.4, 2, ""),
-    ("08_regression", "LSTM", "CNN", "accuracy", *[""] * 5, 1, "all predictions are equal"),
-]
 
 
 def write_run(home: Path) -> Path:
@@ -66,8 +61,6 @@ def write_run(home: Path) -> Path:
             (record / "figures" / f"{figure}.pdf").write_bytes(vector)
         told = {figure: f"{figure}: what is to be seen" for figure in names}
         (record / "figures.json").write_text(json.dumps(told))
-        rows = [row for row in COMPARISONS if row[0] == notebook]
-        _write_csv(record / "comparisons.csv", COMPARISON_COLUMNS, rows)
         nbformat.write(_executed(notebook), run / "notebooks" / f"{notebook}.ipynb")
         noted = {"inputs": {"parameters": Lab().read(notebook).parameters}}
         (run / "notebooks" / f"{notebook}.done.json").write_text(json.dumps(noted))

@@ -168,7 +168,7 @@ def test_bad_files_are_left_out_with_their_reasons_and_good_ones_are_the_labs_da
     assert "12 clips name neither artist nor album" in capsys.readouterr().out.replace("of 12 ", "")
     labels = {s: folders.read_clips(data / GENRE, s)["genre"].tolist() for s in folders.SPLITS}
     assert [len(labels["train"]), len(labels["test"])] == [10, 2]
-    assert not list(Contents.of(data).disagreements())
+    assert not list(Contents(data).disagreements())
     assert not (data / MULTITASK).exists() and not check(data)[f"{GENRE}/test"].problems
     plan = make_plan(Lab(), data=str(data), profile="smoke", device="cpu")
     assert plan.notebooks[-1] == "11b_latent_maps" and "08_regression" not in plan.notebooks

@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers import folders, models
 from helpers.datasets import BandScaler
-from helpers.evaluation import Comparison, Score
+from helpers.evaluation import Score
 from helpers.machinery.files import LabError
 from helpers.notebook import checkpoints, records, showing
 from helpers.notebook.shown import KEY, from_stored
@@ -150,20 +150,6 @@ def test_results_have_one_row_per_model_feature_test_set_and_metric(record):
         "05_lstm,lstm,mel,genre test (beat),macro F1,0.3,0.2,0.4,0,9",
         "05_lstm,svr,mel,held-out,Spearman,,,,0,9",
     ]
-
-
-def test_comparisons_are_stored_as_rows(record):
-    undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
-    clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
-    compared = {("CNN", "SVM"): clear, ("CNN", "constant"): undefined}
-    for _ in range(2):  # a cell that is run again adds nothing
-        record.add_comparisons(compared, "accuracy")
-    table = record.load_table("05_lstm", "comparisons")
-    assert tuple(table.columns) == records.COMPARISON_COLUMNS and len(table) == 2
-    assert table.loc[0, ["difference", "low", "high", "p", "p_holm"]].tolist() == [
-        0.1, 0.05, 0.15, 0.004, 0.008,
-    ]  # fmt: skip
-    assert table.loc[1, "undefined"] == "all predictions are equal"
 
 
 def test_the_results_of_the_finished_notebooks_of_a_run_are_joined(home, data, capsys):

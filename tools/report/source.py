@@ -1,4 +1,4 @@
-"""Reads what a finished run has shown and stored: sections, results, comparisons, figures."""
+"""Reads what a finished run has shown and stored: sections, results, figures."""
 
 from __future__ import annotations
 
