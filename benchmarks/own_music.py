@@ -76,7 +76,7 @@ def _one_clip_each(tasks: Sequence[Task]) -> tuple[float, float]:
 def _seconds(tasks: Sequence[Task], workers: int, cluster: str | None) -> float:
     """Seconds of a build, once the workers are warm."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job("/", folder, 1.0, stamp())
+        job = Job("/", folder, stamp())
         make_batch(tasks[:1], job)
         for _ in make_clips(tasks[: 4 * workers], job, workers, cluster):
             pass

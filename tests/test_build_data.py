@@ -80,7 +80,7 @@ def make_bad(folder):
             "nearly the same sound as Jazz-Jazz-1 (Jazz/Jazz 1.fl",
         ),
         "Jazz/short.wav": (tone(1, 0.5), "too short: 0.50 s"),
-        "Jazz/nothing.wav": (tone(1, 0), "too short: it holds no samples there"),
+        "Jazz/nothing.wav": (tone(1, 0), "too short: 0.00 s"),
         "Jazz/silent.wav": (0 * tone(1), "silent"),
         "Jazz/same.wav": (0 * tone(1) + 0.25, "constant: every sample is 0.25"),
         "Jazz/loud.wav": (np.clip(50 * tone(1), -0.9, 0.9), "clipped away: "),
@@ -118,24 +118,12 @@ def music(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def each_page_is_made_once():
-    """Of equal tables, counts and notes the page that was made before."""
-    pages, make = {}, command.page_of
-
-    def page_of(clips, rejected, about, notes):
-        said = (clips.to_csv(), rejected.to_csv(), repr(about), *notes)
-        if said not in pages:
-            pages[said] = make(clips, rejected, about, notes)
-        return pages[said]
-
+def build(audio, out, *more, page=None):
+    """The data folder that the command line makes, by default with a page of one word."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "page_of", page_of)
-        yield
-
-
-def build(audio, out, *more):
-    assert command.main(["--audio", str(audio), "--out", str(out), *QUICK, *map(str, more)]) == 0
+        patch.setattr(command, "page_of", page or (lambda *given: "page"))
+        words = ["--audio", str(audio), "--out", str(out), *QUICK, *map(str, more)]
+        assert command.main(words) == 0
     return out
 
 
@@ -161,7 +149,7 @@ def test_bad_files_are_left_out_with_their_reasons_and_good_ones_are_the_labs_da
 ):
     audio = shutil.copytree(music, tmp_path / "music")
     reasons, data = make_bad(audio), tmp_path / "data"
-    build(audio, data)
+    build(audio, data, page=command.page_of)
     found = {row["path"]: row["reason"] for row in rejected(data)}
     assert found.keys() == reasons.keys()
     assert {n: text for n, text in found.items() if not text.startswith(reasons[n])} == {}
@@ -198,10 +186,9 @@ def test_loky_makes_the_same_tree_and_nothing_is_made_twice(music, wanted, tmp_p
     monkeypatch.setattr(engines, "make_batch", killed_once)
     two = build(music, tmp_path / "two", "--workers", 2)
     assert tree(two) == wanted and killed.exists()
-    monkeypatch.setattr(engines, "make_batch", None)
+    monkeypatch.setattr(engines, "make_batch", raising(LabError("made again")))
     assert tree(build(music, two, "--shortest", 1.05)) == wanted | {
         "about.json": (two / "about.json").read_bytes(),  # which names the shortest
-        "about.html": (two / "about.html").read_bytes(),
     }
 
 
@@ -218,7 +205,7 @@ def test_a_build_that_was_stopped_anywhere_goes_on_and_ends_with_the_same_tree(
 
     batches, files, replace = iter([engines.make_batch] * 2), iter([True] * 7), os.replace
     killed = LabError("killed")
-    fails(engines, "make_batch", lambda *given: next(batches, raising(killed))(*given), "killed")
+    fails(engines, "make_batch", lambda *given, **job: next(batches, raising(killed))(*given, **job), "killed")
     # The disk is full when a clip's second file is written.
     fails(os, "replace", lambda *to: (replace if next(files, None) else raising(full))(*to))
     journal = out / ".build" / "rows.jsonl"
@@ -233,7 +220,7 @@ def test_a_build_that_was_stopped_anywhere_goes_on_and_ends_with_the_same_tree(
 def raising(error):
     """A function that raises it."""
 
-    def raises(*given):
+    def raises(*given, **named):
         raise error
 
     return raises
@@ -295,7 +282,7 @@ def test_fma_has_headers_of_several_rows_ordered_subsets_and_an_official_split(t
     write(tmp_path / "000" / "000003.mp3", tone(1))
     clips = inputs.checked(inputs.from_fma(tmp_path, tmp_path, "medium"), tmp_path)
     wrong, clip = clips.itertuples()
-    assert (wrong.id, wrong.path, wrong.line) == ("2", "000/000002.mp3", "4")
+    assert (wrong.id, wrong.path) == ("2", "000/000002.mp3")
     assert wrong.reason.startswith("no such file") and not clip.reason
     affect = (clip.valence, clip.energy, clip.danceability)
     assert (clip.id, clip.split, affect) == ("3", "test", (0.8, 0.7, 0.6))
@@ -303,7 +290,7 @@ def test_fma_has_headers_of_several_rows_ordered_subsets_and_an_official_split(t
     assert [record["id"] for record in inputs.from_fma(tmp_path, tmp_path, None)] == ["3"]
     assert inputs.from_fma(tmp_path, tmp_path, "large")[-1]["split"] == "validation"
     with pytest.raises(LabError, match="tracks.csv:1: no column set/split; take the file of fma_"):
-        (tmp_path / "tracks.csv").write_text(TRACKS[1])
+        (tmp_path / "tracks.csv").write_text("\n".join(line[:9] for line in TRACKS))
         inputs.from_fma(tmp_path, tmp_path, None)
 
 
@@ -407,7 +394,7 @@ def test_what_cannot_be_built_is_one_line(music, tmp_path, monkeypatch):
     with pytest.raises(
         LabError, match="a worker on .* has Python .*, this build another; give all"
     ):
-        make_batch([], Job(str(music), str(music), 1.0, "another"))
+        make_batch([], Job(str(music), str(music), "another"))
     pytest.importorskip("distributed")
     assert "no scheduler file, and no address like tcp://" in error("--cluster", tmp_path / "none")
     monkeypatch.setattr(engines, "WAIT_SECONDS", 1)

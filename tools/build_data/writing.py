@@ -21,8 +21,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers import folders
-from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, SPLITS
+from demo_music.label_files import ANSWERS, label_files, part_of
+from helpers.folders import CLASS_MAPPING, FOLDERS, SPLITS
 from helpers.machinery.files import LabError, remove_leftovers, write_atomically
 from helpers.machinery.own_music import CLASSES, CLIPS, read_classes
 from tools.build_data.clip import Row
@@ -30,11 +30,6 @@ from tools.build_data.clip import Row
 if TYPE_CHECKING:
     import pandas as pd
 
-ANSWERS = "multitask_test_answers.csv"
-LABEL_NAMES = {  # what the lab's own label files call a clip: not what it is called on disk
-    (GENRE, "train"): "fused.full.npy.gz", (GENRE, "test"): "full.fused.npy.gz",
-    (GENRE_BEAT, "train"): "beatsync.fused.npy.gz", (GENRE_BEAT, "test"): "beatsync.fused.npy.gz",
-}  # fmt: skip
 SAID = ["id", "path", "genre", "artist", "album", "group", "split", "licence"]  # in clips.csv
 SAID += ["seconds", "tempo", "audio", "features"]
 
@@ -117,10 +112,7 @@ class Build:
 
     def write_rejected(self, rejected: pd.DataFrame) -> None:
         """`rejected.csv`, alone where no data folder can be made of what is left."""
-        write_atomically(
-            self.out / "rejected.csv",
-            rejected.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC),
-        )
+        write_atomically(self.out / "rejected.csv", _csv(rejected))
 
     def classes(self, genres: Iterable[str]) -> dict[str, str | None]:
         """Genre to class: the user's own and what is new, or the course's, or one class each.
@@ -129,7 +121,7 @@ class Build:
         line, for a file of the user's that cannot be read.
         """
         own = read_classes(self.out / CLASSES)
-        course = {genre: folders.CLASS_MAPPING.get(genre, "") for genre in genres}
+        course = {genre: CLASS_MAPPING.get(genre, "") for genre in genres}
         known = "" not in course.values() and len(set(course.values()) - {None}) > 1
         return (course if known and not own else {genre: genre for genre in course}) | own
 
@@ -147,8 +139,9 @@ class Build:
         for name in ("about.json", ANSWERS):
             (self.out / name).unlink(missing_ok=True)
         self._link_arrays(clips)
-        for name, content in _tables(clips).items():
+        for name, content in label_files(clips, "%.6g").items():
             write_atomically(self.out / name, content)
+        write_atomically(self.out / CLIPS, _csv(clips[SAID]))
         lines = [f"{genre},{name or ''}\n" for genre, name in classes.items()]
         write_atomically(self.out / CLASSES, "".join(["genre,class\n", *lines]))
         write_atomically(self.out / "about.html", page)
@@ -161,27 +154,23 @@ class Build:
         places[self.out / "beats"] = (clips["id"], "beats.npy", "npy")
         for name, split in product(FOLDERS, SPLITS):
             form = "beat.npy" if name.endswith("_beat") else "full.npy"
-            ids = _part(clips, name, split)["id"]
+            ids = part_of(clips, name, split)["id"]
             places[self.out / name / split] = (ids, form, "fused.full.npy")
         for name in FOLDERS:  # of an earlier build with affect values
             if not any(len(places[self.out / name / split][0]) for split in SPLITS):
                 shutil.rmtree(self.out / name, ignore_errors=True)
-        made = _states(self.clips)
+        made = set(os.listdir(self.clips))
         for folder, (ids, form, suffix) in places.items():
-            found = [name for name in ids if f"{name}.{form}" in made]
-            wanted = {f"{name}.{suffix}": made[f"{name}.{form}"] for name in found}
-            if folder.is_dir() and _states(folder) == wanted:  # the lab knows it by its times
-                continue
             shutil.rmtree(folder, ignore_errors=True)
-            for name in found:
-                folder.mkdir(parents=True, exist_ok=True)
-                _link(self.clips / f"{name}.{form}", folder / f"{name}.{suffix}")
+            for name in ids:
+                if f"{name}.{form}" in made:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    _link(self.clips / f"{name}.{form}", folder / f"{name}.{suffix}")
 
 
-def _states(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of each file of a folder, which links and copies share."""
-    stats = ((entry.name, entry.stat()) for entry in os.scandir(folder))
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats}
+def _csv(table: pd.DataFrame) -> str:
+    # Quoted, because on Python 3.11 a carriage return in a name is not by itself.
+    return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
 def _line(row: Row) -> str:
@@ -193,27 +182,3 @@ def _link(source: Path, place: Path) -> None:
         os.link(source, place)
     except OSError:  # a file system without hard links
         shutil.copy2(source, place)
-
-
-def _part(clips: pd.DataFrame, name: str, split: str) -> pd.DataFrame:
-    """The clips of one split of one of the lab's folders."""
-    has = clips["genre"] != "" if name in (GENRE, GENRE_BEAT) else clips[AXES[0]].notna()
-    return clips[has & (clips["split"] == split)]
-
-
-def _tables(clips: pd.DataFrame) -> dict[str, str]:
-    """The contents of label files and of clips.csv, by path inside the data folder."""
-    # Quoted, because on Python 3.11 a carriage return in a name is not by itself.
-    text = clips[SAID].to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    tables = {CLIPS: text}
-    for (name, split), label in LABEL_NAMES.items():
-        part = _part(clips, name, split).sort_values("genre", kind="stable")
-        lines = (part["id"] + f".{label}\t" + part["genre"]).tolist()
-        tables[f"{name}/{split}_labels.txt"] = "\n".join(["Id\tGenre", *lines]) + "\n"
-    for name, split in product((MULTITASK, MULTITASK_BEAT), SPLITS):
-        part = _part(clips, name, split)[["id", *AXES]].rename(columns={"id": "Id"})
-        if len(part):
-            place = ANSWERS if split == "test" else f"{name}/train_labels.txt"
-            part = part.astype(dict.fromkeys(AXES, float))
-            tables[place] = part.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    return tables
