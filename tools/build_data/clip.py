@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import platform
 import re
@@ -78,11 +79,17 @@ def make_batch(tasks: Sequence[Task], job: Job) -> list[Row]:
         if not os.path.isdir(folder):
             raise LabError(f"{folder}: a worker on {platform.node()} does not see it; share it")
     # More threads would only fight, and round differently; librosa warns of short clips.
+    rows = []
     with threadpool_limits(1), warnings.catch_warnings(action="ignore"):
-        return [make(task, job) for task in tasks]
+        for task in tasks:
+            note = Path(job.clips, f"{task.id}.json")
+            note.unlink(missing_ok=True)  # it would speak of other files
+            rows.append(_make(task, job))
+            write_atomically(note, json.dumps(rows[-1]))
+    return rows
 
 
-def make(task: Task, job: Job) -> Row:
+def _make(task: Task, job: Job) -> Row:
     """Decode one clip and write its files, or say why it is left out: `reason` in its row."""
     row: Row = {"id": task.id, "key": task.key}
     try:

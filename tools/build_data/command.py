@@ -115,7 +115,6 @@ def _made(build: Build, clips: pd.DataFrame, job: Job, options: Namespace) -> pd
     print(f"{len(rows)} of them were made before")
     with closing(make_clips(missing, job, options.workers, options.cluster)) as made:
         for row in counted(made, len(tasks), "clips", before=len(rows)):
-            build.note(row)
             rows[row["id"]] = row
     build.keep(rows)
     said = pd.DataFrame([rows[task.id] for task in tasks], kept(clips).index, dtype=object)

@@ -7,23 +7,17 @@ whoever writes them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from helpers.machinery.files import LabError, one_line
 from helpers.machinery.workers import shared_out
 from tools.build_data.clip import Job, Row, Task, make_batch
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 BATCH = 8  # clips: seconds of work, so that an engine has little to say and little to lose
-AHEAD = 1000  # batches that a scheduler knows of
 WAIT_SECONDS = 30  # for a scheduler to answer, and for a worker to be there
 
 
@@ -32,30 +26,19 @@ def make_clips(tasks: Sequence[Task], job: Job, workers: int, cluster: str | Non
 
     Raises LabError where the engine gives up; what came before is made.
     """
-    size = max(1, min(BATCH, -(-len(tasks) // (4 * workers))))
+    if not tasks:  # no cluster is asked for them
+        return
+    size = min(BATCH, -(-len(tasks) // (4 * workers)))
     batches = [tasks[first : first + size] for first in range(0, len(tasks), size)]
-    if cluster and batches:
-        with _dask(cluster) as client:
-            yield from _on_cluster(batches, job, client)
-    else:
-        made = shared_out(partial(make_batch, job=job), batches, workers)
-        yield from chain.from_iterable(made)
+    work = partial(make_batch, job=job)
+    made = _on_cluster(work, batches, cluster) if cluster else shared_out(work, batches, workers)
+    yield from chain.from_iterable(made)
 
 
-def _on_cluster(batches: Sequence[Sequence[Task]], job: Job, client: Client) -> Iterator[Row]:
-    """Dask's futures; its backend of joblib would make those of a single worker in this process."""
-    from distributed import as_completed
-
-    waiting = (client.submit(make_batch, batch, job, pure=False) for batch in batches)
-    made = as_completed(islice(waiting, AHEAD), loop=client.loop)
-    for future in made:
-        made.update(islice(waiting, 1))
-        yield from future.result()
-
-
-@contextmanager
-def _dask(cluster: str) -> Iterator[Client]:
-    """A client of a Dask cluster; what goes wrong with it is one line."""
+def _on_cluster(
+    work: Callable[[Sequence[Task]], list[Row]], batches: Sequence[Sequence[Task]], cluster: str
+) -> Iterator[list[Row]]:
+    """The rows of each batch, by a Dask cluster; what goes wrong with it is one line."""
     try:
         import distributed
     except ImportError:
@@ -74,7 +57,9 @@ def _dask(cluster: str) -> Iterator[Client]:
     try:
         with client:
             client.wait_for_workers(1, timeout=WAIT_SECONDS)
-            yield client
+            futures = client.map(work, batches, pure=False)
+            for future in distributed.as_completed(futures, loop=client.loop):
+                yield future.result()
     except TimeoutError:
         raise LabError(f"{cluster}: the cluster has no worker; {again}") from None
     except ModuleNotFoundError as error:

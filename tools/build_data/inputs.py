@@ -217,15 +217,9 @@ def checked(records: Sequence[Record], audio: Path) -> pd.DataFrame:
     _make_numbers(clips, "offset", 0, 1e6)
     _make_numbers(clips, "duration", 0.1, 600)
     clips["group"] = _groups(clips)
-    some = kept(clips)
-    equal, of_one_id = some.groupby([*COLUMNS], dropna=False), some.groupby("id")
-    same_row = "the same row as line " + equal["line"].transform("first")
-    leave_out(clips, equal.cumcount() > 0, same_row)
-    leave_out(
-        clips,
-        of_one_id.cumcount() > 0,
-        "its id is that of another: " + of_one_id["path"].transform("first"),
-    )
+    of_one_id = kept(clips).groupby("id")
+    other = "its id is that of another: " + of_one_id["path"].transform("first")
+    leave_out(clips, of_one_id.cumcount() > 0, other)
     shorter_first = {"key": lambda ids: ids.str.rjust(80), "kind": "stable"}
     return clips.sort_values("id", ignore_index=True, **shorter_first)
 
