@@ -44,7 +44,7 @@ VERSION = 1  # raise it when the music, the features or the files change: old se
 SHARES = {"train": 1 / 8, "test": 1 / 4}  # of the real set's genre clips
 MULTITASK_COUNTS = {"train": 280, "test": 94}
 SMALLEST = {"genre train": 2, "genre test": 1, "multitask train": 24, "multitask test": 8}
-FIRST_IDS = {"genre": 1001, "multitask": 5001}
+FIRST_GENRE_ID, FIRST_MULTITASK_ID = 1001, 5001
 WITH_AUDIO = 3  # clips of a split that keep their audio; in genre train, one of each genre
 
 CLIP_SAMPLES = (660_983, 661_500)  # as cut by FMA and at 30 s: 1291 or 1292 frames
@@ -92,25 +92,20 @@ def plan_clips(size: float = 1.0) -> list[Clip]:
 
     Ids are dealt at random, so that they tell nothing about the genre.
     """
-    clips = []
+    genre, multitask = [], []
     for number, (split, share) in enumerate(SHARES.items()):
-        for genre, style in STYLES.items():
+        for name, style in STYLES.items():
             wanted = max(round(style.clips[number] * share * size), SMALLEST[f"genre {split}"])
-            clips += [(genre, "genre", split)] * wanted
+            genre += [(name, "genre", split)] * wanted
     rng = np.random.default_rng(np.random.SeedSequence([SEED, 0]))
     for split, count in MULTITASK_COUNTS.items():
         wanted = max(round(count * size), SMALLEST[f"multitask {split}"])
-        clips += [(str(genre), "multitask", split) for genre in rng.choice(GENRES, wanted)]
-    return _with_audio(_with_ids(clips, rng))
-
-
-def _with_ids(kinds: Sequence[tuple[str, str, str]], rng: np.random.Generator) -> list[Clip]:
+        multitask += [(str(name), "multitask", split) for name in rng.choice(GENRES, wanted)]
     clips = []
-    for dataset, first in FIRST_IDS.items():
-        chosen = [kind for kind in kinds if kind[1] == dataset]
-        ids = first + rng.permutation(len(chosen))
-        clips += [Clip(int(id_), *kind) for id_, kind in zip(ids, chosen, strict=True)]
-    return clips
+    for first, kinds in ((FIRST_GENRE_ID, genre), (FIRST_MULTITASK_ID, multitask)):
+        ids = first + rng.permutation(len(kinds))
+        clips += [Clip(int(id_), *kind) for id_, kind in zip(ids, kinds, strict=True)]
+    return _with_audio(clips)
 
 
 def _with_audio(clips: Sequence[Clip]) -> list[Clip]:
