@@ -74,7 +74,7 @@ def _one_clip_each(tasks: Sequence[Task]) -> tuple[float, float]:
 
 
 def _seconds(tasks: Sequence[Task], workers: int, cluster: str | None) -> float:
-    """Seconds of a build, once the workers are warm."""
+    """Seconds of a build, the start of its processes included; Dask's workers are warm."""
     with tempfile.TemporaryDirectory() as folder:
         job = Job("/", folder, stamp())
         make_batch(tasks[:1], job)
