@@ -78,9 +78,9 @@ def _processor_seconds(tasks: Sequence[Task]) -> tuple[float, float]:
 
 
 def _seconds(tasks: Sequence[Task], workers: int, cluster: str | None) -> float:
-    """Seconds of a build, once the workers are warm."""
+    """Seconds of a build, the start of its processes included; Dask's workers are warm."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job("/", folder, 1.0, stamp())
+        job = Job("/", folder, stamp())
         make_batch(tasks[:1], job)
         list(make_clips(tasks[: 4 * workers], job, workers, cluster))
         start = time.perf_counter()

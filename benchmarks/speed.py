@@ -45,12 +45,13 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from torch.utils.data import DataLoader
 
-from demo_music.build import ONE_THREAD, make_clip, plan_clips
+from demo_music.build import make_clip, plan_clips
 from helpers import datasets, features, models, training
 from helpers.folders import GENRE
 from helpers.machinery import files, process
 from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.files import LabError
+from helpers.machinery.workers import ONE_THREAD
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import ROOT
 from tools.run.results import PACKAGES, code_commit
