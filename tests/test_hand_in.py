@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -18,9 +19,10 @@ from nbformat.v4 import new_output
 from helpers.notebook.words import Words
 from tests.bare_python import bare_python
 from tools.checks import pairs
-from tools.common.notebooks import Lab, Notebook
+from tools.common.notebooks import ROOT, Lab, Notebook
 from tools.hand_in import answers
 from tools.hand_in import command as hand_in
+from tools.hand_in.commented import uncommented
 from tools.report import prompts
 from tools.report.editions import EDITIONS, edition_of
 
@@ -32,14 +34,13 @@ SUMMARY = {
     "profile": "full", "device": "auto", "python": "3.11.7", "versions": {"torch": "2.13"},
 }  # fmt: skip
 SCRIPT = "# %% [markdown]\n# # Title\n\n# %%\n# Says hello.\nprint({!r})\n"
+AUTHORS = ("Name Two (03154321)", "Μαρία Παπαδοπούλου (03112345)")  # in any order
 
 
-MADE = {"edition": "2021", "data": "7582cc0c8f65"}
-
-
-def front(*authors: str, made: dict[str, str] | None = MADE) -> str:
+def front(*authors: str, **made: str) -> str:
     """The begin of the report as Markdown, which lies beside the PDF."""
-    return f"---\n{json.dumps({'author': authors, 'made': made})}\n---\n# y"
+    made = {"edition": "2021", "data": "7582cc0c8f65"} | made
+    return f"---\n{json.dumps({'author': authors or AUTHORS, 'made': made})}\n---\n# y"
 
 
 class Small:
@@ -58,8 +59,7 @@ class Small:
         pairs.sync(root)
         self.write("runs/demo/summary.json", json.dumps(SUMMARY))
         (self.run.parent / "latest").symlink_to("demo")
-        names = "Name Two (03154321)", "Μαρία Παπαδοπούλου (03112345)"  # in any order
-        self.write("runs/demo/report/report.md", front(*names))
+        self.write("runs/demo/report/report.md", front())
         self.report.write_bytes(PDF)
 
     def write(self, name: str, text: str) -> Path:
@@ -74,8 +74,8 @@ class Small:
         for path in (self.root / "my_report").iterdir():
             path.write_text(re.sub("(?m)^(> .*)$", "\\1\n\nNot done.", path.read_text()))
 
-    def hand_in(self, *options: str) -> int:
-        return hand_in.main(["--members", *MEMBERS, *options], self.lab)
+    def packs(self, *options: str, members: Sequence[str] = MEMBERS) -> bool:
+        return hand_in.main(["--members", *members, *options], self.lab) == hand_in.EXIT_DONE
 
     @property
     def zips(self) -> list[str]:
@@ -91,8 +91,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
 
 def refused(small: Small, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The broken rules that are told when nothing is packed."""
-    assert small.hand_in() == hand_in.EXIT_FAILED
-    assert small.zips == []
+    assert not small.packs() and small.zips == []
     first, *lines = capsys.readouterr().err.splitlines()
     problems = [line.strip() for line in lines if line.startswith("    ")]  # below their files
     assert first == f"not packed; {len(problems)} to mend:"
@@ -108,8 +107,11 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     small.write("py/try.ipynb", "{}")
     small.write("helpers/.ipynb_checkpoints/models-checkpoint.py", "x = 1")
     small.write("runs/demo/pages/05_a.html", "<html>")
-    assert small.hand_in() == hand_in.EXIT_DONE
-    assert small.zips == [ZIP]
+    run_and_saved = small.root / "notebooks" / "05_a.ipynb"
+    notebook = nbformat.read(run_and_saved, as_version=4)
+    notebook.cells[1].outputs = [new_output("stream", name="stdout", text="05_a")]
+    nbformat.write(notebook, run_and_saved)
+    assert small.packs() and small.zips == [ZIP]
     with zipfile.ZipFile(small.run / ZIP) as archive:
         assert archive.namelist() == [
             "CHANGES.diff", "LABELS.csv", "README.txt", "helpers/__init__.py",
@@ -123,23 +125,12 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     assert note.endswith("MIT License\n")
 
 
-def test_a_notebook_that_was_run_and_saved_is_handed_in(small):
-    """Its outputs stay where they are."""
-    path = small.root / "notebooks" / "05_a.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells[1].outputs = [new_output("stream", name="stdout", text="05_a")]
-    nbformat.write(notebook, path)
-    before = path.read_bytes()
-    assert small.hand_in() == hand_in.EXIT_DONE
-    assert path.read_bytes() == before
-
-
 def test_one_member_alone_and_a_report_of_one_s_own(small, tmp_path):
     own = tmp_path / "Αναφορά.pdf"
     own.write_bytes(PDF)
     small.report.unlink()
-    arguments = ["--members", "Name One, 03112345", "--run", "demo", "--report", str(own)]
-    assert hand_in.main(arguments, small.lab) == hand_in.EXIT_DONE
+    members = ["Name One, 03112345"]
+    assert small.packs("--run", "demo", "--report", str(own), members=members)
     assert small.zips == ["patrec1_03112345.zip"]
 
 
@@ -170,20 +161,23 @@ def test_the_code_in_the_zip_runs_by_itself(small, mini_data, tmp_path):
 # ---- what stops it -----------------------------------------------------------------------------
 
 
-def test_all_broken_rules_are_told_at_once(small, capsys):
+def test_all_broken_rules_are_told_at_once(small, capsys, monkeypatch):
+    monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: ["05_a failed", "06_b: old"])
     small.report.unlink()
     small.write("py/05_a.py", "# %%\n" + "\n".join(f"a{n} = {n}" for n in range(6)) + "\n")
     small.write("helpers/own.py", "def f():\n    return 1\n")
-    assert hand_in.main(["--members", "Name One, el12345"], small.lab) == hand_in.EXIT_FAILED
+    assert not small.packs(members=["Name One, el12345"])
     lines = capsys.readouterr().err.splitlines()
     for words in (
         "  --members",
         "the number 'el12345' must be 4 to 12 digits",
         "there is no report; make it with ./run_all.sh report",
         "  py/05_a.py",
-        "    2: a code cell of 6 lines without a comment",
-        "    1: f has no docstring or comment",
+        "    2: a code cell of 6 lines without a comment; say what it is for",
+        "    1: f has no docstring or comment; add a line",
         "notebooks/05_a.ipynb differs (",
+        "    05_a failed",
+        "06_b: old; bring all up to date with ./run_all.sh --name demo --data /data --profile full",
     ):
         assert sum(words in line for line in lines) == 1, words
     assert small.zips == []
@@ -194,21 +188,16 @@ def test_all_broken_rules_are_told_at_once(small, capsys):
     [
         ("report.pdf", "<!DOCTYPE html>", "no PDF; give the report as PDF, not as"),
         ("report.pdf", "%PDF-1.7", "the PDF is cut short; make it again"),
-        ("report.md", front("Name Two (03154321)"), "names Name Two (03154321) on its first"),
-        ("report.md", "---\na: b: c\n---\n", "was made with another version of the kit"),
-        ("report.md", front(made=None), "was made with another version of the kit; make it again"),
-        ("report.md", front(made=["x"]), "was made with another version of the kit; make it again"),
-        ("report.md", front(made=MADE | {"data": "x"}), "is of other data than the run"),
         (
             "report.md",
-            front(made=MADE | {"edition": "2024"}),
-            "is of another edition; make it with",
+            front("Name Two (03154321)"),
+            "names Name Two (03154321) on its first page, not Μαρία Παπαδοπούλου (03112345), Name "
+            "Two (03154321); make it again with these --members",
         ),
-        (
-            "report.md",
-            front("Μαρία Παπαδοπούλου (03112345)", "Name Two (03154320)"),
-            "not Μαρία Παπαδοπούλου (03112345), Name Two (03154321); make it again with these",
-        ),
+        ("report.md", "---\na: b: c\n---\n", "was made with another version of the kit; make it"),
+        ("report.md", "---\nmade: 1\n---\n", "was made with another version of the kit; make it"),
+        ("report.md", front(data="x"), "is of other data than the run"),
+        ("report.md", front(edition="2024"), "is of another edition; make it with --edition 2021"),
     ],
 )
 def test_what_is_no_report_of_these_members_in_pdf_is_refused(
@@ -257,7 +246,7 @@ def test_an_answer_that_a_grader_would_not_take_is_named(small, capsys, monkeypa
         path.write_text(head + mark + rest.replace("Not done.", said, 1))
     os.utime(path, (0, 0))
     if not problem:
-        assert small.hand_in() == hand_in.EXIT_DONE
+        assert small.packs()
         return
     (said,) = refused(small, capsys)
     assert problem in said and said.partition(":")[0].isdigit()
@@ -269,7 +258,7 @@ def test_a_run_on_the_demo_set_is_packed_only_when_asked_for(small, capsys):
     assert [line.partition(";")[0] for line in refused(small, capsys)] == [
         "the demo set is no data of the lab", "profile 'demo' is for trying"
     ]  # fmt: skip
-    assert small.hand_in("--demo-anyway") == hand_in.EXIT_DONE
+    assert small.packs("--demo-anyway")
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -281,19 +270,17 @@ def test_the_zip_tells_the_members_work_from_the_kit_s(small, capsys, edition):
     git = ["git", "-C", str(small.root), "-c", "user.name=x", "-c", "user.email=x@y"]
     for words in (["init", "-q"], ["add", "py", "helpers"], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], check=True)
-    small.write("report.md", front(made=MADE | {"edition": edition})).replace(
-        small.report.with_suffix(".md")
-    )
+    small.write("runs/demo/report/report.md", front(edition=edition))
     shutil.rmtree(small.root / "my_report")
     small.answer(edition)
     os.utime(small.report)
     options = ("--kit", "HEAD", "--edition", edition)
     pairs.sync(small.root)
-    assert small.hand_in(*options) == hand_in.EXIT_DONE
+    assert small.packs(*options)
     assert "CHANGES.diff is empty: the code is the kit's, unchanged" in capsys.readouterr().out
     small.write("py/05_lstm.py", script + answer.format("more", f"Ours, really: {OWN}"))
     pairs.sync(small.root)
-    assert small.hand_in(*options) == hand_in.EXIT_DONE
+    assert small.packs(*options)
     with zipfile.ZipFile(next(small.run.glob("*.zip"))) as archive:
         packed, told, places = (
             archive.read(name).decode() for name in ("py/05_lstm.py", "CHANGES.diff", "LABELS.csv")
@@ -306,19 +293,44 @@ def test_the_zip_tells_the_members_work_from_the_kit_s(small, capsys, edition):
     assert bool(notebooks) == edition_of(edition).notebooks
 
 
-def test_old_results_are_listed(small, capsys, monkeypatch):
-    monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: ["05_a failed", "06_b: old"])
-    assert refused(small, capsys) == [
-        "05_a failed",
-        "06_b: old; bring all up to date with ./run_all.sh --name demo --data /data --profile full",
-    ]
-
-
 def test_too_large_a_zip_is_refused_and_the_one_before_stays(small, capsys, monkeypatch):
-    assert small.hand_in() == hand_in.EXIT_DONE
+    assert small.packs()
     before = (small.run / ZIP).read_bytes()
     monkeypatch.setattr(hand_in, "MOST_MIB", 1)
     small.report.write_bytes(b"%PDF-" + os.urandom(2 * 2**20) + b"%%EOF")
-    assert small.hand_in() == hand_in.EXIT_FAILED
+    assert not small.packs()
     assert "the zip would have 2.0 MiB, more than 1" in capsys.readouterr().err
     assert (small.run / ZIP).read_bytes() == before
+
+
+# ---- the rule that code is commented -----------------------------------------------------------
+
+LONG = "\n".join(f"a{number} = {number}" for number in range(6))
+SILENT = f"# %%\n# Said here.\nx = 1\n\n# %%\n{{}}\n{LONG}\n\n# %% [markdown]\n# Prose\n"
+PUBLIC = "def f():\n    return 1\n\nclass A:\n    'A thing.'\n    def g(self): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "silent"),
+    [
+        ("# %%\n" + LONG.replace("\na5 = 5", ""), []),
+        (f"# %%\n# What these are for.\n{LONG}", []),
+        (f'# %%\ndef f():\n    """Does it."""\n    return 1\n\n{LONG}', []),
+        ("def _private():\n    return 1\n", []),
+        ("# Adds up.\ndef f(a, b):\n    return a + b\n", []),
+        ("class A:\n    '''A thing.'''\n    def _own(self):\n        return 1\n", []),
+        *((SILENT.format(said), ["6: a code cell"]) for said in ("# %magic", "# noqa", "# ----")),
+        (PUBLIC, ["1: f has no", "6: g has no"]),
+        ("# %%\nx = (\n", ["2: no valid Python"]),
+    ],
+)
+def test_code_that_says_nothing_is_named_with_its_line(tmp_path, text, silent):
+    path = tmp_path / "some.py"
+    path.write_text(text, encoding="utf-8")
+    for said, expected in zip(uncommented(path, "py/some.py"), silent, strict=True):
+        assert said.startswith(f"py/some.py:{expected}")
+
+
+def test_the_kit_itself_is_commented():
+    scripts = [path for path in hand_in.code_files(ROOT) if path.suffix == ".py"]
+    assert [line for path in scripts for line in uncommented(path, path.name)] == []
