@@ -1,4 +1,4 @@
-"""`--data kaggle`, `kaggle-push` and `submit`: Kaggle's own packages, talking to a local server."""
+"""`--data kaggle`, `kaggle-push` and `submit`: what Kaggle's own packages ask is answered here."""
 
 from __future__ import annotations
 
@@ -7,58 +7,105 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
 import pytest
 import yaml
+from requests import ConnectionError, PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
 from helpers.folders import MARKER, MULTITASK, data_name, read_clips
 from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.profiles import load_profile
 from helpers.notebook.soundness import data_fingerprint
 from helpers.submission import write_solution
-from tests.kaggle_server import Answer, KaggleServer, refusal, serve
 from tools.common.notebooks import Lab
 from tools.common.run_folder import Paths
 from tools.kaggle import data as kaggle_data
 from tools.kaggle import push, submit
 from tools.run.plan import make_plan
 
-NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 ROWS = yaml.safe_load(Path(__file__).with_name("kaggle.yaml").read_text(encoding="utf-8"))
+Answer = tuple[int, dict[str, Any]]  # HTTP status, JSON
+
+
+def refusal(status: int, message: str) -> Answer:
+    """A call that fails, in Kaggle's way."""
+    return status, {"code": status, "message": message}
+
+
+@dataclass
+class KaggleServer:
+    """What is answered, and what was asked."""
+
+    url: str = "http://kaggle.test"
+    answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)  # path -> content, to be downloaded
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # method, request
+    uploads: dict[str, bytes] = field(default_factory=dict)  # path -> content
+    is_reached: bool = True
+
+    def answer(self, method: str, content: dict[str, Any]) -> None:
+        """From now on a call of this method gets this JSON."""
+        self.answers[method] = (200, content)
+
+    def requests(self, method: str) -> list[dict[str, Any]]:
+        """What a method was called with, each time."""
+        return [request for name, request in self.asked if name == method]
+
+    def send(self, adapter: HTTPAdapter, request: PreparedRequest) -> Response:
+        """In place of the network."""
+        if not self.is_reached:
+            raise ConnectionError("no network")
+        status, content, headers = self.reply(request)
+        headers["Content-Length"] = str(len(content))
+        raw = HTTPResponse(io.BytesIO(content), headers, status, preload_content=False)
+        return adapter.build_response(request, raw)
+
+    def reply(self, request: PreparedRequest) -> tuple[int, bytes, dict[str, str]]:
+        """Answers a call, sends a file or takes one: status, content, headers."""
+        path, sent = request.path_url, request.body or b"{}"
+        if request.method == "GET":
+            return (200, self.files[path], {}) if path in self.files else (404, b"", {})
+        if request.method == "PUT":
+            self.uploads[path] = sent.read()
+            return 200, b"", {}
+        method, asked = path.rpartition("/")[2], json.loads(sent)
+        self.asked.append((method, asked))
+        found = self.answers.get(method, refusal(404, "Not found"))
+        status, content = found(asked) if callable(found) else found
+        if "location" in content:
+            return 302, b"", {"Location": self.url + content["location"]}
+        return status, json.dumps(content).encode(), {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
-    """A local server in Kaggle's place, for a user without a token and with an empty cache."""
-    user = tmp_path / "user"
+def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KaggleServer:
+    """Kaggle, for a user without a token and with an empty cache."""
+    from kagglesdk import kaggle_env
+
+    user, server = tmp_path / "user", KaggleServer()
     (user / "tmp").mkdir(parents=True)
     for name in [name for name in os.environ if name.startswith("KAGGLE")]:
         monkeypatch.delenv(name)
-    for name, value in {
-        "HOME": str(user),
-        "KAGGLE_CONFIG_DIR": str(user),
-        "KAGGLEHUB_CACHE": str(user / "kagglehub"),
-        "NO_PROXY": "*",
-    }.items():
-        monkeypatch.setenv(name, value)
+    for name in ("HOME", "KAGGLE_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(user))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(user / "kagglehub"))
     monkeypatch.setattr(tempfile, "tempdir", str(user / "tmp"))
     monkeypatch.setattr(push, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
-    with serve() as server:
-        kaggle_is_at(server.url, monkeypatch)
-        yield server
-
-
-def kaggle_is_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Kaggle's packages ask."""
-    from kagglesdk import kaggle_env
-
     # Not KAGGLE_API_ENVIRONMENT=TEST and its fixed port: there kagglesdk prints every answer.
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, url)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
+    monkeypatch.setattr(
+        HTTPAdapter, "send", lambda adapter, request, **_: server.send(adapter, request)
+    )
+    return server
 
 
 @pytest.fixture
@@ -92,6 +139,10 @@ def data_set(kaggle: KaggleServer, mini_data: Path) -> KaggleServer:
 
 
 def test_the_runner_fetches_the_data_once_and_without_a_token(data_set, capsys):
+    """And takes them again where there is no network."""
+    data_set.is_reached = False
+    assert "no connection to Kaggle, or it broke off" in failure(kaggle_data.fetch_data)
+    data_set.is_reached = True
     plan = make_plan(Lab(), data="kaggle", profile="smoke", device="cpu")
     assert (plan.data / MARKER).is_dir() and plan.data.name == "data"
     assert not plan.is_demo
@@ -100,6 +151,9 @@ def test_the_runner_fetches_the_data_once_and_without_a_token(data_set, capsys):
     assert "100%" in capsys.readouterr().err, "a progress bar"
     assert kaggle_data.fetch_data() == plan.data
     assert len(data_set.requests("DownloadDataset")) == 1
+    data_set.is_reached = False
+    assert kaggle_data.fetch_data() == plan.data
+    assert "no connection to Kaggle; taking what was fetched before" in capsys.readouterr().out
 
 
 def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set):
@@ -117,16 +171,6 @@ def test_each_refusal_is_one_line_that_says_what_to_do(data_set, row):
     said = failure(kaggle_data.fetch_data)
     assert said.startswith(f"{kaggle_data.PAGE}: Kaggle answers {row['status']} (Kaggle's words); ")
     assert row["said"] in said
-
-
-def test_without_network_what_was_fetched_before_is_taken(data_set, monkeypatch, capsys):
-    kaggle_is_at(NOWHERE, monkeypatch)
-    assert "no connection to Kaggle, or it broke off" in failure(kaggle_data.fetch_data)
-    kaggle_is_at(data_set.url, monkeypatch)
-    fetched = kaggle_data.fetch_data()
-    kaggle_is_at(NOWHERE, monkeypatch)
-    assert kaggle_data.fetch_data() == fetched
-    assert "no connection to Kaggle; taking what was fetched before" in capsys.readouterr().out
 
 
 def test_data_that_cannot_be_stored_are_one_line(data_set, tmp_path):
@@ -191,8 +235,7 @@ def test_a_pushed_notebook_has_the_full_profile_s_parameters(home):
     assert "parameters" in code[number - 1].metadata.tags
     assert "apply_profile" in code[number + 1].source
     set_to: dict[str, object] = {}
-    exec(code[number].source, set_to)
-    del set_to["__builtins__"]
+    exec(code[number].source, {}, set_to)
     assert set_to == load_profile("full").overrides("05_lstm")
 
 
@@ -393,7 +436,7 @@ def test_a_submission_without_a_score_is_one_line(run, competition, monkeypatch,
 
 
 def test_without_a_token_or_network_it_says_so(run, competition, monkeypatch):
-    kaggle_is_at(NOWHERE, monkeypatch)
+    competition.is_reached = False
     assert "no connection to Kaggle, or it broke off" in refused(run)
     monkeypatch.delenv("KAGGLE_KEY")
     assert refused(run).startswith("no valid token for Kaggle found; make a token at")

@@ -7,9 +7,9 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -177,16 +177,17 @@ def tell_quota(client: Any) -> None:
     except LabError as error:
         print(f"note: {error}")
         return
-    if answer.gpu_quota is None:
-        return
-    used, allowed = (
-        time.total_seconds() / 3600
-        for time in (answer.gpu_quota.time_used, answer.gpu_quota.total_time_allowed)
-    )
-    begins = f"{answer.quota_refresh_time:%d %b %H:%M} UTC" if answer.quota_refresh_time else "soon"
-    print(f"GPU hours of this week: {used:.1f} of {allowed:.0f} used; the next begins {begins}")
-    if used >= allowed:
-        raise LabError(f"no GPU hours are left on Kaggle; give the same command again: {begins}")
+    if quota := answer.gpu_quota:
+        used, allowed = (
+            time.total_seconds() / 3600 for time in (quota.time_used, quota.total_time_allowed)
+        )
+        refreshed = answer.quota_refresh_time
+        begins = f"{refreshed:%d %b %H:%M} UTC" if refreshed else "soon"
+        print(f"GPU hours of this week: {used:.1f} of {allowed:.0f} used; the next begins {begins}")
+        if used >= allowed:
+            raise LabError(
+                f"no GPU hours are left on Kaggle; give the same command again: {begins}"
+            )
 
 
 def push_notebooks(client: Any, names: Sequence[str], folder: Path, minutes: int) -> None:
@@ -234,51 +235,37 @@ def _push(client: Any, folder: Path, minutes: int) -> str:
 def _wait_for(client: Any, kernel: str) -> None:
     """Follow a kernel to its end. Raises LabError, below its last lines, when it failed."""
     url = f"https://www.kaggle.com/code/{kernel}"
-    log = _Log(client, kernel)
-    for times_asked in count(1):
+    n_shown = 0
+    for times_asked in count():
         try:
             with asking(kernel):
                 response = client.kernels_status(kernel)
         except ValueError as error:  # how the client says that it is not there
             raise LabError(f"{kernel}: is not on Kaggle yet; push it first") from error
         state = response.status.name
-        if state == "COMPLETE":
-            if times_asked > 1:
-                log.follow()
-            return
+        new = islice(_printed(client, kernel), n_shown, None)
         if state in ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"):
-            log.follow(LAST_LINES)
+            print(*deque(new, LAST_LINES), sep="", flush=True)
             reason = response.failure_message or state.lower().replace("_", " ")
             raise LabError(f"{url}: did not run to its end ({reason}); mend it")
-        if times_asked == 1:
+        if state != "COMPLETE" and not times_asked:
             print(f"waiting for {url}", flush=True)
-        if state == "RUNNING":
-            log.follow()
+        if state == "RUNNING" or (state == "COMPLETE" and times_asked):
+            for line in new:
+                print(line, end="", flush=True)
+                n_shown += 1
+        if state == "COMPLETE":
+            return
         time.sleep(POLL_SECONDS)
 
 
-@dataclass
-class _Log:
-    """What a kernel has printed, as far as it was shown."""
-
-    client: Any
-    kernel: str
-    n_shown: int = 0
-
-    def follow(self, most: int = 10**6) -> None:
-        """Show what is new until the kernel, or the connection, ends; the last `most` lines."""
-        new: deque[str] = deque(maxlen=most)
-        try:
-            for number, event in enumerate(self.client.kernels_logs_stream(self.kernel)):
-                if number >= self.n_shown and event.get("data"):
-                    self.n_shown = number + 1
-                    new.append(f"  | {event['data'].rstrip()}")
-                    if most > LAST_LINES:  # while it runs, line by line
-                        print(new.pop(), flush=True)
-        except (RequestException, ProtocolError, ValueError):
-            pass  # it has not begun, or the connection broke off: its state is asked again
-        for line in new:
-            print(line, flush=True)
+def _printed(client: Any, kernel: str) -> Iterator[str]:
+    """What a kernel prints, line by line, until it, or the connection, ends."""
+    # It has not begun, or the connection broke off: the kernel's state is asked again.
+    with suppress(RequestException, ProtocolError, ValueError):
+        for event in client.kernels_logs_stream(kernel):
+            if event.get("data"):
+                yield f"  | {event['data'].rstrip()}\n"
 
 
 if __name__ == "__main__":

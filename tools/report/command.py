@@ -38,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     begin = time.monotonic()
     edition, own = edition_of(options.edition), prompts.my_report()
     run = open_run(options.run)
-    _speak_one_language(own, words, edition)
+    if translated := prompts.translate(own, words, edition):
+        print(f"{len(translated)} files in {own} now ask in {words.language!r}; your text stays")
     made = prompts.make_missing(own, words, edition)
     answers = prompts.written(own, edition)
     writer = Writer(words, run, answers, edition, not options.no_appendix)
@@ -87,19 +88,6 @@ def _parser() -> Parser:
         help="the folder to write to (default: report/ of the run)",
     )
     return parser
-
-
-def _speak_one_language(own: Path, words: Words, edition: Edition) -> None:
-    """Put the prompts into the language of the report, after asking where something is written."""
-    other = prompts.other_language(own, words)
-    if other is None:
-        return
-    if prompts.written(own, edition):
-        asked = f"{own}: put its prompts into {words.language!r}, and leave your text as it is"
-        print(f"{asked}? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise LabError(f"{asked} (answer y), or give --lang {other.language}")
-    prompts.translate(own, other, words, edition)
 
 
 def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -> None:

@@ -95,25 +95,13 @@ def _recipe(recipe: Mapping[str, Any], run: Run, edition: Edition) -> Table:
 
 def _method(run: Run) -> list[Piece]:
     """Whose sentences are whose, what `clear` means, which data, and how they were split."""
-    work = Sentence(
-        "Sentences beside a grey line, figures and tables were produced by the course kit "
-        "@ref:musiclab from this run; all other text is the members' own. A difference is called "
-        "clear when its 95 % interval leaves out 0 and its p-value, corrected by Holm's method "
-        "@ref:holm, is below 0.05; otherwise it may be chance. Intervals are percentiles of a "
-        "bootstrap over clips."
-    )
-    data = Sentence(
-        "The run used the kit's demo set: synthesised clips, written in the layout of the lab's "
-        "data (fingerprint `{fingerprint}`). Its numbers say nothing about real music."
-        if run.is_demo else
-        "The run used the data folder that was given (fingerprint `{fingerprint}`).",
-        fingerprint=str(run.fingerprint),
-    )  # fmt: skip
-    said = [work, data]
-    if run.shortened:
-        template = "**A shortened run** (profile `{profile}`): full trainings may differ."
-        said.append(Sentence(template, profile=run.shortened))
-    return [Text(said)]
+    facts = {"fingerprint": str(run.fingerprint), "profile": run.shortened}
+    names = [
+        "measured",
+        "demo" if run.is_demo else "folder",
+        *(["shortened"] if run.shortened else []),
+    ]
+    return [Text([Sentence(LAYOUT["method"][name], **facts) for name in names])]
 
 
 def _environment(run: Run) -> list[Piece]:

@@ -1,7 +1,7 @@
 """`my_report/`: a Markdown file per step with prompts, in which the members write.
 
-The kit makes a file once and never writes to it again. Nothing in it is run: raw HTML and commands
-of other formats are shown as text.
+The kit makes a file once, and later touches nothing but its own lines, for another language.
+Nothing in it is run: raw HTML and commands of other formats are shown as text.
 """
 
 from __future__ import annotations
@@ -20,25 +20,21 @@ from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import label_headings, read_labels
 from tools.report.editions import Edition
 from tools.report.source import picture_size, step_of
-from tools.report.typeset import is_svg
 
 FOLDER = "my_report"
 _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)")
-_OTHER_PICTURE = re.compile(r"(?<!\\)!\[")  # of another form, by a reference, or over two lines
+# Only a width may follow; any other picture is of a form that is not taken.
+_PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)(?:\{\s*width=\"?\d{1,3}%\"?\s*\}|(?!\{))")
+_OTHER_PICTURE = re.compile(r"(?<!\\)!\[")
 _CODE = re.compile(r"(`+).*?\1")
 BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
 CITATION = re.compile(r"(?<![\w`@\\])@(fig|tab|ref):(\w(?:[\w./-]*\w)?)")
 REFERENCES = yaml.safe_load(Path(__file__).with_name("references.yaml").read_text("utf-8"))
 OF_THE_WHOLE = ("summary", "method", "conclusions")  # prompts of no step
-_ACTIVE = re.compile(
-    rb"<script|<foreignObject|<!ENTITY|\son\w+\s*=|href\s*=\s*[\"'](?!#|data:)", re.I
-)
-PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg")
+PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 
 
 @dataclass
@@ -96,43 +92,39 @@ def make_missing(folder: Path, words: Words, edition: Edition) -> list[Path]:
     for step in steps(edition):
         path = file_of(folder, step)
         if not path.exists() and not path.is_symlink():  # a link may lead to what is away today
-            write_atomically(path, "\n".join(_empty_file(step, words, edition)).rstrip() + "\n")
+            write_atomically(path, "\n\n".join(_own_texts(step, words, edition)).rstrip() + "\n")
             made.append(path)
     return made
 
 
-def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
-    """The lines of a file in which nothing has been answered."""
+def _own_texts(step: str, words: Words, edition: Edition) -> list[str]:
+    """What the kit writes into a file: a title, a comment, and headings with prompts."""
     texts, headings = texts_in(words.language), label_headings()
     title = texts["title"].format(step=step) if step else texts["whole"]
-    yield from (f"# {title}", "", "<!--", *texts["head"].splitlines(), "-->")
+    found = [f"# {title}", f"<!--\n{texts['head']}-->"]
     for label in steps(edition)[step]:
-        yield from ("", f"## {label} · {words.text(headings.get(label, label.capitalize()))}")
-        for prompt in asked(words, edition)[label]:
-            yield from ("", f"> {texts['mark']}: {prompt}", "")
+        found.append(f"## {label} · {words.text(headings.get(label, label.capitalize()))}")
+        found += [f"> {texts['mark']}: {prompt}\n" for prompt in asked(words, edition)[label]]
+    return found
 
 
-def other_language(folder: Path, words: Words) -> Words | None:
-    """The language of prompts in these files that are in another one than this."""
-    text = "".join(map(_text_of, sorted(folder.glob("*.md"))))
-    others = (Words(name) for name in LANGUAGES if name != words.language)
-    return next((o for o in others if f"\n> {texts_in(o.language)['mark']}: " in text), None)
+def translate(folder: Path, words: Words, edition: Edition) -> list[Path]:
+    """Put what the kit wrote into another language; what the members wrote stays.
 
-
-def translate(folder: Path, old: Words, new: Words, edition: Edition) -> None:
-    """Put the kit's lines of all files into another language; what the members wrote stays."""
+    Returns the files that were in another one.
+    """
+    translated = []
     for step in steps(edition):
         path = file_of(folder, step)
-        before, after = (
-            [line for line in _empty_file(step, words, edition) if line.startswith(("#", ">"))]
-            for words in (old, new)
-        )
-        text = "\n" + _text_of(path) if path.is_file() else ""
-        for line, other in zip(before, after, strict=True):
-            text = text.replace(f"\n{line}\n", f"\n{other}\n")
-        if text:
-            heads = (texts_in(words.language)["head"].rstrip() for words in (old, new))
-            write_atomically(path, text[1:].replace(*heads))
+        text = before = f"\n{_text_of(path)}" if path.is_file() else ""
+        for other in (Words(name) for name in LANGUAGES if name != words.language):
+            pairs = (_own_texts(step, language, edition) for language in (other, words))
+            for old, new in zip(*pairs, strict=True):
+                text = text.replace(f"\n{old.strip()}\n", f"\n{new.strip()}\n")
+        if text != before:
+            write_atomically(path, text[1:])
+            translated.append(path)
+    return translated
 
 
 def _text_of(path: Path) -> str:
@@ -278,30 +270,25 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
         if _OTHER_PICTURE.search(_PICTURE.sub("", text)):
             raise LabError(
                 f"{place}: a picture is written ![what it shows](file.png), in one line, its name "
-                "without spaces and brackets; correct it"
+                "without spaces and brackets; only a width may follow, as {width=50%}; correct it"
             )
-        for match in _PICTURE.finditer(text):
-            found.append((match[1], _picture(place, answer.file.parent, match)))
+        found += [
+            (name, _picture(place, answer.file.parent, name)) for name in _PICTURE.findall(text)
+        ]
     return found
 
 
-def _picture(place: str, folder: Path, match: re.Match[str]) -> Path:
-    name, attributes = match[1], match.string[match.end() :]
-    path, kind = folder / name, Path(name).suffix.lower()
-    wrong = ""
-    if attributes.startswith("{") and not _WIDTH.match(attributes):
-        wrong = "after a picture only a width can stand, as {width=50%}; correct it"
-    elif "://" in name:
+def _picture(place: str, folder: Path, name: str) -> Path:
+    path = folder / name
+    if "://" in name:
         wrong = f"the picture {name} is on the network; save it into {folder}, write its file name"
     elif not path.resolve().is_relative_to(folder.resolve()):
         wrong = f"the picture {name} lies outside of {folder}; copy it there, write its file name"
     elif not path.is_file():
         wrong = f"the picture {name} is not there; put it beside the file, or take the line out"
-    elif kind == ".svg" and _ACTIVE.search(path.read_bytes()):
-        wrong = f"{name} holds a script or leads elsewhere; save it as PNG"
-    elif kind not in PICTURES or not (is_svg(path) if kind == ".svg" else picture_size(path)):
+    elif path.suffix.lower() not in PICTURES or not picture_size(path):
         kinds = ", ".join(PICTURES)
         wrong = f"{name} is no picture that can be shown; take a whole file of these kinds: {kinds}"
-    if wrong:
-        raise LabError(f"{place}: {wrong}")
-    return path
+    else:
+        return path
+    raise LabError(f"{place}: {wrong}")
