@@ -90,6 +90,7 @@ def headings() -> set[str]:
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language):
     words, texts = Words(language), headings() | {TITLE, COURSE, "Figure", "Table", *month_name[1:]}
+    texts |= {*LAYOUT["method"].values()}
     for about in LAYOUT["labels"].values():
         texts |= {*about.get("rows", {}).values(), about.get("caption", COURSE)}
     for path in SOURCES:
