@@ -11,14 +11,18 @@ import subprocess
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_output
 
+from helpers.machinery.files import LabError
 from helpers.notebook.words import Words
 from tests.bare_python import bare_python
 from tools.checks import pairs
+from tools.common.members import Member, parse_members
 from tools.common.notebooks import ROOT, Lab, Notebook
 from tools.hand_in import answers
 from tools.hand_in import command as hand_in
@@ -33,14 +37,16 @@ SUMMARY = {
     "data": {"demo": False, "folder": "/data", "fingerprint": "7582cc0c8f65"},
     "profile": "full", "device": "auto", "python": "3.11.7", "versions": {"torch": "2.13"},
 }  # fmt: skip
+KIT = "A strong network against weak ones: the LSTM forgets what it heard a hundred steps ago."
+OWN = "We read the curve as over-fitting, because the validation loss rises from epoch 6 on."
+SHORT = "\n".join(f"a{number} = {number}" for number in range(5))
+TEXTS = {"KIT": KIT, "OWN": OWN, "SHORT": SHORT, "LONG": f"{SHORT}\na5 = 5"}
+ROWS = yaml.safe_load(Path(__file__).with_name("hand_in.yaml").read_text(encoding="utf-8"))
 SCRIPT = "# %% [markdown]\n# # Title\n\n# %%\n# Says hello.\nprint({!r})\n"
-AUTHORS = ("Name Two (03154321)", "Μαρία Παπαδοπούλου (03112345)")  # in any order
-
-
-def front(*authors: str, **made: str) -> str:
-    """The begin of the report as Markdown, which lies beside the PDF."""
-    made = {"edition": "2021", "data": "7582cc0c8f65"} | made
-    return f"---\n{json.dumps({'author': authors or AUTHORS, 'made': made})}\n---\n# y"
+FRONT = {  # of the report as Markdown, which lies beside the PDF
+    "author": ["Name Two (03154321)", "Μαρία Παπαδοπούλου (03112345)"],  # in any order
+    "made": {"edition": "2021", "data": SUMMARY["data"]["fingerprint"]},
+}
 
 
 class Small:
@@ -59,7 +65,7 @@ class Small:
         pairs.sync(root)
         self.write("runs/demo/summary.json", json.dumps(SUMMARY))
         (self.run.parent / "latest").symlink_to("demo")
-        self.write("runs/demo/report/report.md", front())
+        self.front()
         self.report.write_bytes(PDF)
 
     def write(self, name: str, text: str) -> Path:
@@ -67,6 +73,9 @@ class Small:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
+
+    def front(self, **more: object) -> None:
+        self.write("runs/demo/report/report.md", f"---\n{json.dumps(FRONT | more)}\n---\n# y")
 
     def answer(self, edition: str) -> None:
         """Every prompt of an edition with an answer that is one."""
@@ -183,29 +192,13 @@ def test_all_broken_rules_are_told_at_once(small, capsys, monkeypatch):
     assert small.zips == []
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "problem"),
-    [
-        ("report.pdf", "<!DOCTYPE html>", "no PDF; give the report as PDF, not as"),
-        ("report.pdf", "%PDF-1.7", "the PDF is cut short; make it again"),
-        (
-            "report.md",
-            front("Name Two (03154321)"),
-            "names Name Two (03154321) on its first page, not Μαρία Παπαδοπούλου (03112345), Name "
-            "Two (03154321); make it again with these --members",
-        ),
-        ("report.md", "---\na: b: c\n---\n", "was made with another version of the kit; make it"),
-        ("report.md", "---\nmade: 1\n---\n", "was made with another version of the kit; make it"),
-        ("report.md", front(data="x"), "is of other data than the run"),
-        ("report.md", front(edition="2024"), "is of another edition; make it with --edition 2021"),
-    ],
-)
-def test_what_is_no_report_of_these_members_in_pdf_is_refused(
-    small, capsys, name, content, problem
-):
-    small.report.with_name(name).write_text(content, encoding="utf-8")
+@pytest.mark.parametrize("row", ROWS["reports"])
+def test_what_is_no_report_of_these_members_in_pdf_is_refused(small, capsys, row):
+    small.front(**row.get("front", {}))
+    if "file" in row:
+        small.report.with_name(row["file"]).write_text(row["text"], encoding="utf-8")
     (said,) = refused(small, capsys)
-    assert problem in said
+    assert row["said"] in said
 
 
 def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, capsys):
@@ -218,38 +211,19 @@ def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, cap
     assert "my_report: your own text is missing; ./run_all.sh report makes the files" in said
 
 
-KIT = "A strong network against weak ones: the LSTM forgets what it heard a hundred steps ago."
-OWN = "We read the curve as over-fitting, because the validation loss rises from epoch 6 on."
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "not answered"),
-        ("x", "1 characters are no answer under 5γ (fewest: 60); write what you found, or"),
-        (KIT, "holds the kit's own text; write what you think, in your words"),
-        (
-            "See @ref:adan, where the reasons for this optimiser stand, and all of them.",
-            "@ref:adan",
-        ),
-        ("See @fig:05_lstm/gone: the loss falls steadily, and then it rises again.", "@fig:05_lst"),
-        (OWN, "the same text as in "),
-        (f"{OWN} The best epoch is kept.", ""),
-        ("Not done: no time was left.", ""),
-    ],
-)
-def test_an_answer_that_a_grader_would_not_take_is_named(small, capsys, monkeypatch, text, problem):
+@pytest.mark.parametrize("row", ROWS["answers"])
+def test_an_answer_that_a_grader_would_not_take_is_named(small, capsys, monkeypatch, row):
     monkeypatch.setattr(answers, "_prose_of_kit", lambda told: f"before {KIT} after")
     path = small.root / "my_report" / "step_05.md"
-    for label, said in (("5β", OWN), ("5γ", text)):
+    for label, text in (("5β", OWN), ("5γ", Template(row["text"]).substitute(TEXTS))):
         head, mark, rest = path.read_text().partition(f"## {label} · ")
-        path.write_text(head + mark + rest.replace("Not done.", said, 1))
+        path.write_text(head + mark + rest.replace("Not done.", text, 1))
     os.utime(path, (0, 0))
-    if not problem:
+    if "said" not in row:
         assert small.packs()
         return
     (said,) = refused(small, capsys)
-    assert problem in said and said.partition(":")[0].isdigit()
+    assert row["said"] in said and said.partition(":")[0].isdigit()
 
 
 def test_a_run_on_the_demo_set_is_packed_only_when_asked_for(small, capsys):
@@ -270,7 +244,7 @@ def test_the_zip_tells_the_members_work_from_the_kit_s(small, capsys, edition):
     git = ["git", "-C", str(small.root), "-c", "user.name=x", "-c", "user.email=x@y"]
     for words in (["init", "-q"], ["add", "py", "helpers"], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], check=True)
-    small.write("runs/demo/report/report.md", front(edition=edition))
+    small.front(made=FRONT["made"] | {"edition": edition})
     shutil.rmtree(small.root / "my_report")
     small.answer(edition)
     os.utime(small.report)
@@ -303,34 +277,27 @@ def test_too_large_a_zip_is_refused_and_the_one_before_stays(small, capsys, monk
     assert (small.run / ZIP).read_bytes() == before
 
 
-# ---- the rule that code is commented -----------------------------------------------------------
-
-LONG = "\n".join(f"a{number} = {number}" for number in range(6))
-SILENT = f"# %%\n# Said here.\nx = 1\n\n# %%\n{{}}\n{LONG}\n\n# %% [markdown]\n# Prose\n"
-PUBLIC = "def f():\n    return 1\n\nclass A:\n    'A thing.'\n    def g(self): pass\n"
+# ---- one by one --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "silent"),
-    [
-        ("# %%\n" + LONG.replace("\na5 = 5", ""), []),
-        (f"# %%\n# What these are for.\n{LONG}", []),
-        (f'# %%\ndef f():\n    """Does it."""\n    return 1\n\n{LONG}', []),
-        ("def _private():\n    return 1\n", []),
-        ("# Adds up.\ndef f(a, b):\n    return a + b\n", []),
-        ("class A:\n    '''A thing.'''\n    def _own(self):\n        return 1\n", []),
-        *((SILENT.format(said), ["6: a code cell"]) for said in ("# %magic", "# noqa", "# ----")),
-        (PUBLIC, ["1: f has no", "6: g has no"]),
-        ("# %%\nx = (\n", ["2: no valid Python"]),
-    ],
-)
-def test_code_that_says_nothing_is_named_with_its_line(tmp_path, text, silent):
+@pytest.mark.parametrize("row", ROWS["scripts"])
+def test_code_that_says_nothing_is_named_with_its_line(tmp_path, row):
     path = tmp_path / "some.py"
-    path.write_text(text, encoding="utf-8")
-    for said, expected in zip(uncommented(path, "py/some.py"), silent, strict=True):
-        assert said.startswith(f"py/some.py:{expected}")
+    path.write_text(Template(row["text"]).substitute(TEXTS), encoding="utf-8")
+    assert uncommented(path, "x.py") == [f"x.py:{line}" for line in row.get("said", [])]
 
 
 def test_the_kit_itself_is_commented():
     scripts = [path for path in hand_in.code_files(ROOT) if path.suffix == ".py"]
     assert [line for path in scripts for line in uncommented(path, path.name)] == []
+
+
+@pytest.mark.parametrize("row", ROWS["members"])
+def test_a_name_may_be_of_any_alphabet(row):
+    assert parse_members([row["given"]]) == [Member(row["name"], "03112345")]
+
+
+@pytest.mark.parametrize("row", ROWS["slips"])
+def test_a_slip_in_the_members_is_one_line_that_says_what_to_do(row):
+    with pytest.raises(LabError, match=row["said"]):
+        parse_members(row["given"])

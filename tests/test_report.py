@@ -225,6 +225,9 @@ def test_what_an_answer_links_to_by_name_is_its_own(tmp_path):
         "[step_05-7-1]: https://a.example"
     )
     assert as_markdown(9, text) != as_markdown(7, text)
+    assert (
+        as_markdown(7, "One.\n\n## Two\n\n```\n## code") == "One.\n\n#### Two\n\n```\n## code\n```"
+    )
 
 
 HOSTILE = """```python

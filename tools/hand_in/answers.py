@@ -8,15 +8,15 @@ from pathlib import Path
 
 from tools.common.notebooks import ROOT
 from tools.report.editions import Edition
-from tools.report.prompts import unanswered, written, wrong_citations
+from tools.report.prompts import unanswered, written
 
 FEWEST_CHARACTERS = 60
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _NOT_DONE = re.compile(r"not done|δεν έγινε", re.IGNORECASE)
 
 
-def answer_problems(folder: Path, report: Path, edition: Edition, told: str) -> Iterator[str]:
-    """A line for each prompt without an answer, and for each citation of what is not there.
+def answer_problems(folder: Path, edition: Edition, told: str) -> Iterator[str]:
+    """A line for each prompt without an answer of the members' own.
 
     `told` is the diff of the members' changes: what they added to the notebooks is their own text.
     """
@@ -42,9 +42,6 @@ def answer_problems(folder: Path, report: Path, edition: Edition, told: str) -> 
             yield f"{place}: the same text as in {seen[text.casefold()]}; answer each prompt"
         elif any(s in kit for s in [text, *_SENTENCE.split(text)] if len(s) >= FEWEST_CHARACTERS):
             yield f"{place}: holds the kit's own text; write what you think, in your words"
-    beside = report.with_suffix(".md")  # made with the PDF
-    if beside.is_file():
-        yield from wrong_citations(answers, beside.read_text(encoding="utf-8"))
 
 
 def _prose_of_kit(told: str) -> str:

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
     told = changes(lab.root, options.kit)
-    problems += answer_problems(my_report(), report, edition, told)
+    problems += answer_problems(my_report(), edition, told)
     problems += code_problems(lab.root)
     if stale := stale_results(run, lab):
         problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
