@@ -32,6 +32,7 @@ from tools.kaggle import push, submit
 from tools.run.plan import make_plan
 
 ROWS = yaml.safe_load(Path(__file__).with_name("kaggle.yaml").read_text(encoding="utf-8"))
+URL = "http://kaggle.test"
 Answer = tuple[int, dict[str, Any]]  # HTTP status, JSON
 
 
@@ -44,8 +45,7 @@ def refusal(status: int, message: str) -> Answer:
 class KaggleServer:
     """What is answered, and what was asked."""
 
-    url: str = "http://kaggle.test"
-    answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]] = field(default_factory=dict)
+    answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]]
     files: dict[str, bytes] = field(default_factory=dict)  # path -> content, to be downloaded
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # method, request
     uploads: dict[str, bytes] = field(default_factory=dict)  # path -> content
@@ -81,16 +81,17 @@ class KaggleServer:
         found = self.answers.get(method, refusal(404, "Not found"))
         status, content = found(asked) if callable(found) else found
         if "location" in content:
-            return 302, b"", {"Location": self.url + content["location"]}
+            return 302, b"", {"Location": URL + content["location"]}
         return status, json.dumps(content).encode(), {"Content-Type": "application/json"}
 
 
 @pytest.fixture
 def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KaggleServer:
-    """Kaggle, for a user without a token and with an empty cache."""
+    """Kaggle that takes what is sent, for a user without a token and with an empty cache."""
     from kagglesdk import kaggle_env
 
-    user, server = tmp_path / "user", KaggleServer()
+    answers = {method: (200, content) for method, content in ROWS["answers"].items()}
+    user, server = tmp_path / "user", KaggleServer(answers)
     (user / "tmp").mkdir(parents=True)
     for name in [name for name in os.environ if name.startswith("KAGGLE")]:
         monkeypatch.delenv(name)
@@ -101,7 +102,7 @@ def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KaggleServer:
     monkeypatch.setattr(push, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
     # Not KAGGLE_API_ENVIRONMENT=TEST and its fixed port: there kagglesdk prints every answer.
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, URL)
     monkeypatch.setattr(
         HTTPAdapter, "send", lambda adapter, request, **_: server.send(adapter, request)
     )
@@ -109,10 +110,11 @@ def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KaggleServer:
 
 
 @pytest.fixture
-def token(kaggle: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user has a token."""
+def signed_in(kaggle: KaggleServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> KaggleServer:
+    """Kaggle, for a user with a token."""
     monkeypatch.setenv("KAGGLE_USERNAME", "student")
     monkeypatch.setenv("KAGGLE_KEY", "key")
+    return kaggle
 
 
 def failure(command: Callable[..., object], *arguments: object) -> str:
@@ -132,8 +134,6 @@ def data_set(kaggle: KaggleServer, mini_data: Path) -> KaggleServer:
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(mini_data.rglob("*")):
             archive.write(path, Path("data") / path.relative_to(mini_data))
-    kaggle.answer("GetDataset", {"currentVersionNumber": 3})
-    kaggle.answer("DownloadDataset", {"location": "/archive.zip"})
     kaggle.files["/archive.zip"] = content.getvalue()
     return kaggle
 
@@ -181,28 +181,20 @@ def test_data_that_cannot_be_stored_are_one_line(data_set, tmp_path):
 # ---- kaggle-push -------------------------------------------------------------------------------
 
 
+QUOTA = "GetAcceleratorQuotaStatistics"
+
+
 @pytest.fixture
-def kernels(kaggle: KaggleServer, token: None, home: Path) -> KaggleServer:
-    """Kaggle as somebody with a token finds it who has never pushed anything."""
+def kernels(signed_in: KaggleServer) -> KaggleServer:
+    """Kaggle as somebody finds it who has never pushed anything."""
 
     def status(request: dict) -> Answer:
-        if not kaggle.requests("CreateDataset"):
+        if not signed_in.requests("CreateDataset"):
             return refusal(403, "Permission 'datasets.get' was denied")
         return 200, {"status": "READY"}
 
-    kaggle.answers["GetDatasetStatus"] = status
-    kaggle.answer("StartBlobUpload", {"token": "blob", "createUrl": f"{kaggle.url}/put"})
-    kaggle.answer("CreateDataset", {"status": "ok"})
-    kaggle.answer("CreateDatasetVersion", {"status": "ok"})
-    kaggle.answer("GetKernelSessionStatus", {"status": "COMPLETE"})
-    quota = {"timeUsed": "12600s", "totalTimeAllowed": "108000s"}
-    refresh = "2026-12-05T00:00:00Z"
-    kaggle.answer(QUOTA, {"gpuQuota": quota, "quotaRefreshTime": refresh})
-    kaggle.answer("SaveKernel", {"url": "https://www.kaggle.com/code/student/its-name"})
-    return kaggle
-
-
-QUOTA = "GetAcceleratorQuotaStatistics"
+    signed_in.answers["GetDatasetStatus"] = status
+    return signed_in
 
 
 def logged(kaggle: KaggleServer, slug: str, *lines: str) -> None:
@@ -291,8 +283,7 @@ def test_what_it_will_take_of_the_week_is_said_and_bounded(kernels, capsys):
     assert said.count(hours) == 3, "before, and after each"
     limits = [request["sessionTimeoutSeconds"] for request in kernels.requests("SaveKernel")]
     assert limits == [180 * 60] * 2
-    used_up = {"timeUsed": "108000s", "totalTimeAllowed": "108000s"}
-    kernels.answer(QUOTA, {"gpuQuota": used_up, "quotaRefreshTime": "2026-12-05T00:00:00Z"})
+    kernels.answer(QUOTA, {"gpuQuota": {"timeUsed": "108000s", "totalTimeAllowed": "108000s"}})
     assert failure(push.main, ["00"]).startswith("no GPU hours are left on Kaggle; ")
     assert len(pushed(kernels)) == 2
     kernels.answers[QUOTA] = refusal(500, "Oops")
@@ -326,18 +317,12 @@ def test_what_kaggle_does_not_take_is_one_line(kernels, row):
 
 # ---- submit ------------------------------------------------------------------------------------
 
-RESULTS = """\
-notebook,model,feature,test_set,metric,value,low,high,seed,n
-11_kaggle_submission,multitask CNN (step 10),mel,affect held-out: valence,Spearman,0.4,0.1,0.6,0,42
-11_kaggle_submission,multitask CNN (step 10),mel,affect held-out,mean Spearman,0.7,0.61,0.78,0,42
-"""
-
 
 @pytest.fixture
 def run(home: Path, mini_data: Path) -> Path:
     """A finished run on data that are not the demo set's."""
     run = home / "runs" / "mine"
-    write_atomically(Paths(run, submit.NOTEBOOK).record / "results.csv", RESULTS)
+    write_atomically(Paths(run, submit.NOTEBOOK).record / "results.csv", ROWS["results"])
     about = {"folder": str(mini_data), "demo": False, "fingerprint": data_fingerprint(mini_data)}
     (run / "summary.json").write_text(json.dumps({"data": about, "profile": "demo"}))
     (run.parent / "latest").symlink_to("mine")
@@ -354,13 +339,11 @@ def listed(**ours: str) -> dict:
 
 
 @pytest.fixture
-def competition(run: Path, kaggle: KaggleServer, token: None) -> KaggleServer:
-    """A competition that takes the file of a run, asked by somebody with a token."""
-    kaggle.answer("StartSubmissionUpload", {"token": "blob", "createUrl": f"{kaggle.url}/put"})
-    kaggle.answer("CreateSubmission", {"message": "Successfully submitted", "ref": 77})
+def competition(run: Path, signed_in: KaggleServer) -> KaggleServer:
+    """A competition that takes the file of a run and scores it after a while."""
     states = iter(["PENDING", "PENDING"])
-    kaggle.answers["ListSubmissions"] = lambda _: (200, listed(status=next(states, "COMPLETE")))
-    return kaggle
+    signed_in.answers["ListSubmissions"] = lambda _: (200, listed(status=next(states, "COMPLETE")))
+    return signed_in
 
 
 def refused(run: Path) -> str:

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from pypdf import PdfReader
 
 from helpers.machinery.files import LabError
@@ -25,6 +26,7 @@ MEMBERS = ["--members", "Μαρία Παπαδοπούλου, 03112345", f"{TURN
 OWN = (
     "We think that the beats are what matters: rhythm is what is left, and #1 of_all is 50 $ @home."
 )
+ROWS = yaml.safe_load(Path(__file__).with_name("report.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -230,17 +232,9 @@ def test_what_an_answer_links_to_by_name_is_its_own(tmp_path):
     )
 
 
-HOSTILE = """```python
-## 5β · no heading, and the fence is never closed
-#set page(fill: red)
-<b>raw</b> `=typst` \\input{file} [a link](#nowhere) [another](other.md) @citation {{ }} $x_1^2$"""
-
-
 def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
-    answer(home, "5α", HOSTILE)
-    answer(home, "5δ", "# A heading\n" + HOSTILE.partition("\n")[2] + "\n- a list\n- goes on")
-    answer(home, "8β", '`#read("/etc/hosts")`{=typst}\n\n```{=typst}\n#panic()\n```')
-    answer(home, "7α", "![Activations of ConvNetJS](convnetjs.png)")
+    for label, text in ROWS["strange"].items():
+        answer(home, label, text)
     source = run / "records" / "07_cnn" / "figures" / "digit_filters.png"
     (home / "my_report" / "convnetjs.png").write_bytes(source.read_bytes())
     main(MEMBERS)
@@ -256,27 +250,11 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
     assert (run / "report" / "figures" / "my_convnetjs.png").is_file()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("![x](gone.png)", "the picture gone.png is not there"),
-        ("![x](https://example.org/x.png)", "is on the network; save it"),
-        ("![x](step_07.md)", "step_07.md is no picture that can be shown"),
-        ("![x](my plot.png)", r"a picture is written !\[what it shows\]\(file.png\), in one line"),
-        ("![x](plot(1).png)", "in one line, its name without spaces and brackets"),
-        ('![x](plot.png){width="1pt"}', "only a width may follow, as {width=50%}; correct it"),
-        ("![x][there]\n\n[there]: /etc/hostname", "a picture is written"),
-        ("![x](../runs/demo/records/07_cnn/figures/occlusion.png)", "lies outside of .*my_report"),
-        ("![x](/etc/hostname)", "lies outside of"),
-        ("![x](out.png)", "lies outside of"),
-        ("![r]\n\n[r]: convnetjs.png", "a picture is written"),
-        ("See @fig:07_cnn/confusion_cn.", "is not in this report, did you mean|@fig:07_cnn/conf"),
-    ],
-)
-def test_a_picture_that_cannot_be_shown_is_named(run, home, text, message):
-    answer(home, "7α", text)
+@pytest.mark.parametrize("row", ROWS["pictures"])
+def test_a_picture_or_citation_that_cannot_be_shown_is_named(run, home, row):
+    answer(home, "7α", row["text"])
     (home / "my_report" / "out.png").symlink_to(run / "summary.json")
-    with pytest.raises(LabError, match=rf"step_07.md:\d+: .*{message}"):
+    with pytest.raises(LabError, match=rf"step_07.md:\d+: .*{row['said']}"):
         main(MEMBERS)
     assert not (run / "report").exists()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import jupytext
 import matplotlib.pyplot as plt
 import pytest
+import yaml
 from pypdf import PdfReader
 
 from helpers.evaluation import Score
@@ -170,7 +171,7 @@ def test_a_value_is_written_as_the_language_writes_it(value, english, greek):
 
 # ---- my_report/ ----
 
-ANSWERED = "{}\n" + "".join(f"\n## 9{letter} · x\n\nAn answer.\n" for letter in "βγδε")
+ROWS = yaml.safe_load(Path(__file__).with_name("report.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -196,18 +197,12 @@ def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
         assert Path(name).read_text().splitlines()[int(number) - 1] == f"> Prompt: {prompt}"
 
 
-@pytest.mark.parametrize(
-    ("text", "unanswered"),
-    [
-        (ANSWERED.format("## 9α · x\n\n> Prompt: one?\n\n<!-- to do -->"), ["3: one?"]),
-        (ANSWERED.format("```\n## 9α · in code\n```"), ["1: text above", "1: the section 9α is"]),
-        (ANSWERED.format("# Step 9\n\n## 9α · x\n\nOne.\n\n## My heading\n\nTwo."), []),
-    ],
-)
-def test_an_answer_is_what_stands_below_a_prompt_or_a_heading_of_the_kit(folder, text, unanswered):
-    (folder / "step_09.md").write_text(text)
+@pytest.mark.parametrize("row", ROWS["answers"])
+def test_an_answer_is_what_stands_below_a_prompt_or_a_heading_of_the_kit(folder, row):
+    rest = "".join(f"\n## 9{letter} · x\n\nAn answer.\n" for letter in "βγδε")
+    (folder / "step_09.md").write_text(row["text"] + rest)
     lines = [line for line in prompts.unanswered(folder, EDITION) if "step_09.md:" in line]
-    for line, said in zip(lines, unanswered, strict=True):
+    for line, said in zip(lines, row["said"], strict=True):
         assert line.startswith(f"{folder / 'step_09.md'}:{said}")
 
 
