@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import io
-import math
 import re
 from calendar import month_name
 from pathlib import Path
@@ -15,10 +14,9 @@ import pytest
 import yaml
 from pypdf import PdfReader
 
-from helpers.evaluation import Score
 from helpers.machinery.files import LabError
 from helpers.notebook.showing import render_figure
-from helpers.notebook.shown import Sentence
+from helpers.notebook.shown import from_stored
 from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import label_headings, read_labels
 from tools.common.notebooks import ROOT
@@ -28,6 +26,7 @@ from tools.report.content import CONCLUSIONS, ENVIRONMENT, LAYOUT, METHOD, STEPS
 from tools.report.editions import EDITIONS, edition_of
 from tools.report.markdown import speaks
 
+ROWS = yaml.safe_load(Path(__file__).with_name("report.yaml").read_text(encoding="utf-8"))
 FIELD = re.compile(r"\{(\w+)")
 LABELS = {label.name for label in read_labels()}
 SOURCES = [
@@ -44,15 +43,12 @@ OTHERS = LANGUAGES[1:]
 
 def constants(node: ast.expr | None) -> set[str]:
     """The texts that an expression may be, where they stand in it as they are."""
-    parts: list[ast.expr] = []
     if isinstance(node, ast.IfExp):
-        parts = [node.body, node.orelse]
-    elif isinstance(node, ast.BoolOp):
-        parts = node.values
-    elif isinstance(node, ast.List):
-        parts = node.elts
-    found = set().union(*map(constants, parts))
-    return found | ({node.value} if isinstance(node, ast.Constant) else set())
+        return constants(node.body) | constants(node.orelse)
+    if isinstance(node, ast.BoolOp | ast.List):
+        parts = node.values if isinstance(node, ast.BoolOp) else node.elts
+        return set().union(*map(constants, parts))
+    return {node.value} if isinstance(node, ast.Constant) else set()
 
 
 def said_in(path: Path) -> tuple[set[str], set[str]]:
@@ -134,44 +130,10 @@ def test_every_question_has_a_prompt_in_each_language(edition):
         assert [(k, len(v)) for k, v in own.items()] == [(k, len(v)) for k, v in english.items()]
 
 
-# ---- numbers and names ----
-
-EQUAL = Score(math.nan, reason="all predictions are equal")
-
-
-@pytest.mark.parametrize(
-    ("value", "english", "greek"),
-    [
-        (0.12345, "0.123", "0,123"),
-        (-2, "\N{MINUS SIGN}2", "\N{MINUS SIGN}2"),
-        (
-            EQUAL,
-            "undefined (all predictions are equal)",
-            "δεν ορίζεται (όλες οι προβλέψεις είναι ίσες)",
-        ),
-        (-0.0004, "0.000", "0,000"),
-        ("R2, mean of trainings", "R², mean of trainings", "R², μέσος όρος εκπαιδεύσεων"),
-        (Score(0.5, 0.4, 0.6), r"0.500 \[0.400, 0.600\]", r"0,500 \[0,400; 0,600\]"),
-        ("lstm_mel_full", "lstm_mel_full", "lstm_mel_full"),
-        ("CNN, energy from genre", "CNN, energy from genre", "CNN, ενέργεια (energy) από το είδος"),
-        ("R&B *live* | C#", r"R&B \*live\* \| C\#", r"R&B \*live\* \| C\#"),
-        (Sentence("{n:,}: {x:.1%}", n=118410, x=0.5), "118,410: 50.0\xa0%", "118.410: 50,0\xa0%"),
-        (
-            Sentence("{x:; }; {y}", x=["a", 0.5, 3], y=[]),
-            "a; 0.500; 3; none",
-            "a; 0,500; 3; κανένα",
-        ),
-        (Sentence("`{x}` *{x}*", x="[a]*"), r"`[a]*` *\[a\]\**", r"`[a]*` *\[a\]\**"),
-        (Sentence("{no values} 5 %"), "{no values} 5\xa0%", "{no values} 5\xa0%"),
-    ],
-)
-def test_a_value_is_written_as_the_language_writes_it(value, english, greek):
-    assert (Words("en").value(value), Words("el").value(value)) == (english, greek)
-
-
-# ---- my_report/ ----
-
-ROWS = yaml.safe_load(Path(__file__).with_name("report.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("row", ROWS["values"])
+def test_a_value_is_written_as_the_language_writes_it(row):
+    value = from_stored(row["given"])
+    assert (Words("en").value(value), Words("el").value(value)) == (row["en"], row["el"])
 
 
 @pytest.fixture
@@ -181,12 +143,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "my_report"
 
 
-def test_a_file_is_made_once_and_never_written_again(folder):
-    (folder / "step_09.md").write_text("mine")
-    (folder / "step_10.md").unlink()
-    assert prompts.make_missing(folder, Words("el"), EDITION) == [folder / "step_10.md"]
-    assert (folder / "step_09.md").read_text() == "mine"
-    assert "> Ερώτημα: " in (folder / "step_10.md").read_text(encoding="utf-8")
+def test_a_file_is_made_once_and_named_when_it_is_gone_or_no_text(folder):
+    gone, mine = folder / "step_10.md", folder / "step_09.md"
+    mine.write_text("mine")
+    gone.unlink()
+    assert f"{gone}:1: the file is not there" in "".join(prompts.unanswered(folder, EDITION))
+    assert prompts.make_missing(folder, Words("el"), EDITION) == [gone]
+    assert mine.read_text() == "mine" and "> Ερώτημα: " in gone.read_text(encoding="utf-8")
+    gone.write_bytes("κείμενο".encode("iso-8859-7"))
+    with pytest.raises(LabError, match="step_10.md:1: no UTF-8 text; save the file as UTF-8"):
+        prompts.unanswered(folder, EDITION)
 
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
@@ -204,14 +170,3 @@ def test_an_answer_is_what_stands_below_a_prompt_or_a_heading_of_the_kit(folder,
     lines = [line for line in prompts.unanswered(folder, EDITION) if "step_09.md:" in line]
     for line, said in zip(lines, row["said"], strict=True):
         assert line.startswith(f"{folder / 'step_09.md'}:{said}")
-
-
-def test_a_file_that_is_gone_or_no_text_is_said_to_be(folder):
-    (folder / "step_11.md").unlink()
-    assert (
-        f"{folder / 'step_11.md'}:1: the file is not there"
-        in prompts.unanswered(folder, EDITION)[-1]
-    )
-    (folder / "step_10.md").write_bytes("κείμενο".encode("iso-8859-7"))
-    with pytest.raises(LabError, match="step_10.md: cannot be read as UTF-8 text"):
-        prompts.unanswered(folder, EDITION)

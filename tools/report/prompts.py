@@ -15,7 +15,13 @@ from typing import Any
 
 import yaml
 
-from helpers.machinery.files import LabError, did_you_mean, project_root, write_atomically
+from helpers.machinery.files import (
+    LabError,
+    did_you_mean,
+    project_root,
+    read_text,
+    write_atomically,
+)
 from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import label_headings, read_labels
 from tools.report.editions import Edition
@@ -131,10 +137,7 @@ def _text_of(path: Path) -> str:
     """A file of the members'. Raises LabError for one that is no UTF-8 text."""
     if not path.is_file():  # reading a pipe would wait for its writer
         raise LabError(f"{path}: is no file, or a link to one that is away; bring it back")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise LabError(f"{path}: cannot be read as UTF-8 text; save the file as UTF-8") from None
+    return read_text(path)
 
 
 def _answers_in(path: Path) -> list[Answer]:
