@@ -108,34 +108,30 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
         comment = f"The profile {profile!r}."
         notebook = parameterize_notebook(notebook, chosen.overrides(name), comment=comment)
         write_atomically(folder / slug(name) / f"{name}.ipynb", nbformat.writes(notebook))
-        metadata = kernel_metadata(name, lab.needs(name), user)
+        needs = [f"{user}/{slug(need)}" for need in lab.needs(name)]
+        metadata = {
+            "id": f"{user}/{slug(name)}",
+            "title": slug(name).replace("-", " "),  # which must give the same address as the id
+            "code_file": f"{name}.ipynb",
+            "language": "python",
+            "kernel_type": "notebook",
+            "is_private": True,
+            "enable_gpu": True,
+            "machine_shape": GPU,
+            "enable_internet": False,
+            "dataset_sources": [DATA_SET, f"{user}/{HELPERS}"],
+            "competition_sources": [],
+            "kernel_sources": needs,
+        }
         write_atomically(folder / slug(name) / METADATA, json.dumps(metadata, indent=1))
-        needs = ", ".join(metadata["kernel_sources"]) or "no other kernel"
-        print(f"kernel {metadata['id']}, private, {GPU} (T4 x2), profile {profile}: {needs}")
+        after = ", ".join(needs) or "no other kernel"
+        print(f"kernel {user}/{slug(name)}, private, {GPU} (T4 x2), profile {profile}: {after}")
     return folder
 
 
 def slug(name: str) -> str:
     """How a notebook's kernel is called on Kaggle, in its address."""
     return f"musiclab-{name}".replace("_", "-")
-
-
-def kernel_metadata(name: str, needs: Sequence[str], user: str) -> dict[str, Any]:
-    """What Kaggle is told about a notebook; the title must give the same address as the id."""
-    return {
-        "id": f"{user}/{slug(name)}",
-        "title": slug(name).replace("-", " "),
-        "code_file": f"{name}.ipynb",
-        "language": "python",
-        "kernel_type": "notebook",
-        "is_private": True,
-        "enable_gpu": True,
-        "machine_shape": GPU,
-        "enable_internet": False,
-        "dataset_sources": [DATA_SET, f"{user}/{HELPERS}"],
-        "competition_sources": [],
-        "kernel_sources": [f"{user}/{slug(need)}" for need in needs],
-    }
 
 
 # ---- pushing -----------------------------------------------------------------------------------
