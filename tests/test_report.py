@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import zipfile
@@ -52,12 +51,10 @@ def answer(home: Path, label: str, text: str, language: str = "en") -> None:
     path.write_text(before + mark + own + f"\n{text}\n" + heading + rest)
 
 
-def pdf_of(run: Path) -> PdfReader:
-    return PdfReader(io.BytesIO((run / "report" / "report.pdf").read_bytes()))
-
-
-def text_of(pdf: PdfReader) -> str:
-    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pdf.pages))
+def pdf_of(run: Path) -> tuple[PdfReader, str]:
+    """The report, and its text without line breaks."""
+    pdf = PdfReader(run / "report" / "report.pdf")
+    return pdf, " ".join(" ".join(page.extract_text() for page in pdf.pages).split())
 
 
 def markdown_of(run: Path) -> str:
@@ -81,8 +78,8 @@ def test_the_report_in_greek_has_members_headings_figures_and_numbers(run, home)
     answer(home, "5γ", OWN, "el")
     answer(home, "7ε", "See @fig:07_cnn/confusion_cnn, @tab:10δ, @ref:adam, `@ref:x`.", "el")
     assert main([*MEMBERS, "--lang", "el"]) == 0
-    pdf, words = pdf_of(run), Words("el")
-    first, whole, docx = pdf.pages[0].extract_text(), text_of(pdf), docx_text(run)
+    (pdf, whole), docx, words = pdf_of(run), docx_text(run), Words("el")
+    first = pdf.pages[0].extract_text()
     for said in ("Μαρία Παπαδοπούλου", "03112345", STRANGE, "03154321"):
         assert said in first
     for said in ("5γ · LSTM σε φασματογραφήματα mel", "macro F1 0,50", "words in a figure", OWN):
@@ -238,8 +235,8 @@ def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
     source = run / "records" / "07_cnn" / "figures" / "digit_filters.png"
     (home / "my_report" / "convnetjs.png").write_bytes(source.read_bytes())
     main(MEMBERS)
-    pdf = pdf_of(run)
-    whole, told = text_of(pdf), alternative_texts(pdf)
+    pdf, whole = pdf_of(run)
+    told = alternative_texts(pdf)
     for said in ("no heading, and the fence", "four batches by heart", "<b>raw</b>", "#panic()"):
         assert said in whole
     assert "localhost" not in whole and "macro F1 0.50 (means" in whole

@@ -25,10 +25,9 @@ def answer_problems(folder: Path, edition: Edition, told: str) -> Iterator[str]:
         return
     for prompt in unanswered(folder, edition):
         yield f"{prompt}: not answered"
-    answers = written(folder, edition)
     kit = _prose_of_kit(told)
     seen: dict[str, str] = {}  # text -> where it stood first
-    for answer in (answer for own in answers.values() for answer in own):
+    for answer in (answer for own in written(folder, edition).values() for answer in own):
         text = " ".join(answer.text.split())
         place = f"{answer.file}:{answer.line}"
         if _NOT_DONE.search(text) or "![" in text:  # a picture is an answer
@@ -46,8 +45,6 @@ def answer_problems(folder: Path, edition: Edition, told: str) -> Iterator[str]:
 
 def _prose_of_kit(told: str) -> str:
     """What the kit's notebooks say in Markdown, as one line."""
-    lines = (
-        line for path in sorted(ROOT.glob("py/[!.]*.py")) for line in path.open(encoding="utf-8")
-    )
-    ours = (line for line in lines if line.startswith("# ") and f"+{line}" not in told)
-    return " ".join(" ".join(line[1:].split()) for line in ours)
+    texts = (path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("py/[!.]*.py")))
+    lines = (line for text in texts for line in text.splitlines() if line.startswith("# "))
+    return " ".join(" ".join(line[1:].split()) for line in lines if f"+{line}\n" not in told)

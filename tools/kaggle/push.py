@@ -77,9 +77,6 @@ def _parser() -> Parser:
     return parser
 
 
-# ---- preparing ---------------------------------------------------------------------------------
-
-
 def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -> Path:
     """Write the data set with the helpers, and a folder per notebook; returns what holds them.
 
@@ -132,9 +129,6 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
 def slug(name: str) -> str:
     """How a notebook's kernel is called on Kaggle, in its address."""
     return f"musiclab-{name}".replace("_", "-")
-
-
-# ---- pushing -----------------------------------------------------------------------------------
 
 
 def push_helpers(client: Any, folder: Path, ref: str) -> None:

@@ -73,9 +73,6 @@ def _parser() -> Parser:
     return parser
 
 
-# ---- before it is sent -------------------------------------------------------------------------
-
-
 def expectation(run: Path) -> tuple[str, Score, int]:
     """The model that notebook 11 of a run chose, its mean Spearman and the number of clips.
 
@@ -113,9 +110,6 @@ def checked_solution(run: Path) -> tuple[Path, int]:
         raise LabError(f"{path}: cannot be read ({error}); run notebook 11 again") from error
     check_solution(text, ids, str(path))
     return path, len(ids)
-
-
-# ---- sending it --------------------------------------------------------------------------------
 
 
 def send(client: Any, solution: Path, message: str, competition: str) -> float:
