@@ -85,7 +85,7 @@ def test_the_report_in_greek_has_members_headings_figures_and_numbers(run, home)
     for said in ("5γ · LSTM σε φασματογραφήματα mel", "macro F1 0,50", "words in a figure", OWN):
         assert said in whole
     asked = sum(map(len, prompts.asked(words, edition_of()).values()))
-    assert len(prompts.unanswered(home / "my_report", edition_of())) == asked - 2
+    assert len(prompts.read(home / "my_report", edition_of())[1]) == asked - 2
     assert all(page.extract_text().split() for page in pdf.pages), "no page is empty"
     assert pdf.metadata.author == f"Μαρία Παπαδοπούλου, {STRANGE}"
     assert pdf.metadata.title == words.text(TITLE)
@@ -213,19 +213,16 @@ def test_a_letter_that_no_font_has_is_named(monkeypatch):
     assert typeset.without_glyph("Wang 王") == "王"
 
 
-def test_what_an_answer_links_to_by_name_is_its_own(tmp_path):
-    def as_markdown(line: int, text: str) -> str:
-        lines = dict(enumerate(text.splitlines(), line))
-        return prompts.as_markdown(prompts.Answer(tmp_path / "step_05.md", line, "5α", "?", lines))
-
-    text = "[here][1], [1], [1][], [1](x), x[2] `a[0][2]`\n\n[1]: https://a.example"
-    assert as_markdown(7, text) == (
-        "[here][step_05-7-1], [1][step_05-7-1], [1][step_05-7-1], [1](x), x[2] `a[0][2]`\n\n"
-        "[step_05-7-1]: https://a.example"
+def test_what_an_answer_links_to_by_name_is_its_own(home):
+    text = (
+        "[here][1], [1], [1][], [1](x), x[2] `a[0][2]`\n\n[1]: https://a.example\n## Two\n```\n## 3"
     )
-    assert as_markdown(9, text) != as_markdown(7, text)
-    assert (
-        as_markdown(7, "One.\n\n## Two\n\n```\n## code") == "One.\n\n#### Two\n\n```\n## code\n```"
+    answer(home, "5α", text)
+    (own,) = prompts.read(home / "my_report", edition_of())[0]["5α"]
+    name = f"step_05-{own.line}-1"
+    assert prompts.as_markdown(own).partition("## 3")[0] == (
+        f"[here][{name}], [1][{name}], [1][{name}], [1](x), x[2] `a[0][2]`\n\n"
+        f"[{name}]: https://a.example\n#### Two\n```\n"
     )
 
 
@@ -260,6 +257,6 @@ def test_a_picture_or_citation_that_cannot_be_shown_is_named(run, home, row):
 def test_the_report_says_what_is_not_answered_and_is_made_all_the_same(run, home, capsys):
     main([*MEMBERS, "--output", str(home / "elsewhere")])
     said = capsys.readouterr().out
-    total = len(prompts.unanswered(home / "my_report", edition_of()))
+    total = len(prompts.read(home / "my_report", edition_of())[1])
     assert f"{total} prompts without an answer" in said and "step_00.md:" in said
     assert (home / "elsewhere" / "report.pdf").is_file() and not (run / "report").exists()

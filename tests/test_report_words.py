@@ -147,16 +147,16 @@ def test_a_file_is_made_once_and_named_when_it_is_gone_or_no_text(folder):
     gone, mine = folder / "step_10.md", folder / "step_09.md"
     mine.write_text("mine")
     gone.unlink()
-    assert f"{gone}:1: the file is not there" in "".join(prompts.unanswered(folder, EDITION))
+    assert f"{gone}:1: the file is not there" in "".join(prompts.read(folder, EDITION)[1])
     assert prompts.make_missing(folder, Words("el"), EDITION) == [gone]
     assert mine.read_text() == "mine" and "> Ερώτημα: " in gone.read_text(encoding="utf-8")
     gone.write_bytes("κείμενο".encode("iso-8859-7"))
     with pytest.raises(LabError, match="step_10.md:1: no UTF-8 text; save the file as UTF-8"):
-        prompts.unanswered(folder, EDITION)
+        prompts.read(folder, EDITION)[1]
 
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
-    found = prompts.unanswered(folder, EDITION)
+    found = prompts.read(folder, EDITION)[1]
     assert len(found) == sum(map(len, prompts.asked(Words("en"), EDITION).values()))
     for line in found:
         name, number, prompt = re.fullmatch(r"(.+?):(\d+): (.+)", line).groups()
@@ -167,6 +167,6 @@ def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
 def test_an_answer_is_what_stands_below_a_prompt_or_a_heading_of_the_kit(folder, row):
     rest = "".join(f"\n## 9{letter} · x\n\nAn answer.\n" for letter in "βγδε")
     (folder / "step_09.md").write_text(row["text"] + rest)
-    lines = [line for line in prompts.unanswered(folder, EDITION) if "step_09.md:" in line]
+    lines = [line for line in prompts.read(folder, EDITION)[1] if "step_09.md:" in line]
     for line, said in zip(lines, row["said"], strict=True):
         assert line.startswith(f"{folder / 'step_09.md'}:{said}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.common.notebooks import ROOT
 from tools.report.editions import Edition
-from tools.report.prompts import unanswered, written
+from tools.report.prompts import read
 
 FEWEST_CHARACTERS = 60
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
@@ -23,11 +23,11 @@ def answer_problems(folder: Path, edition: Edition, told: str) -> Iterator[str]:
     if not folder.is_dir():
         yield f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"
         return
-    for prompt in unanswered(folder, edition):
-        yield f"{prompt}: not answered"
+    answers, missing = read(folder, edition)
+    yield from (f"{prompt}: not answered" for prompt in missing)
     kit = _prose_of_kit(told)
     seen: dict[str, str] = {}  # text -> where it stood first
-    for answer in (answer for own in written(folder, edition).values() for answer in own):
+    for answer in (answer for own in answers.values() for answer in own):
         text = " ".join(answer.text.split())
         place = f"{answer.file}:{answer.line}"
         if _NOT_DONE.search(text) or "![" in text:  # a picture is an answer

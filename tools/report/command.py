@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     if translated := prompts.translate(own, words, edition):
         print(f"{len(translated)} files in {own} now ask in {words.language!r}; your text stays")
     made = prompts.make_missing(own, words, edition)
-    answers = prompts.written(own, edition)
+    answers, missing = prompts.read(own, edition)
     writer = Writer(words, run, answers, edition, not options.no_appendix)
     about = _about(words, members, edition)
     try:
@@ -62,9 +62,9 @@ def main(arguments: Sequence[str]) -> int:
         )
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
-    if lines := prompts.unanswered(own, edition):
-        print(f"{len(lines)} prompts without an answer (hand-in lists all of them):")
-        print(*(f"  {line}" for line in lines[:SHOWN]), sep="\n")
+    if missing:
+        print(f"{len(missing)} prompts without an answer (hand-in lists all of them):")
+        print(*(f"  {line}" for line in missing[:SHOWN]), sep="\n")
     print(f"{folder / 'report.pdf'}, .docx, .md ({time.monotonic() - begin:.0f} s)")
     return 0
 

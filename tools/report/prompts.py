@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -43,6 +43,14 @@ OF_THE_WHOLE = ("summary", "method", "conclusions")  # prompts of no step
 PICTURES = (".png", ".jpg", ".jpeg", ".gif")
 
 
+class Line(NamedTuple):
+    """A line of a file, and the fence of the code block that is open after it, if any."""
+
+    number: int
+    text: str
+    fence: str
+
+
 @dataclass
 class Answer:
     """A prompt and the lines below it; a prompt with an empty text stands for its heading."""
@@ -51,14 +59,12 @@ class Answer:
     line: int
     label: str
     prompt: str
-    lines: dict[int, str] = field(default_factory=dict)  # by their number in the file
+    lines: list[Line] = field(default_factory=list)
 
     @property
     def text(self) -> str:
-        """What the members wrote, without comments."""
-        parts = BLOCK.split("\n".join(self.lines.values()))  # every second one is code
-        parts[::2] = [_COMMENT.sub("", part) for part in parts[::2]]
-        return "".join(parts).strip()
+        """What the members wrote."""
+        return "\n".join(line.text for line in self.lines).strip()
 
 
 def my_report() -> Path:
@@ -140,6 +146,20 @@ def _text_of(path: Path) -> str:
     return read_text(path)
 
 
+def _lines_of(path: Path) -> Iterator[Line]:
+    """The lines of a file of the members', without comments."""
+    parts = BLOCK.split(_text_of(path))  # every second one is code
+    parts[::2] = [_COMMENT.sub(lambda c: "\n" * c[0].count("\n"), part) for part in parts[::2]]
+    fence = ""
+    for number, text in enumerate("".join(parts).splitlines(), 1):
+        mark = _FENCE.match(text)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and text.strip() == mark[1] and mark[1].startswith(fence):
+            fence = ""
+        yield Line(number, text, fence)
+
+
 def _answers_in(path: Path) -> list[Answer]:
     """Every prompt of a file of the members' with what stands below it.
 
@@ -149,69 +169,50 @@ def _answers_in(path: Path) -> list[Answer]:
     known = {label.name for label in read_labels()}.union(OF_THE_WHOLE)
     here = Answer(path, 1, "", "")  # what stands above the first section
     answers = [here]
-    lines = _text_of(path).splitlines()
-    for number, (line, fence) in enumerate(zip(lines, _fences(lines), strict=True), 1):
-        heading, prompt = _HEADING.match(line), _PROMPT.match(line)
-        if heading and not fence and heading[1] in known:
-            here = Answer(path, number, heading[1], "")
+    for line in _lines_of(path):
+        heading, prompt = _HEADING.match(line.text), _PROMPT.match(line.text)
+        if heading and not line.fence and heading[1] in known:
+            here = Answer(path, line.number, heading[1], "")
             answers.append(here)
-        elif prompt and not fence and here.label:
-            here = Answer(path, number, here.label, prompt[1].strip())
+        elif prompt and not line.fence and here.label:
+            here = Answer(path, line.number, here.label, prompt[1].strip())
             answers.append(here)
-        elif here.label or not line.startswith("# "):  # the file's title
-            here.lines[number] = line
+        elif here.label or not line.text.startswith("# "):  # the file's title
+            here.lines.append(line)
     # A heading alone says nothing once it has prompts below it.
     labels = {answer.label for answer in answers if answer.prompt or not answer.label}
     return [a for a in answers if a.prompt or a.text or a.label not in labels]
 
 
-def _fences(lines: list[str]) -> Iterator[str]:
-    """After each line, the fence of the code block that it stands in; empty outside of code."""
-    fence = ""
-    for line in lines:
-        mark = _FENCE.match(line)
-        if mark and not fence:
-            fence = mark[1]
-        elif mark and line.strip() == mark[1] and mark[1].startswith(fence):
-            fence = ""
-        yield fence
+def read(folder: Path, edition: Edition) -> tuple[dict[str, list[Answer]], list[str]]:
+    """What the members wrote, by label, and a line, `file:line: what`, for all that is missing.
 
-
-def unanswered(folder: Path, edition: Edition) -> list[str]:
-    """One line, `file:line: prompt`, for each prompt without an answer, in the order of the lab.
-
-    A file or a section that is gone is named, too.
+    Missing is a prompt's answer, a section, a file; the lines are in the order of the lab.
     """
     files = {file_of(folder, step): labels for step, labels in steps(edition).items()}
-    found = [
+    written: dict[str, list[Answer]] = {}
+    missing = [
         f"{path}:1: is not read; its name is none of the kit's, write its text into those"
         for path in sorted({*folder.glob("*.md")} - files.keys())
     ]
     for path, labels in files.items():
         if not path.is_file():
-            found.append(f"{path}:1: the file is not there; ./run_all.sh report makes it again")
+            missing.append(f"{path}:1: the file is not there; ./run_all.sh report makes it again")
             continue
         answers = _answers_in(path)
         if any(not answer.label for answer in answers):
-            found.append(f"{path}:1: text above the first section is left out; move it below")
+            missing.append(f"{path}:1: text above the first section is left out; move it below")
         for label in labels:
-            own = [answer for answer in answers if answer.label == label]
-            if not own:
-                found.append(f"{path}:1: the section {label} is gone; write `## {label}` again")
+            if all(answer.label != label for answer in answers):
+                missing.append(f"{path}:1: the section {label} is gone; write `## {label}` again")
+        for answer in answers:
             # Who took the prompts away and wrote below the heading has answered.
-            empty = [answer for answer in own if not answer.text]
-            found += [f"{path}:{a.line}: {a.prompt or f'nothing under {label}'}" for a in empty]
-    return found
-
-
-def written(folder: Path, edition: Edition) -> dict[str, list[Answer]]:
-    """What the members wrote, by label; prompts without an answer are left out."""
-    by_label: dict[str, list[Answer]] = {}
-    for path in filter(Path.is_file, (file_of(folder, step) for step in steps(edition))):
-        for answer in _answers_in(path):
             if answer.text and answer.label:
-                by_label.setdefault(answer.label, []).append(answer)
-    return by_label
+                written.setdefault(answer.label, []).append(answer)
+            elif answer.label in labels:
+                what = answer.prompt or f"nothing under {answer.label}"
+                missing.append(f"{path}:{answer.line}: {what}")
+    return written, missing
 
 
 def as_markdown(answer: Answer) -> str:
@@ -220,12 +221,8 @@ def as_markdown(answer: Answer) -> str:
     A line of dashes is a rule, not the begin of settings for the whole document, and footnotes and
     the targets of links (`[1]: https://...`) are the answer's own.
     """
-    lines = answer.text.splitlines()
-    fences = list(_fences(lines))
-    small = [
-        line if fence else _own(answer, line) for line, fence in zip(lines, fences, strict=True)
-    ]
-    return "\n".join([*small, *filter(None, fences[-1:])])
+    small = [line.text if line.fence else _own(answer, line.text) for line in answer.lines]
+    return "\n".join([*small, *(line.fence for line in answer.lines[-1:])]).strip()
 
 
 def _own(answer: Answer, line: str) -> str:
@@ -251,12 +248,12 @@ def wrong_citations(answers: Mapping[str, Sequence[Answer]], report: str) -> lis
         re.findall(r"{#((?:fig|tab):[^ }]+)", report)
     )
     return [
-        f"{answer.file}:{number}: {match[0]} is not in this report"
+        f"{answer.file}:{line.number}: {match[0]} is not in this report"
         f"{did_you_mean(anchor(*match.groups()), sorted(known))}; correct it, or take it out"
         for own in answers.values()
         for answer in own
-        for number, line in answer.lines.items()
-        for match in CITATION.finditer(line)
+        for line in answer.lines
+        for match in CITATION.finditer(line.text)
         if anchor(*match.groups()) not in known
     ]
 
@@ -267,9 +264,8 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
     Raises LabError for one that is not there, lies elsewhere, or is of another kind.
     """
     found = []
-    lines = answer.lines.values()
-    for number, line, fence in zip(answer.lines, lines, _fences([*lines]), strict=True):
-        text, place = _CODE.sub("", "" if fence else line), f"{answer.file}:{number}"
+    for line in answer.lines:
+        text, place = _CODE.sub("", "" if line.fence else line.text), f"{answer.file}:{line.number}"
         if _OTHER_PICTURE.search(_PICTURE.sub("", text)):
             raise LabError(
                 f"{place}: a picture is written ![what it shows](file.png), in one line, its name "
