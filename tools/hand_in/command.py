@@ -96,12 +96,7 @@ def _parser() -> Parser:
     add_members(parser)
     add = parser.add_argument
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
-    add(
-        "--report",
-        metavar="FILE",
-        type=Path,
-        help="your PDF (default: report/report.pdf of the run)",
-    )
+    add("--report", metavar="FILE", type=Path, help="a PDF of your own (default: the run's)")
     add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
     add("--demo-anyway", action="store_true", help="pack a run on the demo set or profile, too")
     add("--kit", metavar="COMMIT", help="the kit's commit that your changes are told against")
@@ -117,9 +112,6 @@ def _by_file(problems: Sequence[str], root: Path) -> Iterator[str]:
         grouped.setdefault(file.removeprefix(f"{root}/"), []).append(f"{line or '-'}: {what}")
     for file, lines in grouped.items():
         yield from (f"  {file}", *(f"    {line.removeprefix('-: ')}" for line in lines))
-
-
-# ---- the rules ---------------------------------------------------------------------------------
 
 
 def demo_problems(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -195,9 +187,6 @@ def code_problems(root: Path) -> list[str]:
 def code_files(root: Path) -> list[Path]:
     """The code that is handed in: the scripts, and what they need of the kit."""
     return [*sorted(root.glob("py/[!.]*.py")), *shared_files(root)]
-
-
-# ---- the zip -----------------------------------------------------------------------------------
 
 
 def changes(root: Path, kit: str | None) -> str:

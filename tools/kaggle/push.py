@@ -30,7 +30,7 @@ HELPERS = "musiclab-helpers"
 GPU = "NvidiaTeslaT4"  # two of them: Kaggle has no single one
 LAST_LINES = 12  # of the log of a kernel that failed
 METADATA = "kernel-metadata.json"
-NOBODY = "USERNAME"  # stands for the user in a dry run without a token
+NOBODY = "USERNAME"  # stands for the user in a dry run, which needs no token
 POLL_SECONDS = 30.0
 # Beside the shared files; pyproject.toml tells notebook 00 which versions fit.
 ABOUT_THE_KIT = ("pyproject.toml", "LICENSE")
@@ -41,21 +41,15 @@ def main(arguments: Sequence[str]) -> int:
     lab, options = Lab(), _parser().parse_args(list(arguments))
     chosen = {lab.find(word) for word in options.notebooks} or set(lab.names)
     names = [name for name in lab.names if name in chosen]
-    client, user = None, NOBODY
-    try:
-        client = sign_in()
-        user = client.config_values["username"]
-    except LabError as error:
-        if not options.dry_run:
-            raise
-        print(f"note: {error}")
+    client = None if options.dry_run else sign_in()
+    user = client.config_values["username"] if client else NOBODY
     folder = prepare(lab, names, user)
     minutes = int(lab.load_profile(PROFILE).sections["runner"]["timeout_minutes"])
     print(
         f"{len(names)} kernels, one after the other, use at most {len(names) * minutes / 60:g} of "
         f"the week's GPU hours: after {minutes} minutes Kaggle stops one"
     )
-    if options.dry_run:
+    if client is None:
         print(f"dry run, nothing was sent; it lies in {folder}")
         return 0
     tell_quota(client)

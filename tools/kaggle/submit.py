@@ -122,7 +122,7 @@ def send(client: Any, solution: Path, message: str, competition: str) -> float:
     try:
         response = client.competition_submit(str(solution), message, competition)
     except RequestException as error:
-        closed = _CLOSED_ADVICE if _CLOSED.search(words_of(error)) else None
+        closed = _CLOSED_ADVICE if _CLOSED.search(words_of(error)) else ""
         hints = {403: join, 404: "check --competition"}
         raise LabError(explained(error, page, hints, closed)) from error
     if not response.ref:

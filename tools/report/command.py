@@ -81,12 +81,7 @@ def _parser() -> Parser:
     add("--lang", metavar="|".join(LANGUAGES), default="en", help="language (default: en)")
     add("--no-appendix", action="store_true", help="only what the body shows")
     add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
-    add(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        help="the folder to write to (default: report/ of the run)",
-    )
+    add("--output", metavar="DIR", type=Path, help="where to write (default: report/ of the run)")
     return parser
 
 
