@@ -72,11 +72,6 @@ def my_report() -> Path:
     return project_root() / FOLDER
 
 
-def file_of(folder: Path, step: str) -> Path:
-    """The file of a step, `step_05.md`; without a step, that of the prompts on the whole."""
-    return folder / (f"step_{int(step):02d}.md" if step else "summary.md")
-
-
 @cache
 def texts_in(language: str) -> dict[str, Any]:
     """What the members are asked: `title`, `mark`, `head`, and `prompts` by label."""
@@ -90,34 +85,26 @@ def asked(words: Words, edition: Edition) -> dict[str, list[str]]:
     return {label: own for label, own in texts.items() if label not in edition.left_out}
 
 
-def steps(edition: Edition) -> dict[str, list[str]]:
-    """The labels that have prompts, by step."""
-    grouped: dict[str, list[str]] = {}
+def files_of(folder: Path, edition: Edition) -> dict[Path, list[str]]:
+    """The files of a folder, `step_05.md` or `summary.md`, and the labels with prompts in each."""
+    found: dict[Path, list[str]] = {}
     for label in asked(Words("en"), edition):
-        grouped.setdefault(step_of(label), []).append(label)
-    return grouped
+        step = step_of(label)
+        name = f"step_{int(step):02d}.md" if step else "summary.md"
+        found.setdefault(folder / name, []).append(label)
+    return found
 
 
 def make_missing(folder: Path, words: Words, edition: Edition) -> list[Path]:
     """Write the files that are not there yet, in this language; returns those."""
     made = []
-    for step in steps(edition):
-        path = file_of(folder, step)
-        if not path.exists() and not path.is_symlink():  # a link may lead to what is away today
-            write_atomically(path, "\n\n".join(_own_texts(step, words, edition)).rstrip() + "\n")
+    for path, labels in files_of(folder, edition).items():
+        if path.is_symlink() and not path.exists():
+            raise LabError(f"{path}: is a link to what is away; bring it back")
+        if not path.exists():
+            write_atomically(path, "\n\n".join(_own_texts(labels, words)).rstrip() + "\n")
             made.append(path)
     return made
-
-
-def _own_texts(step: str, words: Words, edition: Edition) -> list[str]:
-    """What the kit writes into a file: a title, a comment, and headings with prompts."""
-    texts, headings = texts_in(words.language), label_headings()
-    title = texts["title"].format(step=step) if step else texts["whole"]
-    found = [f"# {title}", f"<!--\n{texts['head']}-->"]
-    for label in steps(edition)[step]:
-        found.append(f"## {label} · {words.text(headings.get(label, label.capitalize()))}")
-        found += [f"> {texts['mark']}: {prompt}\n" for prompt in asked(words, edition)[label]]
-    return found
 
 
 def translate(folder: Path, words: Words, edition: Edition) -> list[Path]:
@@ -126,12 +113,11 @@ def translate(folder: Path, words: Words, edition: Edition) -> list[Path]:
     Returns the files that were in another one.
     """
     translated = []
-    for step in steps(edition):
-        path = file_of(folder, step)
-        text = before = f"\n{_text_of(path)}" if path.is_file() else ""
+    for path, labels in files_of(folder, edition).items():
+        text = before = f"\n{read_text(path)}" if path.is_file() else ""
         for other in (Words(name) for name in LANGUAGES if name != words.language):
-            pairs = (_own_texts(step, language, edition) for language in (other, words))
-            for old, new in zip(*pairs, strict=True):
+            both = (_own_texts(labels, language) for language in (other, words))
+            for old, new in zip(*both, strict=True):
                 text = text.replace(f"\n{old.strip()}\n", f"\n{new.strip()}\n")
         if text != before:
             write_atomically(path, text[1:])
@@ -139,16 +125,20 @@ def translate(folder: Path, words: Words, edition: Edition) -> list[Path]:
     return translated
 
 
-def _text_of(path: Path) -> str:
-    """A file of the members'. Raises LabError for one that is no UTF-8 text."""
-    if not path.is_file():  # reading a pipe would wait for its writer
-        raise LabError(f"{path}: is no file, or a link to one that is away; bring it back")
-    return read_text(path)
+def _own_texts(labels: Sequence[str], words: Words) -> list[str]:
+    """What the kit writes into a file: a title, a comment, and headings with prompts."""
+    texts, headings, step = texts_in(words.language), label_headings(), step_of(labels[0])
+    title = texts["title"].format(step=step) if step else texts["whole"]
+    found = [f"# {title}", f"<!--\n{texts['head']}-->"]
+    for label in labels:
+        found.append(f"## {label} · {words.text(headings.get(label, label.capitalize()))}")
+        found += [f"> {texts['mark']}: {prompt}\n" for prompt in texts["prompts"][label]]
+    return found
 
 
 def _lines_of(path: Path) -> Iterator[Line]:
     """The lines of a file of the members', without comments."""
-    parts = BLOCK.split(_text_of(path))  # every second one is code
+    parts = BLOCK.split(read_text(path))  # every second one is code
     parts[::2] = [_COMMENT.sub(lambda c: "\n" * c[0].count("\n"), part) for part in parts[::2]]
     fence = ""
     for number, text in enumerate("".join(parts).splitlines(), 1):
@@ -189,7 +179,7 @@ def read(folder: Path, edition: Edition) -> tuple[dict[str, list[Answer]], list[
 
     Missing is a prompt's answer, a section, a file; the lines are in the order of the lab.
     """
-    files = {file_of(folder, step): labels for step, labels in steps(edition).items()}
+    files = files_of(folder, edition)
     written: dict[str, list[Answer]] = {}
     missing = [
         f"{path}:1: is not read; its name is none of the kit's, write its text into those"
