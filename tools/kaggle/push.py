@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -162,16 +163,14 @@ def tell_quota(client: Any) -> None:
         print(f"note: {error}")
         return
     if quota := answer.gpu_quota:
-        used, allowed = (
-            time.total_seconds() / 3600 for time in (quota.time_used, quota.total_time_allowed)
-        )
+        hour = timedelta(hours=1)
+        used, allowed = quota.time_used / hour, quota.total_time_allowed / hour
         refreshed = answer.quota_refresh_time
         begins = f"{refreshed:%d %b %H:%M} UTC" if refreshed else "soon"
         print(f"GPU hours of this week: {used:.1f} of {allowed:.0f} used; the next begins {begins}")
         if used >= allowed:
-            raise LabError(
-                f"no GPU hours are left on Kaggle; give the same command again: {begins}"
-            )
+            again = f"give the same command again: {begins}"
+            raise LabError(f"no GPU hours are left on Kaggle; {again}")
 
 
 def push_notebooks(client: Any, names: Sequence[str], folder: Path, minutes: int) -> None:
