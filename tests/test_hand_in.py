@@ -173,22 +173,12 @@ def test_the_code_in_the_zip_runs_by_itself(small, mini_data, tmp_path):
 def test_all_broken_rules_are_told_at_once(small, capsys, monkeypatch):
     monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: ["05_a failed", "06_b: old"])
     small.report.unlink()
-    small.write("py/05_a.py", "# %%\n" + "\n".join(f"a{n} = {n}" for n in range(6)) + "\n")
+    small.write("py/05_a.py", f"# %%\n{TEXTS['LONG']}\n")
     small.write("helpers/own.py", "def f():\n    return 1\n")
     assert not small.packs(members=["Name One, el12345"])
     lines = capsys.readouterr().err.splitlines()
-    for words in (
-        "  --members",
-        "the number 'el12345' must be 4 to 12 digits",
-        "there is no report; make it with ./run_all.sh report",
-        "  py/05_a.py",
-        "    2: a code cell of 6 lines without a comment; say what it is for",
-        "    1: f has no docstring or comment; add a line",
-        "notebooks/05_a.ipynb differs (",
-        "    05_a failed",
-        "06_b: old; bring all up to date with ./run_all.sh --name demo --data /data --profile full",
-    ):
-        assert sum(words in line for line in lines) == 1, words
+    for said in ROWS["all at once"]:
+        assert sum(said in line for line in lines) == 1, said
     assert small.zips == []
 
 

@@ -109,9 +109,10 @@ def _by_file(problems: Sequence[str], root: Path) -> Iterator[str]:
     for problem in problems:
         found = re.match(r"(/?[^:\n]*\.\w+|--\w+)(?::(\d+))?: (.+)", problem, re.DOTALL)
         file, line, what = found.groups() if found else ("the run", None, problem)
-        grouped.setdefault(file.removeprefix(f"{root}/"), []).append(f"{line or '-'}: {what}")
+        where = f"{line}: " if line else ""
+        grouped.setdefault(file.removeprefix(f"{root}/"), []).append(f"    {where}{what}")
     for file, lines in grouped.items():
-        yield from (f"  {file}", *(f"    {line.removeprefix('-: ')}" for line in lines))
+        yield from (f"  {file}", *lines)
 
 
 def demo_problems(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from urllib3.exceptions import ProtocolError
 from helpers.machinery.files import LabError, cache_dir, read_json, write_atomically
 from tools.common.command_line import Parser, run_command
 from tools.common.notebooks import Lab, shared_files
-from tools.kaggle.client import asking, sign_in
+from tools.kaggle.client import asking, explained, sign_in
 from tools.kaggle.data import DATA_SET
 
 PROFILE = "full"
@@ -157,10 +157,9 @@ def _is_there(client: Any, data_set: str) -> bool:
 def tell_quota(client: Any) -> None:
     """Say how many hours of Kaggle's GPUs are left this week. Raises LabError when none are."""
     try:
-        with asking("the GPU quota"):
-            answer = client.quota_view()
-    except LabError as error:
-        print(f"note: {error}")
+        answer = client.quota_view()
+    except RequestException as error:
+        print(f"note: {explained(error, 'the GPU quota')}")
         return
     if quota := answer.gpu_quota:
         hour = timedelta(hours=1)
