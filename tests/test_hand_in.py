@@ -33,20 +33,11 @@ from tools.report.editions import EDITIONS, edition_of
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
 ZIP = "patrec1_03112345_03154321.zip"
 PDF = b"%PDF-1.7\n%%EOF\n"  # as much of it as the checks look at
-SUMMARY = {
-    "data": {"demo": False, "folder": "/data", "fingerprint": "7582cc0c8f65"},
-    "profile": "full", "device": "auto", "python": "3.11.7", "versions": {"torch": "2.13"},
-}  # fmt: skip
-KIT = "A strong network against weak ones: the LSTM forgets what it heard a hundred steps ago."
-OWN = "We read the curve as over-fitting, because the validation loss rises from epoch 6 on."
+ROWS = yaml.safe_load(Path(__file__).with_name("hand_in.yaml").read_text(encoding="utf-8"))
+SUMMARY, FRONT, KIT, OWN = (ROWS[name] for name in ("summary", "front", "kit", "own"))
 SHORT = "\n".join(f"a{number} = {number}" for number in range(5))
 TEXTS = {"KIT": KIT, "OWN": OWN, "SHORT": SHORT, "LONG": f"{SHORT}\na5 = 5"}
-ROWS = yaml.safe_load(Path(__file__).with_name("hand_in.yaml").read_text(encoding="utf-8"))
 SCRIPT = "# %% [markdown]\n# # Title\n\n# %%\n# Says hello.\nprint({!r})\n"
-FRONT = {  # of the report as Markdown, which lies beside the PDF
-    "author": ["Name Two (03154321)", "Μαρία Παπαδοπούλου (03112345)"],  # in any order
-    "made": {"edition": "2021", "data": SUMMARY["data"]["fingerprint"]},
-}
 
 
 class Small:

@@ -8,7 +8,6 @@ import re
 from calendar import month_name
 from pathlib import Path
 
-import jupytext
 import matplotlib.pyplot as plt
 import pytest
 import yaml
@@ -19,7 +18,7 @@ from helpers.notebook.showing import render_figure
 from helpers.notebook.shown import from_stored
 from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import label_headings, read_labels
-from tools.common.notebooks import ROOT
+from tools.common.notebooks import ROOT, Lab
 from tools.report import prompts
 from tools.report.command import COURSE, TITLE
 from tools.report.content import CONCLUSIONS, ENVIRONMENT, LAYOUT, METHOD, STEPS, SUMMARY
@@ -75,11 +74,11 @@ def headings() -> set[str]:
     found = {*label_headings().values(), SUMMARY, METHOD, CONCLUSIONS, ENVIRONMENT}
     titles = [*STEPS, *(t for about in EDITIONS.values() for t in about.get("titles", {}).values())]
     found |= {title.partition(" · ")[2] for title in titles}
-    for path in sorted((ROOT / "py").glob("*.py")):
+    for name in Lab().names:
         heading = ""
-        for cell in jupytext.read(path).cells:
+        for cell in Lab().read(name).cells:
             heading = cell.source.partition("\n")[0] if cell.source[:3] == "## " else heading
-            if {"report", "appendix"} & set(cell.metadata.get("tags", [])):
+            if {"report", "appendix"} & {*cell.tags}:
                 found.add(heading.rpartition(" · ")[2].lstrip("# "))
     return found - {"What is allowed", "The data folder", "The sub-folders"}  # never the first
 

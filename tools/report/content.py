@@ -91,11 +91,9 @@ def _recipe(recipe: Mapping[str, Any], run: Run, edition: Edition) -> Table:
 def _method(run: Run) -> list[Piece]:
     """Whose sentences are whose, what `clear` means, which data, and how they were split."""
     facts = {"fingerprint": str(run.fingerprint), "profile": run.shortened}
-    names = [
-        "measured",
-        "demo" if run.is_demo else "folder",
-        *(["shortened"] if run.shortened else []),
-    ]
+    names = ["measured", "demo" if run.is_demo else "folder"]
+    if run.shortened:
+        names.append("shortened")
     return [Text([Sentence(LAYOUT["method"][name], **facts) for name in names])]
 
 
