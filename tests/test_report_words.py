@@ -151,7 +151,11 @@ def test_a_file_is_made_once_and_named_when_it_is_gone_or_no_text(folder):
     assert mine.read_text() == "mine" and "> Ερώτημα: " in gone.read_text(encoding="utf-8")
     gone.write_bytes("κείμενο".encode("iso-8859-7"))
     with pytest.raises(LabError, match="step_10.md:1: no UTF-8 text; save the file as UTF-8"):
-        prompts.read(folder, EDITION)[1]
+        prompts.read(folder, EDITION)
+    mine.unlink()
+    mine.symlink_to(folder / "away.md")
+    with pytest.raises(LabError, match="step_09.md: is a link to what is away; bring it back"):
+        prompts.make_missing(folder, Words("en"), EDITION)
 
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):

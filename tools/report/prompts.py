@@ -112,10 +112,11 @@ def translate(folder: Path, words: Words, edition: Edition) -> list[Path]:
 
     Returns the files that were in another one.
     """
+    others = [Words(name) for name in LANGUAGES if name != words.language]
     translated = []
     for path, labels in files_of(folder, edition).items():
         text = before = f"\n{read_text(path)}" if path.is_file() else ""
-        for other in (Words(name) for name in LANGUAGES if name != words.language):
+        for other in others:
             both = (_own_texts(labels, language) for language in (other, words))
             for old, new in zip(*both, strict=True):
                 text = text.replace(f"\n{old.strip()}\n", f"\n{new.strip()}\n")
