@@ -50,19 +50,23 @@ def constants(node: ast.expr | None) -> set[str]:
     return {node.value} if isinstance(node, ast.Constant) else set()
 
 
+def name_of(node: ast.expr) -> str:
+    """What is called or assigned, without what it is an attribute of."""
+    return getattr(node, "id", "") or getattr(node, "attr", "")
+
+
 def said_in(path: Path) -> tuple[set[str], set[str]]:
     """The texts of a file that have to be in a catalogue, and the names that it puts in them."""
     code = re.sub(r"^\s*%.*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     texts, names = set(), set()
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("caption", "template"):
+        if isinstance(node, ast.Assign) and name_of(node.targets[0]) in ("caption", "template"):
             texts |= constants(node.value)
         if not isinstance(node, ast.Call):
             continue
         given = {keyword.arg: constants(keyword.value) for keyword in node.keywords}
         texts |= given.pop("caption", set()) | given.pop("headings", set())
-        called = ast.unparse(node.func).rpartition(".")[2]
-        if called in ("tell", "Sentence", "text"):
+        if name_of(node.func) in ("tell", "Sentence", "text"):
             texts |= constants(node.args[0])
             names |= set().union(*given.values())
     texts, names = ({t for t in f if isinstance(t, str) and speaks(t)} for f in (texts, names))

@@ -22,7 +22,7 @@ READER = (
     "+lists_without_preceding_blankline"  # as on GitHub and in notebooks
 )
 OPTIONS = [f"--lua-filter={FOLDER / 'filter.lua'}", "--columns=10000", "--wrap=preserve"]
-MOST_SECONDS = 120  # pandoc needs one; over thousands of open brackets it would sit for hours
+MOST_SECONDS = 60  # pandoc needs one; over thousands of open brackets it would sit for hours
 # The template's fonts; where they lack a letter, Typst takes any other font of the machine.
 FONTS = '#set text(font: ("Libertinus Serif", "DejaVu Sans Mono"))\n'
 
