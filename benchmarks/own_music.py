@@ -1,9 +1,10 @@
-"""How fast `build-data` is: decoding beside features, two cores beside one, Dask beside loky.
+"""How fast `build-data` is: decoding beside features, all cores beside one, Dask beside loky.
 
     python -m benchmarks.own_music --audio DIR [--clips 300]
 
 Takes so many stretches of 30 s from the files of a folder, and prints a table of ratios that were
-measured in one run. Dask: a scheduler and as many workers as cores, on this machine.
+measured in one run. Dask: a scheduler and as many workers as cores, on this machine (it needs the
+extra `cluster`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from itertools import product
+from itertools import cycle, islice
 from pathlib import Path
 
+import pandas as pd
+import soundfile
+from distributed import LocalCluster
+from threadpoolctl import threadpool_limits
+
+from benchmarks.page import markdown
 from helpers import features
 from helpers.machinery.files import LabError
 from helpers.machinery.process import usable_cores
@@ -23,14 +30,10 @@ from tools.build_data.engines import make_clips
 from tools.build_data.inputs import READ
 from tools.common.command_line import EXIT_DONE, Parser, run_command
 
-REQUIRED = {"decoding": 1.15, "cores": 1.7, "dask": 0.9}
-
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; the exit code says only whether it could be measured."""
-    import soundfile
-
-    parser = Parser(prog="python -m benchmarks.own_music", description=__doc__)
+    parser = Parser("python -m benchmarks.own_music", description=__doc__)
     parser.add_argument("--audio", metavar="DIR", type=Path, required=True)
     parser.add_argument("--clips", metavar="N", type=int, default=300)
     options = parser.parse_args(list(arguments))
@@ -40,26 +43,27 @@ def main(arguments: Sequence[str]) -> int:
         raise LabError(f"{options.audio}: no file of 31 s or more")
     tasks = [
         Task(f"{number}", str(path), number / options.clips, 30.0, False, "")
-        for number, (_, path) in zip(range(options.clips), product(range(options.clips), long))  # noqa: B905
+        for number, path in enumerate(islice(cycle(long), options.clips))
     ]
     cores = usable_cores()
-    decoded, alone = _one_clip_each(tasks[: max(8, options.clips // 10)])
+    whole, alone = _processor_seconds(tasks[: max(8, options.clips // 10)])
     one, many = (_seconds(tasks, workers, None) for workers in (1, cores))
-    dask = _on_dask(tasks, cores)
-    print(f"| {len(tasks)} clips of 30 s, {cores} cores | measured | required |\n|---|--:|--:|")
-    print(
-        f"| decoding and features / features | {decoded / alone:.2f} | <= {REQUIRED['decoding']} |"
-    )
-    print(f"| one core / {cores} | {one / many:.2f} | >= {REQUIRED['cores']} (of two) |")
-    print(f"| loky / Dask | {many / dask:.2f} | >= {REQUIRED['dask']} |")
+    own = {"host": "127.0.0.1", "dashboard_address": None, "threads_per_worker": 1}
+    with LocalCluster(n_workers=cores, **own) as cluster:
+        dask = _seconds(tasks, cores, cluster.scheduler_address)
+    rows = [
+        ("decoding and features / features", whole / alone, "<= 1.15"),
+        (f"one core / {cores}", one / many, ">= 1.7 (of two)"),
+        ("loky / Dask", many / dask, ">= 0.9"),
+    ]
+    title = f"{len(tasks)} clips of 30 s, {cores} cores"
+    print(markdown(pd.DataFrame(rows, columns=[title, "measured", "required"])))
     print(f"\nseconds: one core {one:.1f}, {cores} cores {many:.1f}, Dask {dask:.1f}")
     return EXIT_DONE
 
 
-def _one_clip_each(tasks: Sequence[Task]) -> tuple[float, float]:
-    """Processor seconds of decoding and features, and of features alone, in turns."""
-    from threadpoolctl import threadpool_limits
-
+def _processor_seconds(tasks: Sequence[Task]) -> tuple[float, float]:
+    """Those of decoding and features, and of features alone, clip by clip on one core."""
     features.extract(decode(tasks[0].path, 0.0, 30.0))  # compiled once
     whole = alone = 0.0
     with threadpool_limits(1):
@@ -74,28 +78,14 @@ def _one_clip_each(tasks: Sequence[Task]) -> tuple[float, float]:
 
 
 def _seconds(tasks: Sequence[Task], workers: int, cluster: str | None) -> float:
-    """Seconds of a build, once the workers are warm."""
+    """Seconds of a build, the start of its processes included; Dask's workers are warm."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job("/", folder, 1.0, stamp())
+        job = Job("/", folder, stamp())
         make_batch(tasks[:1], job)
-        for _ in make_clips(tasks[: 4 * workers], job, workers, cluster):
-            pass
+        list(make_clips(tasks[: 4 * workers], job, workers, cluster))
         start = time.perf_counter()
-        for _ in make_clips(tasks, job, workers, cluster):
-            pass
+        list(make_clips(tasks, job, workers, cluster))
         return time.perf_counter() - start
-
-
-def _on_dask(tasks: Sequence[Task], workers: int) -> float:
-    """The same on a Dask cluster of this machine; NaN where Dask is not installed."""
-    try:
-        from distributed import LocalCluster
-    except ImportError:
-        return float("nan")
-    with LocalCluster(
-        n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        return _seconds(tasks, workers, cluster.scheduler_address)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,7 @@ class About:
     failures: Sequence[str]
 
 
-def write(results: Results, ablated: Pooled, about: About, out: Path | None) -> int:
+def write(results: Results, about: About, out: Path | None) -> int:
     """Score, write all to `out` or to its place, say what was missed; return the exit code."""
     scores = score_table(results)
     best, genre = best_single(scores), best_genre(results) + REPORTED
@@ -197,22 +197,19 @@ def write(results: Results, ablated: Pooled, about: About, out: Path | None) -> 
     ]  # fmt: skip
     compared = results.compared(pairs)
     required, missed = _judged([compared[pair] for pair in pairs], pairs)
-    tables = {"": scores, "_comparisons": required}
-    if ablated:
-        tables["_ablations"] = _ablation_table(results, ablated)
     docs, csv = (out, out) if out else (ROOT / "docs", ROOT / "benchmarks" / "results")
-    for ending, table in tables.items():
+    for ending, table in {"": scores, "_comparisons": required}.items():
         write_atomically(csv / f"{about.name}{ending}.csv", table.round(6).to_csv(index=False))
     measured = {pair[1:]: c for pair, c in compared.items() if pair[2] and c.difference.defined}
     plots.use_style()
     png, _, alt = render_figure(plots.differences(measured, "score"), about.name)
     write_atomically(docs / f"{about.name}.png", png)
-    songs, shown = results.songs, {name[1:]: markdown(t) for name, t in tables.items() if name}
+    songs = results.songs
     n_clips = {"genre": len(songs.truth(GENRE)), "affect": len(songs.truth(MULTITASK))}
     models = {WHAT[folder]: _models(scores, folder) for folder in (GENRE, MULTITASK)}
     text = rendered(
         "how_good.md.j2", about=about, songs=songs, n_clips=n_clips, missed=missed, alt=alt,
-        tables=shown | {"models": models},
+        models=models, comparisons=markdown(required),
     )  # fmt: skip
     write_atomically(docs / f"{about.name}.md", text)
     print(f"written: {docs / about.name}.md")
@@ -251,14 +248,6 @@ def _row(pair: Pair, result: Comparison) -> dict[str, Any]:
     values = (*pair[1:], score.value, score.low, score.high, result.adjusted, verdict)
     names = ("first", "second", "difference", "low", "high", "p (Holm)", "it is")
     return dict(zip(names, values, strict=True))
-
-
-def _ablation_table(results: Results, ablated: Pooled) -> pd.DataFrame:
-    """Each change beside the model as it is, on repeat 1."""
-    first = {key: {1: tables[1]} for key, tables in results.pooled.items() if 1 in tables}
-    pairs = [(folder, name, name.partition(": ")[0]) for folder, name in ablated]
-    compared = Results(results.songs, first | ablated).compared(pairs)
-    return pd.DataFrame([_row(*of_pair) for of_pair in compared.items()])
 
 
 def _models(table: pd.DataFrame, folder: str) -> str:

@@ -1,12 +1,13 @@
 """How good the lab is on real music: cross-validation over songs, through the lab's own door.
 
-    python -m benchmarks.real_music --data DIR|demo [--answers FILE] [--quick] [--ablations]
+    python -m benchmarks.real_music --data DIR|demo [--answers FILE] [--quick]
 
 Every labelled clip of a data folder is pooled by song. For each fold of songs a data folder in the
 lab's layout is made below `.cache/`, the notebooks run on it (`tools.run.command`), and what they
 stored is scored, beside tuned baselines and two networks of public attempts. Writes
 `docs/how_good.md` (`how_good_demo.md`) with a plot, and tables to `benchmarks/results/`. What is up
-to date is not run again, so an interrupted run goes on with the same command.
+to date is not run again, so an interrupted run goes on with the same command. What a choice is
+worth, a profile without it shows: `--profile no-mixup.yaml --quick --out DIR`.
 exit codes: 0 all requirements are met, 1 one is missed or a fold failed, 2 wrong use, 130 stopped
 """
 
@@ -24,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -54,6 +56,7 @@ N_REPEATS, N_FOLDS = 3, 4
 # With the notebooks' 1,000 the smallest p-value is 0.002: corrected for some thirty comparisons,
 # not even the clearest one could stay below 0.05.
 RESAMPLES = 5000
+Predict = Callable[[Any], pd.DataFrame]  # of a FoldRun: a table by clip id
 
 
 # ---- the models --------------------------------------------------------------------------------
@@ -69,94 +72,38 @@ class FoldRun:
     finished: frozenset[str]
 
 
-# A model's task (its folder), the notebook that leaves its predictions (none for a reference), and
-# those for the tested clips: a table by clip id, with the column class or the three axes.
-Model = tuple[str, str | None, Callable[[FoldRun], pd.DataFrame]]
+@dataclass(frozen=True)
+class Model:
+    """A model of the lab: its task (a folder), and what a notebook `stored` of its predictions.
+
+    That is a table of classes, or `best` for the LSTM that validation chose in this fold; a pattern
+    for the names of candidates of notebook 11, or `solution.txt` for what it submits.
+    """
+
+    task: str
+    model: str
+    notebook: str
+    stored: str
+
+    def predictions(self, run: FoldRun) -> pd.DataFrame:
+        """Those for the tested clips, by clip id: the column class, or the three axes."""
+        if self.stored == "solution.txt":
+            table = pd.read_csv(run.record.find(self.notebook, self.stored), index_col=0)
+            table.index = table.index.astype(str).map(clip_id)
+            return table.set_axis(list(AXES), axis=1)
+        if self.task == MULTITASK:
+            table = run.record.load_table(self.notebook, "test_predictions")
+            own = table["model"].map(partial(fnmatchcase, pat=self.stored))
+            return table[own].set_index("id")[list(AXES)]
+        best = self.stored == "best"
+        name = run.record.load_value("05_lstm", "best_lstm")["name"] if best else self.stored
+        return run.record.load_table(self.notebook, f"test_{name}").set_index("id")[["class"]]
 
 
-def _classifier(notebook: str, name: str) -> Model:
-    """A classifier whose test predictions a notebook stored."""
-    return GENRE, notebook, partial(_stored_classes, notebook, name)
-
-
-def _stored_classes(notebook: str, name: str, run: FoldRun) -> pd.DataFrame:
-    return run.record.load_table(notebook, f"test_{name}").set_index("id")[["class"]]
-
-
-def _chosen_lstm(run: FoldRun) -> pd.DataFrame:
-    """The LSTM that notebook 05 chose on validation; another one in each fold."""
-    name = run.record.load_value("05_lstm", "best_lstm")["name"]
-    return _stored_classes("06_metrics", name, run)
-
-
-def _candidate(*names: str) -> Model:
-    """The candidate of notebook 11 that has one of these names."""
-    return MULTITASK, "11_kaggle_submission", partial(_stored_values, names)
-
-
-def _stored_values(names: Sequence[str], run: FoldRun) -> pd.DataFrame:
-    table = run.record.load_table("11_kaggle_submission", "test_predictions")
-    return table[table["model"].isin(names)].set_index("id")[list(AXES)]
-
-
-def _submission(run: FoldRun) -> pd.DataFrame:
-    """What notebook 11 wrote for Kaggle."""
-    table = pd.read_csv(run.record.find("11_kaggle_submission", "solution.txt"))
-    table.index = pd.Index([clip_id(str(name)) for name in table.iloc[:, 0]])
-    return table.iloc[:, 1:].set_axis(list(AXES), axis=1)
-
-
-MODELS: dict[str, Model] = {
-    "LSTM, full clips": _classifier("06_metrics", "lstm_mel_full"),
-    "LSTM, beats": _classifier("06_metrics", "lstm_mel_beat"),
-    "LSTM, full clips, chroma": _classifier("06_metrics", "lstm_chroma_full"),
-    "LSTM, beats, chroma": _classifier("06_metrics", "lstm_chroma_beat"),
-    "LSTM, full clips, both": _classifier("06_metrics", "lstm_fused_full"),
-    "LSTM, beats, both": _classifier("06_metrics", "lstm_fused_beat"),
-    "LSTM that validation chose": (GENRE, "06_metrics", _chosen_lstm),
-    "CNN, train part": _classifier("07_cnn", "cnn_mel_best"),
-    "CNN": _classifier("07_cnn", "cnn_mel_refit"),
-    "AST": _classifier("07b_ast", "ast_mel_best"),
-    "SVM of the lab": _classifier("07_cnn", "svm_mel_refit"),
-    "hand-made SVM": _classifier("07_cnn", "svm_hand_refit"),
-    "hand-made SVM, train part": _classifier("06_metrics", "svm_hand_full"),
-    "hand-made SVM, beats, train part": _classifier("06_metrics", "svm_hand_beat"),
-    "CNN and hand-made SVM": _classifier("07_cnn", "cnn_and_hand"),
-    "LSTMs, one per axis": _candidate("LSTMs (step 8)"),
-    "CNNs, one per axis": _candidate("CNNs (step 8)"),
-    "transfer CNN": _candidate(*(f"CNNs, {axis} from genre (step 9)" for axis in AXES)),
-    "multitask CNN": _candidate("multitask CNN (step 10)"),
-    "SVR of the lab": _candidate("SVR"),
-    "hand-made SVR": _candidate("hand-made SVR"),
-    "ensemble with SVR": _candidate("ensemble of CNNs and SVR"),
-    "ensemble with hand-made SVR": _candidate("ensemble of CNNs and hand-made SVR"),
-    "ensemble with both SVRs": _candidate("ensemble of CNNs and both SVRs"),
-    "what 11 submits": (MULTITASK, "11_kaggle_submission", _submission),
-}
-
-# Ablation -> the notebook it changes, and how; measured on repeat 1.
-ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "no mixup": ("05_lstm", {"mixup": 0.0}),
-    "no cepstrum": ("05_lstm", {"cepstrum": False}),
-    "last step": ("05_lstm", {"pooling": "last"}),
-    "no masks": ("07_cnn", {"max_masked_bands": 0}),
-    "windows of 6 s": ("07_cnn", {"crop_frames": 256}),
-}
-# Notebook that an ablation changes -> the one whose predictions show it, and which models to read.
-ABLATED = {
-    "05_lstm": ("06_metrics", ("LSTM, beats", "LSTM, full clips")),
-    "07_cnn": ("07_cnn", ("CNN",)),
-}
+TABLE = pd.read_csv(Path(__file__).with_name("models.csv"))
+MODELS = tuple(Model(*row) for row in TABLE.itertuples(index=False))
 REFERENCES_CODE = Lab().digest([Path(references.__file__).read_text(encoding="utf-8")])[:8]
-# Each repeat is another seed, so a notebook trains once; what no prediction hangs on is cut short.
-LEAN: dict[str, dict[str, Any]] = {
-    "05_lstm": {"n_seeds": 1, "plain_epochs": 1, "overfit_epochs": 1},
-    "06_metrics": {"curve_draws": 1},
-    "07_cnn": {"n_seeds": 1, "n_refits": 1, "overfit_epochs": 1, "digits_epochs": 1},
-    "07b_ast": {"n_seeds": 1, "overfit_epochs": 1, "cost_frames": [128, 256]},
-    **dict.fromkeys(("08_regression", "09_transfer", "10_multitask"), {"n_seeds": 1}),
-}
-SHORT_05 = {"hidden_size": 8, "epochs": 1, "beat_epochs": 1}  # for 07's ablations, which need 05
+LEAN = yaml.safe_load(Path(__file__).with_name("lean.yaml").read_text(encoding="utf-8"))
 
 
 # ---- one fold ----------------------------------------------------------------------------------
@@ -169,25 +116,23 @@ class Bench:
     songs: Songs
     profile: str
     home: Path
-    ablations: bool = False  # whether each fold of repeat 1 has them
     pooled: Pooled = field(default_factory=dict)
-    ablated: Pooled = field(default_factory=dict)
-    seconds: float = 0.0  # of computing, without the ablations
+    seconds: float = 0.0  # of computing
     failures: list[str] = field(default_factory=list)
 
-    def run(self, fold: Fold, only: Sequence[str], name: str, changes: dict[str, Any]) -> FoldRun:
-        """Run notebooks on a fold, and note what failed."""
+    def run(self, fold: Fold) -> FoldRun:
+        """Run the notebooks on a fold, and note what failed."""
+        name = f"real-music-{fold.name}"
         data, run = self.home / "folds" / fold.name, self.home / "runs" / name
         write_fold(self.songs, fold, data)
         profile = self.home / "folds" / f"{name}.yaml"  # the chosen one, and what changes here
         sections = dict(load_profile(self.profile).sections)
-        for overrides in ({ALL: {"seed": fold.repeat}}, LEAN, changes):
-            for section, own in overrides.items():
-                sections[section] = {**sections.get(section, {}), **own}
+        for section, own in [(ALL, {"seed": fold.repeat}), *LEAN.items()]:
+            sections[section] = {**sections.get(section, {}), **own}
         write_atomically(profile, yaml.safe_dump(sections))
         (run / SUMMARY).unlink(missing_ok=True)  # what it said of an earlier run
         words = ["--data", str(data), "--name", name, "--profile", str(profile)]
-        states = _states(run, run_lab([*words, "--only", *only]))
+        states = _states(run, run_lab([*words, "--only", *NOTEBOOKS]))
         finished = {n for n, state in states.items() if state in (Status.DONE, Status.UP_TO_DATE)}
         failed = [notebook for notebook in states if notebook not in finished]
         self.failures += [f"{name}: notebook {notebook} {states[notebook]}" for notebook in failed]
@@ -195,25 +140,23 @@ class Bench:
         return FoldRun(fold, data, record, frozenset(finished))
 
     def measure(self, fold: Fold) -> None:
-        """The lab, the references and the ablations on one fold."""
+        """The lab and the references on one fold."""
         began = time.monotonic()
-        run = self.run(fold, NOTEBOOKS, f"real-music-{fold.name}", {})
+        run = self.run(fold)
         try:  # a process of their own gives the references' memory back when it ends
             with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
                 for name, (folder, _) in references.REFERENCES.items():
                     if fold.repeat == 1 or name not in references.ONCE:
                         task = MULTITASK if folder == MULTITASK else GENRE
-                        model = (task, None, partial(self._reference, fresh, name))
-                        self._add(self.pooled, name, model, run)
+                        self._add(task, name, partial(self._reference, fresh, name), run)
         except BrokenProcessPool:
             raise LabError(
                 "the references' process was killed (too little memory?); the same command goes on"
             ) from None
-        for name, model in MODELS.items():
-            self._add(self.pooled, name, model, run)
+        for model in MODELS:
+            if model.notebook in run.finished:
+                self._add(model.task, model.model, model.predictions, run)
         self.seconds += self._longest(fold, time.monotonic() - began)
-        if self.ablations and fold.repeat == 1:
-            self.ablate(fold)
 
     def _longest(self, fold: Fold, seconds: float) -> float:
         """What a fold took in all: its longest run, as later ones find it done."""
@@ -222,29 +165,16 @@ class Bench:
         write_atomically(path, f"{longest:.1f}\n")
         return longest
 
-    def ablate(self, fold: Fold) -> None:
-        """All ablations on one fold."""
-        for title, (notebook, change) in ABLATIONS.items():
-            last, names = ABLATED[notebook]
-            changes = {"05_lstm": SHORT_05} if notebook != "05_lstm" else {}
-            run_name = f"real-music-{fold.name}-{title.replace(' ', '-')}"
-            run = self.run(fold, [last], run_name, changes | {notebook: change})
-            for name in names:
-                self._add(self.ablated, f"{name}: {title}", MODELS[name], run)
-
-    def _add(self, pooled: Pooled, name: str, model: Model, run: FoldRun) -> None:
+    def _add(self, task: str, name: str, predict: Predict, run: FoldRun) -> None:
         """Put a model's predictions for a fold to the others; a mistake costs only this one."""
-        task, notebook, predict = model
-        if notebook and notebook not in run.finished:
-            return
-        repeats, number = pooled.get((task, name), {}), run.fold.repeat
+        repeats, number = self.pooled.get((task, name), {}), run.fold.repeat
         try:
             table = predict(run).reindex(self.songs.tested(task, run.fold.songs))
         except LabError as error:  # the page names no folder of this machine
             reason = str(error).replace(f"{self.home}/", "").replace(str(self.songs.data), "DIR")
             self.failures.append(f"{run.fold.name}: {name}: {reason}")
         else:
-            pooled[task, name] = repeats | {number: pd.concat([repeats.get(number), table])}
+            self.pooled[task, name] = repeats | {number: pd.concat([repeats.get(number), table])}
 
     def _reference(self, fresh: ProcessPoolExecutor, name: str, run: FoldRun) -> pd.DataFrame:
         """A reference's predictions, from the disk where this code has made them before."""
@@ -303,7 +233,7 @@ def main(arguments: Sequence[str]) -> int:
     folds = [f for repeat in range(n_repeats) for f in make_folds(songs, options.folds, repeat + 1)]
     profile = load_profile(options.profile).name
     key = f"{data_name(data)}-{profile}-{options.folds}-{songs.digest}"
-    bench = Bench(songs, options.profile, cache_dir() / "real_music" / key, options.ablations)
+    bench = Bench(songs, options.profile, cache_dir() / "real_music" / key)
     # The lab's runs and packed clips lie there, too: `runs/latest` stays the user's own.
     os.environ["MUSICLAB_HOME"] = str(bench.home)
     gpus = gpus_for("auto")
@@ -318,20 +248,20 @@ def main(arguments: Sequence[str]) -> int:
     how = (
         f"Profile {profile}; commit {code_commit(ROOT) or 'unknown'}; data {data_name(data)}; "
         f"begun {began:%Y-%m-%d %H:%M}, ended {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on "
-        f"{threads_available()} cores; {bench.seconds / 60:.0f} minutes of computing, the "
-        "ablations not counted (what an earlier run had left was not done again). "
+        f"{threads_available()} cores; {bench.seconds / 60:.0f} minutes of computing "
+        "(what an earlier run had left was not done again). "
         f"{len(songs.strata)} songs, {options.folds} folds, {n_repeats} repeat(s)"
     )
     names = ("how_good_demo", "the demo set") if demo else ("how_good", "real music")
     about = page.About(*names, _command(options, demo), how, bench.failures)
-    return page.write(page.Results(songs, bench.pooled), bench.ablated, about, options.out)
+    return page.write(page.Results(songs, bench.pooled), about, options.out)
 
 
 def _command(options: argparse.Namespace, demo: bool) -> str:
     """The command for the page, without this machine's folders."""
     words = [f"python -m benchmarks.real_music --data {'demo' if demo else 'DIR'}"]
     words += ["--answers FILE"] if options.answers else []
-    words += [f"--{name}" for name in ("quick", "ablations") if getattr(options, name)]
+    words += ["--quick"] if options.quick else []
     words += [f"--folds {options.folds}"] if options.folds != N_FOLDS else []
     return " ".join(words)
 
@@ -342,8 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", default="auto", metavar="DIR", help="the folder with fma_genre_spectrograms/")
     add("--answers", type=Path, metavar="FILE", help="values of the affect test clips (csv)")
     add("--quick", action="store_true", help="repeat 1 only")
-    add("--ablations", action="store_true", help="notebooks 05 and 07 with one thing changed")
-    add("--profile", default="demo", metavar="NAME", help="sizes and epochs (default: demo)")
+    add("--profile", default="demo", metavar="NAME|FILE", help="sizes and epochs (default: demo)")
     add("--folds", type=int, default=N_FOLDS, metavar="N", help=f"default: {N_FOLDS}")
     add("--out", type=Path, metavar="DIR", help="for page, plot, tables (default: their places)")
     return parser

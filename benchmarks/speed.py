@@ -1,4 +1,4 @@
-"""How fast the kit is: nine claims, each against the straightforward way, in one run.
+"""How fast the kit is: what it claims, each against the straightforward way, in one run.
 
     ./run_all.sh bench [--quick] [--only NAME ...]
 
@@ -45,23 +45,25 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 from torch.utils.data import DataLoader
 
-from demo_music.build import ONE_THREAD, make_clip, plan_clips
+from demo_music.build import make_clip, plan_clips
 from helpers import datasets, features, models, training
 from helpers.folders import GENRE
 from helpers.machinery import files, process
 from helpers.machinery.arrays import N_MELS, N_ROWS
 from helpers.machinery.files import LabError
+from helpers.machinery.workers import ONE_THREAD
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
 from tools.common.notebooks import ROOT
 from tools.run.results import PACKAGES, code_commit
 
 PAGE = ROOT / "docs" / "how_fast.md"
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 NATIVE_BFLOAT16 = process.has_native_bfloat16(CPU)
 BATCH_SIZE, HIDDEN_SIZE, N_CLASSES, CHANNELS = 32, 128, 10, (16, 32, 64, 128)
 FRAMES = {"full": (1291, 1293), "beats": (26, 107), "window": (256, 256)}  # fewest, most of a clip
 # The lab has 2,305 clips for training, as float64; the demo set has 288.
-FOLDERS = {"full": (2000, "float64"), "beats": (288, "float16")}
+FOLDERS = {"full": (2305, "float64"), "beats": (288, "float16")}
+STACK = 16  # frames, of the profile `full`
 WHOLE_LAB, LAB_TITLE = "whole-lab", "the whole lab on the demo set, the first time"
 say = partial(print, flush=True)
 
@@ -86,9 +88,9 @@ class Side(NamedTuple):
 class PackedLSTM(nn.Module):
     """An LSTM classifier for sequences of unequal length, as PyTorch's documentation has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_features: int = N_MELS) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(N_MELS, HIDDEN_SIZE, batch_first=True, bidirectional=True)
+        self.lstm = nn.LSTM(n_features, HIDDEN_SIZE, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * HIDDEN_SIZE, N_CLASSES)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -181,17 +183,6 @@ def lstm(folder: Path, kit: bool, kind: str, n_clips: int = 32) -> Side:
     return Side(step.run, step.results, step.reset, warm_up=lambda: None, n_runs=1)
 
 
-def cnn(folder: Path, kit: bool, n_clips: int = 32) -> Side:
-    """A step of the plain CNN in float32, or the kit's, in bfloat16 where the processor has it."""
-    torch.manual_seed(0)
-    plain, (x, y, lengths) = plain_cnn(), make_batch("window", n_clips)
-    model = models.Classifier(models.CNNBackbone(N_MELS, CHANNELS, dropout=0), N_CLASSES)
-    images = x.transpose(1, 2)[:, None].contiguous()
-    step = Step(model, plain, (x, y, lengths)) if kit else Step(plain, plain, (images, y))
-    step.bfloat16 = kit and NATIVE_BFLOAT16
-    return Side(step.run, step.exact_results, step.reset)
-
-
 class TimmAST(nn.Module):
     """An AST of the kit's size `mini` from timm's parts, patches side by side."""
 
@@ -212,13 +203,20 @@ class TimmAST(nn.Module):
         return self.head(self.mlp_head(self.v.forward_features(images)[:, :2].mean(1)))
 
 
-def ast(folder: Path, kit: bool, n_clips: int = 32) -> Side:
-    """A step of timm's AST in float32, or the kit's, in bfloat16 where the processor has it."""
+def image_step(folder: Path, kit: bool, network: str, n_clips: int = 32) -> Side:
+    """A step of a plain CNN or of timm's AST in float32, or of the kit's own.
+
+    The kit's is in bfloat16 where the processor has it.
+    """
     torch.manual_seed(0)
     n_frames, n_features = FRAMES["window"][1], 64
-    plain, (x, y, lengths) = TimmAST(n_frames, n_features), make_batch("window", n_clips)
-    backbone = models.ASTBackbone(16, 16, N_MELS, n_frames, False, "mini", n_features)
-    model, images = models.Classifier(backbone, N_CLASSES), x.transpose(1, 2)[:, None].contiguous()
+    if network == "cnn":
+        plain, backbone = plain_cnn(), models.CNNBackbone(N_MELS, CHANNELS, dropout=0)
+    else:
+        plain = TimmAST(n_frames, n_features)
+        backbone = models.ASTBackbone(16, 16, N_MELS, n_frames, False, "mini", n_features)
+    x, y, lengths = make_batch("window", n_clips)
+    images, model = x.transpose(1, 2)[:, None].contiguous(), models.Classifier(backbone, N_CLASSES)
     step = Step(model, plain, (x, y, lengths)) if kit else Step(plain, plain, (images, y))
     step.bfloat16 = kit and NATIVE_BFLOAT16
     return Side(step.run, step.exact_results, step.reset)
@@ -304,6 +302,57 @@ def epoch(folder: Path, kit: bool) -> Side:
     return Side(lambda number: training.train(model, held or loader(), epochs=1), everything)
 
 
+# ---- on a GPU, at the lab's size ---------------------------------------------------------------
+
+
+def gpu_epoch(folder: Path, kit: bool, network: str, device: torch.device = GPU) -> Side:
+    """An epoch of the LSTM of 05 or of the CNN of 07, in the size of the profile `full`.
+
+    The plain way: a packed LSTM or a plain CNN in float32, batches in the machine's memory.
+    """
+    clips = datasets.SpectrogramDataset(folder / "full" / GENRE, "train", "mel")
+    clips.scaler = datasets.BandScaler.fit(clips)
+    lstm, windows = network == "lstm", {"crop_frames": 512 if network == "cnn" else 0}
+    if kit:
+        windows["max_masked_bands"] = 0 if lstm else 8
+        backbone: nn.Module = models.CNNBackbone(N_MELS, CHANNELS)
+        if lstm:
+            backbone = models.LSTMBackbone(N_MELS, HIDDEN_SIZE, stack=STACK, cepstral_bands=N_MELS)
+        model = models.Classifier(backbone, N_CLASSES)
+        loader = datasets.make_loader(clips, BATCH_SIZE, shuffle=True, device=device, **windows)
+        return Side(lambda _: training.train(model, loader, epochs=1, device=device), lambda _: {})
+
+    plain = (PackedLSTM(STACK * N_MELS) if lstm else plain_cnn()).to(device)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
+    batches: list[Any] = []
+    for x, y, lengths in datasets.make_loader(clips, BATCH_SIZE, shuffle=True, **windows):
+        image = x.transpose(1, 2)[:, None].contiguous()
+        batches.append((y, *models.stack_frames(x, lengths, STACK)) if lstm else (y, image))
+
+    def run(number: int) -> None:
+        for y, x, *lengths in batches:  # packing takes the lengths from the CPU
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(plain(x.to(device), *lengths), y.to(device)).backward()
+            optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return Side(run, lambda _: {})  # each draws its own windows: there is nothing to compare
+
+
+def seen_on_gpu(side: Side) -> Answer:
+    """The most memory of the GPU so far, and the share of another run in which it computes."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        begin = time.perf_counter()
+        side.run(0)
+        passed = time.perf_counter() - begin
+    computing = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
+    memory = torch.cuda.max_memory_allocated() / 2**20
+    return {"GPU MiB": [memory], "% of the time": [100 * computing / passed]}
+
+
 # ---- features of audio -------------------------------------------------------------------------
 
 
@@ -365,7 +414,7 @@ class Claim:
     title: str
     side: Callable[..., Side]  # given a folder of inputs, and whether it is the kit's
     within: float  # how much the sides' results may differ; see `differing`
-    at_least: float  # plain over kit, the median
+    at_least: float | None = None  # plain over kit, the median
     inputs: Callable[[Path], object] = lambda folder: None
     quick: tuple[int, int] = (3, 5)
     full: tuple[int, int] = (9, 9)
@@ -375,6 +424,14 @@ class Claim:
     one_thread: bool = False
     in_norm: bool = False
     package: str = "torch"  # what the plain side needs; without it the claim is skipped
+    needs_gpu: bool = False
+
+    @property
+    def lacking(self) -> str:
+        """What this machine lacks for it, or nothing."""
+        if self.needs_gpu and not torch.cuda.is_available():
+            return "no GPU here"
+        return "" if find_spec(self.package) else f"{self.package} is not here (pip install it)"
 
     def differing(self, kit: Arrays, plain: Arrays) -> str:
         """Which array differs between the sides by more than is allowed, or nothing.
@@ -399,7 +456,7 @@ class Claim:
 _STEP = partial(Claim, within=1e-4, in_norm=True)
 # The kit keeps float16, which is exact to 0.03 dB at -80 dB; classes and lengths are whole numbers.
 _OPEN = Claim(
-    "opening 2,000 clips, first batch, warm (plain: all files into a list)", first_batch,
+    "opening 2,305 clips, first batch, warm (plain: all files into a list)", first_batch,
     0.05, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
     quick=(4, 1), full=(15, 1), practice=1,
 )  # fmt: skip
@@ -408,10 +465,11 @@ CLAIMS = {
                        at_least=100, quick=(1, 5), full=(1, 15)),
     "lstm-beats": _STEP("LSTM step, 26-107 beats (plain: packed)", partial(lstm, kind="beats"),
                         at_least=1, quick=(4, 10), full=(9, 20)),
-    "cnn": _STEP(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)", cnn,
-                 at_least=0.95),  # bfloat16 is only chosen where it pays
+    "cnn": _STEP(f"CNN step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: float32)",
+                 # bfloat16 is only chosen where it pays
+                 partial(image_step, network="cnn"), at_least=0.95),
     "ast": _STEP(f"AST step, 256 frames{NATIVE_BFLOAT16 * ' in bfloat16'} (plain: timm, float32)",
-                 ast, at_least=1, package="timm"),
+                 partial(image_step, network="ast"), at_least=1, package="timm"),
     "open": _OPEN,
     "memory": replace(_OPEN, title="memory of the same", at_least=10, unit="MiB"),
     "epoch": Claim("epoch of the LSTM on beats (plain: same batches, already in memory)", epoch,
@@ -421,6 +479,16 @@ CLAIMS = {
     "features": Claim("features of 30 s, one core (plain: librosa's functions)", extraction,
                       1e-3, 4, compose_clips, one_thread=True),
 }  # fmt: skip
+for _name, _title in {"lstm": "LSTM of 05", "cnn": "CNN of 07"}.items():
+    _epoch = Claim(
+        f"epoch of the {_title} on a GPU (plain: float32)", partial(gpu_epoch, network=_name), 0,
+        inputs=partial(make_folder, kind="full"), quick=(1, 5), full=(1, 5), needs_gpu=True,
+    )  # fmt: skip
+    CLAIMS |= {
+        f"gpu-{_name}": _epoch,
+        f"gpu-{_name}-memory": replace(_epoch, title="memory of the same", unit="GPU MiB"),
+        f"gpu-{_name}-share": replace(_epoch, title="the GPU computes", unit="% of the time"),
+    }
 
 
 @dataclass
@@ -434,6 +502,7 @@ class Row:
     plain: list[float] = field(default_factory=list)
     ratio: list[float] = field(default_factory=list)  # plain over kit, run by run
     problem: str = ""
+    lacking: str = ""  # why it was skipped
 
     @property
     def quartiles(self) -> np.ndarray:
@@ -443,6 +512,8 @@ class Row:
     @property
     def met(self) -> str:
         """`yes`, `no` with the reason, or nothing where nothing is required."""
+        if self.lacking:
+            return f"skipped: {self.lacking}"
         if self.problem or self.at_least is None:
             return self.problem and f"no: {self.problem}"
         return "yes" if np.median(self.ratio) >= self.at_least else "no"
@@ -488,7 +559,8 @@ def work(name: str, side: str, runs: int, folder: Path) -> Answer:
 
     The first process of a side also stores what is compared.
     """
-    doing = CLAIMS[name].side(folder, kit=side == "kit")
+    claim = CLAIMS[name]
+    doing = claim.side(folder, kit=side == "kit")
     doing.before()
     (doing.warm_up or partial(doing.run, 0))()
     gc.collect()
@@ -502,7 +574,7 @@ def work(name: str, side: str, runs: int, folder: Path) -> Answer:
     grown = max(peak_mib() - before, 0.1)
     if not (stored := folder / f"{name}-{side}.npz").exists():
         np.savez(stored, **doing.results(outcomes))
-    return {"s": seconds, "MiB": [grown]}
+    return {"s": seconds, "MiB": [grown], **(seen_on_gpu(doing) if claim.needs_gpu else {})}
 
 
 def peak_mib() -> float:
@@ -520,6 +592,9 @@ def measure(name: str, quick: bool, folder: Path, kept: dict[Any, Any]) -> Row:
     """One line of the table; `kept` holds measurements that several claims are about."""
     claim = CLAIMS.get(name)
     row = Row(claim.title, claim.unit, claim.at_least) if claim else Row(LAB_TITLE)
+    if claim and claim.lacking:
+        say(f"{name}: skipped, {claim.lacking}")
+        return replace(row, lacking=claim.lacking)
     say(f"{name}: {row.title} ...")
     begin = time.perf_counter()
     try:
@@ -580,12 +655,13 @@ def verdict(rows: Sequence[Row]) -> str:
 
 
 def machine() -> str:
-    """Processor, cores, and the versions of what computes."""
+    """Processor, cores, GPU, and the versions of what computes."""
     name = platform.processor() or platform.machine()
     with suppress(OSError, IndexError):
         name = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[0]
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
-    return f"{name}, {os.cpu_count()} cores; {versions}"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {os.cpu_count()} cores{gpu}; {versions}"
 
 
 def page(rows: Sequence[Row], command: str) -> str:
@@ -636,20 +712,16 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_DONE
     every = [*CLAIMS, *[WHOLE_LAB] * (not options.quick)]
     picked = [name for name in (*CLAIMS, WHOLE_LAB) if name in (options.only or every)]
-    for name in [n for n in picked if n in CLAIMS and not find_spec(CLAIMS[n].package)]:
-        say(f"{name}: skipped, {CLAIMS[name].package} is not here (pip install it for this claim)")
-        picked.remove(name)
     kept: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=files.cache_dir()) as scratch:
         rows = [measure(name, options.quick, Path(scratch), kept) for name in picked]
     say(f"\n{table(rows)}\n\n{verdict(rows)}")
     if not options.only:
         command = "./run_all.sh bench" + " --quick" * options.quick
-        from benchmarks.on_gpu import with_section  # which needs this module
-
-        # Names the commit as it was before anything was written.
-        text = with_section(page(rows, command))
-        files.write_atomically(PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio]))
+        text = page(rows, command)  # names the commit as it was before anything was written
+        files.write_atomically(
+            PAGE.with_suffix(".png"), draw([row for row in rows if row.ratio and row.at_least])
+        )
         files.write_atomically(PAGE, text)
     return EXIT_FAILED if verdict(rows).startswith("Not met") else EXIT_DONE
 

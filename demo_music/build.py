@@ -11,25 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from demo_music.label_files import ANSWERS, label_files
 from demo_music.styles import STYLES, Factors, draw_factors, rate_affect
 from demo_music.synthesis import compose_clip
 from helpers.features import SAMPLE_RATE, extract
 from helpers.folders import AXES, DEMO_RECORD, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.arrays import flac_bytes, npy_bytes, read_n_frames
+from helpers.machinery.arrays import flac_bytes, npy_bytes
 from helpers.machinery.files import (
     LabError,
     demo_data,
@@ -38,7 +35,8 @@ from helpers.machinery.files import (
     require_space,
     write_atomically,
 )
-from helpers.machinery.process import belong_to, counted, usable_cores
+from helpers.machinery.process import counted, usable_cores
+from helpers.machinery.workers import shared_out
 
 SEED = 0
 VERSION = 1  # raise it when the music, the features or the files change: old sets are made anew
@@ -52,11 +50,7 @@ WITH_AUDIO = 3  # clips of a split that keep their audio; in genre train, one of
 CLIP_SAMPLES = (660_983, 661_500)  # as cut by FMA and at 30 s: 1291 or 1292 frames
 MAX_PROCESSES = 8  # each takes 0.4 GB of memory
 BYTES_PER_CLIP = 0.45 * 2**20  # on the disk
-
 STARTED = "started.json"
-ANSWERS = "multitask_test_answers.csv"
-THREADED = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "NUMBA_NUM", "VECLIB_MAXIMUM")
-ONE_THREAD = {f"{library}_THREADS": "1" for library in THREADED}
 
 
 @dataclass(frozen=True)
@@ -69,15 +63,21 @@ class Clip:
     split: str
     with_audio: bool = False
 
-    def full_path(self, data: Path) -> Path:
-        """Where its full features lie."""
-        folder = GENRE if self.dataset == "genre" else MULTITASK
-        return data / folder / self.split / f"{self.id}.fused.full.npy"
+    @property
+    def kind(self) -> str:
+        """Its data set and split, as one word each."""
+        return f"{self.dataset} {self.split}"
 
-    def beat_path(self, data: Path) -> Path:
-        """Where its beat-synchronous features lie: the same name in another folder."""
-        folder = GENRE_BEAT if self.dataset == "genre" else MULTITASK_BEAT
-        return data / folder / self.split / f"{self.id}.fused.full.npy"
+    def places(self, folder: Path) -> dict[str, Path]:
+        """Where its files lie in the folder of a demo set, by what they hold."""
+        genre = self.dataset == "genre"
+        name = f"{self.split}/{self.id}.fused.full.npy"
+        audio = {"audio": folder / "audio" / f"{self.id}.flac"} if self.with_audio else {}
+        return audio | {
+            "beats": folder / "beats" / f"{self.id}.npy",
+            "beat": folder / "data" / (GENRE_BEAT if genre else MULTITASK_BEAT) / name,
+            "full": folder / "data" / (GENRE if genre else MULTITASK) / name,
+        }
 
     def rng(self) -> np.random.Generator:
         """The clip's own generator: what it sounds like depends on no other clip."""
@@ -92,39 +92,29 @@ def plan_clips(size: float = 1.0) -> list[Clip]:
 
     Ids are dealt at random, so that they tell nothing about the genre.
     """
-    clips = []
+    genre, multitask = [], []
     for number, (split, share) in enumerate(SHARES.items()):
-        for genre, style in STYLES.items():
+        for name, style in STYLES.items():
             wanted = max(round(style.clips[number] * share * size), SMALLEST[f"genre {split}"])
-            clips += [(genre, "genre", split)] * wanted
+            genre += [(name, "genre", split)] * wanted
     rng = np.random.default_rng(np.random.SeedSequence([SEED, 0]))
     for split, count in MULTITASK_COUNTS.items():
         wanted = max(round(count * size), SMALLEST[f"multitask {split}"])
-        clips += [(str(genre), "multitask", split) for genre in rng.choice(GENRES, wanted)]
-    return _with_audio(_with_ids(clips, rng))
-
-
-def _with_ids(kinds: Sequence[tuple[str, str, str]], rng: np.random.Generator) -> list[Clip]:
+        multitask += [(str(name), "multitask", split) for name in rng.choice(GENRES, wanted)]
     clips = []
-    for dataset, first in (("genre", FIRST_GENRE_ID), ("multitask", FIRST_MULTITASK_ID)):
-        chosen = [kind for kind in kinds if kind[1] == dataset]
-        ids = first + rng.permutation(len(chosen))
-        clips += [Clip(int(id_), *kind) for id_, kind in zip(ids, chosen, strict=True)]
-    return clips
+    for first, kinds in ((FIRST_GENRE_ID, genre), (FIRST_MULTITASK_ID, multitask)):
+        ids = first + rng.permutation(len(kinds))
+        clips += [Clip(int(id_), *kind) for id_, kind in zip(ids, kinds, strict=True)]
+    return _with_audio(clips)
 
 
 def _with_audio(clips: Sequence[Clip]) -> list[Clip]:
     """Let one training clip of each genre keep its audio, and a few clips of the other splits."""
-    chosen = {clip.genre: clip.id for clip in clips if _kind(clip) == "genre train"}
-    kept = set(chosen.values())
+    kept = set({clip.genre: clip.id for clip in clips if clip.kind == "genre train"}.values())
     for kind in ("genre test", "multitask train", "multitask test"):
-        group = [clip.id for clip in clips if _kind(clip) == kind]
+        group = [clip.id for clip in clips if clip.kind == kind]
         kept |= set(group[:: max(len(group) // WITH_AUDIO, 1)][:WITH_AUDIO])
     return [replace(clip, with_audio=clip.id in kept) for clip in clips]
-
-
-def _kind(clip: Clip) -> str:
-    return f"{clip.dataset} {clip.split}"
 
 
 def affect_of(clip: Clip) -> tuple[float, float, float]:
@@ -134,30 +124,18 @@ def affect_of(clip: Clip) -> tuple[float, float, float]:
 
 
 def _label_files(clips: Sequence[Clip]) -> dict[str, str]:
-    """The contents of all label files, by path inside the set's folder, quirks included."""
-    files = {}
-    for split, full_name in (("train", "fused.full"), ("test", "full.fused")):
-        group = sorted(
-            (clip for clip in clips if _kind(clip) == f"genre {split}"),
-            key=lambda clip: (clip.genre, clip.id),
-        )
-        for folder, name in ((GENRE, full_name), (GENRE_BEAT, "beatsync.fused")):
-            rows = [f"{clip.id}.{name}.npy.gz\t{clip.genre}" for clip in group]
-            files[f"data/{folder}/{split}_labels.txt"] = _lines(["Id\tGenre", *rows])
-    for split, paths in (
-        ("train", [f"data/{folder}/train_labels.txt" for folder in (MULTITASK, MULTITASK_BEAT)]),
-        ("test", [ANSWERS]),
-    ):
-        group = [clip for clip in clips if _kind(clip) == f"multitask {split}"]
-        rows = []
-        for clip in sorted(group, key=lambda clip: clip.id):
-            rows.append(",".join([str(clip.id), *(f"{v:.3f}" for v in affect_of(clip))]))
-        files |= dict.fromkeys(paths, _lines([",".join(("Id", *AXES)), *rows]))
-    return files
+    """The contents of all label files, by path inside the data folder."""
+    import pandas as pd
 
-
-def _lines(rows: Sequence[str]) -> str:
-    return "\n".join(rows) + "\n"
+    rows = []
+    for clip in sorted(clips, key=lambda clip: clip.id):
+        row = {"id": str(clip.id), "split": clip.split, "genre": ""}
+        if clip.dataset == "genre":
+            row["genre"] = clip.genre
+        else:
+            row |= zip(AXES, affect_of(clip), strict=True)
+        rows.append(row)
+    return label_files(pd.DataFrame(rows, columns=["id", "split", "genre", *AXES]), "%.3f")
 
 
 # ---- one clip ----------------------------------------------------------------------------------
@@ -167,12 +145,15 @@ def make_clip(clip: Clip, folder: Path) -> None:
     """Compose one clip, compute its features, and write its files, each whole or not at all."""
     _, audio = perform(clip)
     features = extract(audio)
+    contents = {
+        "beats": npy_bytes(features.beat_times),
+        "beat": npy_bytes(features.beat.astype(np.float16)),
+        "full": npy_bytes(features.full.astype(np.float16)),
+    }
     if clip.with_audio:
-        write_atomically(folder / "audio" / f"{clip.id}.flac", flac_bytes(audio, SAMPLE_RATE))
-    write_atomically(folder / "beats" / f"{clip.id}.npy", npy_bytes(features.beat_times))
-    data = folder / "data"
-    write_atomically(clip.beat_path(data), npy_bytes(features.beat.astype(np.float16)))
-    write_atomically(clip.full_path(data), npy_bytes(features.full.astype(np.float16)))
+        contents["audio"] = flac_bytes(audio, SAMPLE_RATE)
+    for what, path in clip.places(folder).items():
+        write_atomically(path, contents[what])
 
 
 def perform(clip: Clip) -> tuple[Factors, np.ndarray]:
@@ -187,23 +168,6 @@ def planned_clip(data: Path, clip: str) -> Clip:
     """The clip of this id in a finished demo set; `perform` lets it be heard again (step 8)."""
     size = read_json(data.parent / DEMO_RECORD)["size"]
     return next(planned for planned in plan_clips(size) if str(planned.id) == clip)
-
-
-def _is_made(clip: Clip, folder: Path) -> bool:
-    """Whether all files of a clip are there and whole."""
-    data = folder / "data"
-    beside = [folder / "beats" / f"{clip.id}.npy"]
-    if clip.with_audio:
-        beside.append(folder / "audio" / f"{clip.id}.flac")
-    arrays = (clip.full_path(data), clip.beat_path(data))
-    return all(path.is_file() for path in beside) and all(map(_is_whole, arrays))
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        return read_n_frames(path) > 0
-    except LabError:  # also of a file that was cut short
-        return False
 
 
 # ---- the whole set -----------------------------------------------------------------------------
@@ -222,33 +186,23 @@ def build_demo(
         raise LabError(f"size is {size}, must be above 0 and at most 100; 1.0 is the whole set")
     folder = folder or demo_data().parent
     identity = {"version": VERSION, "seed": SEED, "size": size}
-    clips = plan_clips(size)
-    if _is_finished(folder, identity, clips):
-        return folder / "data"
     _prepare(folder, identity)
-    missing = [clip for clip in clips if not _is_made(clip, folder)]
+    clips = plan_clips(size)
+    missing = [clip for clip in clips if not all(map(Path.is_file, clip.places(folder).values()))]
+    if not missing and (folder / DEMO_RECORD).is_file():
+        return folder / "data"
     require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
     processes = max(1, min(processes or min(usable_cores(), MAX_PROCESSES), len(missing)))
-    with closing(_make_clips(missing, folder, processes)) as made:
+    with closing(
+        shared_out(partial(make_clip, folder=folder.resolve()), missing, processes)
+    ) as made:
         for _ in counted(made, len(clips), "demo set", before=len(clips) - len(missing)):
             pass
     for name, content in _label_files(clips).items():
-        write_atomically(folder / name, content)
+        write_atomically((folder if name == ANSWERS else folder / "data") / name, content)
     remove_leftovers(folder)
-    counts = Counter(map(_kind, clips))
-    audible = sorted(str(clip.id) for clip in clips if clip.with_audio)
-    record = identity | {"counts": counts, "audio": audible}
-    write_atomically(folder / DEMO_RECORD, json.dumps(record, indent=2) + "\n")
+    write_atomically(folder / DEMO_RECORD, json.dumps(identity))
     return folder / "data"
-
-
-def _is_finished(folder: Path, identity: dict[str, object], clips: Sequence[Clip]) -> bool:
-    """Whether `complete.json` speaks of this very set and no file was deleted since."""
-    if not read_json(folder / DEMO_RECORD).items() >= identity.items():
-        return False
-    data = folder / "data"
-    paths = [path for clip in clips for path in (clip.full_path(data), clip.beat_path(data))]
-    return all(path.is_file() for path in paths)
 
 
 def _prepare(folder: Path, identity: dict[str, object]) -> None:
@@ -264,53 +218,6 @@ def _prepare(folder: Path, identity: dict[str, object]) -> None:
     for name in ("data", "beats", "audio"):
         shutil.rmtree(folder / name, ignore_errors=True)
     write_atomically(folder / STARTED, json.dumps(identity))
-
-
-# ---- processes ---------------------------------------------------------------------------------
-
-
-def _make_clips(clips: Sequence[Clip], folder: Path, processes: int) -> Iterator[None]:
-    """Make clips in several processes, one for each time this is asked for more.
-
-    An error or Ctrl-C ends the processes; a clip in the making is left out whole.
-    """
-    # joblib's own executor: `Parallel` makes the clips of a single process in this one, with its
-    # many threads; the standard library's would run the caller's script anew.
-    from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
-
-    # One thread per process: more would only fight, and would round differently.
-    pool = ProcessPoolExecutor(
-        processes, env=ONE_THREAD, initializer=belong_to, initargs=(os.getpid(),)
-    )
-    make = partial(_make_or_say, folder=folder.resolve())
-    waiting = iter(clips)
-    try:
-        # The first one alone: in a new environment it compiles librosa's loops, and two processes
-        # that compile at once spoil each other's cache.
-        making = {pool.submit(make, clip) for clip in islice(waiting, 1)}
-        while making:
-            done, making = wait(making, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-            # No more than can be made at once: loky cannot be stopped quietly with a long queue.
-            making |= {pool.submit(make, clip) for clip in islice(waiting, processes - len(making))}
-    except BrokenProcessPool as error:
-        raise LabError(
-            "a process that made demo clips was ended from outside, perhaps for want of memory; "
-            "run the same again, it goes on from here"
-        ) from error
-    finally:
-        pool.shutdown(kill_workers=True)
-
-
-def _make_or_say(clip: Clip, folder: Path) -> None:
-    """`make_clip` in a process of its own; any error is a LabError that names the clip."""
-    try:
-        make_clip(clip, folder)
-    except Exception as error:
-        known = isinstance(error, LabError)
-        said = error if known else f"{error!r}; run the same again, it goes on from here"
-        raise LabError(f"demo clip {clip.id}: {said}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
-
-from helpers.machinery.files import LabError
 
 BORROWED = 0.22  # how often a factor comes from a related genre; more makes the genres harder
 RATER_NOISE = 0.45  # standard deviation of the raters' disagreement, in logits
@@ -130,25 +128,12 @@ TABLES: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 Row = TypeVar("Row")
 
 
-def rows_of(table: str, kind: type[Row], tables: dict[str, Any] = TABLES) -> dict[str, Row]:
-    """The rows of a table, by name, as objects of a class.
-
-    Raises LabError for a field that the class does not have, or has with another type.
-    """
-    hints, made = get_type_hints(kind), {}
-    for name, values in tables[table].items():
-        where = f"{FILE}: {name} in {table}"
-        row = {field: _frozen(value) for field, value in values.items()}
-        try:
-            made[name] = kind(**row)
-        except TypeError as error:
-            raise LabError(f"{where}: {error}; correct its fields") from None
-        for field, value in row.items():
-            hint = hints[field]
-            if not _fits(value, hint):
-                wanted = hint if get_args(hint) else hint.__name__
-                raise LabError(f"{where}: {field} is {value!r}; give {wanted}")
-    return made
+def _rows_of(table: str, kind: type[Row]) -> dict[str, Row]:
+    """The rows of a table, by name, as objects of a class, which knows their fields."""
+    return {
+        name: kind(**{field: _frozen(value) for field, value in values.items()})
+        for name, values in TABLES[table].items()
+    }
 
 
 def _frozen(value: Any) -> Any:
@@ -156,27 +141,19 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    inner = get_args(hint)
-    if inner and isinstance(value, tuple):
-        wanted = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
-        return len(value) == len(wanted) and all(map(_fits, value, wanted))
-    return type(value) in ((int, float) if hint is float else (hint,))
-
-
-STYLES = rows_of("styles", Style)
+STYLES = _rows_of("styles", Style)
 RHYTHMS: dict[str, dict[str, str]] = TABLES["rhythms"]
 DANCE_RHYTHMS = frozenset(TABLES["dance_rhythms"])
 HARMONIES: dict[str, list[int]] = TABLES["harmonies"]
 WITH_SEVENTHS = frozenset(TABLES["with_sevenths"])
 INSTRUMENTS: dict[str, Instrument] = {
-    **rows_of("tones", Tone), **rows_of("voices", Tone),
-    **rows_of("plucks", Pluck), **rows_of("fms", Fm),
+    **_rows_of("tones", Tone), **_rows_of("voices", Tone),
+    **_rows_of("plucks", Pluck), **_rows_of("fms", Fm),
 }  # fmt: skip
 VOICES = frozenset(TABLES["voices"])
 AMPLIFIED = frozenset(TABLES["amplified"])
 VOWELS: tuple[tuple[Range, ...], ...] = _frozen(list(TABLES["vowels"].values()))
-PATTERNS = rows_of("patterns", Pattern)
+PATTERNS = _rows_of("patterns", Pattern)
 
 
 # ---- one clip's factors ------------------------------------------------------------------------

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEATURE_ROWS = {"mel": slice(0, N_MELS), "chroma": slice(N_MELS, N_ROWS), "fused": slice(0, N_ROWS)}
-UNLABELLED = -1
 
 
 # ---- the Dataset -------------------------------------------------------------------------------
@@ -35,9 +34,8 @@ class SpectrogramDataset(Dataset):
     `feature` is `mel` (F = 128), `chroma` (12) or `fused` (140). Without `axes` the label of a
     genre clip is its class number (int) in `classes`, by the data's own mapping, or by genre with
     `class_mapping=None`; with the name of one axis it is a float, with several a float32 vector in
-    the order of the names. Unlabelled clips have NaN (-1 without
-    axes). Frames are scaled per band once `scaler` is set, and are not padded: `pad_batch` does
-    that for a whole batch.
+    the order of the names. Unlabelled clips have NaN (-1 without axes). Frames are scaled per band
+    once `scaler` is set, and are not padded: `pad_batch` does that for a whole batch.
     """
 
     def __init__(
@@ -53,15 +51,16 @@ class SpectrogramDataset(Dataset):
         if feature not in FEATURE_ROWS:
             raise LabError(f"unknown feature {feature!r}; known: {', '.join(FEATURE_ROWS)}")
         self.folder, self.split, self.feature = Path(folder), split, feature
-        self.axes = _axis_names(axes)
+        self.axes = (axes,) if isinstance(axes, str) else tuple(axes)
+        if unknown := [name for name in self.axes if name not in AXES]:
+            raise LabError(f"unknown axis {unknown[0]!r}; known: {', '.join(AXES)}")
         self.scaler = scaler
         tracks = read_clips(self.folder, split)
-        store = open_store(tracks["path"].tolist())
+        self.store = open_store(tracks["path"].tolist())
         self.classes: list[str] = []
         if "genre" in tracks:
             tracks, self.classes = _with_classes(tracks, self.folder, class_mapping)
-            store = store.select(tracks.index.to_numpy())
-        self.store = store
+            self.store = self.store.select(tracks.index.to_numpy())
         self.tracks = tracks.reset_index(drop=True)
         self.labels = _labels(self.tracks, self.axes, self.classes, self.folder)
 
@@ -79,10 +78,7 @@ class SpectrogramDataset(Dataset):
 
     @property
     def is_as_packed(self) -> bool:
-        """Whether items are the packed frames, scaled; a subclass may make something else of them.
-
-        If so, a loader may cut whole batches at once instead of asking for every item.
-        """
+        """Whether items are what was packed, scaled: else a loader asks a subclass for each."""
         own, plain = type(self), SpectrogramDataset
         return (own.__getitem__, own.frames) == (plain.__getitem__, plain.frames)
 
@@ -105,14 +101,6 @@ class SpectrogramDataset(Dataset):
     def ids(self) -> list[str]:
         """The clips' ids, in order."""
         return self.tracks["id"].tolist()
-
-
-def _axis_names(axes: str | Sequence[str]) -> tuple[str, ...]:
-    names = (axes,) if isinstance(axes, str) else tuple(axes)
-    unknown = [name for name in names if name not in AXES]
-    if unknown:
-        raise LabError(f"unknown axis {unknown[0]!r}; known: {', '.join(AXES)}")
-    return names
 
 
 def _with_classes(
@@ -164,9 +152,8 @@ def _labels(
         values = torch.from_numpy(columns)
         return values[:, 0] if len(axes) == 1 else values
     if "label" not in tracks:
-        return torch.full((len(tracks),), UNLABELLED)
-    numbers = {name: number for number, name in enumerate(classes)}
-    return torch.tensor([numbers[name] for name in tracks["label"].tolist()])
+        return torch.full((len(tracks),), -1)
+    return torch.tensor([classes.index(name) for name in tracks["label"]])
 
 
 # ---- scaling -----------------------------------------------------------------------------------
@@ -390,12 +377,7 @@ def make_loader(
     """
     generator = torch.Generator().manual_seed(seed)
     cutter = BatchCutter(
-        dataset,
-        pad_batch,
-        crop_frames=crop_frames,
-        max_masked_bands=max_masked_bands,
-        generator=generator,
-        device=device,
+        dataset, pad_batch, generator, torch.device(device), crop_frames, max_masked_bands
     )
     order: dict[str, Any] = {"batch_size": batch_size}
     if shuffle:

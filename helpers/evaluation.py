@@ -73,27 +73,17 @@ def report_table(true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
 
 def confusion_counts(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """How often class i was taken for class j: [n_classes, n_classes] counts."""
-    return np.bincount(true * n_classes + predicted, minlength=n_classes**2).reshape(
-        n_classes, n_classes
-    )
+    return _confusions(true, predicted, n_classes, np.arange(len(true))[None])[0]
 
 
 def classification_scores(
     true: np.ndarray, predicted: np.ndarray, n_classes: int, seed: int = 0
 ) -> dict[str, Score]:
     """Accuracy, macro F1, and micro F1 of class numbers [n], each with its interval."""
-    true, predicted = _same_length(true, predicted)
-    counts = _resampled_confusions(true, predicted, n_classes, seed)
-    own = confusion_counts(true, predicted, n_classes)[None]
-    metrics: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "accuracy": _accuracy_of,
-        "macro F1": _macro_f1_of,
-        "micro F1": _accuracy_of,  # equal when every clip has exactly one class
-    }
-    return {
-        name: Score(float(metric(own)[0]), *_interval(metric(counts)))
-        for name, metric in metrics.items()
-    }
+    counts = _own_and_resampled(*_same_length(true, predicted), n_classes, seed)
+    accuracy, macro_f1 = _with_interval(_accuracy_of(counts)), _with_interval(_macro_f1_of(counts))
+    # Micro F1 is the accuracy when every clip has exactly one class.
+    return {"accuracy": accuracy, "macro F1": macro_f1, "micro F1": accuracy}
 
 
 def _accuracy_of(confusions: np.ndarray) -> np.ndarray:
@@ -120,23 +110,29 @@ def f1_scores(
     true: np.ndarray, predicted: np.ndarray, classes: Sequence[str], seed: int = 0
 ) -> dict[str, Score]:
     """F1 of each class with its interval; undefined for a class without clips."""
-    resampled = _f1_per_class_of(_resampled_confusions(true, predicted, len(classes), seed))
-    own = _f1_per_class_of(confusion_counts(true, predicted, len(classes))[None])[0]
+    f1 = _f1_per_class_of(_own_and_resampled(true, predicted, len(classes), seed))
     present = np.bincount(true, minlength=len(classes)) > 0
     return {
-        name: Score(float(own[i]), *_interval(resampled[:, i]))
+        name: _with_interval(f1[:, i])
         if present[i]
         else Score(math.nan, reason=f"no test clip of {name}")
         for i, name in enumerate(classes)
     }
 
 
-def _resampled_confusions(
+def _own_and_resampled(
     true: np.ndarray, predicted: np.ndarray, n_classes: int, seed: int
 ) -> np.ndarray:
-    """Confusion counts of bootstrap samples of the clips: [R, C, C], in one bincount."""
-    cells = n_classes**2
-    picks = _resamples(len(true), seed)
+    """Confusion counts of the clips, and then of bootstrap samples of them: [1 + R, C, C]."""
+    picks = np.vstack([np.arange(len(true)), _resamples(len(true), seed)])
+    return _confusions(true, predicted, n_classes, picks)
+
+
+def _confusions(
+    true: np.ndarray, predicted: np.ndarray, n_classes: int, picks: np.ndarray
+) -> np.ndarray:
+    """Confusion counts of the clips that each row of picks [R, n] names: [R, C, C]."""
+    cells = n_classes**2  # of each row, so that one bincount serves all
     pairs = (true * n_classes + predicted)[picks] + np.arange(len(picks))[:, None] * cells
     counts = np.bincount(pairs.ravel(), minlength=len(picks) * cells)
     return counts.reshape(len(picks), n_classes, n_classes)
@@ -147,20 +143,21 @@ def _resampled_confusions(
 
 def spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Score:
     """Spearman's rank correlation of two [n] arrays, once over all clips, with its interval."""
-    return mean_spearman(*(_as_columns(v) for v in _same_length(true, predicted)), seed)
+    return mean_spearman(true, predicted, seed)  # over a single axis
 
 
 def mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int = 0) -> Score:
     """The handout's metric (step 8ε): the mean over the axes of [n, A] arrays, with interval."""
-    value, resampled = _mean_spearman(*_same_length(true, predicted), seed)
+    value, resampled = _mean_spearman(true, predicted, seed)
     return replace(value, **dict(zip(("low", "high"), _interval(resampled), strict=True)))
 
 
 def _mean_spearman(true: np.ndarray, predicted: np.ndarray, seed: int) -> tuple[Score, np.ndarray]:
-    """The mean over the axes of [n, A] arrays, and that of each resample [R]; none if undefined."""
+    """The mean over the axes of [n] or [n, A], and that of each resample [R]; none if undefined."""
     from scipy.stats import spearmanr
 
-    axes = list(zip(true.T, predicted.T, strict=True))
+    both = _same_length(true, predicted)
+    axes = list(zip(*(values.reshape(len(values), -1).T for values in both), strict=True))
     for axis in axes:
         reason = _why_undefined(*axis)
         if reason:
@@ -283,19 +280,7 @@ def compare_macro_f1(
 
     With lists of predictions, the mean macro F1 over each side's trainings.
     """
-    return _compare_by(_macro_f1_of_all, true, first, second, seed)
-
-
-def _macro_f1_of_all(
-    true: np.ndarray, trainings: list[np.ndarray], seed: int
-) -> tuple[Score, np.ndarray]:
-    """The mean macro F1 over trainings, and that of each resample, [R]."""
-    pairs = [_same_length(true, predicted) for predicted in trainings]
-    n_classes = 1 + int(np.max(pairs))
-    counts = [_resampled_confusions(*pair, n_classes, seed) for pair in pairs]
-    own = np.stack([confusion_counts(*pair, n_classes) for pair in pairs])
-    score = TOO_FEW if len(true) < 2 else Score(float(_macro_f1_of(own).mean()))
-    return score, np.mean([_macro_f1_of(some) for some in counts], axis=0)
+    return _compare_by(_macro_f1, true, first, second, seed)
 
 
 def compare_spearman(
@@ -305,48 +290,42 @@ def compare_spearman(
 
     With lists of predictions, the mean over each side's trainings; paired bootstrap.
     """
-    return _compare_by(_spearman_of, true, first, second, seed)
+    return _compare_by(_mean_spearman, true, first, second, seed)
+
+
+def _macro_f1(true: np.ndarray, predicted: np.ndarray, seed: int) -> tuple[Score, np.ndarray]:
+    """Macro F1 of class numbers [n], and that of each resample, [R]."""
+    pair = _same_length(true, predicted)
+    if len(true) < 2:
+        return TOO_FEW, np.empty(0)
+    own, *resampled = _macro_f1_of(_own_and_resampled(*pair, 1 + int(np.max(pair)), seed))
+    return Score(float(own)), np.array(resampled)
 
 
 def _compare_by(
-    scored: Callable[[np.ndarray, list[np.ndarray], int], tuple[Score, np.ndarray]],
+    scored: Callable[[np.ndarray, np.ndarray, int], tuple[Score, np.ndarray]],
     true: np.ndarray, first: Predictions, second: Predictions, seed: int,
 ) -> Comparison:  # fmt: skip
-    """Compare by a score that also comes for each resample.
+    """Compare by a score that also comes for each resample, the mean over each side's trainings.
 
     The p-value is the bootstrap's: twice the smaller share of resamples on one side of 0.
     """
-    firsts, seconds = _trainings(first), _trainings(second)
-    trainings = len(firsts), len(seconds)
-    sides = [scored(true, predictions, seed) for predictions in (firsts, seconds)]
-    for score, _ in sides:
-        if not score.defined:
-            return Comparison(score, math.nan, n_trainings=trainings)
-    gains = sides[0][1] - sides[1][1]
+    sides = _trainings(first), _trainings(second)
+    trainings = len(sides[0]), len(sides[1])
+    values, resampled = [], []
+    for predictions in sides:
+        scores, of_resamples = zip(*(scored(true, own, seed) for own in predictions), strict=True)
+        for score in scores:
+            if not score.defined:
+                return Comparison(score, math.nan, n_trainings=trainings)
+        values.append(float(np.mean([score.value for score in scores])))
+        resampled.append(np.mean(of_resamples, axis=0))
+    gains = resampled[0] - resampled[1]
     # One resample more on either side: so few of them cannot tell that it never happens.
     fewer = min((gains <= 0).sum(), (gains >= 0).sum())
     p_value = min(1.0, 2 * (fewer + 1) / (len(gains) + 1))
-    difference = Score(sides[0][0].value - sides[1][0].value, *_interval(gains))
+    difference = Score(values[0] - values[1], *_interval(gains))
     return Comparison(difference, float(p_value), n_trainings=trainings)
-
-
-def _spearman_of(
-    true: np.ndarray, trainings: list[np.ndarray], seed: int
-) -> tuple[Score, np.ndarray]:
-    """The mean Spearman over axes and trainings, and that of each resample, [R]."""
-    of_all = []
-    for predicted in trainings:
-        columns = _same_length(_as_columns(true), _as_columns(predicted))
-        of_all.append(_mean_spearman(*columns, seed))
-        if not of_all[-1][0].defined:
-            return of_all[-1]
-    value = float(np.mean([score.value for score, _ in of_all]))
-    return Score(value), np.mean([resampled for _, resampled in of_all], axis=0)
-
-
-def _as_columns(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values)
-    return values[:, None] if values.ndim == 1 else values
 
 
 def _same_length(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -363,6 +342,11 @@ def _same_length(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, n
 def _resamples(n_clips: int, seed: int) -> np.ndarray:
     """Clip numbers drawn with replacement, [R, n]; the same ones for every model (paired)."""
     return np.random.default_rng(seed).integers(n_clips, size=(N_RESAMPLES, n_clips))
+
+
+def _with_interval(values: np.ndarray) -> Score:
+    """A metric of the clips and then of each resample, [1 + R], as value and interval."""
+    return Score(float(values[0]), *_interval(values[1:]))
 
 
 def _interval(resampled: np.ndarray) -> tuple[float, float]:

@@ -1,8 +1,7 @@
 """From audio to mel spectrogram and chroma, full and per beat. Used by 00, 01, 05, 07.
 
-The one place that knows sampling rate and hop. A clip becomes an array of 140
-rows: rows 0-127 are the mel power spectrogram in dB below its loudest value (-80..0), rows 128-139
-the chroma (0..1).
+The one place that knows sampling rate and hop. A clip becomes an array of 140 rows: 0-127 are the
+mel power spectrogram in dB below its loudest value (-80..0), 128-139 the chroma (0..1).
 """
 
 from __future__ import annotations

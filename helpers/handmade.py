@@ -8,14 +8,12 @@ one; what never changes has spread and correlation 0. So every clip has as many 
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 from torch.utils.data import Dataset
 
 from helpers.machinery.arrays import N_MELS
 from helpers.machinery.batches import unwrap
+from helpers.machinery.identity import content_digest
 from helpers.machinery.store import derived
 
 STILL = 0.01  # dB: a spread below it is the rounding of a constant band
@@ -53,8 +51,7 @@ def features(dataset: Dataset) -> Groups:
     whatever the dataset takes. Made once for a folder, until its clips or this file change.
     """
     base, clips = unwrap(dataset)
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    return derived(base.store.select(clips), f"handmade-{code}", _in_parts)
+    return derived(base.store.select(clips), f"handmade-{content_digest(__file__)}", _in_parts)
 
 
 def _in_parts(frames: np.ndarray) -> Groups:

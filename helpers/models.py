@@ -64,13 +64,12 @@ def cosine_matrix(n_bands: int) -> torch.Tensor:
 class LSTMBackbone(nn.Module):
     """A stack of (bidirectional) LSTM layers and a pooling over each clip's real frames.
 
-    [B, T, F] -> [B, out_features]. Gives what `pack_padded_sequence` gives, without packing,
-    which on a CPU takes about half a minute per batch of full clips: the backward direction runs
-    on sequences that are reversed inside their own length, so neither direction sees padding
-    before it has passed the clip's real frames, and the pooling leaves the padding out. With
-    `stack`, each step reads so many frames at once: 1,290 steps are many for an LSTM. With
-    `cepstral_bands`, the first so many bands, the mel ones, are read as cepstral coefficients:
-    neighbouring bands tell nearly the same, their coefficients do not.
+    [B, T, F] -> [B, out_features]. Gives what `pack_padded_sequence` gives, without packing, which
+    on a CPU takes half a minute per batch of full clips: the backward direction runs on sequences
+    that are reversed inside their own length, and the pooling leaves the padding out. With `stack`,
+    each step reads so many frames at once: 1,290 steps are many for an LSTM. With `cepstral_bands`,
+    the first so many bands, the mel ones, are read as cepstral coefficients: neighbouring bands
+    tell nearly the same, their coefficients do not.
     """
 
     def __init__(
@@ -109,30 +108,27 @@ class LSTMBackbone(nn.Module):
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """x [B, T, F], lengths [B] -> [B, out_features]."""
         if self.cosines is not None:
-            x = self._with_coefficients(x)
+            n_bands = len(self.cosines)
+            # In float32: the high coefficients are small differences of large numbers.
+            with torch.autocast(x.device.type, enabled=False):
+                coefficients = x[..., :n_bands].float() @ self.cosines
+            x = torch.cat([coefficients, x[..., n_bands:]], dim=-1)
         if self.stack > 1:
             x, lengths = stack_frames(x, lengths, self.stack)
         return self.dropout(self.pool(self.steps(x, lengths), lengths))
-
-    def _with_coefficients(self, x: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F] with its first bands as cepstral coefficients; 0 stays 0."""
-        n_bands = len(self.cosines)
-        # In float32: the high coefficients are small differences of large numbers.
-        with torch.autocast(x.device.type, enabled=False):
-            coefficients = x[..., :n_bands].float() @ self.cosines
-        return torch.cat([coefficients, x[..., n_bands:]], dim=-1)
 
     def steps(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The last layer's output at every frame, [B, T, directions * hidden]."""
         for number, forward in enumerate(self.forward_layers):
             x = self.dropout(x) if number else x
             if not self.bidirectional:
-                # On a CPU the halves of the batch side by side; cuDNN takes all of it at once.
-                halves = x.chunk(2 if x.device.type == "cpu" else 1)
-                x = torch.cat(_outputs([forward] * len(halves), halves))
+                x = forward(x)[0].contiguous()  # dropout draws in the order of memory
                 continue
-            turned = reverse_inside_lengths(x, lengths)
-            ahead, back = _outputs([forward, self.backward_layers[number]], [x, turned])
+            pair = [forward, self.backward_layers[number]], [x, reverse_inside_lengths(x, lengths)]
+            if x.device.type == "cpu":
+                ahead, back = run_lstms(*pair)  # side by side
+            else:
+                ahead, back = (lstm(sequence)[0] for lstm, sequence in zip(*pair, strict=True))
             x = torch.cat([ahead, reverse_inside_lengths(back, lengths)], dim=-1)
         return x
 
@@ -157,13 +153,6 @@ class LSTMBackbone(nn.Module):
             return last
         half = steps.shape[-1] // 2
         return torch.cat([last[:, :half], steps[:, 0, half:]], dim=-1)
-
-
-def _outputs(lstms: Sequence[nn.Module], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The output [B, T, hidden] of each LSTM; on a CPU two of them are computed side by side."""
-    if inputs[0].device.type == "cpu" and len(inputs) == 2:
-        return run_lstms(lstms, inputs)
-    return [lstm(x)[0] for lstm, x in zip(lstms, inputs, strict=True)]
 
 
 # ---- CNN ---------------------------------------------------------------------------------------
@@ -395,17 +384,44 @@ class ASTBackbone(nn.Module):
 # ---- heads -------------------------------------------------------------------------------------
 
 
-class Classifier(nn.Module):
+class _WithHead(nn.Module):
+    """A backbone, and a head that makes answers of its vectors."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """x [B, T, F], lengths [B] -> answers [B, ...]."""
+        return self.head(self.backbone(x, lengths))
+
+
+class Classifier(_WithHead):
     """A backbone and a linear head: one score (logit) per class, [B, n_classes]."""
 
     def __init__(self, backbone: nn.Module, n_classes: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(backbone.out_features, n_classes)
+        super().__init__(backbone, nn.Linear(backbone.out_features, n_classes))
+
+
+class MultitaskRegressor(_WithHead):
+    """One backbone shared by several axes, and a linear head for all of them: [B, n_axes]."""
+
+    def __init__(self, backbone: nn.Module, n_axes: int = 3) -> None:
+        super().__init__(backbone, _head_at_the_middle(backbone.out_features, n_axes))
+
+
+class Regressor(_WithHead):
+    """A backbone and a linear head for one axis: [B], the shape of its targets.
+
+    Not [B, 1]: against targets [B] that would be broadcast to B x B, silently.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__(backbone, _head_at_the_middle(backbone.out_features, 1))
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F], lengths [B] -> logits [B, n_classes]."""
-        return self.head(self.backbone(x, lengths))
+        """x [B, T, F], lengths [B] -> [B]."""
+        return super().forward(x, lengths).squeeze(-1)
 
 
 def _head_at_the_middle(n_features: int, n_axes: int) -> nn.Linear:
@@ -431,35 +447,6 @@ def start_at(model: nn.Module, values: float | Sequence[float] | torch.Tensor) -
     return model
 
 
-class Regressor(nn.Module):
-    """A backbone and a linear head for one axis: [B], the shape of its targets.
-
-    Not [B, 1]: against targets [B] that would be broadcast to B x B, silently.
-    """
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = _head_at_the_middle(backbone.out_features, 1)
-
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F], lengths [B] -> [B]."""
-        return self.head(self.backbone(x, lengths)).squeeze(-1)
-
-
-class MultitaskRegressor(nn.Module):
-    """One backbone shared by several axes, and a linear head for all of them: [B, n_axes]."""
-
-    def __init__(self, backbone: nn.Module, n_axes: int = 3) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = _head_at_the_middle(backbone.out_features, n_axes)
-
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """x [B, T, F], lengths [B] -> [B, n_axes]."""
-        return self.head(self.backbone(x, lengths))
-
-
 class MultitaskLoss(nn.Module):
     """The weighted sum of the axes' mean squared errors (step 10β).
 
@@ -482,16 +469,8 @@ class MultitaskLoss(nn.Module):
 
 # ---- building from a description ---------------------------------------------------------------
 
-BACKBONES: dict[str, type[nn.Module]] = {
-    "lstm": LSTMBackbone,
-    "cnn": CNNBackbone,
-    "ast": ASTBackbone,
-}
-HEADS: dict[str, type[nn.Module]] = {
-    "classifier": Classifier,
-    "regressor": Regressor,
-    "multitask": MultitaskRegressor,
-}
+BACKBONES = {"lstm": LSTMBackbone, "cnn": CNNBackbone, "ast": ASTBackbone}
+HEADS = {"classifier": Classifier, "regressor": Regressor, "multitask": MultitaskRegressor}
 
 
 def build_model(spec: dict[str, Any]) -> nn.Module:

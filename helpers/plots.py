@@ -6,12 +6,14 @@ Colours are colour-blind safe (Okabe-Ito; cividis for maps) and survive grey pri
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
+from scipy.spatial.distance import squareform
 
 from helpers.features import HOP_LENGTH, SAMPLE_RATE
 
@@ -78,14 +80,14 @@ def _one_panel(width: float, height: float, alt: str) -> tuple[Figure, Axes]:
 
 def curves(
     lines: Mapping[Any, Any] | pd.DataFrame, title: str, xlabel: str, ylabel: str,
-    levels: Mapping[str, float] | None = None, lowest: bool = False, **scales: Any,
+    levels: Mapping[str, float] | None = None, lowest: bool = False, first: int = 0, **scales: Any,
 ) -> Figure:  # fmt: skip
     """A line per name, told apart in grey, too, and a grey one at each of the named `levels`.
 
-    Each line is a Series, or an array or list whose numbers are counted from 0; of few numbers each
-    has a mark, the lowest a larger one if wanted. `scales` go to `Axes.set`.
+    Each line is a Series, or an array or list whose numbers are counted from `first` on; of few
+    numbers each has a mark, the lowest a larger one if wanted. `scales` go to `Axes.set`.
     """
-    series = {str(name): pd.Series(values) for name, values in lines.items()}
+    series = {str(n): pd.Series(v).rename(lambda at: at + first) for n, v in lines.items()}
     told = "; ".join(
         f"{name}: {values.iloc[0]:.3g} to {values.iloc[-1]:.3g}"
         + (f", lowest {values.min():.3g} at {values.idxmin()}" if lowest else "")
@@ -122,42 +124,30 @@ def _listed(columns: Mapping[Any, Mapping[Any, float] | pd.Series], form: str) -
 
 
 FEATURE_KINDS = {"mel": "mel", "beat mel": "mel", "chroma": "chroma", "beat chroma": "chroma"}
-_SCALES = {"mel": "level (dB)", "chroma": "strength (0-1)"}
 
 
-def spectrograms(
-    clips: Mapping[str, np.ndarray], kind: str = "mel", beat_synchronous: bool = False
-) -> Figure:
-    """Draw clips side by side with `librosa.display.specshow` on one colour scale (step 1γ).
+def spectrograms(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Clips side by side, drawn by `librosa.display.specshow` on shared colour scales (1γ, 3).
 
-    `clips` maps a title to an array [128, T] in dB (`kind="mel"`) or [12, T] (`kind="chroma"`).
-    Time runs across in seconds, or in beats for beat-synchronous clips.
-    """
-    name = f"beat {kind}" if beat_synchronous else kind
-    return feature_grid({title: {name: array} for title, array in clips.items()})
-
-
-def feature_grid(clips: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Mel and chroma, full and beat-synchronous, of some clips on shared colour scales (step 3).
-
-    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T], chroma and beat
-    chroma [12, T], the same for each. A column per clip, a row per name.
+    `clips` maps a title to its arrays by name: any of mel and beat mel [128, T] in dB, chroma and
+    beat chroma [12, T], the same for each. A column per clip, a row per name; time runs across in
+    seconds, or in beats.
     """
     names = list(next(iter(clips.values())))
-    units = ["beat number" if name.startswith("beat") else "time (s)" for name in names]
-    scales = [_SCALES[FEATURE_KINDS[name]] for name in names]
-    rows = zip(names, scales, units, strict=True)
-    told = "; ".join(f"{name}, {scale}, {unit} across" for name, scale, unit in rows)
-    alt = f"Frequency up; {told}; for: {'; '.join(clips)}."
     size = (5.5 * len(clips), 1.15 + 2.25 * len(names))
-    figure, axes = _figure(len(names), len(clips), *size, alt, sharey="row")
-    for row, name, scale, unit in zip(axes, names, scales, units, strict=True):
+    figure, axes = _figure(len(names), len(clips), *size, "", sharey="row")
+    told = []
+    for row, name in zip(axes, names, strict=True):
+        scale = "level (dB)" if FEATURE_KINDS[name] == "mel" else "strength (0-1)"
+        unit = "beat number" if name.startswith("beat") else "time (s)"
+        told.append(f"{name}, {scale}, {unit} across")
         for ax, (title, arrays) in zip(row, clips.items(), strict=True):
-            picture = _draw_clip(ax, arrays[name], FEATURE_KINDS[name], name.startswith("beat"))
+            picture = _draw_clip(ax, arrays[name], name)
             ax.set(title=f"{name}: {title}" if len(names) > 1 else title, xlabel=unit)
             if ax is not row[0]:
                 ax.set_ylabel("")
         figure.colorbar(picture, ax=row, label=scale)
+    figure.set_label(f"Frequency up; {'; '.join(told)}; for: {'; '.join(clips)}.")
     return figure
 
 
@@ -185,17 +175,17 @@ def class_counts(
     figure, axes = _figure(1, 2, 11, 0.8 + 0.24 * len(order), "", title, sharex=True)
     before, after = axes[0]
     totals: dict[str, int] = {}
-    for genre in order:
-        name, n = class_of[genre], counts[genre]
-        others = [other for other in order[: order.index(genre)] if class_of[other] == name]
-        colour = (COLOURS[5], COLOURS[1], "0.75")[len(others) % 3] if name else "white"
-        style = {"color": colour, "edgecolor": "0.3", "hatch": "" if name else "////"}
-        before.bar_label(before.barh(genre, n, **style), padding=2, fontsize=8)
-        if name:
-            piece = after.barh(name, n, left=totals.get(name, 0), **style)
-            text = genre if list(map(class_of.get, order)).count(name) > 1 else ""
-            after.bar_label(piece, [text], label_type="center", fontsize=7)
-            totals[name] = totals.get(name, 0) + n
+    for name, group in groupby(order, class_of.get):
+        genres = list(group)
+        for number, genre in enumerate(genres):
+            colour = (COLOURS[5], COLOURS[1], "0.75")[number % 3] if name else "white"
+            style = {"color": colour, "edgecolor": "0.3", "hatch": "" if name else "////"}
+            before.bar_label(before.barh(genre, counts[genre], **style), padding=2, fontsize=8)
+            if name:
+                piece = after.barh(name, counts[genre], left=totals.get(name, 0), **style)
+                text = genre if len(genres) > 1 else ""
+                after.bar_label(piece, [text], label_type="center", fontsize=7)
+                totals[name] = totals.get(name, 0) + counts[genre]
     for name, n in totals.items():
         after.annotate(str(n), (n, name), (3, -3), textcoords="offset points", fontsize=8)
     for ax, panel, what in ((before, counts, "genres"), (after, totals, "classes")):
@@ -205,19 +195,19 @@ def class_counts(
     return figure
 
 
-def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -> Any:
+def _draw_clip(ax: Axes, array: np.ndarray, name: str = "mel") -> Any:
     """One spectrogram or chromagram on the scale that all of its kind share.
 
     Beat k stands between columns k and k + 1: the first column lies before beat 0.
     """
     import librosa.display
 
+    kind, in_beats = FEATURE_KINDS[name], name.startswith("beat")
     limits = DB_RANGE if kind == "mel" else (0.0, 1.0)
-    between = np.arange(array.shape[1]) - 0.5 if beat_synchronous else None
     picture = librosa.display.specshow(
         np.asarray(array, dtype=np.float32),
-        x_axis="frames" if beat_synchronous else "time", x_coords=between,
-        y_axis="mel" if kind == "mel" else "chroma",
+        x_axis="frames" if in_beats else "time", y_axis=kind,
+        x_coords=np.arange(array.shape[1]) - 0.5 if in_beats else None,
         sr=SAMPLE_RATE, hop_length=HOP_LENGTH, fmax=SAMPLE_RATE / 2,
         cmap=COLOUR_MAP, vmin=limits[0], vmax=limits[1], ax=ax, rasterized=True,
     )  # fmt: skip
@@ -232,11 +222,12 @@ def _draw_clip(ax: Axes, array: np.ndarray, kind: str, beat_synchronous: bool) -
 
 def learning_curves(
     histories: Mapping[str, History], title: str = "Learning curves",
-    at_kept: Mapping[str, float] | None = None,
+    at_kept: Mapping[str, float] | None = None, constant: float | None = None,
 ) -> Figure:  # fmt: skip
     """Training and validation loss over the epochs, the kept epoch marked; one panel per model.
 
-    `at_kept` marks in the kept epoch the loss on the training clips as they are, without mixtures.
+    `at_kept` marks in the kept epoch the loss on the training clips as they are, without mixtures;
+    `constant`, of regressors, which are drawn on one scale, is the loss of the training mean.
     """
     at_kept = at_kept or {}
     told = "; ".join(
@@ -246,29 +237,23 @@ def learning_curves(
         + (f", of the kept epoch without mixtures {at_kept[name]:.3f}" if name in at_kept else "")
         for name, h in histories.items()
     )
+    alt = f"{title}. {told}."
+    alt += "" if constant is None else f" Training mean: {constant:.3f}."
     n_columns = min(3, len(histories))
     n_rows = -(-len(histories) // n_columns)
-    figure, axes = _figure(
-        n_rows, n_columns, 3.8 * n_columns, 2.8 * n_rows, f"{title}. {told}.", title
-    )
-    for ax, (name, history) in zip(axes.flat, histories.items(), strict=False):
-        _draw_history(ax, name, history, at_kept.get(name))
+    size = (3.8 * n_columns, 2.8 * n_rows + 0.3)
+    figure, axes = _figure(n_rows, n_columns, *size, alt, title)
     for ax in axes.flat[len(histories) :]:
         ax.remove()
-    return figure
-
-
-def regression_curves(histories: Mapping[str, History], constant: float, title: str) -> Figure:
-    """Learning curves of regressors on one scale; `constant` is the loss of the training mean."""
-    figure = learning_curves(histories, title)
-    figure.set_label(f"{figure.get_label()} Training mean: {constant:.3f}.")
-    highest = max(constant, *(max(h.train_loss + h.val_loss) for h in histories.values()))
-    for ax in figure.axes:
-        ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
-        ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
-        ax.get_legend().remove()
-    handles, names = ax.get_legend_handles_labels()  # the same in each
-    figure.legend(handles, names, loc="outside lower center", ncols=2 * len(histories), fontsize=8)
+    highest = max(max(h.train_loss + h.val_loss + [constant or 0]) for h in histories.values())
+    for ax, (name, history) in zip(figure.axes, histories.items(), strict=True):
+        _draw_history(ax, name, history, at_kept.get(name))
+        if constant is not None:
+            ax.axhline(constant, color="0.3", linewidth=1, linestyle="-.", label="training mean")
+            ax.set(ylabel="mean squared error", ylim=(0, 1.1 * highest))
+    entries = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
+    once = {name: handle for panel in entries for handle, name in panel}
+    figure.legend(once.values(), once, loc="outside lower center", ncols=2 * n_columns, fontsize=8)
     return figure
 
 
@@ -289,7 +274,6 @@ def _draw_history(ax: Axes, name: str, history: History, at_kept: float | None =
     ax.set(title=name, xlabel="epoch", ylabel="loss")
     ax.set_ylim(0, 1.1 * max(history.train_loss + history.val_loss))
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=8, frameon=True, framealpha=1, edgecolor="none")  # on white
 
 
 # ---- evaluation --------------------------------------------------------------------------------
@@ -335,7 +319,7 @@ def score_plot(
         colour = "0.45" if name in baselines else COLOURS[style % 6]
         _draw_score(ax, row, score, ".2f", color=colour, marker=MARKERS[style % len(MARKERS)])
     if reference is not None:
-        ax.axvline(reference, color="0.4", linestyle=":", label=f"{reference_name}")
+        ax.axvline(reference, color="0.4", linestyle=":", label=reference_name)
     if baselines:
         ax.plot([], [], marker=MARKERS[0], color="0.45", label="baseline")
     if reference is not None or baselines:
@@ -429,10 +413,8 @@ def differences(comparisons: Mapping[tuple[str, str], Comparison], what: str) ->
     """
     names = [f"{first} minus {second}" for first, second in comparisons]
     results = list(comparisons.values())
-    above, below = (
-        sum(result.clear and sign * result.difference.value > 0 for result in results)
-        for sign in (1, -1)
-    )
+    signs = [np.sign(result.difference.value) if result.clear else 0 for result in results]
+    above, below = signs.count(1), signs.count(-1)
     title = f"{above} clearly above, {below} clearly below, {len(results) - above - below} open"
     told = "; ".join(
         f"{name} {result.difference}{', clear' if result.clear else ''}"
@@ -506,17 +488,15 @@ def maps(
     )  # fmt: skip
     ax = axes[0, 0]  # one for all pictures: Matplotlib needs seconds to lay 90 axes out
     for top, channels in enumerate(rows.values()):
-        high = float(channels[:shown].abs().max())
-        signed = float(channels[:shown].min()) < 0
-        style = {"cmap": "PuOr" if signed else COLOUR_MAP, "vmin": -high if signed else 0}
+        style = _scale(float(channels[:shown].min()), float(channels[:shown].max()))
         for left, channel in enumerate(channels[:shown]):
             right = left + cell * min(1, channel.shape[1] / channel.shape[0])
             place = (left, right, top + cell, top)
-            picture = ax.imshow(channel.numpy(), extent=place, vmax=high, **style)
+            picture = ax.imshow(channel.numpy(), extent=place, **style)
         beside = (shown, top + 0.1, 0.12, cell - 0.2)
         bar = ax.inset_axes(beside, transform=ax.transData, label="<colorbar>")
-        figure.colorbar(picture, bar, ticks=[-high, 0, high] if signed else [0, high],
-                        format="%.2g")  # fmt: skip
+        ticks = sorted({style["vmin"], 0, style["vmax"]})
+        figure.colorbar(picture, bar, ticks=ticks, format="%.2g")
     ax.set(xlim=(0, shown), ylim=(len(rows), 0))
     ax.set_xticks(np.arange(shown) + cell / 2, [f"{column} {n}" for n in range(shown)], fontsize=8)
     ax.set_yticks(np.arange(len(rows)) + cell / 2, list(rows))
@@ -546,74 +526,50 @@ def signals(rows: Mapping[str, np.ndarray], title: str, seconds: float) -> Figur
     return figure
 
 
-def losses(
-    lines: Mapping[str, Sequence[float]], title: str, criterion: float | None = None
-) -> Figure:
-    """Losses over the epochs, a line each; with a `criterion`, marked, on a logarithmic axis."""
-    by_epoch = {name: pd.Series(v, range(1, len(v) + 1)) for name, v in lines.items()}
-    level = {} if criterion is None else {f"{criterion:g}": criterion}
-    return curves(by_epoch, title, "epoch", "loss", level, yscale="log" if level else "linear")
+def patch_values(clip: np.ndarray, values: np.ndarray, title: str, label: str) -> Figure:
+    """A mel spectrogram [128, T] in dB, and below it a number for each patch of it (7ε, 7.2β).
 
-
-def occlusion(clip: np.ndarray, drops: np.ndarray, title: str) -> Figure:
-    """A mel spectrogram [128, T] in dB, and below it what hiding each patch costs [rows, columns].
-
-    `drops` is the fall of its log-probability, lowest bands first: violet falls, orange rises.
+    `values` [rows, columns] begin with the lowest bands; `label` is their unit. White is 0 where
+    some are negative.
     """
-    row, column = np.unravel_index(int(drops.argmax()), drops.shape)
-    high = float(np.abs(drops).max())
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
     alt = (
-        f"{title} Of {drops.shape[0]} bands and {drops.shape[1]} stretches of time, hiding band "
-        f"{row} from below and stretch {column} (both counted from 0) costs most: "
-        f"{drops.max():.2f}."
+        f"{title} - {label}: of {values.shape[0]} rows and {values.shape[1]} columns of patches "
+        f"the one in row {row} from below and column {column} (both counted from 0) has most, "
+        f"{values.max():.2f}; the least has {values.min():.2f}."
     )
-    style = {"cmap": "PuOr", "vmin": -high, "vmax": high}
-    return _below_clip(clip, drops, title, alt, "fall of the log-probability", style)
-
-
-def attention(clip: np.ndarray, looked_at: np.ndarray, title: str) -> Figure:
-    """A mel spectrogram [128, T] in dB, and below it how much each patch is looked at (7.2β).
-
-    `looked_at` [rows, columns] is 1 for an even share; the lowest bands come first.
-    """
-    row, column = np.unravel_index(int(looked_at.argmax()), looked_at.shape)
-    alt = (
-        f"{title}. Of {looked_at.shape[0]} rows and {looked_at.shape[1]} columns of patches the "
-        f"one in row {row} from below and column {column} (both counted from 0) has most: "
-        f"{looked_at.max():.2f} times an even share; the least has {looked_at.min():.2f}."
-    )
-    style = {"cmap": COLOUR_MAP, "vmin": 0}
-    return _below_clip(clip, looked_at, title, alt, "times an even share", style)
-
-
-def _below_clip(
-    clip: np.ndarray, patches: np.ndarray, title: str, alt: str, label: str, style: dict[str, Any]
-) -> Figure:
-    """A mel spectrogram [128, T] in dB, and a number for each patch of it below, bass first."""
     figure, axes = _figure(2, 1, 9, 5, alt, title, sharex=True)
-    picture = _draw_clip(axes[0, 0], clip, "mel", beat_synchronous=False)
-    seconds = clip.shape[1] * HOP_LENGTH / SAMPLE_RATE
-    below = axes[1, 0].imshow(
-        patches, origin="lower", aspect="auto", extent=(0, seconds, 0, len(clip)), **style
+    (above,), (below,) = axes
+    figure.colorbar(_draw_clip(above, clip), ax=above, label="level (dB)")
+    extent = (0, clip.shape[1] * HOP_LENGTH / SAMPLE_RATE, 0, len(clip))
+    picture = below.imshow(
+        values, origin="lower", aspect="auto", extent=extent, **_scale(values.min(), values.max())
     )
-    axes[0, 0].set_xlabel("")
-    axes[1, 0].set(xlabel="time (s)", ylabel="mel band")
-    figure.colorbar(picture, ax=axes[0, 0], label="level (dB)")
-    figure.colorbar(below, ax=axes[1, 0], label=label)
+    figure.colorbar(picture, ax=below, label=label)
+    above.set_xlabel("")
+    below.set(xlabel="time (s)", ylabel="mel band")
     return figure
 
 
+def _scale(low: float, high: float) -> dict[str, Any]:
+    """Colours of numbers from 0 on; or, if some are negative, on both sides of a white 0."""
+    most = max(abs(low), abs(high))
+    if low < 0:
+        return {"cmap": "PuOr", "vmin": -most, "vmax": most}
+    return {"cmap": COLOUR_MAP, "vmin": 0, "vmax": most}
+
+
 def patches(
-    clip: np.ndarray, grid: tuple[int, int], strides: tuple[int, int], title: str, size: int = 16
+    clip: np.ndarray, grid: tuple[int, int], strides: tuple[int, int], title: str
 ) -> Figure:
-    """A mel spectrogram [128, T] in dB, cut into `grid` rows and columns of patches (7.2α).
+    """A mel spectrogram [128, T] in dB, cut into `grid` rows and columns of 16 x 16 (7.2α).
 
     Where there is room, each has the number of its token. Three are outlined strongly, so that one
     sees how far they overlap. Bass first.
     """
     n_rows, n_columns = grid
     figure, ax = _one_panel(
-        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of {size} x {size}; a new one "
+        9, 5.5, f"{title}. {n_rows} rows of {n_columns} patches of 16 x 16; a new one "
         f"every {strides[0]} bands and {strides[1]} frames; token 2 is at the lower left.",
     )  # fmt: skip
     picture = ax.imshow(clip, origin="lower", aspect="auto", vmin=DB_RANGE[0], vmax=DB_RANGE[1])
@@ -622,7 +578,7 @@ def patches(
         style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4}
         if number < 3:
             style = {"edgecolor": COLOURS[(1, 5, 4)[number]], "linewidth": 3, "clip_on": False}
-        ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), size, size, fill=False, **style))
+        ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 16, 16, fill=False, **style))
         if n_columns <= 16:
             ax.text(x + 0.6, y + 1.0, str(number + 2), fontsize=7, color="white")
     ax.set(title=title, xlabel="frame", ylabel="mel band")
@@ -632,54 +588,44 @@ def patches(
 
 def heard(groups: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
     """Three hand-made groups (rows) of some classes (columns); `groups` holds numbers [d] (6)."""
-    pairs = np.triu_indices(24, 1)
-    together = {name: np.eye(24) for name in groups["togetherness"]}
-    for name, own in groups["togetherness"].items():
-        together[name][pairs] = together[name].T[pairs] = own
-    rows: dict[str, tuple[Mapping[str, np.ndarray], str, str]] = {
+    rows: dict[str, tuple[dict[str, np.ndarray], str, str]] = {
         "rhythm: swing": (
             {name: own.reshape(24, 16) for name, own in groups["rhythm"].items()},
             "rate (Hz)", "band (of 24)",
         ),
-        "togetherness: correlation": (together, "band (of 24)", "band (of 24)"),
+        "togetherness: correlation": (
+            {name: squareform(own) + np.eye(24) for name, own in groups["togetherness"].items()},
+            "band (of 24)", "band (of 24)",
+        ),
         "attacks: rise in dB": (
             {name: own[:288].reshape(32, 9) for name, own in groups["attacks"].items()},
             "smallest to largest in a block", "band (of 32)",
         ),
     }  # fmt: skip
-    n_columns = len(together)
     means = {row: {name: float(own.mean()) for name, own in images.items()}
              for row, (images, *_) in rows.items()}  # fmt: skip
-    figure, axes = _figure(
-        len(rows), n_columns, 3.2 * n_columns + 1, 7.5,
-        f"{title}. Means of the pictures: {_listed(means, '.2f')}.", title,
-    )  # fmt: skip
+    alt = f"{title}. Means of the pictures: {_listed(means, '.2f')}."
+    n_columns = len(groups["rhythm"])
+    figure, axes = _figure(len(rows), n_columns, 3.2 * n_columns + 1, 7.5, alt, title)
     for line, (row, (images, xlabel, ylabel)) in zip(axes, rows.items(), strict=True):
         low, high = np.min(list(images.values())), np.max(list(images.values()))
         for ax, (name, image) in zip(line, images.items(), strict=True):
             picture = ax.imshow(image, origin="lower", aspect="auto", vmin=low, vmax=high)
             ax.set(title=name, xlabel=xlabel, ylabel=ylabel)
-            if "Hz" in xlabel:
-                rates = np.geomspace(0.25, 12, 16)[::3]
-                ax.set_xticks(range(0, 16, 3), [f"{rate:.2g}" for rate in rates])
         figure.colorbar(picture, ax=line, label=row)
+    rates = [f"{rate:.2g}" for rate in np.geomspace(0.25, 12, 16)[::3]]
+    plt.setp(axes[0], xticks=range(0, 16, 3), xticklabels=rates)
     return figure
 
 
 def group_scores(table: pd.DataFrame, title: str) -> Figure:
     """What each hand-made group (rows) reaches alone in each task (columns), with numbers (6)."""
-    columns = {name: column.to_dict() for name, column in table.items()}
-    figure, ax = _one_panel(
-        1.3 * len(columns) + 3, 0.32 * len(table) + 1.3, f"{title}. {_listed(columns, '.2f')}."
-    )
+    alt = f"{title}. {_listed(table, '.2f')}."
+    figure, ax = _one_panel(1.3 * len(table.columns) + 3, 0.32 * len(table) + 1.3, alt)
     share = (table - table.min()) / (table.max() - table.min()).replace(0, 1)  # of each column
-    ax.imshow(share, aspect="auto", vmin=0, vmax=1)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
-        dark = share.iloc[row, column] < 0.5
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                color="white" if dark else "black")  # fmt: skip
-    ax.set_xticks(range(len(columns)), list(columns))
-    ax.set_yticks(range(len(table)), list(table.index))
+    seaborn.heatmap(share, annot=table, fmt=".2f", annot_kws={"fontsize": 8}, vmin=0, vmax=1,
+                    cmap=COLOUR_MAP, cbar=False, ax=ax)  # fmt: skip
+    ax.tick_params(rotation=0)
     ax.set(title=title, xlabel="task, and score", ylabel="group")
     return figure
 

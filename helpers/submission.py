@@ -45,13 +45,13 @@ def check_solution(text: str, expected_ids: Sequence[str], where: str = "solutio
         raise LabError(f"{where}:1: the header must be {HEADER!r}; {_ANEW}")
     seen: set[str] = set()
     for number, line in enumerate(lines[1:], start=2):
-        name, *values = line.split(",")
-        _check_row(f"{where}:{number}", name, values)
-        if clip_id(name) in seen:
-            raise LabError(
-                f"{where}:{number}: clip {clip_id(name)} stands there twice; take one line out"
-            )
-        seen.add(clip_id(name))
+        name, _, values = line.partition(",")
+        clip = clip_id(name)
+        if wrong := _wrong_in(name, clip, values):
+            raise LabError(f"{where}:{number}: {wrong}")
+        if clip in seen:
+            raise LabError(f"{where}:{number}: clip {clip} stands there twice; take one line out")
+        seen.add(clip)
     missing, extra = set(expected_ids) - seen, seen - set(expected_ids)
     if missing or extra:
         raise LabError(
@@ -60,22 +60,19 @@ def check_solution(text: str, expected_ids: Sequence[str], where: str = "solutio
         )
 
 
+def _wrong_in(name: str, clip: str, values: str) -> str:
+    """What is wrong in a row; empty when nothing is."""
+    if name != clip + ID_SUFFIX:
+        return f"{name!r} must be the clip's id and {ID_SUFFIX}; {_ANEW}"
+    try:
+        numbers = [float(value) for value in values.split(",")]
+    except ValueError:
+        return f"a value is not a number: {values}; correct the line"
+    if len(numbers) != len(AXES) or not all(0 <= value <= 1 for value in numbers):
+        return f"expected {len(AXES)} values in 0..1, got {values}; correct the line"
+    return ""
+
+
 def _listed(ids: set[str]) -> str:
     """How many, and the first one."""
     return f"{len(ids)} (the first is {min(ids)})" if ids else "none"
-
-
-def _check_row(where: str, name: str, values: list[str]) -> None:
-    if name != clip_id(name) + ID_SUFFIX:
-        raise LabError(f"{where}: {name!r} must be the clip's id and {ID_SUFFIX}; {_ANEW}")
-    try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        raise LabError(
-            f"{where}: a value is not a number: {','.join(values)}; correct the line"
-        ) from None
-    if len(numbers) != len(AXES) or not all(0 <= value <= 1 for value in numbers):
-        raise LabError(
-            f"{where}: expected {len(AXES)} values in 0..1, got {','.join(values)}; correct the "
-            "line"
-        )

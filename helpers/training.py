@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from helpers.machinery import many_gpus
-from helpers.machinery.batches import Batch, require_frames
+from helpers.machinery.batches import Batch, BatchLoader, unwrap
 from helpers.machinery.files import LabError
 from helpers.machinery.loss_scaler import LossScaler
 from helpers.machinery.process import autocast, computing, headless, report_progress
@@ -123,13 +123,13 @@ def train(
     """
     device = torch.device(device)
     for loader in (train_loader, val_loader):
-        require_frames(loader, _shortest_clip(model))
+        _require_frames(loader, model)
     model.to(device)
     loss = (loss or default_loss(model)).to(device)
     batches: DataLoader | list[Batch] = train_loader
     if overfit_batch:
         batches, val_loader = list(islice(train_loader, OVERFIT_BATCHES)), None
-        weight_decay = 0.0
+        weight_decay = mixup = 0.0
     n_steps = max(1, len(batches))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
@@ -140,17 +140,16 @@ def train(
     )
     scaler = LossScaler(device)  # does nothing, but in float16
     history = History(name)
-    keeper = _BestEpoch(model, patience)
+    best_loss, best_weights = math.inf, None
     n_epochs = epochs if stop_after is None else min(stop_after, epochs)
     bar = tqdm(total=n_epochs, desc=name, unit="epoch", disable=headless(), leave=False)
     with computing(model, device), bar:
         together = many_gpus.data_parallel(model, device)  # the model itself, without torchrun
         for epoch in range(n_epochs):
             started = time.perf_counter()
-            many_gpus.set_epoch(batches, epoch)
             train_loss = _train_epoch(
                 together, batches, loss, optimizer, schedule, scaler, device,
-                dropout=not overfit_batch, mixup=0.0 if overfit_batch else mixup,
+                dropout=not overfit_batch, mixup=mixup,
             )  # fmt: skip
             many_gpus.share_buffers(model)
             history.train_loss.append(train_loss)
@@ -160,13 +159,20 @@ def train(
             if after_epoch is not None:
                 after_epoch(model)
             _show_epoch(bar, history, n_epochs)
-            if val_loader is not None and keeper.is_finished(history.val_loss):
-                break
+            if val_loader is not None:
+                if history.val_loss[-1] < best_loss:
+                    best_loss, history.best_epoch = history.val_loss[-1], epoch + 1
+                    best_weights = copy.deepcopy(model.state_dict())
+                if epoch + 1 - history.best_epoch >= patience:
+                    break
             if overfit_batch and train_loss < 1e-3:
                 break
-    history.best_epoch = len(history.train_loss)
-    if val_loader is not None:
-        history.best_epoch = keeper.restore()
+    if val_loader is None:
+        history.best_epoch = len(history.train_loss)
+        return history
+    if best_weights is None:
+        raise LabError("the validation loss was never finite; lower learning_rate")
+    model.load_state_dict(best_weights)
     return history
 
 
@@ -222,7 +228,7 @@ def predict(model: nn.Module, loader: DataLoader, device: torch.device | str = "
     Raises LabError before anything is computed when a clip is too short for the model.
     """
     device = torch.device(device)
-    require_frames(loader, _shortest_clip(model))
+    _require_frames(loader, model)
     model.to(device).eval()
     outputs = []
     with computing(model, device):
@@ -269,9 +275,19 @@ def _batch_loss(
     return loss(outputs, y)
 
 
-def _shortest_clip(model: nn.Module) -> int:
-    """The number of frames that a clip needs for this model: 1, or what a CNN's poolings need."""
-    return max(getattr(module, "min_frames", 1) for module in model.modules())
+def _require_frames(loader: DataLoader | None, model: nn.Module) -> None:
+    """Raise LabError naming the first clip with fewer frames than the poolings of a CNN need."""
+    if not isinstance(loader, BatchLoader):
+        return  # the model itself will complain
+    base, clips = unwrap(loader.dataset)
+    n_frames = max(getattr(module, "min_frames", 1) for module in model.modules())
+    short = clips[base.lengths[clips] < n_frames]
+    if len(short):
+        raise LabError(
+            f"{base.tracks['path'][short[0]]}: {base.lengths[short[0]]} frames are too short for "
+            f"this CNN, which needs {n_frames}; remove the clip, or leave such clips out with "
+            "./run_all.sh --skip-bad"
+        )
 
 
 def _set_modes(model: nn.Module, dropout: bool) -> None:
@@ -297,29 +313,6 @@ def _warm_up_then_cosine(n_steps: int, n_warmup: float) -> Callable[[int], float
         return max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     return factor
-
-
-class _BestEpoch:
-    """Keeps a copy of the weights with the lowest validation loss; says when to stop."""
-
-    def __init__(self, model: nn.Module, patience: int) -> None:
-        self.model, self.patience = model, patience
-        self.epoch, self.loss = 0, math.inf
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def is_finished(self, val_loss: list[float]) -> bool:
-        """Look at the newest epoch; True when none of the last `patience` was the best."""
-        if val_loss[-1] < self.loss:
-            self.epoch, self.loss = len(val_loss), val_loss[-1]
-            self.weights = copy.deepcopy(self.model.state_dict())
-        return len(val_loss) - self.epoch >= self.patience
-
-    def restore(self) -> int:
-        """Give the model its best weights back; returns that epoch, counted from 1."""
-        if not self.weights:
-            raise LabError("the validation loss was never finite; lower learning_rate")
-        self.model.load_state_dict(self.weights)
-        return self.epoch
 
 
 def _show_epoch(bar: tqdm, history: History, n_epochs: int) -> None:

@@ -203,7 +203,7 @@ def hear_and_see(*names, chroma=True):
         pictures[name] = {"mel": plain_mel(toys[name])}
         if chroma:
             pictures[name]["chroma"] = plain_chroma(toys[name])
-    record.show(plots.feature_grid(pictures), "toy_" + names[0])
+    record.show(plots.spectrograms(pictures), "toy_" + names[0])
 
 
 hear_and_see("sine", "sweep")
@@ -357,7 +357,7 @@ record.show(figure, "specshow")
 # axis, so that equal colours mean equal levels:
 
 # %% tags=["solution", "report"]
-drawn = plots.spectrograms({titles[genre]: array for genre, array in mel.items()})
+drawn = plots.spectrograms({titles[genre]: {"mel": array} for genre, array in mel.items()})
 caption = "Mel spectrograms of the two clips: frequency up, time across."
 record.show(drawn, "mel_full", caption=caption)
 
@@ -1026,8 +1026,8 @@ agree("median between beats", lambda: own, lambda: features.between_beats(power,
 
 # %% tags=["solution", "report"]
 beat_mel = {genre: array[: features.N_MELS] for genre, array in beat_fused.items()}
-pictures = {titles[genre]: array for genre, array in beat_mel.items()}
-drawn = plots.spectrograms(pictures, beat_synchronous=True)
+pictures = {titles[genre]: {"beat mel": array} for genre, array in beat_mel.items()}
+drawn = plots.spectrograms(pictures)
 caption = "Beat-synchronous mel spectrograms of the two clips."
 record.show(drawn, "mel_beat", caption=caption)
 
@@ -1042,7 +1042,7 @@ stored = folders.beat_times(root, ids[one]) is not None
 source = "stored with the clip" if stored else "estimated from the mel"
 inside = beats[one][beats[one] <= 10]
 title = f"{titles[one]}: {len(inside)} beats in 10 s ({source})"
-drawn = plots.spectrograms({title: mel[one][:, : 10 * rate // 512]})
+drawn = plots.spectrograms({title: {"mel": mel[one][:, : 10 * rate // 512]}})
 drawn.set_figwidth(9)
 for number, at in enumerate(inside):
     drawn.axes[0].axvline(at, color="white", linewidth=1.2, linestyle="--")
@@ -1184,8 +1184,8 @@ else:
 # %% tags=["solution", "appendix"]
 chroma = {genre: array[features.N_MELS :] for genre, array in fused.items()}
 beat_chroma = {genre: array[features.N_MELS :] for genre, array in beat_fused.items()}
-pictures = {titles[genre]: array for genre, array in chroma.items()}
-drawn = plots.spectrograms(pictures, "chroma")
+pictures = {titles[genre]: {"chroma": array} for genre, array in chroma.items()}
+drawn = plots.spectrograms(pictures)
 record.show(drawn, "chroma_full", caption="Chromagrams of the two clips.")
 
 # %% tags=["solution", "appendix"]
@@ -1236,7 +1236,7 @@ grid = {
     for genre in ids
 }  # fmt: skip
 caption = "The four forms of the two clips side by side."
-record.show(plots.feature_grid(grid), "four_forms", caption=caption)
+record.show(plots.spectrograms(grid), "four_forms", caption=caption)
 
 
 # %% tags=["solution"]

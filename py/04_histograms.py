@@ -374,7 +374,7 @@ as_usual = np.tile(splits.scaler.mean, (clips.lengths.max(), 1))  # what 0 is af
 for picture in (zero_db, as_usual):
     picture[: clips.lengths[short]] = clips.frames(short)
 pictures = {"padded with 0 dB": zero_db.T, "scaled, then padded with 0 (shown in dB)": as_usual.T}
-drawn = plots.spectrograms(pictures, beat_synchronous=True)
+drawn = plots.spectrograms({how: {"beat mel": array} for how, array in pictures.items()})
 caption = "A clip padded with 0 dB, and scaled first and then padded with 0."
 record.show(drawn, "padding", caption=caption)
 

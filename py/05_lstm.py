@@ -692,7 +692,7 @@ agree(
 # | gradients clipped at length 1 | as above | safety | `training.py`, `_train_epoch` |
 # | [dropout](../docs/glossary.md#dropout) 0.2 before the head, [weight decay](../docs/glossary.md#weight-decay) 0.0001 | against memorising | decay: no difference found | `models.py`, `training.py` |
 # | 16 bits in training: bfloat16, or float16 with a scaler | half the bytes, fast where there are instructions for it | time | `machinery/process.py`, `autocast` |
-# | the best epoch's weights put back, and stored as a [checkpoint](../docs/glossary.md#checkpoint) | as above; later notebooks need them | | `training.py`, `_BestEpoch` |
+# | the best epoch's weights put back, and stored as a [checkpoint](../docs/glossary.md#checkpoint) | as above; later notebooks need them | | `training.py`, `train` |
 #
 # The accuracies are those of an earlier benchmark on 300 real songs, three seeds each, with 95 % intervals
 # ([its tables](../docs/how_good_history.md)). The kit's choices were made on those songs, so the gains may be a little flattering.

@@ -56,7 +56,6 @@ from torch.utils.data import Subset
 from helpers import baselines, datasets, evaluation, folders, handmade, models, plots, training
 from helpers.machinery.process import pick_device, seed_everything
 from helpers.machinery.profiles import apply_profile
-from helpers.machinery.tuning import class_scores, out_of_fold
 from helpers.notebook import explorers
 from helpers.notebook.checking import agree
 from helpers.notebook.names import name_of
@@ -257,7 +256,7 @@ def kernel_of(numbers, names):
 
 def classifier(kernel, answers):
     """An SVM, with the C from the middle of those that tuning chooses from."""
-    scores = class_scores(kernel, answers, 10, len(classes))
+    scores = baselines.class_scores(kernel, answers, 10, len(classes))
     return lambda rows: scores(rows).argmax(axis=1)
 
 
@@ -278,13 +277,13 @@ of_genre = {name: own[:, 0] for name, own in known.items()}
 rows = {}
 for name in [*known, "all twelve"]:
     chosen = list(known) if name == "all twelve" else [name]
-    found = out_of_fold(kernel_of(of_genre, chosen), labels, classifier, seed, artists)
+    found = baselines.out_of_fold(kernel_of(of_genre, chosen), labels, classifier, seed, artists)
     own = evaluation.classification_scores(labels, found, len(classes), seed)
     rows[name] = {"genre (accuracy)": own["accuracy"]}
     kernel = kernel_of(of_affect, chosen)
     for axis, own in zip(axes, values.T, strict=True):
         # fitted to the other four fifths
-        found = out_of_fold(kernel, own, regressor, seed, datasets.artists_in(affect))
+        found = baselines.out_of_fold(kernel, own, regressor, seed, datasets.artists_in(affect))
         rows[name][axis] = evaluation.spearman(own, found, seed)
 reached = pd.DataFrame.from_dict(rows, orient="index")  # scores with intervals
 by_group = reached.map(lambda score: score.value)
@@ -997,8 +996,6 @@ def with_names(results):
 
 drawn = plots.differences(with_names(by_metric["macro F1"]), "macro F1")
 record.show(drawn, "representations", caption="Four questions: paired differences in macro F1.")
-for metric, results in by_metric.items():
-    record.add_comparisons(results, metric)
 
 # %% [markdown]
 # Each interval is that of its own comparison, 95 %, not corrected for being one of four; the p-values are corrected. So an interval that just leaves out 0 may still be
@@ -1200,8 +1197,6 @@ by_metric = {
 caption = "LSTMs and SVMs: paired differences in macro F1 with 95 % intervals."
 drawn = plots.differences(with_names(by_metric["macro F1"]), "macro F1")
 record.show(drawn, "differences", caption=caption)
-for metric, results in by_metric.items():
-    record.add_comparisons(results, metric)
 show_compared(by_metric, caption="LSTMs and SVMs: paired differences, and p after Holm.")
 
 # %% tags=["solution", "report", "told"]

@@ -652,7 +652,8 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 n_passes = len(overfit.train_loss)
 title = f"Four batches: a loss of {overfit.train_loss[-1]:.4f} after {n_passes} passes"
 record.show(
-    plots.losses({"training loss": overfit.train_loss}, title, 0.01),
+    plots.curves({"training loss": overfit.train_loss}, title, "epoch", "loss",
+                 {"0.01": 0.01}, first=1, yscale="log"),
     "overfit_batch", caption="Training loss of the CNN on four batches, on a logarithmic axis.",
 )  # fmt: skip
 
@@ -837,14 +838,14 @@ of_all_seeds["cnn_mel_refit"] = [predicted for _, _, predicted in refits]
 # %% tags=["report"]
 # The two validation curves have the same weights; only batch norm's means and variances differ.
 record.show(
-    plots.losses(
+    plots.curves(
         {
             "training, CNN (train)": history.train_loss,
             "validation, batch norm's running averages": history.val_loss,
             "validation, statistics computed anew": renewed_losses,
             "training, CNN (train + validation)": refit_history.train_loss,
         },
-        f"Training and validation loss; kept: epoch {history.best_epoch}",
+        f"Training and validation loss; kept: epoch {history.best_epoch}", "epoch", "loss", first=1,
     ),
     "learning_curves",
     caption="Learning curves of the CNN, with the validation loss in two ways.",
@@ -1059,7 +1060,6 @@ further = {
     for first, second in pairs
 }
 compared = {question: mean_gain} | evaluation.holm(further)
-record.add_comparisons(compared, "accuracy")
 named = {(name_of(a), name_of(b)): result for (a, b), result in compared.items()}
 caption = "Paired differences in accuracy with 95 % intervals."
 record.show(plots.differences(named, "accuracy"), "differences", caption=caption)
@@ -1188,7 +1188,7 @@ by_time = occlusion(refit, clip, answer, bands=128)[0]  # 2 s, all bands
 decibels = clip.numpy() * everything.scaler.deviation + everything.scaler.mean  # [T, 128]
 title = f"A {classes[int(label)]} clip: what made it {classes[answer]}?"
 record.show(
-    plots.occlusion(decibels.T, drops, title), "occlusion",
+    plots.patch_values(decibels.T, drops, title, "fall of the log-probability"), "occlusion",
     caption="Occlusion: how far the CNN's answer loses log-probability when a patch is hidden.",
 )  # fmt: skip
 

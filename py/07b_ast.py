@@ -425,7 +425,8 @@ record.save_values(overfit_loss=overfit.train_loss, n_overfit_clips=len(few))
 n_passes = len(overfit.train_loss)
 title = f"Four batches: a loss of {overfit.train_loss[-1]:.4f} after {n_passes} passes"
 record.show(
-    plots.losses({"training loss": overfit.train_loss}, title, 0.01), "overfit_batch",
+    plots.curves({"training loss": overfit.train_loss}, title, "epoch", "loss",
+                 {"0.01": 0.01}, first=1, yscale="log"), "overfit_batch",
     caption="Training loss of the AST on four batches, on a logarithmic axis.",
 )  # fmt: skip
 
@@ -578,7 +579,6 @@ compared = evaluation.holm({
     )
     for rival in ("cnn_mel_best", "lstm_mel_full")
 })  # fmt: skip
-record.add_comparisons(compared, "accuracy")
 named = {(name_of(a), name_of(b)): result for (a, b), result in compared.items()}
 caption = "AST against CNN and LSTM: paired differences in accuracy with 95 % intervals."
 record.show(plots.differences(named, "accuracy"), "differences", caption=caption)
@@ -664,7 +664,7 @@ decibels = stretch.numpy() * splits.scaler.deviation + splits.scaler.mean
 title = f"A {classes[int(label)]} clip, taken for {classes[answer]}: where the AST looks"
 picture = np.concatenate(list(n_patches * shares), axis=1)  # the windows side by side; 1: even
 record.show(
-    plots.attention(decibels.T, picture, title), "rollout",
+    plots.patch_values(decibels.T, picture, title, "times an even share"), "rollout",
     caption="Attention rolled out over a test clip; 1 everywhere: all are looked at alike.",
 )  # fmt: skip
 

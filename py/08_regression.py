@@ -546,7 +546,7 @@ def show_axis(axis):
     title = f"{axis}, validation: explained variance {', '.join(told)}"
     curves = {kind: histories[kind, axis] for kind in kinds}
     record.show(
-        plots.regression_curves(curves, constant_loss[axis], title), f"curves_{axis}",
+        plots.learning_curves(curves, title, constant=constant_loss[axis]), f"curves_{axis}",
         caption=Sentence("Learning curves for {axis}.", axis=axis),
     )  # fmt: skip
     column = axes.index(axis)
@@ -1127,7 +1127,6 @@ against_svr = {
 compared = first_question | evaluation.holm(against_svr)
 caption = "Paired differences in mean Spearman with 95 % intervals, not corrected."
 record.show(plots.differences(compared, "mean Spearman"), "differences", caption=caption)
-record.add_comparisons(compared, "mean Spearman on held-out clips")
 tell_comparisons(compared, "mean Spearman on held-out clips")
 
 # %% [markdown]

@@ -919,7 +919,6 @@ compared = {
     ("transfer CNN", "CNN of step 8"): against_step8,
     ("transfer CNN", "control CNN"): against_control,
 }
-record.add_comparisons(compared, f"Spearman for {axis} on held-out clips")
 record.show(
     plots.differences(compared, f"Spearman for {axis}"), "differences",
     caption="Paired differences in Spearman with 95 % intervals.",

@@ -673,7 +673,6 @@ for i, axis in enumerate(axes):
         target[:, i], one, three, seed
     )
 compared = {("mean: multitask CNN", "CNNs (one per axis)"): primary} | evaluation.holm(others)
-record.add_comparisons(compared, "Spearman on held-out clips")
 record.show(
     plots.differences(compared, "Spearman"), "differences",
     caption="Paired differences in Spearman with 95 % intervals, not corrected; filled: clear, "

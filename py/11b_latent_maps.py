@@ -441,7 +441,6 @@ pairs += [(one, other) for i, one in enumerate(trained) for other in trained[i +
 by_way = {"nearest-neighbour accuracy": compared(pairs, nearest),
           "linear accuracy": compared(pairs, linear)}  # fmt: skip
 for what, results in by_way.items():
-    record.add_comparisons(results, what)
     tell_list(comparison_sentence(result, *pair, what) for pair, result in results.items())
 
 # %% tags=["report", "told"]
@@ -514,7 +513,6 @@ beside["directions for 90 %"] = [directions_for(spaces[name]) for name in beside
 caption = "The worst LSTM's space beside the best one's and the mel statistics."
 show_table(beside, 2, caption=caption)
 result = compared([both], nearest)[both]
-record.add_comparisons({both: result}, "nearest-neighbour accuracy")
 tell(comparison_sentence(result, of_lstm, of_worst, "nearest-neighbour accuracy"))
 
 # %% tags=["told", "report"]
@@ -843,7 +841,6 @@ show_table(by_map, 2, caption=caption)
 others = [how for how in methods if how != "PCA"]
 pairs = [(f"{space}, {how}", f"{space}, PCA") for space in chosen for how in others]
 results = compared(pairs, {name: nearest_answers(drawn) for name, drawn in panels.items()})
-record.add_comparisons(results, "nearest-neighbour accuracy in the map")
 clear = [pair[0] for pair in pairs if results[pair].clear and results[pair].difference.value > 0]
 trusted = {how: [by_map.loc[f"{space}, {how}", "trustworthiness"].value for space in chosen]
            for how in methods}  # fmt: skip

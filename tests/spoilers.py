@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
@@ -25,15 +26,8 @@ def rows_of(section: str, words: Mapping[str, object]) -> list[dict[str, Any]]:
     """The rows of a section of wrong_input.yaml, with the words that its $NAMES stand for."""
     assert not TABLE["words"].keys() & words.keys(), "a name that stands for two things"
     words = TABLE["words"] | words
-
-    def filled(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: filled(part) for key, part in value.items()}
-        if isinstance(value, list):
-            return [filled(part) for part in value]
-        return Template(value).substitute(words) if isinstance(value, str) else value
-
-    return filled(TABLE[section])
+    quoted = {name: json.dumps(str(word))[1:-1] for name, word in words.items()}
+    return json.loads(Template(json.dumps(TABLE[section])).substitute(quoted))
 
 
 def as_npy(values: np.ndarray) -> bytes:

@@ -170,6 +170,9 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
         assert required.first.startswith(page.BEST_GENRE) or f"| {required.first} " in text
     assert "| LSTM, full clips (repeats 2, 3) " in text  # the first of those best in repeat 1
     assert "genre and affect together, CNN minus SVR, not below beyond its interval: not " in text
+    folds = Path(os.environ["MUSICLAB_HOME"]) / "folds"
+    profile = yaml.safe_load((folds / "real-music-r2-f1.yaml").read_text())
+    assert profile["all"]["seed"] == 2 and profile["07_cnn"]["n_refits"] == 1
     accuracy = scores.xs("accuracy", level="metric")
     assert accuracy.loc["LSTM, beats", "value"] == pytest.approx((1 + 18 / 27) / 2)
     assert accuracy.loc["LSTM, beats", "clips"] == 27 > accuracy.loc["CNN", "clips"] >= 12
@@ -179,7 +182,7 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
     mean = scores.xs("mean", level="metric")["value"]
     assert mean["what 11 submits"] == mean["multitask CNN"] == pytest.approx(1)
     assert mean["CNNs, one per axis"] == pytest.approx(-1)  # each candidate's own
-    affect = [name for name, model in real_music.MODELS.items() if model[0] == MULTITASK]
+    affect = [model.model for model in real_music.MODELS if model.task == MULTITASK]
     assert mean[affect].notna().all()
 
     kept = {name: (r[0], None) for name, r in references.REFERENCES.items() if "CNN" not in name}
@@ -196,19 +199,6 @@ def test_what_the_lab_stored_is_scored_and_told(lab, monkeypatch):
     assert again.loc[("SVM", "accuracy"), "value"] == accuracy.loc["SVM", "value"]
 
 
-def test_ablations_are_told_beside_the_models(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(references, "REFERENCES", {"SVR": references.REFERENCES["SVR"]})
-    _, text, _ = lab.bench("--quick", "--ablations")
-    table = pd.read_csv(tmp_path / "how_good_ablations.csv")
-    assert "## Ablations" in text and len(table) == 3 * 2 + 2
-    assert table["first"].iloc[0] == "LSTM, beats: no mixup"
-    assert np.isfinite(table["difference"]).all()
-    folds = Path(os.environ["MUSICLAB_HOME"]) / "folds"
-    profile = yaml.safe_load((folds / "real-music-r1-f1-no-masks.yaml").read_text())
-    assert profile["all"]["seed"] == 1 and profile["07_cnn"]["max_masked_bands"] == 0
-    assert profile["05_lstm"] == real_music.LEAN["05_lstm"] | real_music.SHORT_05
-
-
 def test_requirements_are_judged_by_difference_and_interval():
     def verdict(sense: str, value: float, low: float, high: float) -> str:
         return page.Required(GENRE, "a", "b", sense, 0.1).judged(Score(value, low, high))[1]
@@ -222,8 +212,7 @@ def test_requirements_are_judged_by_difference_and_interval():
 
 def test_names_and_parameters_are_those_of_the_notebooks():
     lab = Lab()
-    changes = [*real_music.ABLATIONS.values(), *real_music.LEAN.items()]
-    for notebook, change in [*changes, ("05_lstm", real_music.SHORT_05)]:
+    for notebook, change in real_music.LEAN.items():
         own = lab.read(notebook).parameters
         assert all(type(own[name]) is type(value) for name, value in change.items())
     code = {notebook: "\n".join(lab.read(notebook).code) for notebook in NOTEBOOKS}

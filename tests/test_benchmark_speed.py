@@ -3,11 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import soundfile
 
-from benchmarks import on_gpu, speed
+from benchmarks import speed
 from benchmarks.speed import CLAIMS, Row, Side
 from tests.test_features import chords
 from tools.common.command_line import run_command
@@ -61,10 +60,13 @@ def test_the_kits_way_and_the_plain_one_are_equal(name, options, folder, home):
     assert "only one side" in claim.differing({}, plain)
 
 
-def test_a_claim_without_its_package_is_skipped_with_a_word(home, monkeypatch, capsys):
+def test_what_this_machine_lacks_is_skipped_with_a_word(home, monkeypatch, capsys):
     monkeypatch.setattr(speed, "find_spec", lambda package: None)
-    assert bench(["--only", "ast"]) == 0
-    assert "ast: skipped, timm is not here (pip install it" in capsys.readouterr().out
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert bench(["--only", "ast", "gpu-lstm"]) == 0
+    said = capsys.readouterr().out
+    assert "ast: skipped, timm is not here (pip install it)" in said
+    assert "gpu-lstm: skipped, no GPU here" in said and "| skipped: no GPU here" in said
 
 
 def test_a_side_inherits_no_setting(tmp_path, monkeypatch):
@@ -101,17 +103,9 @@ def test_page_and_exit_code_say_what_was_not_met(home, tmp_path, monkeypatch, ca
     assert Row("a", ratio=[200.0], at_least=100, problem="x differs by 1").met.startswith("no: x")
 
 
-def test_the_rows_of_a_gpu_are_measured_as_notebooks_train_and_empty_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(on_gpu, "RESULTS", tmp_path / "how_fast_gpu.csv")
-    empty = on_gpu.with_section("# How fast\n")
-    assert empty.count("not measured yet") == 2 == empty.count("epoch of the")
-    assert on_gpu.with_section(empty) == empty, "in place of the one before"
+@pytest.mark.parametrize("network", ["lstm", "cnn"])
+def test_the_epochs_of_a_gpu_are_trained_either_way(network, tmp_path):
     speed.make_folder(tmp_path, "full", n_clips=4)
-    clips = speed.datasets.SpectrogramDataset(tmp_path / "full" / speed.GENRE, "train", "mel")
-    clips.scaler = speed.datasets.BandScaler.fit(clips)
-    row = on_gpu.measure("05", clips, speed.CPU, n_epochs=1)
-    assert tuple(row) == on_gpu.COLUMNS and row["ratio"] == row["plain"] / row["kit"] > 0
-    row["GPU"] = "a GPU"
-    pd.DataFrame([row]).to_csv(on_gpu.RESULTS)
-    filled = on_gpu.with_section(empty)
-    assert "not measured yet" not in filled and "| a GPU" in filled
+    for kit in (True, False):
+        side = speed.gpu_epoch(tmp_path, kit, network, speed.CPU)
+        assert results_of(side) == {}

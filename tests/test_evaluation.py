@@ -19,18 +19,18 @@ pytestmark = pytest.mark.filterwarnings("error")
 CLASSES = ["Blues", "Folk", "Jazz", "Rock"]
 
 
-def labels(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
+def labels(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """True and predicted class numbers, about half of them equal."""
     rng = np.random.default_rng(seed)
-    true = rng.choice(4, size=n, p=[0.1, 0.2, 0.3, 0.4])
-    return true, np.where(rng.random(n) < 0.5, true, rng.integers(4, size=n))
+    true = rng.choice(4, size=60, p=[0.1, 0.2, 0.3, 0.4])
+    return true, np.where(rng.random(60) < 0.5, true, rng.integers(4, size=60))
 
 
-def values(seed: int = 0, n: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """True and predicted values [n, 3] that go along with each other; with ties, as real labels."""
+def values(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted values [50, 3] that go together; with ties, as real labels."""
     rng = np.random.default_rng(seed)
-    true = rng.uniform(size=(n, 3)).round(1)
-    return true, (true + rng.normal(0, 0.4, size=(n, 3))).round(2)
+    true = rng.uniform(size=(50, 3)).round(1)
+    return true, (true + rng.normal(0, 0.4, size=(50, 3))).round(2)
 
 
 def check(score: Score, metric: Metric, n: int) -> None:

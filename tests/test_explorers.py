@@ -6,6 +6,7 @@ On a page and in JupyterLab; all pages of a run stand in test_smoke.
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 from sklearn.metrics import f1_score
+from torch.utils.data import Subset
 
 from helpers.datasets import genre_splits
-from helpers.folders import GENRE
-from helpers.machinery.files import LabError, demo_data, read_json
+from helpers.features import SAMPLE_RATE, mel_frequencies
+from helpers.folders import GENRE, read_clips
+from helpers.machinery.files import LabError
 from helpers.machinery.process import seed_everything
 from helpers.models import Classifier, CNNBackbone
 from helpers.notebook import explorers, records, showing
@@ -50,15 +54,21 @@ def record(mini_data: Path) -> Record:
 
 
 @pytest.fixture(scope="module")
-def shown(record: Record) -> list[str]:
+def train(mini_data: Path) -> Subset:
+    return genre_splits(mini_data / GENRE, "mel", 0).train
+
+
+@pytest.fixture(scope="module")
+def shown(record: Record, train: Subset) -> list[str]:
     """The HTML of all explorers: two clips, threshold, neighbours, confusion matrix, maps."""
     texts: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(showing, "in_notebook", lambda: True)
         patch.setattr(showing, "show_html", lambda text, _: texts.append(text))
+        noise = 0.1 * np.random.default_rng(0).standard_normal(44100)
+        patch.setattr(explorers, "approximate_audio", lambda _: noise)
         explorers.two_clips(record, ["International", "Hip-Hop"])
         explorers.threshold(record, TRUE, PROBABILITIES, CLASSES)
-        train = genre_splits(record.data / GENRE, "mel", 0).train
         explorers.neighbours(record, small_cnn(), train)
         explorers.confusion(COUNTS, CLASSES)
         vectors = np.random.default_rng(0).standard_normal((len(train), 5))
@@ -73,28 +83,26 @@ def data_of(text: str) -> dict[str, Any]:
     return json.loads(place["data-explorer"])
 
 
+def picture_of(data: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
 # ---- what the controls hold --------------------------------------------------------------------
 
 
-def test_controls_bring_their_script_and_a_plain_script_says_where_they_are(
-    record, outputs, monkeypatch, capsys
+def test_controls_bring_their_script_alone_and_a_plain_script_says_where_they_are(
+    outputs, monkeypatch, capsys
 ):
-    explorers.threshold(record, TRUE, PROBABILITIES, CLASSES)
-    (controls,) = outputs
-    script = explorers.SCRIPT.read_text(encoding="utf-8")
-    assert controls["text/html"].endswith(f"<script>{script}</script>")
-    assert "</script" not in script and "<!--" not in script
-    monkeypatch.setattr(showing, "in_notebook", lambda: False)
-    explorers.threshold(record, TRUE, PROBABILITIES, CLASSES)
-    assert len(outputs) == 1 and "on the page of 01_visualization" in capsys.readouterr().out
-
-
-def test_data_cannot_leave_the_place_they_stand_in(outputs):
     evil = "</div><script>alert(1)</script>\"'"
     explorers.confusion({evil: [[1]]}, [evil])
-    (text,) = (output["text/html"] for output in outputs)
-    assert len(BeautifulSoup(text, "html.parser")("script")) == 1
+    text = outputs[0]["text/html"]
+    script = explorers.SCRIPT.read_text(encoding="utf-8")
+    assert text.endswith(f"<script>{script}</script>")
+    assert len(BeautifulSoup(text, "html.parser")("script")) == 1, "data cannot leave their place"
     assert list(data_of(text)["examples"]) == [evil]
+    monkeypatch.setattr(showing, "in_notebook", lambda: False)
+    explorers.confusion(COUNTS, CLASSES)
+    assert len(outputs) == 1 and "on the page of notebook 06" in capsys.readouterr().out
 
 
 def test_whether_a_score_reaches_a_threshold_survives_the_rounding(record, outputs):
@@ -116,63 +124,52 @@ def test_two_clips_begin_as_asked_and_have_four_pictures_and_an_approximate_soun
         assert bool(clip["sound"]) == begins
 
 
-def picture_of(data: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(data)))
-
-
-def test_a_picture_has_the_lowest_band_below_and_is_narrowed():
-    array = np.full((128, 1292), -80.0)
-    array[0] = 0
-    picture = picture_of(explorers._picture(array, "mel", 160, 64)).convert("L")
+def test_one_band_is_drawn_from_below_in_a_narrower_picture_and_sounds_like_its_pitch():
+    band, mel = 40, np.full((128, 200), -80.0)
+    mel[band] = 0
+    picture = picture_of(explorers._picture(mel, "mel", *explorers.SMALL)).convert("L")
     assert picture.size == (160, 64)
     shades = np.asarray(picture)
-    assert (shades[-1] > shades[0]).all() and len(np.unique(shades[:-1])) == 1
+    assert (shades[63 - band // 2] > shades[0]).all() and len(np.unique(shades)) == 2
+    spectrum = np.abs(np.fft.rfft(explorers.approximate_audio(mel[:, :20])))
+    hertz = spectrum.argmax() / (2 * len(spectrum)) * SAMPLE_RATE
+    assert hertz == pytest.approx(mel_frequencies()[band], rel=0.05)
 
 
 def test_a_clip_with_audio_is_offered_first_and_heard_as_it_is(
-    mini_data, home, outputs, monkeypatch
+    mini_data, record, tmp_path, outputs, monkeypatch
 ):
-    monkeypatch.setattr(explorers, "approximate_audio", lambda _: np.zeros(22050))
-    folder = home / ".cache" / "demo"
-    folder.mkdir(parents=True)
-    (folder / "data").symlink_to(mini_data)
-    record = records.open_record("01_visualization", demo_data(), 0)
-    tracks = explorers._TrainingClips(mini_data).full
-    clip = tracks.index[tracks["genre"] == "Classical"][-1]
-    (folder / "complete.json").write_text('{"size": 1.0}')
-    (folder / "audio").mkdir()
-    soundfile.write(folder / "audio" / f"{clip}.flac", np.zeros(22050 * 12), 22050)
+    tracks = read_clips(mini_data / GENRE, "train")
+    clip = tracks["id"][tracks["genre"] == "Classical"].iloc[-1]
+    soundfile.write(tmp_path / "long.flac", np.zeros(22050 * 12), 22050)
+    monkeypatch.setattr(explorers, "audio_clips", lambda _: [clip])
+    monkeypatch.setattr(explorers, "audio_path", lambda *_: tmp_path / "long.flac")
     explorers.two_clips(record)
     data = data_of(outputs[0]["text/html"])
     first = data["clips"][data["begin"][0]]
     assert (first["title"], first["note"]) == (f"Classical (clip {clip})", "the first 10 seconds")
     sound, rate = soundfile.read(io.BytesIO(base64.b64decode(first["sound"])))
     assert rate == 22050 and len(sound) / rate == pytest.approx(10, abs=0.2)
-    assert explorers._TrainingClips(mini_data).audible == [], "its ids mean nothing in other data"
 
 
-def test_neighbours_are_others_and_the_first_clip_is_the_most_confident_error(
-    record, outputs, monkeypatch
+def test_neighbours_begin_with_the_most_confident_error_and_some_of_many_clips_are_offered(
+    record, train, shown, outputs, monkeypatch
 ):
-    train = genre_splits(record.data / GENRE, "mel", 0).train
-    seen = explorers._SeenByModel(small_cnn(), train, 4, "cpu")
-    for clip in range(len(train)):
-        near = seen.nearest(clip)
-        assert clip not in near and len(set(near)) == explorers.N_NEIGHBOURS
-        likeness = seen.likeness[clip, near]
-        assert (np.diff(likeness) <= 1e-6).all() and likeness.max() <= 1 + 1e-5
-    begin = seen.most_confident_error()
-    assert seen.answers[begin] != seen.labels[begin]
+    data, model = data_of(shown[2]), small_cnn().eval()
+    with torch.no_grad():
+        vectors = [model.backbone(x[None], torch.tensor([n]))[0] for x, _, n in train]
+    unit = torch.nn.functional.normalize(torch.stack(vectors))
+    for clip, cosines in zip(data["clips"], unit @ unit.T, strict=True):
+        near, likeness = zip(*clip["near"], strict=True)
+        assert likeness == pytest.approx(cosines.topk(5)[0][1:].tolist(), abs=1e-3)
+        assert cosines[list(near)].tolist() == pytest.approx(likeness, abs=1e-3)
+    errors = [clip for clip in data["clips"] if clip["answer"] != clip["label"]]
+    begin = data["clips"][data["begin"]]
+    assert begin in errors and max(begin["scores"]) == max(max(one["scores"]) for one in errors)
     monkeypatch.setattr(explorers, "MOST_CLIPS", 3)
     explorers.neighbours(record, small_cnn(), train)
-    data = data_of(outputs[0]["text/html"])
-    clips = data["clips"]
-    assert clips[data["begin"]]["title"] == seen.names[begin]
-    assert 3 <= sum(bool(clip["near"]) for clip in clips) <= 4 < len(clips)
-    near = [clips[i]["title"] for i, _ in clips[data["begin"]]["near"]]
-    assert near == [seen.names[i] for i in seen.nearest(begin)]
-    seen.answers = list(seen.labels)
-    assert seen.most_confident_error() == 0, "no error: the first clip"
+    few = data_of(outputs[0]["text/html"])["clips"]
+    assert 3 <= sum(bool(clip["near"]) for clip in few) <= 4 < len(few)
 
 
 def test_a_map_s_dots_have_their_clip_and_its_neighbours_in_the_whole_space(shown):
@@ -190,12 +187,11 @@ def test_a_map_s_dots_have_their_clip_and_its_neighbours_in_the_whole_space(show
     assert clip["title"].startswith(clip["label"])
 
 
-def test_wrong_choices_are_one_line(record):
+def test_wrong_choices_are_one_line(record, train):
     with pytest.raises(LabError, match="no training clip of genre 'Clasical' .did you mean"):
         explorers.two_clips(record, ["Clasical", "Hip-Hop"])
     with pytest.raises(LabError, match="do not belong to 6 clips and 2 classes"):
         explorers.threshold(record, TRUE, PROBABILITIES, CLASSES[:2])
-    train = genre_splits(record.data / GENRE, "mel", 0).train
     with pytest.raises(LabError, match=f"CNN: 2 rows for {len(train)} clips; give one each"):
         explorers.maps(record, train, {"CNN": np.zeros((2, 5))}, {})
 
@@ -252,25 +248,28 @@ def test_two_clips_are_seen_and_heard_on_the_page(page):
     assert "beats across" in clips.text
 
 
-def test_the_threshold_counts_as_it_is_moved(page):
-    threshold = place(page, 1)
+def move(page: Any, threshold: Any, name: str, at: float) -> None:
+    """Move the threshold of a class, and see that all that is shown follows."""
+    choose(threshold, "class", name)
     slider = threshold.find_element("css selector", "input[type=range]")
-    for name, at in (("Pop", 0.5), ("Pop", 0.65), ("Blues", 0.6), ("Rock", 0.95)):
-        choose(threshold, "class", name)
-        ask(page, "setValue(...arguments)", slider, round(100 * at))
-        belongs = CLASSES.index(name) == TRUE
-        called = PROBABILITIES[:, CLASSES.index(name)] >= at
-        n = [(belongs & called).sum(), (belongs & ~called).sum(), (~belongs & called).sum()]
-        for word, count in zip(("TP", "FN", "FP"), n, strict=True):
-            assert f"{word} {count}" in threshold.text, (name, at)
-        told = f"{n[0] / (n[0] + n[2]):.2f}" if n[0] + n[2] else "0/0, undefined"
-        assert f"Precision TP/(TP+FP) = {n[0]}/{n[0] + n[2]}"[:40] in threshold.text
-        assert told in threshold.text
-        strip, curve = threshold.find_elements("css selector", "svg")
-        dots = strip.find_elements("css selector", "circle")
-        assert sum(dot.get_attribute("fill") != "none" for dot in dots) == called.sum()
-        marked = curve.find_elements("css selector", "circle")
-        assert len(marked) == bool(called.sum() and belongs.sum()), "undefined is not drawn"
+    ask(page, "setValue(...arguments)", slider, round(100 * at))
+    belongs = CLASSES.index(name) == TRUE
+    called = PROBABILITIES[:, CLASSES.index(name)] >= at
+    tp, fn, fp = (belongs & called).sum(), (belongs & ~called).sum(), (~belongs & called).sum()
+    told = f"{tp / (tp + fp):.2f}" if tp + fp else "0/0, undefined"
+    precision = f"Precision TP/(TP+FP) = {tp}/{tp + fp}"
+    for said in (f"TP {tp}", f"FN {fn}", f"FP {fp}", precision, told):
+        assert said in threshold.text, (name, at)
+    strip, curve = threshold.find_elements("css selector", "svg")
+    dots = strip.find_elements("css selector", "circle")
+    assert sum(dot.get_attribute("fill") != "none" for dot in dots) == called.sum()
+    marked = curve.find_elements("css selector", "circle")
+    assert len(marked) == bool(called.sum() and belongs.sum()), "undefined is not drawn"
+
+
+def test_the_threshold_counts_as_it_is_moved(page):
+    for name, at in (("Pop", 0.65), ("Blues", 0.6), ("Rock", 0.95)):
+        move(page, place(page, 1), name, at)
 
 
 def test_the_confusion_matrix_says_what_scikit_learn_says(page):
@@ -322,17 +321,6 @@ def test_no_other_script_runs_on_a_page(browser, tmp_path, shown):
 # ---- JupyterLab --------------------------------------------------------------------------------
 
 NOTEBOOK = "05_train"
-CODE = """
-import numpy as np
-from pathlib import Path
-from helpers.notebook import explorers, records, showing
-record = records.open_record("05_train", Path({data!r}), 0)
-explorers.approximate_audio = lambda mel: np.random.default_rng(0).normal(0, 0.1, 44100)
-explorers.two_clips(record)
-chances = np.linspace(0.1, 0.9, 9)
-classes = ["Blues", "Rock"]
-explorers.threshold(record, np.arange(9) // 5, np.stack([1 - chances, chances], 1), classes)
-"""
 LAB = """
 import sys
 from pathlib import Path
@@ -340,49 +328,35 @@ from tests.small_lab import SmallLab
 from tools.run.jupyter_lab import main
 main(sys.argv[2:], SmallLab(Path(sys.argv[1])).lab)
 """
-TOKEN = "token-of-the-test"
+OPTIONS = (
+    "--no-browser", "--allow-root", "--ServerApp.port=0", "--ServerApp.port_retries=0",
+    "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True",
+)  # fmt: skip
 
 
 @pytest.fixture
-def notebook(mini_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a notebook in JupyterLab, as `./run_all.sh lab` starts it."""
-    small, runtime = SmallLab.made(tmp_path / "small"), tmp_path / "jupyter"
-    small.write(NOTEBOOK, CODE.format(data=str(mini_data)))
+def jupyter_lab(shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of `./run_all.sh lab` on a lab with two explorers in a notebook."""
+    small, log = SmallLab.made(tmp_path / "small"), tmp_path / "jupyter.log"
+    code = "from IPython.display import HTML, display\ndisplay(*map(HTML, {!r}))"
+    small.write(NOTEBOOK, code.format(shown[:2]))
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
-        monkeypatch.setenv(name, str(runtime / name))
+        monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.delenv("MUSICLAB_HEADLESS")
-    options = ("--no-browser", "--allow-root", "--ServerApp.port=0", "--ServerApp.port_retries=0")
-    options += (f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True")
-    with open(tmp_path / "jupyter.log", "w") as log:
-        server = small.start(*options, program=("-c", LAB), stdout=log, stderr=log)
-
-    def told() -> list[dict[str, Any]]:
-        """What the server says of itself, once it does."""
-        files = (runtime / "JUPYTER_RUNTIME_DIR").glob("jpserver-*.json")
-        return list(filter(None, map(read_json, files)))
-
+    with open(log, "w") as file:
+        server = small.start(*OPTIONS, program=("-c", LAB), stdout=file, stderr=file)
     try:
-        wait_until(lambda: server.poll() is not None or bool(told()), 90)
-        assert server.poll() is None, (tmp_path / "jupyter.log").read_text()[-2000:]
-        yield f"{told()[0]['url']}doc/tree/notebooks/{NOTEBOOK}.ipynb?token={TOKEN}"
+        wait_until(lambda: server.poll() is not None or "http://localhost" in log.read_text(), 90)
+        assert server.poll() is None, log.read_text()[-2000:]
+        yield re.search(r"http://localhost:\d+/", log.read_text())[0]
     finally:
         kill_all(server)
         server.wait()
 
 
-def test_the_same_controls_work_in_jupyterlab(browser, notebook):
-    browser.get(notebook)
+def test_the_same_controls_work_in_jupyterlab(browser, jupyter_lab):
+    browser.get(f"{jupyter_lab}doc/tree/notebooks/{NOTEBOOK}.ipynb")
     wait_until(lambda: ask(browser, "runAllCells()"), 240)
-    wait_until(
-        lambda: ask(browser, "explorers()") == [2, 0],
-        180,
-        moving=lambda: ask(browser, "document.body.innerHTML.length"),
-    )
-    threshold = place(browser, 1)
-    choose(threshold, "class", "Rock")
-    slider, told = threshold.find_element("css selector", "input[type=range]"), []
-    for at in (30, 60):
-        ask(browser, "setValue(...arguments)", slider, at)
-        told.append(threshold.text)
-    assert "TP 4" in told[0] and "TP 4" in told[1] and "FP 3" in told[0] and "FP 0" in told[1]
+    wait_until(lambda: ask(browser, "explorers()") == [2, 0], 240)
+    move(browser, place(browser, 1), "Pop", 0.3)
     wait_until(lambda: min(ask(browser, "durations()")) > 1, 120)

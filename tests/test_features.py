@@ -32,10 +32,11 @@ def chords() -> np.ndarray:
 
 
 def test_a_clip_has_the_same_features_at_another_sampling_rate():
-    extracted = features.extract(chords())
+    audio = chords()[: 3 * features.SAMPLE_RATE]
+    extracted = features.extract(audio)
     assert extracted.full.dtype == extracted.beat.dtype == np.float32
-    assert len(extracted.beat_times) >= 10
-    fast = librosa.resample(chords(), orig_sr=22050, target_sr=44100)
+    assert len(extracted.beat_times) >= 3
+    fast = librosa.resample(audio, orig_sr=22050, target_sr=44100)
     other = features.extract(fast, sr=44100).full
     assert other.shape == extracted.full.shape
     assert np.median(np.abs(other[:100] - extracted.full[:100])) < 0.5

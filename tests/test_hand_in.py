@@ -9,37 +9,35 @@ import re
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_output
 
+from helpers.machinery.files import LabError
 from helpers.notebook.words import Words
 from tests.bare_python import bare_python
 from tools.checks import pairs
-from tools.common.notebooks import Lab
+from tools.common.members import Member, parse_members
+from tools.common.notebooks import ROOT, Lab
 from tools.hand_in import answers
 from tools.hand_in import command as hand_in
+from tools.hand_in.commented import uncommented
 from tools.report import prompts
 from tools.report.editions import EDITIONS, edition_of
 
 MEMBERS = ["Μαρία Παπαδοπούλου, 03112345", "Name Two, 03154321"]
 ZIP = "patrec1_03112345_03154321.zip"
 PDF = b"%PDF-1.7\n%%EOF\n"  # as much of it as the checks look at
-SUMMARY = {
-    "data": {"demo": False, "folder": "/data", "fingerprint": "7582cc0c8f65"},
-    "profile": "full", "device": "auto", "python": "3.11.7", "versions": {"torch": "2.13"},
-}  # fmt: skip
+ROWS = yaml.safe_load(Path(__file__).with_name("hand_in.yaml").read_text(encoding="utf-8"))
+SUMMARY, FRONT, KIT, OWN = (ROWS[name] for name in ("summary", "front", "kit", "own"))
+SHORT = "\n".join(f"a{number} = {number}" for number in range(5))
+TEXTS = {"KIT": KIT, "OWN": OWN, "SHORT": SHORT, "LONG": f"{SHORT}\na5 = 5"}
 SCRIPT = "# %% [markdown]\n# # Title\n\n# %%\n# Says hello.\nprint({!r})\n"
-
-
-MADE = {"edition": "2021", "data": "7582cc0c8f65"}
-
-
-def front(*authors: str, made: dict[str, str] | None = MADE) -> str:
-    """The begin of the report as Markdown, which lies beside the PDF."""
-    return f"---\n{json.dumps({'author': authors, 'made': made})}\n---\n# y"
 
 
 class Small:
@@ -58,8 +56,7 @@ class Small:
         pairs.sync(root)
         self.write("runs/demo/summary.json", json.dumps(SUMMARY))
         (self.run.parent / "latest").symlink_to("demo")
-        names = "Name Two (03154321)", "Μαρία Παπαδοπούλου (03112345)"  # in any order
-        self.write("runs/demo/report/report.md", front(*names))
+        self.front()
         self.report.write_bytes(PDF)
 
     def write(self, name: str, text: str) -> Path:
@@ -68,14 +65,17 @@ class Small:
         path.write_text(text, encoding="utf-8")
         return path
 
+    def front(self, **more: object) -> None:
+        self.write("runs/demo/report/report.md", f"---\n{json.dumps(FRONT | more)}\n---\n# y")
+
     def answer(self, edition: str) -> None:
         """Every prompt of an edition with an answer that is one."""
         prompts.make_missing(self.root / "my_report", Words("en"), edition_of(edition))
         for path in (self.root / "my_report").iterdir():
             path.write_text(re.sub("(?m)^(> .*)$", "\\1\n\nNot done.", path.read_text()))
 
-    def hand_in(self, *options: str) -> int:
-        return hand_in.main(["--members", *MEMBERS, *options], self.lab)
+    def packs(self, *options: str, members: Sequence[str] = MEMBERS) -> bool:
+        return hand_in.main(["--members", *members, *options], self.lab) == hand_in.EXIT_DONE
 
     @property
     def zips(self) -> list[str]:
@@ -91,8 +91,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Small:
 
 def refused(small: Small, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The broken rules that are told when nothing is packed."""
-    assert small.hand_in() == hand_in.EXIT_FAILED
-    assert small.zips == []
+    assert not small.packs() and small.zips == []
     first, *lines = capsys.readouterr().err.splitlines()
     problems = [line.strip() for line in lines if line.startswith("    ")]  # below their files
     assert first == f"not packed; {len(problems)} to mend:"
@@ -108,8 +107,11 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     small.write("py/try.ipynb", "{}")
     small.write("helpers/.ipynb_checkpoints/models-checkpoint.py", "x = 1")
     small.write("runs/demo/pages/05_a.html", "<html>")
-    assert small.hand_in() == hand_in.EXIT_DONE
-    assert small.zips == [ZIP]
+    run_and_saved = small.root / "notebooks" / "05_a.ipynb"
+    notebook = nbformat.read(run_and_saved, as_version=4)
+    notebook.cells[1].outputs = [new_output("stream", name="stdout", text="05_a")]
+    nbformat.write(notebook, run_and_saved)
+    assert small.packs() and small.zips == [ZIP]
     with zipfile.ZipFile(small.run / ZIP) as archive:
         assert archive.namelist() == [
             "CHANGES.diff", "LABELS.csv", "README.txt", "helpers/__init__.py",
@@ -123,23 +125,12 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     assert note.endswith("MIT License\n")
 
 
-def test_a_notebook_that_was_run_and_saved_is_handed_in(small):
-    """Its outputs stay where they are."""
-    path = small.root / "notebooks" / "05_a.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells[1].outputs = [new_output("stream", name="stdout", text="05_a")]
-    nbformat.write(notebook, path)
-    before = path.read_bytes()
-    assert small.hand_in() == hand_in.EXIT_DONE
-    assert path.read_bytes() == before
-
-
 def test_one_member_alone_and_a_report_of_one_s_own(small, tmp_path):
     own = tmp_path / "Αναφορά.pdf"
     own.write_bytes(PDF)
     small.report.unlink()
-    arguments = ["--members", "Name One, 03112345", "--run", "demo", "--report", str(own)]
-    assert hand_in.main(arguments, small.lab) == hand_in.EXIT_DONE
+    members = ["Name One, 03112345"]
+    assert small.packs("--run", "demo", "--report", str(own), members=members)
     assert small.zips == ["patrec1_03112345.zip"]
 
 
@@ -170,53 +161,25 @@ def test_the_code_in_the_zip_runs_by_itself(small, mini_data, tmp_path):
 # ---- what stops it -----------------------------------------------------------------------------
 
 
-def test_all_broken_rules_are_told_at_once(small, capsys):
+def test_all_broken_rules_are_told_at_once(small, capsys, monkeypatch):
+    monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: ["05_a failed", "06_b: old"])
     small.report.unlink()
-    small.write("py/05_a.py", "# %%\n" + "\n".join(f"a{n} = {n}" for n in range(6)) + "\n")
+    small.write("py/05_a.py", f"# %%\n{TEXTS['LONG']}\n")
     small.write("helpers/own.py", "def f():\n    return 1\n")
-    assert hand_in.main(["--members", "Name One, el12345"], small.lab) == hand_in.EXIT_FAILED
+    assert not small.packs(members=["Name One, el12345"])
     lines = capsys.readouterr().err.splitlines()
-    for words in (
-        "  --members",
-        "the number 'el12345' must be 4 to 12 digits",
-        "there is no report; make it with ./run_all.sh report",
-        "  py/05_a.py",
-        "    2: a code cell of 6 lines without a comment",
-        "    1: f has no docstring or comment",
-        "notebooks/05_a.ipynb differs (",
-    ):
-        assert sum(words in line for line in lines) == 1, words
+    for said in ROWS["all at once"]:
+        assert sum(said in line for line in lines) == 1, said
     assert small.zips == []
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "problem"),
-    [
-        ("report.pdf", "<!DOCTYPE html>", "no PDF; give the report as PDF, not as"),
-        ("report.pdf", "%PDF-1.7", "the PDF is cut short; make it again"),
-        ("report.md", front("Name Two (03154321)"), "names Name Two (03154321) on its first"),
-        ("report.md", "---\na: b: c\n---\n", "was made with another version of the kit"),
-        ("report.md", front(made=None), "was made with another version of the kit; make it again"),
-        ("report.md", front(made=["x"]), "was made with another version of the kit; make it again"),
-        ("report.md", front(made=MADE | {"data": "x"}), "is of other data than the run"),
-        (
-            "report.md",
-            front(made=MADE | {"edition": "2024"}),
-            "is of another edition; make it with",
-        ),
-        (
-            "report.md",
-            front("Μαρία Παπαδοπούλου (03112345)", "Name Two (03154320)"),
-            "not Μαρία Παπαδοπούλου (03112345), Name Two (03154321); make it again with these",
-        ),
-    ],
-)
-def test_what_is_no_report_of_these_members_in_pdf_is_refused(
-    small, capsys, name, content, problem
-):
-    small.report.with_name(name).write_text(content, encoding="utf-8")
+@pytest.mark.parametrize("row", ROWS["reports"])
+def test_what_is_no_report_of_these_members_in_pdf_is_refused(small, capsys, row):
+    small.front(**row.get("front", {}))
+    if "file" in row:
+        small.report.with_name(row["file"]).write_text(row["text"], encoding="utf-8")
     (said,) = refused(small, capsys)
-    assert problem in said
+    assert row["said"] in said
 
 
 def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, capsys):
@@ -229,38 +192,19 @@ def test_answers_that_came_after_the_report_or_not_at_all_are_noticed(small, cap
     assert "my_report: your own text is missing; ./run_all.sh report makes the files" in said
 
 
-KIT = "A strong network against weak ones: the LSTM forgets what it heard a hundred steps ago."
-OWN = "We read the curve as over-fitting, because the validation loss rises from epoch 6 on."
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "not answered"),
-        ("x", "1 characters are no answer under 5γ (fewest: 60); write what you found, or"),
-        (KIT, "holds the kit's own text; write what you think, in your words"),
-        (
-            "See @ref:adan, where the reasons for this optimiser stand, and all of them.",
-            "@ref:adan",
-        ),
-        ("See @fig:05_lstm/gone: the loss falls steadily, and then it rises again.", "@fig:05_lst"),
-        (OWN, "the same text as in "),
-        (f"{OWN} The best epoch is kept.", ""),
-        ("Not done: no time was left.", ""),
-    ],
-)
-def test_an_answer_that_a_grader_would_not_take_is_named(small, capsys, monkeypatch, text, problem):
+@pytest.mark.parametrize("row", ROWS["answers"])
+def test_an_answer_that_a_grader_would_not_take_is_named(small, capsys, monkeypatch, row):
     monkeypatch.setattr(answers, "_prose_of_kit", lambda told: f"before {KIT} after")
     path = small.root / "my_report" / "step_05.md"
-    for label, said in (("5β", OWN), ("5γ", text)):
+    for label, text in (("5β", OWN), ("5γ", Template(row["text"]).substitute(TEXTS))):
         head, mark, rest = path.read_text().partition(f"## {label} · ")
-        path.write_text(head + mark + rest.replace("Not done.", said, 1))
+        path.write_text(head + mark + rest.replace("Not done.", text, 1))
     os.utime(path, (0, 0))
-    if not problem:
-        assert small.hand_in() == hand_in.EXIT_DONE
+    if "said" not in row:
+        assert small.packs()
         return
     (said,) = refused(small, capsys)
-    assert problem in said and said.partition(":")[0].isdigit()
+    assert row["said"] in said and said.partition(":")[0].isdigit()
 
 
 def test_a_run_on_the_demo_set_is_packed_only_when_asked_for(small, capsys):
@@ -269,7 +213,7 @@ def test_a_run_on_the_demo_set_is_packed_only_when_asked_for(small, capsys):
     assert [line.partition(";")[0] for line in refused(small, capsys)] == [
         "the demo set is no data of the lab", "profile 'demo' is for trying"
     ]  # fmt: skip
-    assert small.hand_in("--demo-anyway") == hand_in.EXIT_DONE
+    assert small.packs("--demo-anyway")
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
@@ -281,19 +225,17 @@ def test_the_zip_tells_the_members_work_from_the_kit_s(small, capsys, edition):
     git = ["git", "-C", str(small.root), "-c", "user.name=x", "-c", "user.email=x@y"]
     for words in (["init", "-q"], ["add", "py", "helpers"], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], check=True)
-    small.write("report.md", front(made=MADE | {"edition": edition})).replace(
-        small.report.with_suffix(".md")
-    )
+    small.front(made=FRONT["made"] | {"edition": edition})
     shutil.rmtree(small.root / "my_report")
     small.answer(edition)
     os.utime(small.report)
     options = ("--kit", "HEAD", "--edition", edition)
     pairs.sync(small.root)
-    assert small.hand_in(*options) == hand_in.EXIT_DONE
+    assert small.packs(*options)
     assert "CHANGES.diff is empty: the code is the kit's, unchanged" in capsys.readouterr().out
     small.write("py/05_lstm.py", script + answer.format("more", f"Ours, really: {OWN}"))
     pairs.sync(small.root)
-    assert small.hand_in(*options) == hand_in.EXIT_DONE
+    assert small.packs(*options)
     with zipfile.ZipFile(next(small.run.glob("*.zip"))) as archive:
         packed, told, places = (
             archive.read(name).decode() for name in ("py/05_lstm.py", "CHANGES.diff", "LABELS.csv")
@@ -306,19 +248,37 @@ def test_the_zip_tells_the_members_work_from_the_kit_s(small, capsys, edition):
     assert bool(notebooks) == edition_of(edition).notebooks
 
 
-def test_old_results_are_listed(small, capsys, monkeypatch):
-    monkeypatch.setattr(hand_in, "stale_results", lambda run, lab: ["05_a failed", "06_b: old"])
-    assert refused(small, capsys) == [
-        "05_a failed",
-        "06_b: old; bring all up to date with ./run_all.sh --name demo --data /data --profile full",
-    ]
-
-
 def test_too_large_a_zip_is_refused_and_the_one_before_stays(small, capsys, monkeypatch):
-    assert small.hand_in() == hand_in.EXIT_DONE
+    assert small.packs()
     before = (small.run / ZIP).read_bytes()
     monkeypatch.setattr(hand_in, "MOST_MIB", 1)
     small.report.write_bytes(b"%PDF-" + os.urandom(2 * 2**20) + b"%%EOF")
-    assert small.hand_in() == hand_in.EXIT_FAILED
+    assert not small.packs()
     assert "the zip would have 2.0 MiB, more than 1" in capsys.readouterr().err
     assert (small.run / ZIP).read_bytes() == before
+
+
+# ---- one by one --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", ROWS["scripts"])
+def test_code_that_says_nothing_is_named_with_its_line(tmp_path, row):
+    path = tmp_path / "some.py"
+    path.write_text(Template(row["text"]).substitute(TEXTS), encoding="utf-8")
+    assert uncommented(path, "x.py") == [f"x.py:{line}" for line in row.get("said", [])]
+
+
+def test_the_kit_itself_is_commented():
+    scripts = [path for path in hand_in.code_files(ROOT) if path.suffix == ".py"]
+    assert [line for path in scripts for line in uncommented(path, path.name)] == []
+
+
+@pytest.mark.parametrize("row", ROWS["members"])
+def test_a_name_may_be_of_any_alphabet(row):
+    assert parse_members([row["given"]]) == [Member(row["name"], "03112345")]
+
+
+@pytest.mark.parametrize("row", ROWS["slips"])
+def test_a_slip_in_the_members_is_one_line_that_says_what_to_do(row):
+    with pytest.raises(LabError, match=row["said"]):
+        parse_members(row["given"])

@@ -1,4 +1,4 @@
-"""`--data kaggle`, `kaggle-push` and `submit`: Kaggle's own packages, talking to a local server."""
+"""`--data kaggle`, `kaggle-push` and `submit`: what Kaggle's own packages ask is answered here."""
 
 from __future__ import annotations
 
@@ -7,65 +7,114 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
 import pytest
 import yaml
+from requests import ConnectionError, PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
 from helpers.folders import MARKER, MULTITASK, data_name, read_clips
 from helpers.machinery.files import LabError, write_atomically
 from helpers.machinery.profiles import load_profile
 from helpers.notebook.soundness import data_fingerprint
 from helpers.submission import write_solution
-from tests.kaggle_server import Answer, KaggleServer, refusal, serve
 from tools.common.notebooks import Lab
 from tools.common.run_folder import Paths
 from tools.kaggle import data as kaggle_data
 from tools.kaggle import push, submit
 from tools.run.plan import make_plan
 
-NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 ROWS = yaml.safe_load(Path(__file__).with_name("kaggle.yaml").read_text(encoding="utf-8"))
+URL = "http://kaggle.test"
+Answer = tuple[int, dict[str, Any]]  # HTTP status, JSON
+
+
+def refusal(status: int, message: str) -> Answer:
+    """A call that fails, in Kaggle's way."""
+    return status, {"code": status, "message": message}
+
+
+@dataclass
+class KaggleServer:
+    """What is answered, and what was asked."""
+
+    answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]]
+    files: dict[str, bytes] = field(default_factory=dict)  # path -> content, to be downloaded
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # method, request
+    uploads: dict[str, bytes] = field(default_factory=dict)  # path -> content
+    is_reached: bool = True
+
+    def answer(self, method: str, content: dict[str, Any]) -> None:
+        """From now on a call of this method gets this JSON."""
+        self.answers[method] = (200, content)
+
+    def requests(self, method: str) -> list[dict[str, Any]]:
+        """What a method was called with, each time."""
+        return [request for name, request in self.asked if name == method]
+
+    def send(self, adapter: HTTPAdapter, request: PreparedRequest) -> Response:
+        """In place of the network."""
+        if not self.is_reached:
+            raise ConnectionError("no network")
+        status, content, headers = self.reply(request)
+        headers["Content-Length"] = str(len(content))
+        raw = HTTPResponse(io.BytesIO(content), headers, status, preload_content=False)
+        return adapter.build_response(request, raw)
+
+    def reply(self, request: PreparedRequest) -> tuple[int, bytes, dict[str, str]]:
+        """Answers a call, sends a file or takes one: status, content, headers."""
+        path, sent = request.path_url, request.body or b"{}"
+        if request.method == "GET":
+            return (200, self.files[path], {}) if path in self.files else (404, b"", {})
+        if request.method == "PUT":
+            self.uploads[path] = sent.read()
+            return 200, b"", {}
+        method, asked = path.rpartition("/")[2], json.loads(sent)
+        self.asked.append((method, asked))
+        found = self.answers.get(method, refusal(404, "Not found"))
+        status, content = found(asked) if callable(found) else found
+        if "location" in content:
+            return 302, b"", {"Location": URL + content["location"]}
+        return status, json.dumps(content).encode(), {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KaggleServer]:
-    """A local server in Kaggle's place, for a user without a token and with an empty cache."""
-    user = tmp_path / "user"
+def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KaggleServer:
+    """Kaggle that takes what is sent, for a user without a token and with an empty cache."""
+    from kagglesdk import kaggle_env
+
+    answers = {method: (200, content) for method, content in ROWS["answers"].items()}
+    user, server = tmp_path / "user", KaggleServer(answers)
     (user / "tmp").mkdir(parents=True)
     for name in [name for name in os.environ if name.startswith("KAGGLE")]:
         monkeypatch.delenv(name)
-    for name, value in {
-        "HOME": str(user),
-        "KAGGLE_CONFIG_DIR": str(user),
-        "KAGGLEHUB_CACHE": str(user / "kagglehub"),
-        "NO_PROXY": "*",
-    }.items():
-        monkeypatch.setenv(name, value)
+    for name in ("HOME", "KAGGLE_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(user))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(user / "kagglehub"))
     monkeypatch.setattr(tempfile, "tempdir", str(user / "tmp"))
     monkeypatch.setattr(push, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
-    with serve() as server:
-        kaggle_is_at(server.url, monkeypatch)
-        yield server
-
-
-def kaggle_is_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Kaggle's packages ask."""
-    from kagglesdk import kaggle_env
-
     # Not KAGGLE_API_ENVIRONMENT=TEST and its fixed port: there kagglesdk prints every answer.
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, url)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, URL)
+    monkeypatch.setattr(
+        HTTPAdapter, "send", lambda adapter, request, **_: server.send(adapter, request)
+    )
+    return server
 
 
 @pytest.fixture
-def token(kaggle: KaggleServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user has a token."""
+def signed_in(kaggle: KaggleServer, home: Path, monkeypatch: pytest.MonkeyPatch) -> KaggleServer:
+    """Kaggle, for a user with a token."""
     monkeypatch.setenv("KAGGLE_USERNAME", "student")
     monkeypatch.setenv("KAGGLE_KEY", "key")
+    return kaggle
 
 
 def failure(command: Callable[..., object], *arguments: object) -> str:
@@ -85,13 +134,15 @@ def data_set(kaggle: KaggleServer, mini_data: Path) -> KaggleServer:
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(mini_data.rglob("*")):
             archive.write(path, Path("data") / path.relative_to(mini_data))
-    kaggle.answer("GetDataset", {"currentVersionNumber": 3})
-    kaggle.answer("DownloadDataset", {"location": "/archive.zip"})
     kaggle.files["/archive.zip"] = content.getvalue()
     return kaggle
 
 
 def test_the_runner_fetches_the_data_once_and_without_a_token(data_set, capsys):
+    """And takes them again where there is no network."""
+    data_set.is_reached = False
+    assert "no connection to Kaggle, or it broke off" in failure(kaggle_data.fetch_data)
+    data_set.is_reached = True
     plan = make_plan(Lab(), data="kaggle", profile="smoke", device="cpu")
     assert (plan.data / MARKER).is_dir() and plan.data.name == "data"
     assert not plan.is_demo
@@ -100,6 +151,9 @@ def test_the_runner_fetches_the_data_once_and_without_a_token(data_set, capsys):
     assert "100%" in capsys.readouterr().err, "a progress bar"
     assert kaggle_data.fetch_data() == plan.data
     assert len(data_set.requests("DownloadDataset")) == 1
+    data_set.is_reached = False
+    assert kaggle_data.fetch_data() == plan.data
+    assert "no connection to Kaggle; taking what was fetched before" in capsys.readouterr().out
 
 
 def test_a_damaged_archive_is_deleted_and_fetched_anew(data_set):
@@ -119,16 +173,6 @@ def test_each_refusal_is_one_line_that_says_what_to_do(data_set, row):
     assert row["said"] in said
 
 
-def test_without_network_what_was_fetched_before_is_taken(data_set, monkeypatch, capsys):
-    kaggle_is_at(NOWHERE, monkeypatch)
-    assert "no connection to Kaggle, or it broke off" in failure(kaggle_data.fetch_data)
-    kaggle_is_at(data_set.url, monkeypatch)
-    fetched = kaggle_data.fetch_data()
-    kaggle_is_at(NOWHERE, monkeypatch)
-    assert kaggle_data.fetch_data() == fetched
-    assert "no connection to Kaggle; taking what was fetched before" in capsys.readouterr().out
-
-
 def test_data_that_cannot_be_stored_are_one_line(data_set, tmp_path):
     (tmp_path / "user" / "kagglehub").write_text("a file where a folder must be")
     assert "name another folder with KAGGLEHUB_CACHE" in failure(kaggle_data.fetch_data)
@@ -137,28 +181,20 @@ def test_data_that_cannot_be_stored_are_one_line(data_set, tmp_path):
 # ---- kaggle-push -------------------------------------------------------------------------------
 
 
+QUOTA = "GetAcceleratorQuotaStatistics"
+
+
 @pytest.fixture
-def kernels(kaggle: KaggleServer, token: None, home: Path) -> KaggleServer:
-    """Kaggle as somebody with a token finds it who has never pushed anything."""
+def kernels(signed_in: KaggleServer) -> KaggleServer:
+    """Kaggle as somebody finds it who has never pushed anything."""
 
     def status(request: dict) -> Answer:
-        if not kaggle.requests("CreateDataset"):
+        if not signed_in.requests("CreateDataset"):
             return refusal(403, "Permission 'datasets.get' was denied")
         return 200, {"status": "READY"}
 
-    kaggle.answers["GetDatasetStatus"] = status
-    kaggle.answer("StartBlobUpload", {"token": "blob", "createUrl": f"{kaggle.url}/put"})
-    kaggle.answer("CreateDataset", {"status": "ok"})
-    kaggle.answer("CreateDatasetVersion", {"status": "ok"})
-    kaggle.answer("GetKernelSessionStatus", {"status": "COMPLETE"})
-    quota = {"timeUsed": "12600s", "totalTimeAllowed": "108000s"}
-    refresh = "2026-12-05T00:00:00Z"
-    kaggle.answer(QUOTA, {"gpuQuota": quota, "quotaRefreshTime": refresh})
-    kaggle.answer("SaveKernel", {"url": "https://www.kaggle.com/code/student/its-name"})
-    return kaggle
-
-
-QUOTA = "GetAcceleratorQuotaStatistics"
+    signed_in.answers["GetDatasetStatus"] = status
+    return signed_in
 
 
 def logged(kaggle: KaggleServer, slug: str, *lines: str) -> None:
@@ -175,29 +211,15 @@ def pushed(kaggle: KaggleServer) -> list[str]:
 def test_a_dry_run_prepares_everything_and_needs_neither_token_nor_network(kaggle, home, capsys):
     assert push.main(["--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "note: no valid token for Kaggle found" in said and "nothing was sent" in said
+    assert "dry run, nothing was sent; it lies in" in said
     for name in Lab().names:
         assert f"kernel USERNAME/{push.slug(name)}, private, NvidiaTeslaT4" in said
     assert failure(push.main, ["00"]).startswith("no valid token for Kaggle found")
     assert kaggle.asked == []
 
 
-def test_a_pushed_notebook_has_the_full_profile_s_parameters(home):
-    """Without environment variables, in a cell after the notebook's own, before they are used."""
-    folder = push.prepare(Lab(), ["05_lstm"], "student") / push.slug("05_lstm")
-    notebook = nbformat.read(folder / "05_lstm.ipynb", as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    (number,) = (n for n, cell in enumerate(code) if "injected-parameters" in cell.metadata.tags)
-    assert "parameters" in code[number - 1].metadata.tags
-    assert "apply_profile" in code[number + 1].source
-    set_to: dict[str, object] = {}
-    exec(code[number].source, set_to)
-    del set_to["__builtins__"]
-    assert set_to == load_profile("full").overrides("05_lstm")
-
-
 def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, capsys):
-    """The data set holds the helpers with their profiles, and nothing of the user."""
+    """The data set holds the kit and nothing of the user; kernels have the profile's parameters."""
     assert push.main(["11", "00", "lstm"]) == 0
     (made,) = kernels.requests("CreateDataset")
     assert made["isPrivate"] is True and made["slug"] == "musiclab-helpers"
@@ -207,21 +229,23 @@ def test_the_data_set_is_made_private_then_kernels_are_pushed_in_order(kernels, 
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert tops == {"helpers", "demo_music", "pyproject.toml", "LICENSE"}
 
-    assert pushed(kernels) == [
-        "student/musiclab-00-setup", "student/musiclab-05-lstm",
-        "student/musiclab-11-kaggle-submission",
-    ]  # fmt: skip
-    for request in kernels.requests("SaveKernel"):
+    names = ["00_setup", "05_lstm", "11_kaggle_submission"]
+    assert pushed(kernels) == [f"student/{push.slug(name)}" for name in names]
+    for name, request in zip(names, kernels.requests("SaveKernel"), strict=True):
         assert request["isPrivate"] is True and request["enableGpu"] is True
         assert request["enableInternet"] is False and request["machineShape"] == "NvidiaTeslaT4"
         assert request["datasetDataSources"] == [
             "geoparslp/patreco3-multitask-affective-music", "student/musiclab-helpers",
         ]  # fmt: skip
-        assert "injected-parameters" in request["text"]
-    assert request["kernelDataSources"] == [
-        "student/musiclab-08-regression", "student/musiclab-09-transfer",
-        "student/musiclab-10-multitask",
-    ]  # fmt: skip
+        cells = nbformat.reads(request["text"], as_version=4).cells
+        tags = [cell.metadata.get("tags", []) for cell in cells]
+        (number,) = (n for n, own in enumerate(tags) if "injected-parameters" in own)
+        assert "parameters" in tags[number - 1] and "apply_profile" in cells[number + 1].source
+        set_to: dict[str, object] = {}
+        exec(cells[number].source, {}, set_to)
+        assert set_to == load_profile("full").overrides(name)
+    needs = Lab().needs("11_kaggle_submission")
+    assert request["kernelDataSources"] == [f"student/{push.slug(name)}" for name in needs]
     said = capsys.readouterr().out
     assert "05_lstm: pushed, https://www.kaggle.com/code/student/its-name" in said
     assert "does not resolve" not in said, "the client's warning about title and address"
@@ -259,8 +283,7 @@ def test_what_it_will_take_of_the_week_is_said_and_bounded(kernels, capsys):
     assert said.count(hours) == 3, "before, and after each"
     limits = [request["sessionTimeoutSeconds"] for request in kernels.requests("SaveKernel")]
     assert limits == [180 * 60] * 2
-    used_up = {"timeUsed": "108000s", "totalTimeAllowed": "108000s"}
-    kernels.answer(QUOTA, {"gpuQuota": used_up, "quotaRefreshTime": "2026-12-05T00:00:00Z"})
+    kernels.answer(QUOTA, {"gpuQuota": {"timeUsed": "108000s", "totalTimeAllowed": "108000s"}})
     assert failure(push.main, ["00"]).startswith("no GPU hours are left on Kaggle; ")
     assert len(pushed(kernels)) == 2
     kernels.answers[QUOTA] = refusal(500, "Oops")
@@ -294,18 +317,12 @@ def test_what_kaggle_does_not_take_is_one_line(kernels, row):
 
 # ---- submit ------------------------------------------------------------------------------------
 
-RESULTS = """\
-notebook,model,feature,test_set,metric,value,low,high,seed,n
-11_kaggle_submission,multitask CNN (step 10),mel,affect held-out: valence,Spearman,0.4,0.1,0.6,0,42
-11_kaggle_submission,multitask CNN (step 10),mel,affect held-out,mean Spearman,0.7,0.61,0.78,0,42
-"""
-
 
 @pytest.fixture
 def run(home: Path, mini_data: Path) -> Path:
     """A finished run on data that are not the demo set's."""
     run = home / "runs" / "mine"
-    write_atomically(Paths(run, submit.NOTEBOOK).record / "results.csv", RESULTS)
+    write_atomically(Paths(run, submit.NOTEBOOK).record / "results.csv", ROWS["results"])
     about = {"folder": str(mini_data), "demo": False, "fingerprint": data_fingerprint(mini_data)}
     (run / "summary.json").write_text(json.dumps({"data": about, "profile": "demo"}))
     (run.parent / "latest").symlink_to("mine")
@@ -322,13 +339,11 @@ def listed(**ours: str) -> dict:
 
 
 @pytest.fixture
-def competition(run: Path, kaggle: KaggleServer, token: None) -> KaggleServer:
-    """A competition that takes the file of a run, asked by somebody with a token."""
-    kaggle.answer("StartSubmissionUpload", {"token": "blob", "createUrl": f"{kaggle.url}/put"})
-    kaggle.answer("CreateSubmission", {"message": "Successfully submitted", "ref": 77})
+def competition(run: Path, signed_in: KaggleServer) -> KaggleServer:
+    """A competition that takes the file of a run and scores it after a while."""
     states = iter(["PENDING", "PENDING"])
-    kaggle.answers["ListSubmissions"] = lambda _: (200, listed(status=next(states, "COMPLETE")))
-    return kaggle
+    signed_in.answers["ListSubmissions"] = lambda _: (200, listed(status=next(states, "COMPLETE")))
+    return signed_in
 
 
 def refused(run: Path) -> str:
@@ -380,20 +395,43 @@ def test_what_must_not_be_sent_is_not_sent(run, competition, row):
 
 
 @pytest.mark.parametrize("row", ROWS["refused"])
-def test_what_kaggle_refuses_is_one_line(run, competition, row):
-    competition.answers[row["refuses"]] = refusal(row["status"], row["answer"])
-    assert row["said"] in refused(run)
-
-
-@pytest.mark.parametrize("row", ROWS["scored"])
-def test_a_submission_without_a_score_is_one_line(run, competition, monkeypatch, row):
+def test_what_kaggle_refuses_or_does_not_score_is_one_line(run, competition, monkeypatch, row):
     monkeypatch.setattr(submit, "WAIT_SECONDS", 0.1)
-    competition.answer("ListSubmissions", listed(**row["answer"]))
+    if "listed" in row:
+        competition.answer("ListSubmissions", listed(**row["listed"]))
+    else:
+        competition.answers[row["refuses"]] = refusal(row["status"], row["answer"])
     assert row["said"] in refused(run)
 
 
 def test_without_a_token_or_network_it_says_so(run, competition, monkeypatch):
-    kaggle_is_at(NOWHERE, monkeypatch)
+    competition.is_reached = False
     assert "no connection to Kaggle, or it broke off" in refused(run)
     monkeypatch.delenv("KAGGLE_KEY")
     assert refused(run).startswith("no valid token for Kaggle found; make a token at")
+
+
+# ---- solution.txt: what is refused in a file that is read stands in the table of wrong input ---
+
+IDS = ["123212738", "123212739"]
+HALF = np.full((2, 3), 0.5)
+
+
+def test_predictions_outside_the_scale_are_clipped(tmp_path):
+    predictions = np.array([[-0.2, 1.7, 0.9996], [0.0004, 1.0, 0.0]], dtype=np.float32)
+    lines = write_solution(tmp_path / "solution.txt", IDS, predictions).read_text().splitlines()
+    assert lines[1].endswith(",0.000,1.000,1.000") and lines[2].endswith(",0.000,1.000,0.000")
+
+
+@pytest.mark.parametrize(
+    ("ids", "predictions", "message"),
+    [
+        (IDS, HALF[:, :2], r"\(2, 2\) predictions for 2 clips and 3 axes"),
+        (IDS, np.where(np.eye(2, 3), np.nan, HALF), "some predictions are not finite"),
+        (["7", "7"], HALF, "3: clip 7 stands there twice"),
+    ],
+)
+def test_wrong_predictions_write_nothing(tmp_path, ids, predictions, message):
+    with pytest.raises(LabError, match=f"solution.txt.*{message}"):
+        write_solution(tmp_path / "solution.txt", ids, predictions)
+    assert list(tmp_path.iterdir()) == []

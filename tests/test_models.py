@@ -1,24 +1,27 @@
-"""The models' parts.
+"""The models' parts, and what is refused.
 
 That LSTMs equal packed ones, and that neither padding nor company changes a prediction of any
-model, stands among the properties; heads, losses and numbers of parameters are held against plain
-code in the notebooks (05, 07, 08, 10), and what broadcasts among the pitfalls.
+model, stands among the properties; networks, heads, losses and numbers of parameters are held
+against plain code in the notebooks (05, 07, 07b, 08, 10), and what broadcasts among the pitfalls.
 """
 
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
-import librosa
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.fft import dct
 from torch import nn
 
 from helpers import models
+from helpers.machinery import two_threads
 from helpers.machinery.files import LabError
+from helpers.machinery.two_threads import run_lstms
 from tests.conftest import SPEC
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,33 +38,23 @@ def batch(lengths: torch.Tensor = LENGTHS, n_features: int = 5) -> torch.Tensor:
 # ---- LSTM --------------------------------------------------------------------------------------
 
 
-def test_poolings_by_hand():
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("mean", [2.0, -3.0]),
+        ("last", [3.0, -4.0]),
+        ("mean_max", [2.0, -3.0, 3.0, -2.0]),
+        ("attention", [3.0, -2.0]),
+    ],
+)
+def test_poolings_by_hand(pooling, expected):
     steps = torch.tensor([[[1.0, -4.0], [3.0, -2.0], [100.0, 100.0]]])
-    length = torch.tensor([2])
-    expected = {"mean": [2.0, -3.0], "last": [3.0, -4.0], "mean_max": [2.0, -3.0, 3.0, -2.0]}
-    for pooling, values in expected.items():
-        backbone = models.LSTMBackbone(1, 1, pooling=pooling)
-        assert backbone.pool(steps, length).tolist() == [values]
-        assert backbone.out_features == len(values)
-
-
-def test_attention_weighs_real_frames_only():
-    backbone = models.LSTMBackbone(1, 1, pooling="attention")
-    with torch.no_grad():
-        backbone.attention.weight.copy_(torch.tensor([[50.0, 0.0]]))
-    steps = torch.tensor([[[1.0, 7.0], [3.0, 9.0], [100.0, 100.0]]])
+    backbone = models.LSTMBackbone(1, 1, pooling=pooling)
+    if pooling == "attention":
+        nn.init.constant_(backbone.attention.weight, 50.0)
     pooled = backbone.pool(steps, torch.tensor([2]))
-    torch.testing.assert_close(pooled, torch.tensor([[3.0, 9.0]]))
-
-
-def test_dropout_acts_in_training_and_not_in_evaluation():
-    lstm, cnn = models.LSTMBackbone(32, 7, 2, dropout=0.5), models.CNNBackbone(32, dropout=0.5)
-    for backbone in (lstm, cnn):
-        lengths = torch.tensor([20, 17])
-        x = batch(lengths, 32)
-        assert not torch.equal(backbone(x, lengths), backbone(x, lengths))
-        backbone.eval()
-        assert torch.equal(backbone(x, lengths), backbone(x, lengths))
+    torch.testing.assert_close(pooled, torch.tensor([expected]))
+    assert backbone.out_features == len(expected)
 
 
 def test_stacked_frames_keep_every_real_frame_in_order():
@@ -72,38 +65,64 @@ def test_stacked_frames_keep_every_real_frame_in_order():
     assert (stacked[1].reshape(9, 5)[7:] == 0).all() and (stacked[0, 2] == 0).all()
 
 
-def test_cepstral_coefficients_are_librosa_s_mfccs():
-    frames = torch.randn(7, 128, generator=torch.Generator().manual_seed(0))
-    mfccs = librosa.feature.mfcc(S=frames.numpy().T, n_mfcc=128, norm="ortho").T
-    ours = frames @ models.cosine_matrix(128)
-    torch.testing.assert_close(ours, torch.from_numpy(mfccs), rtol=1e-4, atol=1e-4)
-
-
 def test_an_lstm_reads_the_first_bands_as_coefficients_and_the_others_as_they_are():
     torch.manual_seed(0)
     backbone = models.LSTMBackbone(7, 3, dropout=0.0, cepstral_bands=5)
     plain = models.LSTMBackbone(7, 3, dropout=0.0)
     plain.load_state_dict(backbone.state_dict())  # the transform is no part of a checkpoint
     x = batch(n_features=7)
-    turned = torch.cat([x[..., :5] @ models.cosine_matrix(5), x[..., 5:]], dim=-1)
+    coefficients = torch.from_numpy(dct(x[..., :5].numpy(), norm="ortho"))  # as librosa's MFCCs
+    turned = torch.cat([coefficients, x[..., 5:]], dim=-1)
     torch.testing.assert_close(backbone(x, LENGTHS), plain(turned, LENGTHS))
 
 
-@pytest.mark.parametrize("n_bands", [-1, 8])
-def test_coefficients_of_bands_that_are_not_there_are_refused(n_bands):
-    with pytest.raises(LabError, match=f"cepstral_bands {n_bands} of frames with 7 values"):
-        models.LSTMBackbone(7, 3, cepstral_bands=n_bands)
+# ---- two LSTMs side by side on a CPU -----------------------------------------------------------
+
+
+@pytest.fixture
+def lstms() -> list[nn.LSTM]:
+    torch.manual_seed(0)
+    return [nn.LSTM(5, 4, batch_first=True) for _ in range(2)]
+
+
+def test_frozen_weights_get_no_gradient_and_the_others_do(lstms):
+    lstms[1].requires_grad_(False)
+    sum(output.sum() for output in run_lstms(lstms, [batch()] * 2)).backward()  # type: ignore[union-attr]
+    assert all(weight.grad is not None for weight in lstms[0].parameters())
+    assert all(weight.grad is None for weight in lstms[1].parameters())
+
+
+def test_both_threads_compute_in_the_precision_of_the_caller(lstms):
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = run_lstms(lstms, [batch()] * 2)
+    assert [output.dtype for output in mixed] == [torch.bfloat16] * 2
+    assert [output.dtype for output in run_lstms(lstms, [batch()] * 2)] == [torch.float32] * 2
+
+
+def test_the_second_thread_takes_one_core_and_all_others_stay_as_they_were():
+    """Whatever it does first: networks are tried before `train` asks for one thread."""
+    two_threads._second_thread.cache_clear()
+    before, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        two_threads.at_the_same_time(lambda _: torch.ones(200_000).add_(1).sum(), [0, 1])
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        assert torch.get_num_threads() == 2 and seen == [2]
+        torch.set_num_threads(1)
+        assert two_threads.at_the_same_time(lambda _: torch.get_num_threads(), [0, 1]) == [1, 1]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_mistake_in_the_second_lstm_is_raised_here(lstms):
+    with pytest.raises(RuntimeError, match="input_size|expected"):
+        run_lstms(lstms, [batch(), batch()[:, :, 1:]])
+    torch.testing.assert_close(run_lstms(lstms, [batch()] * 2)[1], lstms[1](batch())[0])
 
 
 # ---- CNN ---------------------------------------------------------------------------------------
-
-
-def test_what_is_too_small_for_a_cnn_is_refused():
-    lengths = torch.tensor([40, 15])
-    with pytest.raises(LabError, match="clip of 15 frames is too short for this CNN.* needs 16"):
-        models.CNNBackbone(32)(batch(lengths, 32), lengths)
-    with pytest.raises(LabError, match="12 bands are too few for 4 poolings by 2; use mel"):
-        models.CNNBackbone(12)
 
 
 def test_activations_are_those_of_each_block_on_real_frames():
@@ -129,28 +148,6 @@ def ast(**options: Any) -> models.ASTBackbone:
     for parameter in backbone.parameters():
         nn.init.normal_(parameter, std=0.2)
     return backbone
-
-
-def test_an_encoder_block_is_pytorch_s():
-    torch.manual_seed(0)
-    own = models.EncoderBlock(8, 2)
-    theirs = nn.TransformerEncoderLayer(
-        8, 2, 32, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True,
-        norm_first=True,
-    )  # fmt: skip
-    weights = {name: torch.randn_like(value) for name, value in theirs.state_dict().items()}
-    theirs.load_state_dict(weights)
-    names = {"norm1": "norm1", "norm2": "norm2", "linear1": "mlp.fc1", "linear2": "mlp.fc2",
-             "self_attn.out_proj": "attn.proj"}  # fmt: skip
-    renamed = {f"{names[name]}.{kind}": weights[f"{name}.{kind}"]
-               for name in names for kind in ("weight", "bias")}  # fmt: skip
-    renamed |= {f"attn.qkv.{k}": weights[f"self_attn.in_proj_{k}"] for k in ("weight", "bias")}
-    own.load_state_dict(renamed)
-    x, real = torch.randn(3, 6, 8), models.time_mask(torch.tensor([6, 4, 2]), 6)
-    expected = theirs(x, src_key_padding_mask=~real)
-    torch.testing.assert_close(own(x, real[:, None, None]), expected, rtol=1e-4, atol=1e-4)
-    two = own(x, real[:, None, None], 2)
-    torch.testing.assert_close(two, expected[:, :2], rtol=1e-4, atol=1e-4)
 
 
 def test_an_ast_has_the_course_s_names_and_shapes():
@@ -205,6 +202,8 @@ def test_deit_s_colours_are_added_and_its_positions_cut_or_stretched(tmp_path):
     assert torch.equal(backbone.mlp_head[1].weight, head)  # DeiT has none of ours
 
 
+# ---- what is refused ---------------------------------------------------------------------------
+
 ANOTHER = ast().state_dict()
 FEWER = {name: value for name, value in ANOTHER.items() if "fc2" not in name}
 
@@ -212,6 +211,15 @@ FEWER = {name: value for name, value in ANOTHER.items() if "fc2" not in name}
 @pytest.mark.parametrize(
     ("use", "message"),
     [
+        (lambda f: models.CNNBackbone(12), "12 bands are too few for 4 poolings by 2; use mel"),
+        (lambda f: models.CNNBackbone(32)(batch(LENGTHS, 32), LENGTHS),
+         "clip of 1 frames is too short for this CNN, which needs 16; remove"),
+        (lambda f: models.LSTMBackbone(7, cepstral_bands=8), "cepstral_bands 8 of frames with 7"),
+        (lambda f: models.LSTMBackbone(7, pooling="sum"), "unknown pooling 'sum'; known: mean"),
+        (lambda f: models.build_model({**SPEC, "backbone": "gru"}), "no model .* 'gru'$"),
+        (lambda f: models.build_model({**SPEC, "head": "clasifier"}), "no model .* 'clasifier'$"),
+        (lambda f: models.build_model({**SPEC, "backbone_options": {"n_feature": 5}}), "n_feature"),
+        (lambda f: models.build_model({**SPEC, "head_options": {}}), "n_classes"),
         (lambda f: ast(input_tdim=15), "^input_tdim 15 is less than a patch; give at least 16$"),
         (lambda f: ast(input_fdim=12), "^input_fdim 12 is less than a patch"),
         (lambda f: ast(tstride=0), "^tstride 0 is less than 1; give at least 1$"),
@@ -220,19 +228,19 @@ FEWER = {name: value for name, value in ANOTHER.items() if "fc2" not in name}
         (lambda f: ast(imagenet_pretrain=True), "no ImageNet weights of model_size 'mini'; train"),
         (lambda f: ast().load_weights(f / "none.pth"), "none.pth: no such file of weights$"),
         (lambda f: ast().load_weights(stored(f, ANOTHER | {"v.norm.weight": torch.ones(9)})),
-         r"w.pth: weights of another size: v.norm.weight is \(9,\), in mini it is \(64,\); give"),
+         r"w.pth: does not fit an AST of mini .size mismatch for v.norm.weight.*\[9\].*\[64\]"),
         (lambda f: ast().load_weights(stored(f, ANOTHER | {"v.blocks.3.x": torch.ones(9)})),
-         r"weights of another size: v.blocks.3.x is \(9,\), in mini it is none; give"),
+         "Unexpected key.*: .v.blocks.3.x.*; give the model_size, feature_size and strides"),
         (lambda f: ast(feature_size=7).load_weights(stored(f, ANOTHER)),
-         r"another size: mlp_head.1.weight is \(5, 64\), in mini it is \(7, 64\); give the model"),
+         r"size mismatch for mlp_head.1.weight: .*\[5, 64\].*, the shape.* is .*\[7, 64\]"),
         (lambda f: ast().load_weights(stored(f, FEWER)),
-         "weights are missing: v.blocks.0.mlp.fc2.weight, .*, v.blocks.2.mlp.fc2.bias; is it"),
+         "Missing key.*: .v.blocks.0.mlp.fc2.weight., .*v.blocks.2.mlp.fc2.bias"),
         (lambda f: ast().load_weights(stored(f, {"w": torch.ones(1)})), "w.pth: no AST or DeiT: "),
         (lambda f: ast().load_weights(stored(f, ast())), "w.pth: no file of weights alone, and"),
         (lambda f: ast().load_weights(stored(f, {"v": 1})), "w.pth: holds no state dict of"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_an_ast_is_one_clear_line(use, message, tmp_path):
+def test_what_does_not_fit_is_one_clear_line(use, message, tmp_path):
     with pytest.raises(LabError, match=message):
         use(tmp_path)
 
@@ -254,46 +262,3 @@ def test_imagenet_weights_that_cannot_be_had_are_one_clear_line(timm, message, m
     monkeypatch.setitem(sys.modules, "timm", timm)
     with pytest.raises(LabError, match=message):
         models.ASTBackbone(16, 16, 16, 16, True, "tiny224", 5)
-
-
-# ---- heads and losses --------------------------------------------------------------------------
-
-
-def test_shapes_of_the_heads():
-    lengths = torch.tensor([20, 18])
-    for backbone in (models.LSTMBackbone(32, 4), models.CNNBackbone(32)):
-        x = batch(lengths, 32)
-        assert models.Classifier(backbone, 10)(x, lengths).shape == (2, 10)
-        assert models.Regressor(backbone)(x, lengths).shape == (2,)  # not (2, 1)
-        assert models.MultitaskRegressor(backbone)(x, lengths).shape == (2, 3)
-        assert models.Regressor(backbone)(x[:1], lengths[:1]).shape == (1,)
-
-
-def test_multitask_loss_by_hand():
-    outputs = torch.tensor([[0.5, 0.2, 1.0], [0.1, 0.4, 0.0]])
-    targets = torch.tensor([[0.3, 0.2, 0.0], [0.5, 0.0, 0.0]])
-    per_axis = torch.tensor([(0.04 + 0.16) / 2, 0.16 / 2, 1.0 / 2])
-    loss = models.MultitaskLoss()
-    torch.testing.assert_close(loss.per_axis(outputs, targets), per_axis)
-    torch.testing.assert_close(loss(outputs, targets), torch.tensor(0.68))
-    weighted = models.MultitaskLoss((2, 0, 10))
-    torch.testing.assert_close(weighted(outputs, targets), torch.tensor(5.2))
-    assert isinstance(weighted, nn.Module) and not list(weighted.parameters())
-
-
-# ---- building ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"backbone": "gru"}, "gru"),
-        ({"head": "clasifier"}, "clasifier"),
-        ({"backbone_options": {"n_feature": 5}}, "n_feature"),
-        ({"backbone_options": {"n_features": 5, "pooling": "sum"}}, "unknown pooling 'sum'"),
-        ({"head_options": {}}, "n_classes"),
-    ],
-)
-def test_a_wrong_description_is_refused(change, message):
-    with pytest.raises(LabError, match=message):
-        models.build_model({**SPEC, **change})

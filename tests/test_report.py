@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from pypdf import PdfReader
 
 from helpers.machinery.files import LabError
@@ -22,9 +22,8 @@ from tools.report.editions import DEFAULT, edition_of
 STRANGE = "Two #x *y* _z_ $1 <b>@w"  # shown as it is
 TURNED = f"{STRANGE[:5]}\N{RIGHT-TO-LEFT OVERRIDE}{STRANGE[5:]}"
 MEMBERS = ["--members", "Μαρία Παπαδοπούλου, 03112345", f"{TURNED}, 03154321"]
-OWN = (
-    "We think that the beats are what matters: rhythm is what is left, and #1 of_all is 50 $ @home."
-)
+OWN = "We think that the beats are what matters: rhythm is left, and #1 of_all is 50 $ @home."
+ROWS = yaml.safe_load(Path(__file__).with_name("report.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +49,10 @@ def answer(home: Path, label: str, text: str, language: str = "en") -> None:
     path.write_text(before + mark + own + f"\n{text}\n" + heading + rest)
 
 
-def pdf_of(run: Path) -> PdfReader:
-    return PdfReader(io.BytesIO((run / "report" / "report.pdf").read_bytes()))
-
-
-def text_of(pdf: PdfReader) -> str:
-    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pdf.pages))
+def pdf_of(run: Path) -> tuple[PdfReader, str]:
+    """The report, and its text without line breaks."""
+    pdf = PdfReader(run / "report" / "report.pdf")
+    return pdf, " ".join(" ".join(page.extract_text() for page in pdf.pages).split())
 
 
 def markdown_of(run: Path) -> str:
@@ -64,51 +61,30 @@ def markdown_of(run: Path) -> str:
 
 def alternative_texts(pdf: PdfReader) -> list[str]:
     """The descriptions of figures in the PDF's structure."""
-    found, waiting = [], [pdf.trailer["/Root"]["/StructTreeRoot"]]
-    while waiting:
-        node = waiting.pop().get_object()
-        if isinstance(node, list):
-            waiting += node
-        elif isinstance(node, dict):
-            found += [str(node["/Alt"])] if "/Alt" in node else []
-            waiting += [node["/K"]] if "/K" in node else []
-    return found
+    objects = (pdf.get_object(number) for number in range(1, pdf.trailer["/Size"]))
+    return [str(thing["/Alt"]) for thing in objects if isinstance(thing, dict) and "/Alt" in thing]
 
 
-@pytest.mark.parametrize(
-    ("language", "heading", "sentence", "words"),
-    [
-        ("en", "5γ · LSTM on mel spectrograms", "macro F1 0.50 (means", ("Figure", "Table")),
-        ("el", "5γ · LSTM σε φασματογραφήματα mel", "macro F1 0,50", ("Σχήμα", "Πίνακας")),
-    ],
-)
-def test_the_pdf_has_members_headings_and_figures_with_words(
-    run, home, language, heading, sentence, words
-):
-    answer(home, "5γ", OWN, language)
-    answer(home, "7ε", "See @fig:07_cnn/confusion_cnn, @tab:10δ, @ref:adam, `@ref:x`.", language)
-    assert main([*MEMBERS, "--lang", language]) == 0
-    pdf = pdf_of(run)
-    first, whole = pdf.pages[0].extract_text(), text_of(pdf)
-    assert "Μαρία Παπαδοπούλου" in first and STRANGE in first
-    assert "03112345" in first and "03154321" in first
-    assert heading in whole and sentence in whole
-    assert OWN in whole, "what the members wrote is shown as it was written"
-    asked = sum(map(len, prompts.asked(Words(language), edition_of()).values()))
-    assert len(prompts.unanswered(home / "my_report", edition_of())) == asked - 2
+def test_the_report_in_greek_has_members_headings_figures_and_numbers(run, home):
+    answer(home, "5γ", OWN, "el")
+    answer(home, "7ε", "See @fig:07_cnn/confusion_cnn, @tab:10δ, @ref:adam, `@ref:x`.", "el")
+    assert main([*MEMBERS, "--lang", "el"]) == 0
+    (pdf, whole), docx, words = pdf_of(run), docx_text(run), Words("el")
+    first = pdf.pages[0].extract_text()
+    for said in ("Μαρία Παπαδοπούλου", "03112345", STRANGE, "03154321"):
+        assert said in first
+    for said in ("5γ · LSTM σε φασματογραφήματα mel", "macro F1 0,50", "words in a figure", OWN):
+        assert said in whole
+    asked = sum(map(len, prompts.asked(words, edition_of()).values()))
+    assert len(prompts.read(home / "my_report", edition_of())[1]) == asked - 2
     assert all(page.extract_text().split() for page in pdf.pages), "no page is empty"
-    figures = [figure for label in read_labels(DEFAULT) for figure in label.figures]
-    told = alternative_texts(pdf)
-    assert len(told) == len(figures) and all("what is to be seen" in text for text in told)
-    assert "words in a figure" in whole, "the figures' text is text"
     assert pdf.metadata.author == f"Μαρία Παπαδοπούλου, {STRANGE}"
-    assert pdf.metadata.title == Words(language).text(TITLE)
-    assert pdf.trailer["/Root"]["/Lang"].startswith(language)
+    assert pdf.metadata.title == words.text(TITLE)
     marks = [mark.title for mark in pdf.outline if not isinstance(mark, list)]
-    assert Words(language).heading("5 · Genre with LSTMs") in marks
-    assert "5γ" in (docx := docx_text(run)) and "Μαρία Παπαδοπούλου" in docx
-    cited = "See {} (\\d+), {} (\\d+), \\[\\d+\\], @ref:x".format(*words).replace(" (", r"\s(")
-    assert re.search(cited, whole)[1] == re.search(cited, docx)[1]
+    assert words.heading("5 · Genre with LSTMs") in marks
+    assert "5γ" in docx and "Μαρία Παπαδοπούλου" in docx
+    cited = r"See Σχήμα\s(\d+), Πίνακας\s(\d+), \[\d+\], @ref:x"
+    assert re.search(cited, whole).groups() == re.search(cited, docx).groups()
 
 
 def docx_text(run: Path) -> str:
@@ -150,16 +126,12 @@ def test_what_notebooks_have_shown_stands_in_the_report(run):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "no members named"),
-        ([*MEMBERS, "--lang", "gr"], "unknown language 'gr'; known: en, el"),
-        ([*MEMBERS, "--run", "none"], "none: no finished run"),
-    ],
+    ("option", "message"),
+    [("--lang=gr", "unknown language 'gr'; known: en, el"), ("--run=none", "no finished run")],
 )
-def test_wrong_use_is_one_line(run, words, message):
-    with pytest.raises(LabError, match=re.escape(message)):
-        main(words)
+def test_wrong_use_is_one_line(run, option, message):
+    with pytest.raises(LabError, match=message):
+        main([*MEMBERS, option])
     assert not (run / "report").exists() and not (run.parents[1] / "my_report").exists()
 
 
@@ -171,9 +143,7 @@ def test_a_run_with_failures_or_without_a_whole_notebook_has_no_report(run):
     executed = run / "notebooks" / "06_metrics.ipynb"
     text = executed.read_text(encoding="utf-8")
     executed.write_text(text.replace('"musiclab"', '"older"'), encoding="utf-8")
-    with pytest.raises(
-        LabError, match=r"nothing for the report, .* an older kit; .* --only 06 --f"
-    ):
+    with pytest.raises(LabError, match=r"nothing for the report, .* an older kit; .* --only 06 "):
         main(MEMBERS)
     executed.write_text(text[:1000], encoding="utf-8")
     with pytest.raises(LabError, match=r"06_metrics.ipynb: no whole notebook; run it again"):
@@ -183,7 +153,7 @@ def test_a_run_with_failures_or_without_a_whole_notebook_has_no_report(run):
         main(MEMBERS)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n cut short"])
+@pytest.mark.parametrize("content", [None, b"\x89PNG\r\n\x1a\n cut short"])
 def test_a_missing_or_damaged_figure_is_named_and_the_report_stays(run, content):
     old = run / "report" / "report.pdf"
     old.parent.mkdir()
@@ -203,30 +173,21 @@ def test_what_cannot_be_set_is_one_line_and_the_report_stays(run, monkeypatch):
 
 
 @pytest.mark.usefixtures("fast")
-@pytest.mark.parametrize("said", ["y", "n", ""])
-def test_another_language_asks_before_it_touches_what_the_members_wrote(
-    run, home, monkeypatch, capsys, said
-):
+def test_another_language_changes_the_prompts_and_not_what_the_members_wrote(run, home, capsys):
     answer(home, "5γ", OWN)
     path = home / "my_report" / "step_05.md"
     before = path.read_text()
-    monkeypatch.setattr("sys.stdin", io.StringIO(said))
-    if said != "y":
-        with pytest.raises(LabError, match=r"my_report: put its prompts into 'el'.*give --lang en"):
-            main([*MEMBERS, "--lang", "el"])
-        assert path.read_text() == before and not (run / "report").exists()
-        return
     main([*MEMBERS, "--lang", "el"])
-    assert "[y/N]" in capsys.readouterr().out and OWN in path.read_text()
+    assert "now ask in 'el'; your text stays" in capsys.readouterr().out
     assert "Prompt" not in path.read_text() and "> Ερώτημα: Τι λένε" in path.read_text()
-    monkeypatch.setattr("sys.stdin", io.StringIO("yes"))
-    main([*MEMBERS, "--lang", "en"])
+    assert OWN in path.read_text()
+    main(MEMBERS)
     assert path.read_text() == before, "there and back"
 
 
 def test_a_text_that_pandoc_would_read_for_hours_is_one_line(monkeypatch):
-    monkeypatch.setattr(typeset, "MOST_SECONDS", 1)
-    with pytest.raises(LabError, match="pandoc had not read the report after 1 s; look in my_rep"):
+    monkeypatch.setattr(typeset, "MOST_SECONDS", 0.3)
+    with pytest.raises(LabError, match="pandoc had not read the report after 0.3 s; look in my_r"):
         typeset.to_docx("[" * 30_000, {})
 
 
@@ -237,65 +198,42 @@ def test_a_letter_that_no_font_has_is_named(monkeypatch):
     assert typeset.without_glyph("Wang 王") == "王"
 
 
-def test_what_an_answer_links_to_by_name_is_its_own(tmp_path):
-    def as_markdown(line: int, text: str) -> str:
-        lines = dict(enumerate(text.splitlines(), line))
-        return prompts.as_markdown(prompts.Answer(tmp_path / "step_05.md", line, "5α", "?", lines))
-
-    text = "[here][1], [1], [1][], [1](x), x[2] `a[0][2]`\n\n[1]: https://a.example"
-    assert as_markdown(7, text) == (
-        "[here][step_05-7-1], [1][step_05-7-1], [1][step_05-7-1], [1](x), x[2] `a[0][2]`\n\n"
-        "[step_05-7-1]: https://a.example"
+def test_what_an_answer_links_to_by_name_is_its_own(home):
+    text = (
+        "[here][1], [1], [1][], [1](x), x[2] `a[0][2]`\n\n[1]: https://a.example\n## Two\n```\n## 3"
     )
-    assert as_markdown(9, text) != as_markdown(7, text)
-
-
-HOSTILE = """```python
-## 5β · no heading, and the fence is never closed
-#set page(fill: red)
-<b>raw</b> `=typst` \\input{file} [a link](#nowhere) [another](other.md) @citation {{ }} $x_1^2$"""
+    answer(home, "5α", text)
+    (own,) = prompts.read(home / "my_report", edition_of())[0]["5α"]
+    name = f"step_05-{own.line}-1"
+    assert prompts.as_markdown(own).partition("## 3")[0] == (
+        f"[here][{name}], [1][{name}], [1][{name}], [1](x), x[2] `a[0][2]`\n\n"
+        f"[{name}]: https://a.example\n#### Two\n```\n"
+    )
 
 
 def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):
-    answer(home, "5α", HOSTILE)
-    answer(home, "5δ", "# A heading\n" + HOSTILE.partition("\n")[2] + "\n- a list\n- goes on")
-    answer(home, "8β", '`#read("/etc/hosts")`{=typst}\n\n```{=typst}\n#panic()\n```')
-    answer(home, "7α", "![Activations of ConvNetJS](convnetjs.png)")
+    for label, text in ROWS["strange"].items():
+        answer(home, label, text)
     source = run / "records" / "07_cnn" / "figures" / "digit_filters.png"
     (home / "my_report" / "convnetjs.png").write_bytes(source.read_bytes())
     main(MEMBERS)
-    whole = text_of(pdf_of(run))
+    pdf, whole = pdf_of(run)
+    told = alternative_texts(pdf)
     for said in ("no heading, and the fence", "four batches by heart", "<b>raw</b>", "#panic()"):
         assert said in whole
-    assert "localhost" not in whole
-    assert "Activations of ConvNetJS" in alternative_texts(pdf_of(run))
+    assert "localhost" not in whole and "macro F1 0.50 (means" in whole
+    figures = [figure for label in read_labels(DEFAULT) for figure in label.figures]
+    told.remove("Activations of ConvNetJS")
+    assert len(told) == len(figures) and all("what is to be seen" in text for text in told)
+    assert pdf.trailer["/Root"]["/Lang"].startswith("en")
     assert (run / "report" / "figures" / "my_convnetjs.png").is_file()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("![x](gone.png)", r"step_07.md:\d+: the picture gone.png is not there"),
-        ("![x](https://example.org/x.png)", "is on the network; save it"),
-        ("![x](step_07.md)", "step_07.md is no picture that can be shown"),
-        ("![x](my plot.png)", r"step_07.md:\d+: a picture is written !\[what it shows\]"),
-        ("![x](plot(1).png)", "in one line, its name without spaces and brackets; correct it"),
-        ("![x][there]\n\n[there]: /etc/hostname", "a picture is written"),
-        ("![x](../runs/demo/records/07_cnn/figures/occlusion.png)", "lies outside of .*my_report"),
-        ("![x](/etc/hostname)", "lies outside of"),
-        ("![x](out.png)", "lies outside of"),
-        ("![r]\n\n[r]: convnetjs.png", r"step_07.md:\d+: a picture is written"),
-        ("![x](broken.svg)", r"step_07.md:\d+: broken.svg is no picture that can be shown"),
-        ("![x](script.svg)", "script.svg holds a script or leads elsewhere; save it as PNG"),
-        ("See @fig:07_cnn/confusion_cn.", "is not in this report, did you mean|@fig:07_cnn/conf"),
-    ],
-)
-def test_a_picture_that_cannot_be_shown_is_named(run, home, text, message):
-    answer(home, "7α", text)
+@pytest.mark.parametrize("row", ROWS["pictures"])
+def test_a_picture_or_citation_that_cannot_be_shown_is_named(run, home, row):
+    answer(home, "7α", row["text"])
     (home / "my_report" / "out.png").symlink_to(run / "summary.json")
-    (home / "my_report" / "broken.svg").write_text("<svg><rect></svg>")
-    (home / "my_report" / "script.svg").write_text("<svg><script>alert(1)</script></svg>")
-    with pytest.raises(LabError, match=message):
+    with pytest.raises(LabError, match=rf"step_07.md:\d+: .*{row['said']}"):
         main(MEMBERS)
     assert not (run / "report").exists()
 
@@ -304,6 +242,6 @@ def test_a_picture_that_cannot_be_shown_is_named(run, home, text, message):
 def test_the_report_says_what_is_not_answered_and_is_made_all_the_same(run, home, capsys):
     main([*MEMBERS, "--output", str(home / "elsewhere")])
     said = capsys.readouterr().out
-    total = len(prompts.unanswered(home / "my_report", edition_of()))
+    total = len(prompts.read(home / "my_report", edition_of())[1])
     assert f"{total} prompts without an answer" in said and "step_00.md:" in said
     assert (home / "elsewhere" / "report.pdf").is_file() and not (run / "report").exists()

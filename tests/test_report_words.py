@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import ast
 import io
-import math
 import re
 from calendar import month_name
 from pathlib import Path
 
-import jupytext
 import matplotlib.pyplot as plt
 import pytest
+import yaml
 from pypdf import PdfReader
 
-from helpers.evaluation import Score
 from helpers.machinery.files import LabError
 from helpers.notebook.showing import render_figure
-from helpers.notebook.shown import Sentence
+from helpers.notebook.shown import from_stored
 from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import label_headings, read_labels
-from tools.common.notebooks import ROOT
+from tools.common.notebooks import ROOT, Lab
 from tools.report import prompts
 from tools.report.command import COURSE, TITLE
 from tools.report.content import CONCLUSIONS, ENVIRONMENT, LAYOUT, METHOD, STEPS, SUMMARY
 from tools.report.editions import EDITIONS, edition_of
 from tools.report.markdown import speaks
 
+ROWS = yaml.safe_load(Path(__file__).with_name("report.yaml").read_text(encoding="utf-8"))
 FIELD = re.compile(r"\{(\w+)")
 LABELS = {label.name for label in read_labels()}
 SOURCES = [
@@ -43,15 +42,17 @@ OTHERS = LANGUAGES[1:]
 
 def constants(node: ast.expr | None) -> set[str]:
     """The texts that an expression may be, where they stand in it as they are."""
-    parts: list[ast.expr] = []
     if isinstance(node, ast.IfExp):
-        parts = [node.body, node.orelse]
-    elif isinstance(node, ast.BoolOp):
-        parts = node.values
-    elif isinstance(node, ast.List):
-        parts = node.elts
-    found = set().union(*map(constants, parts))
-    return found | ({node.value} if isinstance(node, ast.Constant) else set())
+        return constants(node.body) | constants(node.orelse)
+    if isinstance(node, ast.BoolOp | ast.List):
+        parts = node.values if isinstance(node, ast.BoolOp) else node.elts
+        return set().union(*map(constants, parts))
+    return {node.value} if isinstance(node, ast.Constant) else set()
+
+
+def name_of(node: ast.expr) -> str:
+    """What is called or assigned, without what it is an attribute of."""
+    return getattr(node, "id", "") or getattr(node, "attr", "")
 
 
 def said_in(path: Path) -> tuple[set[str], set[str]]:
@@ -59,14 +60,13 @@ def said_in(path: Path) -> tuple[set[str], set[str]]:
     code = re.sub(r"^\s*%.*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     texts, names = set(), set()
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("caption", "template"):
+        if isinstance(node, ast.Assign) and name_of(node.targets[0]) in ("caption", "template"):
             texts |= constants(node.value)
         if not isinstance(node, ast.Call):
             continue
         given = {keyword.arg: constants(keyword.value) for keyword in node.keywords}
         texts |= given.pop("caption", set()) | given.pop("headings", set())
-        called = ast.unparse(node.func).rpartition(".")[2]
-        if called in ("tell", "Sentence", "text"):
+        if name_of(node.func) in ("tell", "Sentence", "text"):
             texts |= constants(node.args[0])
             names |= set().union(*given.values())
     texts, names = ({t for t in f if isinstance(t, str) and speaks(t)} for f in (texts, names))
@@ -78,11 +78,11 @@ def headings() -> set[str]:
     found = {*label_headings().values(), SUMMARY, METHOD, CONCLUSIONS, ENVIRONMENT}
     titles = [*STEPS, *(t for about in EDITIONS.values() for t in about.get("titles", {}).values())]
     found |= {title.partition(" · ")[2] for title in titles}
-    for path in sorted((ROOT / "py").glob("*.py")):
+    for name in Lab().names:
         heading = ""
-        for cell in jupytext.read(path).cells:
+        for cell in Lab().read(name).cells:
             heading = cell.source.partition("\n")[0] if cell.source[:3] == "## " else heading
-            if {"report", "appendix"} & set(cell.metadata.get("tags", [])):
+            if {"report", "appendix"} & {*cell.tags}:
                 found.add(heading.rpartition(" · ")[2].lstrip("# "))
     return found - {"What is allowed", "The data folder", "The sub-folders"}  # never the first
 
@@ -90,32 +90,18 @@ def headings() -> set[str]:
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language):
     words, texts = Words(language), headings() | {TITLE, COURSE, "Figure", "Table", *month_name[1:]}
+    texts |= {*LAYOUT["method"].values()}
     for about in LAYOUT["labels"].values():
         texts |= {*about.get("rows", {}).values(), about.get("caption", COURSE)}
     for path in SOURCES:
-        texts |= said_in(path)[0]
+        said, names = said_in(path)
+        texts |= said
+        assert names - words.names.keys() == set(), path.name
     assert texts - words.texts.keys() == set(), "said, but not in the catalogue"
     assert words.texts.keys() - texts == set(), "in the catalogue, but nobody says it"
-    for english, text in words.texts.items():
+    for english, text in (words.texts | words.figures).items():
         assert set(FIELD.findall(text)) == set(FIELD.findall(english)), english
-        assert text.startswith(" ") == english.startswith(" ") and text == text.rstrip()
-
-
-@pytest.mark.parametrize("language", OTHERS)
-def test_a_catalogue_has_the_names_of_sentences_and_none_that_is_gone(language):
-    words = Words(language)
-    for path in SOURCES:
-        assert {name for name in said_in(path)[1] if name not in words.names} == set(), path.name
-    files = [*SOURCES, *sorted((ROOT / "helpers").glob("*.py"))]
-    code = "".join(path.read_text(encoding="utf-8") for path in files) + str(LAYOUT)
-    parts = {name: name.partition(": ") for name in words.names}
-    assert [
-        n for n, (a, _, b) in parts.items() if n not in code and not (a in code and b in code)
-    ] == []
-    holes = re.compile(r"\{\d\}")
-    for english, text in words.figures.items():
-        assert set(holes.findall(english)) == set(holes.findall(text)), english
-        assert all(w in code for w in re.findall(r"[^\W\d_]+", holes.sub(" ", english))), english
+        assert [text[0] == " ", text[-1] == " "] == [english[0] == " ", english[-1] == " "], english
 
 
 def test_a_figure_speaks_another_language_with_its_decimal_sign():
@@ -147,43 +133,10 @@ def test_every_question_has_a_prompt_in_each_language(edition):
         assert [(k, len(v)) for k, v in own.items()] == [(k, len(v)) for k, v in english.items()]
 
 
-# ---- numbers and names ----
-
-FEW = Score(math.nan, reason="2 clips are too few for a rank correlation")
-
-
-@pytest.mark.parametrize(
-    ("value", "english", "greek"),
-    [
-        (0.12345, "0.123", "0,123"),
-        (-2, "\N{MINUS SIGN}2", "\N{MINUS SIGN}2"),
-        (math.nan, "undefined", "δεν ορίζεται"),
-        (-0.0004, "0.000", "0,000"),
-        ("R2, mean of trainings", "R², mean of trainings", "R², μέσος όρος εκπαιδεύσεων"),
-        (Score(0.5, 0.4, 0.6), r"0.500 \[0.400, 0.600\]", r"0,500 \[0,400; 0,600\]"),
-        (
-            FEW,
-            f"undefined ({FEW.reason})",
-            "δεν ορίζεται (2 αποσπάσματα δεν αρκούν για συσχέτιση κατάταξης)",
-        ),
-        ("lstm_mel_full", "lstm_mel_full", "lstm_mel_full"),
-        ("CNN, energy from genre", "CNN, energy from genre", "CNN, ενέργεια (energy) από το είδος"),
-        ("R&B *live* | C#", r"R&B \*live\* \| C\#", r"R&B \*live\* \| C\#"),
-        (Sentence("{n:,}: {x:.1%}", n=118410, x=0.5), "118,410: 50.0\xa0%", "118.410: 50,0\xa0%"),
-        (
-            Sentence("{x:; }; {y}", x=["a", 0.5, 3], y=[]),
-            "a; 0.500; 3; none",
-            "a; 0,500; 3; κανένα",
-        ),
-        (Sentence("`{x}` *{x}*", x="[a]*"), r"`[a]*` *\[a\]\**", r"`[a]*` *\[a\]\**"),
-        (Sentence("{no values} 5 %"), "{no values} 5\xa0%", "{no values} 5\xa0%"),
-    ],
-)
-def test_a_value_is_written_as_the_language_writes_it(value, english, greek):
-    assert (Words("en").value(value), Words("el").value(value)) == (english, greek)
-
-
-# ---- my_report/ ----
+@pytest.mark.parametrize("row", ROWS["values"])
+def test_a_value_is_written_as_the_language_writes_it(row):
+    value = from_stored(row["given"])
+    assert (Words("en").value(value), Words("el").value(value)) == (row["en"], row["el"])
 
 
 @pytest.fixture
@@ -193,56 +146,34 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "my_report"
 
 
-def test_a_file_is_made_once_and_never_written_again(folder):
-    (folder / "step_09.md").write_text("mine")
-    (folder / "step_10.md").unlink()
-    assert prompts.make_missing(folder, Words("el"), EDITION) == [folder / "step_10.md"]
-    assert (folder / "step_09.md").read_text() == "mine"
-    assert "> Ερώτημα: " in (folder / "step_10.md").read_text(encoding="utf-8")
+def test_a_file_is_made_once_and_named_when_it_is_gone_or_no_text(folder):
+    gone, mine = folder / "step_10.md", folder / "step_09.md"
+    mine.write_text("mine")
+    gone.unlink()
+    assert f"{gone}:1: the file is not there" in "".join(prompts.read(folder, EDITION)[1])
+    assert prompts.make_missing(folder, Words("el"), EDITION) == [gone]
+    assert mine.read_text() == "mine" and "> Ερώτημα: " in gone.read_text(encoding="utf-8")
+    gone.write_bytes("κείμενο".encode("iso-8859-7"))
+    with pytest.raises(LabError, match="step_10.md:1: no UTF-8 text; save the file as UTF-8"):
+        prompts.read(folder, EDITION)
+    mine.unlink()
+    mine.symlink_to(folder / "away.md")
+    with pytest.raises(LabError, match="step_09.md: is a link to what is away; bring it back"):
+        prompts.make_missing(folder, Words("en"), EDITION)
 
 
 def test_every_prompt_of_fresh_files_is_unanswered_with_its_place(folder):
-    found = prompts.unanswered(folder, EDITION)
+    found = prompts.read(folder, EDITION)[1]
     assert len(found) == sum(map(len, prompts.asked(Words("en"), EDITION).values()))
     for line in found:
         name, number, prompt = re.fullmatch(r"(.+?):(\d+): (.+)", line).groups()
         assert Path(name).read_text().splitlines()[int(number) - 1] == f"> Prompt: {prompt}"
 
 
-def test_a_comment_is_no_answer_and_code_is_no_heading(folder):
-    path = folder / "step_09.md"
-    path.write_text(
-        "## 9α · x\n\n> Prompt: one?\n\n<!-- to do -->\n\n## 9β · x\n\n> Prompt: two?\n\n"
-        "```\n## 9γ · in code\n> Prompt: in code\n```\nand on\n"
-    )
-    assert prompts.written(folder, EDITION)["9β"][0].text.endswith("and on")
-    found = [line for line in prompts.unanswered(folder, EDITION) if "step_09" in line]
-    assert found[0] == f"{path}:3: one?"
-    assert [line.partition("section ")[2][:2] for line in found[1:]] == ["9γ", "9δ", "9ε"]
-
-
-def test_headings_of_the_members_belong_to_their_answer(folder):
-    path = folder / "step_09.md"
-    path.write_text("# Step 9\n\nLost.\n\n## 9α · x\n\nOne.\n\n## Discussion\n\nTwo.\n")
-    (answer,) = prompts.written(folder, EDITION)["9α"]
-    assert prompts.as_markdown(answer) == "One.\n\n#### Discussion\n\nTwo."
-    assert f"{path}:1: text above the first section is left out" in "".join(
-        prompts.unanswered(folder, EDITION)
-    )
-
-
-def test_who_takes_the_prompts_away_and_writes_has_answered(folder):
-    text = "".join(f"## 9{letter} · x\n\nAn answer.\n\n" for letter in "αβγδε")
-    (folder / "step_09.md").write_text(text)
-    assert not [line for line in prompts.unanswered(folder, EDITION) if "step_09" in line]
-
-
-def test_a_file_that_is_gone_or_no_text_is_said_to_be(folder):
-    (folder / "step_11.md").unlink()
-    assert (
-        f"{folder / 'step_11.md'}:1: the file is not there"
-        in prompts.unanswered(folder, EDITION)[-1]
-    )
-    (folder / "step_10.md").write_bytes("κείμενο".encode("iso-8859-7"))
-    with pytest.raises(LabError, match="step_10.md: cannot be read as UTF-8 text"):
-        prompts.unanswered(folder, EDITION)
+@pytest.mark.parametrize("row", ROWS["answers"])
+def test_an_answer_is_what_stands_below_a_prompt_or_a_heading_of_the_kit(folder, row):
+    rest = "".join(f"\n## 9{letter} · x\n\nAn answer.\n" for letter in "βγδε")
+    (folder / "step_09.md").write_text(row["text"] + rest)
+    lines = [line for line in prompts.read(folder, EDITION)[1] if "step_09.md:" in line]
+    for line, said in zip(lines, row["said"], strict=True):
+        assert line.startswith(f"{folder / 'step_09.md'}:{said}")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers import folders, models
 from helpers.datasets import BandScaler
-from helpers.evaluation import Comparison, Score
+from helpers.evaluation import Score
 from helpers.machinery.files import LabError
 from helpers.notebook import checkpoints, records, showing
 from helpers.notebook.shown import KEY, from_stored
@@ -143,19 +143,6 @@ def test_results_have_one_row_per_model_feature_test_set_and_metric(record):
         "05_lstm,lstm,mel,genre test (beat),accuracy,0.5,0.4,0.6,0,9",
         "05_lstm,lstm,mel,genre test (beat),macro F1,0.3,0.2,0.4,0,9",
         "05_lstm,svr,mel,held-out,Spearman,,,,0,9",
-    ]
-
-
-def test_comparisons_are_stored_as_rows(record):
-    undefined = Comparison(Score(math.nan, reason="all predictions are equal"), math.nan)
-    clear = Comparison(Score(0.1, 0.05, 0.15), 0.004, n_compared=2, adjusted=0.008)
-    compared = {("CNN", "SVM"): clear, ("CNN", "constant"): undefined}
-    for _ in range(2):  # a cell that is run again adds nothing
-        record.add_comparisons(compared, "accuracy")
-    assert (record.folder / "comparisons.csv").read_text().splitlines() == [
-        ",".join(records.COMPARISON_COLUMNS),
-        "05_lstm,CNN,SVM,accuracy,0.1,0.05,0.15,0.004,0.008,2,",
-        "05_lstm,CNN,constant,accuracy,,,,,,1,all predictions are equal",
     ]
 
 

@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from helpers.machinery.files import LabError
 
-CACHED_FRAMES = 2048  # float32 [2048, 128] is 1 MiB
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # x [B, T, F], y, lengths [B]
 
 
@@ -113,79 +112,53 @@ class BatchCutter(Subset):
     GPU as `device` the packed frames are copied there once, if they fit, and the batches are cut
     there.
 
-    `dataset` is a SpectrogramDataset or a `Subset` of one; `pad_batch` joins its items where they
-    are not what was packed.
+    `dataset` is a SpectrogramDataset or a `Subset` of one. Where its items are not what was packed,
+    `pad_batch` joins them, and the batches are cut out of that.
     """
 
     def __init__(
         self,
         dataset: Dataset,
         pad_batch: Callable[[list[Any]], Batch],
-        *,
-        crop_frames: int = 0,
-        max_masked_bands: int = 0,
-        generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
+        generator: torch.Generator,
+        device: torch.device,
+        crop_frames: int,
+        max_masked_bands: int,
     ) -> None:
         base, clips = unwrap(dataset)
         super().__init__(dataset, range(len(clips)))
-        self.base, self.pad_batch = base, pad_batch
+        self.base, self.pad_batch, self.generator = base, pad_batch, generator
         self.crop_frames, self.max_masked_bands = crop_frames, max_masked_bands
-        self.generator = generator or torch.Generator()
-        self.frames = base.store.frames_on(torch.device(device))
+        self.frames = base.store.frames_on(device)
         self.device = self.frames.device
-        self.is_elsewhere = self.device.type != torch.device(device).type
+        self.is_elsewhere = self.device.type != device.type
         self.starts = torch.from_numpy(base.store.starts[clips])
         self.lengths = torch.from_numpy(base.store.lengths[clips])
         self.labels = base.labels[torch.from_numpy(clips)]
 
     def __getitems__(self, numbers: list[int]) -> Batch:
         """The batch of these clips: x [B, T, F] float32, scaled and padded with 0, y, lengths."""
-        x, y, lengths = self._cut(numbers) if self.base.is_as_packed else self._joined(numbers)
-        if self.max_masked_bands:
-            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
-        return x, y, lengths
-
-    def _joined(self, numbers: list[int]) -> Batch:
-        """The batch item by item, for a dataset whose items are not what was packed."""
-        items = [self.dataset[number] for number in numbers]
-        if self.crop_frames:
-            lengths = torch.tensor([length for *_, length in items])
-            windows = random_windows(0 * lengths, lengths, self.crop_frames, self.generator)
-            items = [
-                (frames[start : start + length], label, length)
-                for (frames, label, _), start, length in zip(
-                    items, *(part.tolist() for part in windows), strict=True
-                )
-            ]
-        x, y, lengths = self.pad_batch(items)
-        return x.to(self.device), y.to(self.device), lengths.to(self.device)
-
-    def _cut(self, numbers: list[int]) -> Batch:
-        """The batch cut out of the packed frames: scaled, and 0 behind each clip's frames."""
-        chosen = torch.as_tensor(numbers)
-        starts, lengths = self.starts[chosen], self.lengths[chosen]
+        chosen, packed = torch.as_tensor(numbers), self.base.is_as_packed
+        if packed:
+            frames, y = self.frames, self.labels[chosen]
+            starts, lengths = self.starts[chosen], self.lengths[chosen]
+        else:
+            items, y, lengths = self.pad_batch([self.dataset[number] for number in numbers])
+            frames, starts = items.flatten(0, 1), items.shape[1] * torch.arange(len(items))
         if self.crop_frames:
             starts, lengths = random_windows(starts, lengths, self.crop_frames, self.generator)
         n_frames = int(lengths.max())
-        starts, lengths = starts.to(self.device), lengths.to(self.device)
-        x = torch.empty((len(chosen), n_frames, self.base.n_features), device=self.device)
-        # As many clips at a time as stay in the processor's cache from one step to the next.
-        on_cpu = self.device.type == "cpu"
-        at_a_time = max(1, CACHED_FRAMES // n_frames) if on_cpu else len(chosen)
-        for first in range(0, len(chosen), at_a_time):
-            some = slice(first, first + at_a_time)
-            self._gather(x[some], starts[some], lengths[some])
-        return x, self.labels[chosen].to(self.device), lengths
-
-    def _gather(self, x: torch.Tensor, starts: torch.Tensor, lengths: torch.Tensor) -> None:
-        clips = cut_clips(self.frames, starts, x.shape[1])[:, :, self.base.rows]
-        if self.base.scaler is None:
-            x.copy_(clips)
-        else:
-            mean, deviation = self.base.scaler.tensors(self.device)
-            torch.sub(clips.float(), mean, out=x).div_(deviation)
+        frames, starts, y, lengths = (x.to(self.device) for x in (frames, starts, y, lengths))
+        x = cut_clips(frames, starts, n_frames)
+        if packed:
+            x = x[:, :, self.base.rows].float()
+            if self.base.scaler is not None:
+                mean, deviation = self.base.scaler.tensors(self.device)
+                x.sub_(mean).div_(deviation)
         hide_padding(x, lengths)
+        if self.max_masked_bands:
+            spec_augment(x, lengths, self.max_masked_bands, 0.1, self.generator)
+        return x, y, lengths
 
 
 class BatchLoader(DataLoader):
@@ -196,28 +169,20 @@ class BatchLoader(DataLoader):
     """
 
     def __init__(self, cutter: BatchCutter, **options: Any) -> None:
-        super().__init__(cutter, collate_fn=as_it_is, **options)
+        pinned = cutter.is_elsewhere and torch.cuda.is_available()
+        # The batches are joined already.
+        super().__init__(cutter, collate_fn=tuple, pin_memory=pinned, **options)
 
     def __iter__(self) -> Iterator[Batch]:
         batches = super().__iter__()
-        return self._ahead(batches) if self.dataset.is_elsewhere else batches
-
-    def _ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        def cut() -> Batch | None:
-            batch = next(batches, None)
-            pinned = torch.cuda.is_available() and batch is not None
-            return tuple(part.pin_memory() for part in batch) if pinned else batch
-
+        if not self.dataset.is_elsewhere:
+            yield from batches
+            return
         with ThreadPoolExecutor(1) as thread:
-            following = thread.submit(cut)
+            following = thread.submit(next, batches, None)
             while (batch := following.result()) is not None:
-                following = thread.submit(cut)
+                following = thread.submit(next, batches, None)
                 yield batch
-
-
-def as_it_is(batch: Batch) -> Batch:
-    """What `collate_fn` does to a batch that is one already (a function, for worker processes)."""
-    return batch
 
 
 def unwrap(dataset: Dataset) -> tuple[Any, np.ndarray]:
@@ -228,21 +193,3 @@ def unwrap(dataset: Dataset) -> tuple[Any, np.ndarray]:
     if not hasattr(dataset, "store"):
         raise LabError(f"expected a SpectrogramDataset or a Subset of one, got {type(dataset)}")
     return dataset, np.arange(len(dataset))
-
-
-def require_frames(loader: DataLoader, n_frames: int) -> None:
-    """Raise LabError naming the first clip of a loader that has fewer than `n_frames` frames.
-
-    Says nothing about loaders of other datasets than ours.
-    """
-    try:
-        base, clips = unwrap(loader.dataset)
-    except (AttributeError, LabError):
-        return
-    short = clips[base.lengths[clips] < n_frames]
-    if len(short):
-        raise LabError(
-            f"{base.tracks['path'][short[0]]}: {base.lengths[short[0]]} frames are too short for "
-            f"this CNN, which needs {n_frames}; remove the clip, or leave such clips out with "
-            "./run_all.sh --skip-bad"
-        )

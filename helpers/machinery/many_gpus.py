@@ -78,8 +78,8 @@ def start(device: torch.device) -> None:
 class SharedBatches:
     """This process' batches of each epoch: every n-th one of an order that all draw alike.
 
-    `set_epoch` says which epoch is next, and so which order; forgotten, it would be the same one
-    again. All get as many: the last few of an epoch wait for another one.
+    The order follows from the seed and the number of the pass, which all processes count alike. All
+    get as many: the last few of an epoch wait for another one.
     """
 
     def __init__(self, batches: Any, seed: int) -> None:
@@ -94,16 +94,13 @@ class SharedBatches:
                 "batch_size"
             )
 
-    def set_epoch(self, epoch: int) -> None:
-        """The next pass is this epoch."""
-        self.epoch = epoch
-
     def __len__(self) -> int:
         return len(self.batches) // n_processes()
 
     def __iter__(self) -> Iterator[list[int]]:
         # No two epochs of two seeds are drawn alike.
         self.batches.generator.manual_seed(self.seed * 2**31 + self.epoch)
+        self.epoch += 1
         n = n_processes()
         return iter(list(self.batches)[number() : len(self) * n : n])
 
@@ -111,13 +108,6 @@ class SharedBatches:
 def shared(batches: Any, seed: int) -> Any:
     """A sampler of batches, or this process' share of it."""
     return batches if n_processes() == 1 else SharedBatches(batches, seed)
-
-
-def set_epoch(loader: Any, epoch: int) -> None:
-    """Tell a loader whose batches are shared which epoch is next."""
-    sampler = getattr(loader, "batch_sampler", None)
-    if isinstance(sampler, SharedBatches):
-        sampler.set_epoch(epoch)
 
 
 def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:

@@ -256,31 +256,22 @@ def training_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+@cache
 def has_native_bfloat16(device: torch.device) -> bool:
     """Whether the processor or GPU computes bfloat16 natively, and faster than float32.
 
-    PyTorch's `is_bf16_supported()` counts emulation in, which is slow.
+    PyTorch's `is_bf16_supported()` counts emulation in, which is slow. A processor needs AMX, or
+    AMD's AVX512_BF16: Intel's alone gains nothing (on such a Xeon a step of the CNN took 0.41 s of
+    one core's time in bfloat16, and 0.37 s in float32).
     """
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _processor_gains_by_bfloat16()
-
-
-@cache
-def _processor_gains_by_bfloat16() -> bool:
-    """With AMX, or AMD's AVX512_BF16.
-
-    Intel's AVX512_BF16 alone gains nothing: on such a Xeon a step of the CNN took 0.41 s of one
-    core's time in bfloat16, and 0.37 s in float32.
-    """
-    import torch
-
     names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not public: may go away
     amx, avx = (bool(getattr(torch.cpu, name, lambda: False)()) for name in names)
     try:
         is_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         is_amd = False
-    return amx or (avx and is_amd)
+    return device.type == "cpu" and (amx or (avx and is_amd))

@@ -23,35 +23,37 @@ Result = TypeVar("Result")
 def run_lstms(lstms: Sequence[nn.LSTM], inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The outputs [B, T, hidden] of two LSTMs, each on its own input [B, T, F]; forward and back.
 
-    They must be of one layer and one direction, `batch_first`; the same one may stand twice. The
-    numbers do not depend on how many threads or cores there are. Gradients flow once
-    (`retain_graph` and second derivatives do not go through). Hooks on the LSTMs are not called.
+    They must be of one layer and one direction, `batch_first`. The numbers do not depend on how
+    many threads or cores there are. Gradients flow once (`retain_graph` and second derivatives do
+    not go through). Hooks on the LSTMs are not called.
     Raises RuntimeError for inputs that do not fit, as `nn.LSTM` does.
     """
     tensors: list[torch.Tensor] = []
     for lstm, x in zip(lstms, inputs, strict=True):
         lstm.check_input(x, None)  # below, a wrong number of features would go unnoticed
         tensors += [x, *lstm._flat_weights]
-    return list(_TwoLSTMs.apply(len(lstms), *tensors))
+    return list(_TwoLSTMs.apply(*tensors))
 
 
 class _TwoLSTMs(torch.autograd.Function):
     """A graph of its own for each LSTM, so that the ways back can run at the same time too."""
 
     @staticmethod
-    def forward(ctx: Any, n_lstms: int, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        needed = ctx.needs_input_grad[1:]
+    def forward(ctx: Any, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        needed = ctx.needs_input_grad
         leaves = [t.detach().requires_grad_(n) for t, n in zip(tensors, needed, strict=True)]
-        size = len(leaves) // n_lstms
-        parts = [leaves[first : first + size] for first in range(0, len(leaves), size)]
+        half = len(leaves) // 2
+        parts = leaves[:half], leaves[half:]
         # Both belong to the thread, so that the second one must be told.
-        mixed = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+        enabled, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
 
         def output(part: list[torch.Tensor]) -> torch.Tensor:
-            enabled, dtype = mixed
+            x, *weights = part
+            start = x.new_zeros(1, len(x), weights[1].shape[1])
             autocast = torch.autocast("cpu", dtype, enabled, cache_enabled=False)
             with torch.set_grad_enabled(any(needed)), autocast:
-                return _output(*part)
+                options = True, 1, 0.0, any(needed), False, True  # bias, one layer, no dropout, ...
+                return torch.lstm(x, (start, start), weights, *options)[0]
 
         ctx.parts, ctx.outputs = parts, at_the_same_time(output, parts)
         return tuple(output.detach() for output in ctx.outputs)
@@ -59,37 +61,22 @@ class _TwoLSTMs(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if ctx.outputs is None:
-            raise RuntimeError("gradients flow through these LSTMs once; compute the outputs again")
-        outputs, ctx.outputs = ctx.outputs, None  # what they hold is large
-
         def gradients_of(number: int) -> list[torch.Tensor | None]:
-            leaves = ctx.parts[number]
-            needed = [leaf for leaf in leaves if leaf.requires_grad]
-            if not needed:  # all of it is frozen
-                return [None] * len(leaves)
-            found = iter(torch.autograd.grad(outputs[number], needed, gradients[number]))
-            return [next(found) if leaf.requires_grad else None for leaf in leaves]
+            if ctx.outputs[number].requires_grad:  # or all of it is frozen
+                ctx.outputs[number].backward(gradients[number])
+            return [leaf.grad for leaf in ctx.parts[number]]
 
-        return (None, *chain(*at_the_same_time(gradients_of, range(len(outputs)))))
-
-
-def _output(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
-    """What `nn.LSTM` computes with these weights, [B, T, hidden]."""
-    hidden_size = weights[1].shape[1]
-    start = x.new_zeros(1, len(x), hidden_size)
-    for_gradients = torch.is_grad_enabled()
-    return torch.lstm(x, (start, start), weights, True, 1, 0.0, for_gradients, False, True)[0]
+        return tuple(chain(*at_the_same_time(gradients_of, (0, 1))))
 
 
 def at_the_same_time(function: Callable[[Any], Result], items: Sequence[Any]) -> list[Result]:
-    """The function of each item: of the first one in this thread, of the others beside it."""
-    others = [_second_thread(os.getpid()).submit(function, item) for item in items[1:]]
+    """The function of two items: of the first one in this thread, of the second beside it."""
+    first, second = items
+    beside = _second_thread(os.getpid()).submit(function, second)
     try:
-        return [function(items[0]), *(other.result() for other in others)]
+        return [function(first), beside.result()]
     finally:
-        for other in others:  # nothing goes on behind an error or Ctrl-C
-            other.exception()
+        beside.exception()  # nothing goes on behind an error or Ctrl-C
 
 
 @cache
@@ -104,6 +91,5 @@ def _second_thread(process: int) -> ThreadPoolExecutor:
 
 def _take_one_core() -> None:
     torch.set_num_threads(1)
-    # A thread takes the number that is common to all when it first asks for it: now, and not when
-    # the common one has been set back.
+    # A thread takes the number common to all when it first asks: now, before that is set back.
     torch.get_num_threads()

@@ -14,7 +14,6 @@ from helpers.machinery.files import LabError, one_line
 
 IMAGENET = "imagenet"  # in place of a file's name
 _FILTERS, _POSITIONS, _A_TOKEN = "v.patch_embed.proj.weight", "v.pos_embed", "cls_token"
-_MOST_NAMES = 8  # that an error lists
 
 
 def load_ast_weights(model: nn.Module, source: str | Path, size: str) -> None:
@@ -28,25 +27,20 @@ def load_ast_weights(model: nn.Module, source: str | Path, size: str) -> None:
     found = _renamed(_from_timm(size) if source == IMAGENET else _read(Path(source)), source)
     own = model.state_dict()
     is_image = found[_FILTERS].ndim == 4 and found[_FILTERS].shape[1] == 3  # red, green, blue
-    missing = [name for name in own if name not in found]
     if is_image:
-        missing = [name for name in missing if not name.startswith("mlp_head.")]
+        found |= {name: value for name, value in own.items() if name.startswith("mlp_head.")}
         found[_FILTERS] = found[_FILTERS].sum(1, keepdim=True)
-    if missing:
-        more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
-        listed = ", ".join(missing[:_MOST_NAMES])
-        raise LabError(f"{source}: weights are missing: {listed}{more}; is it an AST of {size}?")
-    deeper = [name for name in found if name.startswith("v.blocks.") and name not in own]
-    if found["v.norm.weight"].shape == own["v.norm.weight"].shape and not deeper:
+    if _POSITIONS in found:
         found[_POSITIONS] = _on_our_grid(found[_POSITIONS], model.grid, is_image)
-    wrong = deeper or [n for n in own if n in found and found[n].shape != own[n].shape]
-    if wrong:
-        theirs, ours = (tuple(s[wrong[0]].shape) if wrong[0] in s else "none" for s in (found, own))
+    # What a file holds besides an AST does not matter; blocks that we have not got do.
+    found = {name: found[name] for name in found if name in own or name.startswith("v.blocks.")}
+    try:
+        model.load_state_dict(found)
+    except RuntimeError as error:
         raise LabError(
-            f"{source}: weights of another size: {wrong[0]} is {theirs}, in {size} it is {ours}; "
-            "give the model_size, feature_size and strides that they were trained with"
-        )
-    model.load_state_dict(own | {name: found[name] for name in own if name in found})
+            f"{source}: does not fit an AST of {size} ({one_line(error)}); give the model_size, "
+            "feature_size and strides that the weights were trained with"
+        ) from error
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

@@ -36,11 +36,11 @@ class Checkpoint:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Store weights, scaling and description in one safetensors file; returns its path."""
-    about = {key: value for key, value in vars(checkpoint).items() if key in _DESCRIPTION}
-    tensors = {f"model.{key}": value.cpu() for key, value in checkpoint.model.state_dict().items()}
-    tensors["scaler.mean"] = torch.from_numpy(checkpoint.scaler.mean)
-    tensors["scaler.deviation"] = torch.from_numpy(checkpoint.scaler.deviation)
-    tensors = {key: value.contiguous() for key, value in tensors.items()}
+    about = {key: getattr(checkpoint, key) for key in _DESCRIPTION}
+    tensors = {f"model.{key}": value for key, value in checkpoint.model.state_dict().items()}
+    for statistic, values in vars(checkpoint.scaler).items():
+        tensors[f"scaler.{statistic}"] = torch.from_numpy(values)
+    tensors = {key: value.cpu().contiguous() for key, value in tensors.items()}
     write_once(path, save(tensors, metadata={"about": json.dumps(about)}))
     return path
 
@@ -69,8 +69,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: its weights are of another model ({one_line(error)}); run its notebook again"
         ) from error
     checkpoint = Checkpoint(model=model.eval(), scaler=scaler, **rest)
-    contradiction = _contradiction(checkpoint)
-    if contradiction:
+    if contradiction := _contradiction(checkpoint):
         raise LabError(f"{path}: {contradiction}; run its notebook again")
     return checkpoint
 
@@ -81,15 +80,13 @@ def _contradiction(checkpoint: Checkpoint) -> str:
     if rows is None:
         return f"unknown feature {checkpoint.feature!r}"
     n_bands = rows.stop - rows.start
+    has = f"but feature {checkpoint.feature!r} has {n_bands}"
     for statistic in (checkpoint.scaler.mean, checkpoint.scaler.deviation):
         if statistic.shape != (n_bands,):
-            return (
-                f"its scaling has shape {statistic.shape}, but feature {checkpoint.feature!r} has "
-                f"{n_bands} bands"
-            )
+            return f"its scaling has shape {statistic.shape}, {has} bands"
     n_taken = checkpoint.spec["backbone_options"].get("n_features", n_bands)
     if n_taken != n_bands:
-        return f"its model takes {n_taken} bands, but feature {checkpoint.feature!r} has {n_bands}"
+        return f"its model takes {n_taken} bands, {has}"
     n_outputs = checkpoint.model.head.out_features
     for what, names in (("classes", checkpoint.classes), ("axes", checkpoint.axes)):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

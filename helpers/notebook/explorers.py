@@ -17,6 +17,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import torch
 from scipy.spatial.distance import cdist
 from torch.utils.data import Dataset
@@ -36,6 +37,7 @@ from helpers.training import predict
 N_NEIGHBOURS = 4
 MOST_CLIPS = 60  # among which the page of a large data set lets one choose
 SECONDS = 10  # that are heard of a clip
+SMALL = 160, 64  # columns and rows of small pictures, from which the browser also makes sound
 APPROXIMATE = "approximate, reconstructed from the mel spectrogram"
 SCRIPT = Path(__file__).with_suffix(".js")
 
@@ -57,87 +59,82 @@ def two_clips(record: Record, genres: Sequence[str] = ()) -> None:
     """See and hear a training clip of each of two genres (steps 1 to 3).
 
     `genres` are the two to begin with, by default the first and the last one of the alphabet; two
-    more clips of them can be chosen, and one of each other genre. Raises LabError for a genre that
-    has no clip.
+    more clips of them can be chosen, and one of each other genre, those with audio first. Raises
+    LabError for a genre that has no clip.
     """
-    clips = _TrainingClips(record.data)
-    chosen = [clips.of(genre) for genre in genres or (clips.genres[0], clips.genres[-1])]
-    fixed = [ids[0] for ids in chosen]
+    full, beat = (
+        read_clips(record.data / folder, "train").set_index("id") for folder in (GENRE, GENRE_BEAT)
+    )
+    clips = full.assign(path_of_beats=beat["path"]).dropna(subset="path_of_beats")
+    clips["title"] = clips["genre"] + " (clip " + clips.index + ")"
+    audible = clips.index.isin(audio_clips(record.data))
+    clips = pd.concat([clips[audible], clips[~audible]])
+    of_genre = {genre: own.index for genre, own in clips.groupby("genre")}
+    begin = genres or (min(of_genre), max(of_genre))
+    for genre in begin:
+        if genre not in of_genre:
+            raise LabError(
+                f"no training clip of genre {genre!r}{did_you_mean(genre, of_genre)}; known: "
+                f"{', '.join(of_genre)}"
+            )
+    chosen = [clip for genre, ids in of_genre.items() for clip in ids[: 3 if genre in begin else 1]]
+    offered = clips.loc[chosen].sort_values("title")
+    first = [of_genre[genre][0] for genre in begin]
     # A plain script shows none of it, and to make a sound takes seconds.
-    heard = fixed if showing.in_notebook() else []
-    others = [clips.of(genre)[0] for genre in clips.genres]
-    offered = sorted({*chosen[0][:3], *chosen[1][:3], *others}, key=clips.title)
+    heard = first if showing.in_notebook() else []
     _offer(
         record.notebook,
         "clips",
         kinds=list(plots.FEATURE_KINDS),
-        begin=[offered.index(clip) for clip in fixed],
-        clips=[clips.offered(clip, approximate=clip in heard) for clip in offered],
+        begin=[offered.index.get_loc(clip) for clip in first],
+        clips=[
+            _in_four_forms(record.data, one, one.Index in heard) for one in offered.itertuples()
+        ],
     )
 
 
-class _TrainingClips:
-    """The genre training clips of a data folder, full and beat-synchronous."""
-
-    def __init__(self, root: Path) -> None:
-        self.full, self.beat = (
-            read_clips(root / folder, "train").set_index("id") for folder in (GENRE, GENRE_BEAT)
-        )
-        self.full = self.full[self.full.index.isin(self.beat.index)]
-        self.genres = sorted(self.full["genre"].unique().tolist())
-        self.root, self.audible = root, audio_clips(root)
-
-    def of(self, genre: str) -> list[str]:
-        """The clips of a genre, those with audio first."""
-        if genre not in self.genres:
-            raise LabError(
-                f"no training clip of genre {genre!r}{did_you_mean(genre, self.genres)}; known: "
-                f"{', '.join(self.genres)}"
-            )
-        ids = self.full.index[self.full["genre"] == genre]
-        return sorted(ids, key=lambda clip: clip not in self.audible)
-
-    def title(self, clip: str) -> str:
-        return f"{self.full.loc[clip, 'genre']} (clip {clip})"
-
-    def offered(self, clip: str, approximate: bool) -> dict[str, Any]:
-        """What the controls show of a clip: its four pictures, and its sound where it has one."""
-        forms = [read_array(folder.loc[clip, "path"]) for folder in (self.full, self.beat)]
-        arrays = {
-            name: forms[name.startswith("beat")][FEATURE_ROWS[kind]]
-            for name, kind in plots.FEATURE_KINDS.items()
-        }
-        sound = _sound(audio_path(self.root, clip), arrays["mel"] if approximate else None)
-        pictures = [_picture(array, name) for name, array in arrays.items()]
-        return {"title": self.title(clip), "pictures": pictures, **sound}
+def _in_four_forms(data: Path, clip: Any, approximate: bool) -> dict[str, Any]:
+    """What the controls show of a clip: its four pictures, and its sound where it has one."""
+    forms = [read_array(path) for path in (clip.path, clip.path_of_beats)]
+    arrays = {
+        name: forms[name.startswith("beat")][FEATURE_ROWS[kind]]
+        for name, kind in plots.FEATURE_KINDS.items()
+    }
+    pictures = [_picture(array, name) for name, array in arrays.items()]
+    sound = _sound(data, clip.Index, arrays["mel"] if approximate else None)
+    return {"title": clip.title, "pictures": pictures, **sound}
 
 
-def _sound(path: Path | None, mel: np.ndarray | None) -> dict[str, str]:
+def _sound(data: Path, clip: str, mel: np.ndarray | None = None) -> dict[str, str]:
     """The beginning of a clip as MP3 in base64 and a note, from its file or from its picture."""
     import soundfile
 
-    if path is None and mel is None:
+    path = audio_path(data, clip)
+    if path:
+        samples, _ = soundfile.read(path, stop=SECONDS * SAMPLE_RATE)
+    elif mel is not None:
+        samples = approximate_audio(mel)
+    else:
         return {"sound": "", "note": "none"}
-    samples = (
-        soundfile.read(path, stop=SECONDS * SAMPLE_RATE)[0] if path else approximate_audio(mel)
-    )
     file = io.BytesIO()
     soundfile.write(file, samples, SAMPLE_RATE, format="MP3")
     sound = base64.b64encode(file.getvalue()).decode()
     return {"sound": sound, "note": f"the first {SECONDS} seconds" if path else APPROXIMATE}
 
 
-def approximate_audio(mel: np.ndarray, seconds: float = SECONDS) -> np.ndarray:
-    """Sound whose mel spectrogram is about this one, float32 [samples], of its first seconds.
+def approximate_audio(mel: np.ndarray) -> np.ndarray:
+    """Sound whose mel spectrogram is about this one, float32 [samples], of its first SECONDS.
 
     `mel` is [128, T] in dB. It holds neither phases nor the single frequencies inside a band, so
     both are guessed (Griffin and Lim 1984); the same spectrogram always gives the same sound.
     """
     import librosa
 
-    n_frames = 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH)
+    n_frames = 1 + int(SECONDS * SAMPLE_RATE / HOP_LENGTH)
     power = librosa.db_to_power(np.asarray(mel, dtype=np.float32)[:, :n_frames])
-    magnitude = librosa.feature.inverse.mel_to_stft(power, sr=SAMPLE_RATE, n_fft=N_FFT)
+    bands = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT)
+    # Where librosa's mel_to_stft begins; its seconds of iteration change nothing at these levels.
+    magnitude = np.sqrt(np.maximum(np.linalg.pinv(bands) @ power, 0))
     audio = librosa.griffinlim(magnitude, hop_length=HOP_LENGTH, random_state=0)
     return (0.9 * audio / np.abs(audio).max()).astype(np.float32)  # dB are relative: any loudness
 
@@ -191,7 +188,7 @@ def confusion(examples: Mapping[str, Sequence[Sequence[int]]], classes: Sequence
     _offer("notebook 06", "confusion", classes=[str(name) for name in classes], examples=known)
 
 
-# ---- neighbours --------------------------------------------------------------------------------
+# ---- neighbours, and maps ----------------------------------------------------------------------
 
 
 def neighbours(
@@ -206,67 +203,40 @@ def neighbours(
     Likeness is the cosine between the backbone's output vectors; `dataset` is a genre dataset or a
     `Subset` of one. Begins with the clip on which the classifier errs with most confidence.
     """
-    seen = _SeenByModel(model, dataset, batch_size, device)
-    begin = seen.most_confident_error()
-    offered = {begin, *range(0, len(seen.ids), math.ceil(len(seen.ids) / MOST_CLIPS))}
-    shown = sorted(offered.union(*map(seen.nearest, offered)))
-    others = ~np.eye(len(seen.ids), dtype=bool)  # all pairs of two different clips
+    base, numbers = unwrap(dataset)
+    loader = make_loader(dataset, batch_size, device=device)
+    vectors = torch.from_numpy(predict(model.backbone, loader, device))
+    with torch.no_grad():
+        probabilities = model.head(vectors.to(device)).softmax(1).cpu().numpy()
+    answers = np.asarray(base.classes)[probabilities.argmax(1)]
+    wrong = answers != base.tracks["label"].to_numpy()[numbers]
+    begin = int(np.where(wrong, probabilities.max(1), -1).argmax())  # without errors the first clip
+    unit = torch.nn.functional.normalize(vectors)
+    likeness = (unit @ unit.T).numpy()
+    near = _nearest(likeness)
+    offered = {begin, *range(0, len(numbers), math.ceil(len(numbers) / MOST_CLIPS))}
+    shown = sorted(offered.union(*(near[clip] for clip in offered)))
+    clips = [
+        _clip(base, numbers[clip])
+        | {
+            "answer": answers[clip],
+            "scores": np.round(probabilities[clip], 3).tolist(),
+            "near": [
+                (shown.index(other), round(float(likeness[clip, other]), 3))
+                for other in (near[clip] if clip in offered else [])
+            ],
+        }
+        for clip in shown
+    ]
+    others = likeness[~np.eye(len(numbers), dtype=bool)]  # all pairs of two different clips
     _offer(
         record.notebook,
         "neighbours",
-        classes=list(seen.base.classes),
+        classes=list(base.classes),
         begin=shown.index(begin),
-        mean=float(seen.likeness[others].mean()) if others.any() else None,
-        clips=[seen.offered(clip, shown if clip in offered else []) for clip in shown],
+        mean=float(others.mean()) if len(others) else None,
+        clips=clips,
     )
-
-
-class _SeenByModel:
-    """The clips of a genre dataset as a classifier sees them: probabilities [n, C], likeness."""
-
-    def __init__(
-        self, model: Classifier, dataset: Dataset, batch_size: int, device: torch.device | str
-    ) -> None:
-        self.base, self.numbers = unwrap(dataset)
-        tracks = self.base.tracks.iloc[self.numbers]
-        self.ids, self.labels = tracks["id"].tolist(), tracks["label"].tolist()
-        self.names = [f"{self.labels[i]} (clip {name})" for i, name in enumerate(self.ids)]
-        loader = make_loader(dataset, batch_size, device=device)
-        vectors = torch.from_numpy(predict(model.backbone, loader, device))
-        with torch.no_grad():
-            logits = model.head(vectors.to(device))
-        self.probabilities = logits.softmax(1).cpu().numpy()
-        self.answers = [self.base.classes[i] for i in self.probabilities.argmax(1)]
-        unit = torch.nn.functional.normalize(vectors)
-        self.likeness = (unit @ unit.T).numpy()
-
-    def most_confident_error(self) -> int:
-        """The clip with the highest probability of a wrong class; the first one without errors."""
-        wrong = np.array(self.answers) != np.array(self.labels)
-        return int(np.where(wrong, self.probabilities.max(1), -1).argmax())
-
-    def nearest(self, clip: int) -> list[int]:
-        """The clips that are most like this one, itself left out, the nearest first."""
-        order = np.argsort(-self.likeness[clip], kind="stable")
-        return [int(i) for i in order if i != clip][:N_NEIGHBOURS]
-
-    def offered(self, clip: int, shown: list[int]) -> dict[str, Any]:
-        """What the controls show of a clip; its neighbours by their places in `shown`, if given."""
-        near = self.nearest(clip) if shown else []
-        mel = self.base.store.clip(int(self.numbers[clip]), FEATURE_ROWS["mel"])
-        return {
-            "title": self.names[clip],
-            "label": self.labels[clip],
-            "answer": self.answers[clip],
-            "scores": np.round(self.probabilities[clip], 3).tolist(),
-            "near": [[shown.index(i), round(float(self.likeness[clip, i]), 3)] for i in near],
-            "picture": _picture(mel.T, "mel", 160, 64),
-        }
-
-
-# ---- maps --------------------------------------------------------------------------------------
-
-MAP_ROWS, MAP_COLUMNS = 64, 160  # of the pictures, from which the browser also makes sound
 
 
 def maps(
@@ -285,25 +255,44 @@ def maps(
     for name, values in {**spaces, **drawn}.items():
         if len(values) != len(numbers):
             raise LabError(f"{name}: {len(values)} rows for {len(numbers)} clips; give one each")
-    near = {}
-    for name, vectors in spaces.items():
-        order = cdist(vectors, vectors).argsort(axis=1)
-        near[name] = [[int(j) for j in row if j != i][:N_NEIGHBOURS] for i, row in enumerate(order)]
-    tracks = base.tracks.iloc[numbers]
-    clips = zip(numbers, tracks["id"], tracks["label"], strict=True)
+    n_frames = np.minimum(base.lengths[numbers], int(SECONDS * SAMPLE_RATE / HOP_LENGTH))
+    clips = [
+        _clip(base, number, frames)
+        | {
+            "seconds": int(frames) * HOP_LENGTH / SAMPLE_RATE,
+            "sound": _sound(record.data, base.tracks["id"][number])["sound"],
+        }
+        for number, frames in zip(numbers, n_frames, strict=True)
+    ]
     _offer(
         record.notebook,
         "maps",
-        classes=sorted(set(tracks["label"])),
+        classes=sorted({clip["label"] for clip in clips}),
         colours=list(plots.COLOURS),
-        hertz=np.round(mel_frequencies().reshape(MAP_ROWS, -1).mean(1), 1).tolist(),
-        near=near,
+        hertz=np.round(mel_frequencies().reshape(SMALL[1], -1).mean(1), 1).tolist(),
+        near={name: _nearest(-cdist(vectors, vectors)) for name, vectors in spaces.items()},
         maps=[
             {"space": space, "method": method, "places": _in_unit_square(places)}
             for (space, method), places in drawn.items()
         ],
-        clips=[_on_map(record, base, *clip) for clip in clips],
+        clips=clips,
     )
+
+
+def _nearest(likeness: np.ndarray) -> list[list[int]]:
+    """The clips that are most like each one but itself, the nearest first; likeness [n, n]."""
+    others = likeness.copy()
+    np.fill_diagonal(others, -np.inf)
+    order = np.argsort(-others, kind="stable")
+    return order[:, : min(N_NEIGHBOURS, len(order) - 1)].tolist()
+
+
+def _clip(base: Any, number: int, n_frames: int | None = None) -> dict[str, Any]:
+    """What the controls show of a dataset's clip: title, label, a small picture of its frames."""
+    name, label = base.tracks.loc[number, ["id", "label"]]
+    mel = base.store.clip(int(number), FEATURE_ROWS["mel"])[:n_frames]
+    picture = _picture(mel.T, "mel", *SMALL)
+    return {"title": f"{label} (clip {name})", "label": label, "picture": picture}
 
 
 def _in_unit_square(places: np.ndarray) -> list[list[float]]:
@@ -311,16 +300,3 @@ def _in_unit_square(places: np.ndarray) -> list[list[float]]:
     low, high = places.min(0), places.max(0)
     scaled = (places - (low + high) / 2) / max(*(high - low), 1e-9)
     return np.round(0.5 + scaled, 3).tolist()
-
-
-def _on_map(record: Record, base: Any, number: int, clip: str, label: str) -> dict[str, Any]:
-    """A clip's beginning as a picture, and as sound where its audio was kept."""
-    frames = int(SECONDS * SAMPLE_RATE / HOP_LENGTH)
-    mel = base.store.clip(int(number), FEATURE_ROWS["mel"])[:frames].T
-    return {
-        "title": f"{label} (clip {clip})",
-        "label": label,
-        "picture": _picture(mel, "mel", MAP_COLUMNS, MAP_ROWS),
-        "seconds": mel.shape[1] * HOP_LENGTH / SAMPLE_RATE,
-        "sound": _sound(audio_path(record.data, clip), None)["sound"],
-    }

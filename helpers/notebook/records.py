@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.evaluation import Comparison, Score, affect_scores
+from helpers.evaluation import Score, affect_scores
 from helpers.folders import AXES
 from helpers.machinery import many_gpus
 from helpers.machinery.files import (
@@ -29,7 +29,7 @@ from helpers.machinery.files import (
 )
 from helpers.machinery.many_gpus import write_once
 from helpers.notebook import showing
-from helpers.notebook.soundness import data_fingerprint, require_soundness
+from helpers.notebook.soundness import Contents, data_fingerprint
 from helpers.notebook.words import LANGUAGES
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ RESULTS = "results.csv"
 RESULT_COLUMNS = (
     "notebook", "model", "feature", "test_set", "metric", "value", "low", "high", "seed", "n",
 )  # fmt: skip
-COMPARISON_COLUMNS = (
-    "notebook", "first", "second", "what", "difference", "low", "high", "p", "p_holm",
-    "n_compared", "undefined",
-)  # fmt: skip
 HELD_OUT = "affect held-out"  # how results.csv names the held-out part of the affect clips
 
 
@@ -59,7 +55,6 @@ class Record:
         self.notebook, self.data, self.seed, self.folder = notebook, data, seed, folder
         self.fingerprint = data_fingerprint(data)
         self._results: dict[tuple[str, ...], tuple[Any, ...]] = {}
-        self._comparisons: dict[tuple[str, ...], tuple[Any, ...]] = {}
         self._figures: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._about: dict[str, Any] = {}
@@ -99,18 +94,6 @@ class Record:
         self.add_scores(model, feature, HELD_OUT, {"mean Spearman": scores["mean"]}, len(true))
         return scores
 
-    def add_comparisons(self, comparisons: Mapping[tuple[str, str], Comparison], what: str) -> None:
-        """Add a row per pair (first, second) that was compared in `what` to comparisons.csv."""
-        import pandas as pd
-
-        for (first, second), result in comparisons.items():
-            score = result.difference
-            values = (score.value, score.low, score.high, result.p_value, result.adjusted)
-            row = (self.notebook, first, second, what, *values, result.n_compared, score.reason)
-            self._comparisons[first, second, what] = row
-        table = pd.DataFrame(self._comparisons.values(), columns=COMPARISON_COLUMNS)
-        self.save_table("comparisons", table)
-
     def save_values(self, **values: Any) -> None:
         """Store small results by name (numbers, texts, lists); JSON."""
         self._values.update(values)
@@ -127,9 +110,8 @@ class Record:
         import pandas as pd
 
         outputs = np.asarray(outputs).reshape(len(ids), len(columns))
-        table = pd.DataFrame(outputs, columns=columns)
-        table.insert(0, "id", ids)
-        self.save_table(name, table)
+        table = pd.DataFrame(outputs, pd.Index(ids, name="id"), columns)
+        self.save_table(name, table.reset_index())
 
     def save_checkpoint(
         self, name: str, model: nn.Module, spec: dict[str, Any], **about: Any
@@ -144,12 +126,12 @@ class Record:
         return write_checkpoint(path, Checkpoint(model, spec, **about))
 
     def show(self, figure: Figure, name: str, caption: str | Sentence = "") -> None:
-        """Store a figure as PNG and, for print, as PDF; show it with its alt text (its label).
+        """Store a figure as PNG, and show it with its alt text (its label).
 
         The caption is the report's, which is made of notebooks: there, a figure that has one is
-        stored in each language. Raises LabError for a figure without alt text.
+        stored for print, too, as PDF in each language. Raises LabError for one without alt text.
         """
-        spoken = LANGUAGES if str(caption) and showing.in_notebook() else LANGUAGES[:1]
+        spoken = LANGUAGES if str(caption) and showing.in_notebook() else ()
         png, pdfs, alt = showing.render_figure(figure, name, spoken)
         for language, pdf in pdfs.items():
             below = "" if language == "en" else f"{language}/"
@@ -258,9 +240,8 @@ class Record:
 
     def _places(self, notebook: str) -> list[Path]:
         places = [self.folder.parent / notebook]
-        if not os.environ.get("MUSICLAB_RUN"):
-            newest = newest_run()
-            places += [newest / "records" / notebook] if newest else []
+        if not os.environ.get("MUSICLAB_RUN") and (newest := newest_run()):
+            places.append(newest / "records" / notebook)
         if KAGGLE_INPUT.is_dir():
             mounted = KAGGLE_INPUT.glob(f"**/records/{notebook}")  # whose own times say nothing
             places += sorted(mounted, key=lambda p: str(_about(p).get("started", "")), reverse=True)
@@ -277,10 +258,14 @@ def open_record(notebook: str, data: Path, seed: int) -> Record:
 
     What the notebook stored there before is replaced as it stores again; what it made with other
     data is moved to `runs/<run>/other-data/` first, so that it is never read as a result of these.
-    What a killed process left half written there is removed. Raises LabError where the folders of
-    the data contradict each other.
+    What a killed process left half written there is removed. What makes results of these data
+    weaker is printed. Raises LabError where the folders of the data contradict each other.
     """
-    require_soundness(data)
+    contents = Contents(data)
+    for problem in contents.disagreements():
+        raise LabError(problem)
+    for weakness in contents.weaknesses():
+        print(f"note: {weakness}")
     run = os.environ.get("MUSICLAB_RUN") or INTERACTIVE_RUN
     if run != Path(run).name or run.startswith("."):
         raise LabError(f"$MUSICLAB_RUN is {run!r}, no name of a folder below runs/; correct it")

@@ -105,16 +105,17 @@ def _as_html(table: Table, n_heads: int) -> str:
     columns = columns or [[] for _ in table.columns]
     sides = ["right" if texts and all(map(_NUMBER.match, texts)) else "left" for texts in columns]
     sides[:n_heads] = ["left"] * n_heads
-    lines = []
-    for number, cells in enumerate([table.columns, *zip(*columns, strict=True)]):
-        names = [f'th scope="{"row" if number else "col"}"'] * len(cells)
-        names[n_heads:] = ["td"] * (len(cells) - n_heads) if number else names[n_heads:]
-        lines.append("".join(
-            f'<{name} style="text-align: {side}">{html.escape(cell)}</{name[:2]}>'
-            for name, side, cell in zip(names, sides, cells, strict=True)
-        ))  # fmt: skip
-    head, *body = (f"<tr>{line}</tr>" for line in lines)
-    return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"
+
+    def row(cells: Sequence[str], tags: Sequence[str]) -> str:
+        return "".join(
+            f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag[:2]}>'
+            for tag, side, cell in zip(tags, sides, cells, strict=True)
+        )
+
+    head = row(table.columns, ['th scope="col"'] * len(sides))
+    tags = ['th scope="row"'] * n_heads + ["td"] * (len(sides) - n_heads)
+    body = "".join(f"<tr>{row(cells, tags)}</tr>" for cells in zip(*columns, strict=True))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 _NUMBER = re.compile(r"[-+]?[\d.,]+( ?%| \[.*\])?$|–$")
@@ -123,16 +124,12 @@ _NUMBER = re.compile(r"[-+]?[\d.,]+( ?%| \[.*\])?$|–$")
 def _as_text(column: Sequence[Any], digits: int) -> list[str]:
     """The cells of a column; its floats with as many decimals, up to `digits`, as they need."""
     column = [value.item() if hasattr(value, "item") else value for value in column]
-    floats = [round(value, digits) for value in column if isinstance(value, float)]
-    needed = [n for n in range(digits) if all(round(x, n) == x for x in floats if x == x)]
-    form = f".{min(needed, default=digits)}f"
-
-    def text(value: Any) -> str:
-        if not isinstance(value, float):
-            return str(value)
-        return f"{round(value, digits) + 0.0:{form}}" if value == value else "–"
-
-    return [text(value) for value in column]
+    column = [round(value, digits) + 0.0 if isinstance(value, float) else value for value in column]
+    floats = [value for value in column if isinstance(value, float) and value == value]
+    needed = (n for n in range(digits) if all(round(value, n) == value for value in floats))
+    decimals = min(needed, default=digits)
+    column = ["–" if value != value else value for value in column]
+    return [f"{v:.{decimals}f}" if isinstance(v, float) else str(v) for v in column]
 
 
 def _sentence(text: str | Sentence) -> Sentence:
@@ -167,13 +164,13 @@ def in_notebook() -> bool:
 
 
 def render_figure(
-    figure: Drawing, name: str, spoken: Sequence[str] = ("en",)
+    figure: Drawing, name: str, spoken: Sequence[str] = ()
 ) -> tuple[bytes, dict[str, bytes], str]:
     """A figure as PNG and, for print, as PDF by language, and its alt text; the figure is closed.
 
     `spoken` has English first. In a PDF text stays text (type 42) and lines lines; undated, so that
-    reruns agree. Its keywords are the texts that have no translation. Raises LabError for a figure
-    without alt text.
+    reruns agree. Its images stay apart, as joining them takes seconds. Its keywords are the texts
+    that have no translation. Raises LabError for a figure without alt text.
     """
     import matplotlib.pyplot as plt
 
@@ -187,7 +184,7 @@ def render_figure(
         words = Words(language)
         _translate(figure, words)  # English, too: its minus signs
         pdf = io.BytesIO()
-        with plt.rc_context({"pdf.fonttype": 42}):
+        with plt.rc_context({"pdf.fonttype": 42, "image.composite_image": False}):
             left = words.left if language != "en" else ()
             about = {"CreationDate": None, "Keywords": "; ".join(sorted(left))}
             figure.savefig(pdf, format="pdf", dpi=PRINT_DPI, metadata=about)

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from helpers.folders import (
 )
 from helpers.machinery.files import LabError
 from helpers.machinery.identity import UNREADABLE, file_digests
-from helpers.machinery.left_out import left_out
+from helpers.machinery.left_out import Problems, left_out
 from helpers.machinery.own_music import CLASSES, CLIPS
 
 
@@ -52,19 +51,6 @@ def _digests(folder: Path) -> dict[str, str]:
     return {clip: digest for clip, digest in found if digest != UNREADABLE}
 
 
-def require_soundness(data: Path) -> None:
-    """Raise LabError for the first thing that two folders or splits say differently.
-
-    What only weakens the results is printed.
-    """
-    contents = Contents.of(data)
-    for problem in contents.disagreements():
-        raise LabError(problem)
-    for weakness in contents.weaknesses():
-        print(f"note: {weakness}")
-
-
-@dataclass(frozen=True)
 class Contents:
     """The clips of a data folder by folder and split: each one's label, and its file's digest.
 
@@ -72,20 +58,15 @@ class Contents:
     out is left out.
     """
 
-    data: Path
-    labels: dict[tuple[str, str], dict[str, tuple[str, ...]]]
-    digests: dict[tuple[str, str], dict[str, str]]
-
-    @classmethod
-    def of(cls, data: Path) -> Contents:
-        """Read the label files, and the clips as far as they have changed."""
-        places = list(product(FOLDERS, SPLITS))
-        labels = {(name, split): _labels(data / name, split) for name, split in places}
-        found = {place: _digests(data.joinpath(*place)) for place in places}
-        for name, split in places:
-            for clip in left_out(data / name, split):
-                found[name, split].pop(clip, None)
-        return cls(data, labels, found)
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.labels: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
+        self.digests: dict[tuple[str, str], dict[str, str]] = {}
+        for name, split in product(FOLDERS, SPLITS):
+            listed = left_out(data / name, split)
+            digests = _digests(data / name / split)
+            self.labels[name, split] = _labels(data / name, split, listed)
+            self.digests[name, split] = {c: d for c, d in digests.items() if c not in listed}
 
     def disagreements(self) -> Iterator[str]:
         """What is wrong between folders and splits, each a line.
@@ -118,8 +99,7 @@ class Contents:
             full, beat = self.labels[name, split], self.labels[f"{name}_beat", split]
             unlike = sorted({clip for clip, _ in full.items() ^ beat.items()})
             if full and beat and unlike:
-                said = (map(str, rows.get(unlike[0], ["no line"])) for rows in (beat, full))
-                here, there = map(", ".join, said)
+                here, there = (", ".join(rows.get(unlike[0], ["no line"])) for rows in (beat, full))
                 yield (
                     f"{self.data / name}_beat/{split}_labels.txt: clip {unlike[0]} is ({here}) "
                     f"here and ({there}) in {self.data / name}, {len(unlike)} such clips; correct "
@@ -173,16 +153,14 @@ def _same_files(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, s
     return sorted((clips[digest], clip) for clip, digest in other.items() if digest in clips)
 
 
-def _labels(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
+def _labels(folder: Path, split: str, listed: Problems) -> dict[str, tuple[str, ...]]:
     """Each clip's label, by id; none where loaders will name what is wrong inside this split."""
-    listed = left_out(folder, split)
     try:
         clips, problems = inspect_clips(folder, split)
     except LabError:
         return {}
-    if set(problems) - set(listed):
+    if problems.keys() - listed:
         return {}
-    columns = ["genre"] if "genre" in clips else list(AXES)
-    labels = clips[columns].astype(str).itertuples(index=False, name=None)
-    ids = clips["id"].tolist()
-    return {c: row for c, row in zip(ids, labels, strict=True) if c not in listed}
+    clips = clips[~clips["id"].isin(list(listed))]
+    labels = clips[["genre"] if "genre" in clips else list(AXES)].astype(str)
+    return dict(zip(clips["id"], labels.itertuples(index=False, name=None), strict=True))

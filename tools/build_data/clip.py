@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import platform
 import re
@@ -22,15 +23,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from helpers import features
-from helpers.features import CLIP_SECONDS, SAMPLE_RATE
+from helpers.features import CLIP_SECONDS, MIN_SECONDS, SAMPLE_RATE
 from helpers.machinery import arrays
 from helpers.machinery.arrays import N_MELS, flac_bytes, npy_bytes
-from helpers.machinery.files import (
-    LabError,
-    MachineError,
-    one_line,
-    write_atomically,
-)
+from helpers.machinery.files import LabError, MachineError, one_line, write_atomically
 
 SILENT = 1e-4  # of full scale, -80 dB: the loudest sample of what nobody hears
 CLIPPED_SHARE = 0.2  # of the samples that lie at the top; loud masters have less than 0.05
@@ -63,11 +59,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """What all clips have in common: folders, the shortest clip in seconds, `stamp`."""
+    """What all clips have in common: folders, and `stamp`."""
 
     audio: str
     clips: str
-    shortest: float
     stamp: str
 
 
@@ -84,18 +79,21 @@ def make_batch(tasks: Sequence[Task], job: Job) -> list[Row]:
         if not os.path.isdir(folder):
             raise LabError(f"{folder}: a worker on {platform.node()} does not see it; share it")
     # More threads would only fight, and round differently; librosa warns of short clips.
+    rows = []
     with threadpool_limits(1), warnings.catch_warnings(action="ignore"):
-        return [make(task, job) for task in tasks]
+        for task in tasks:
+            note = Path(job.clips, f"{task.id}.json")
+            note.unlink(missing_ok=True)  # it would speak of other files
+            rows.append(_make(task, job))
+            write_atomically(note, json.dumps(rows[-1]))
+    return rows
 
 
-def make(task: Task, job: Job) -> Row:
+def _make(task: Task, job: Job) -> Row:
     """Decode one clip and write its files, or say why it is left out: `reason` in its row."""
     row: Row = {"id": task.id, "key": task.key}
     try:
         audio = decode(os.path.join(job.audio, task.path), task.offset, task.duration)
-        if len(audio) < job.shortest * SAMPLE_RATE:
-            seconds = len(audio) / SAMPLE_RATE
-            return row | {"reason": f"too short: {seconds:.2f} s", "seconds": round(seconds, 3)}
         found = features.extract(audio)
     except (MachineError, MemoryError):
         raise
@@ -181,20 +179,20 @@ def _ends(file: BinaryIO) -> bool:
 
 def _mono(file: Any, n_samples: int) -> np.ndarray:
     """So many samples from here on, the mean of the channels, float32; fewer where it ends."""
-    parts = []
+    parts = [np.empty(0, np.float32)]
     while n_samples > 0:
         block = file.read(min(n_samples, BLOCK // file.channels), "float32", always_2d=True)
         if not len(block):
             break
-        parts.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+        parts.append(block.mean(axis=1))
         n_samples -= len(block)
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+    return np.concatenate(parts)
 
 
 def _look_at(audio: np.ndarray, rate: int) -> None:
     """Raise LabError for samples that hold no music."""
-    if not len(audio):
-        raise LabError("too short: it holds no samples there")
+    if len(audio) < MIN_SECONDS * rate:
+        raise LabError(f"too short: {len(audio) / rate:.2f} s are there")
     if not np.isfinite(audio).all():
         raise LabError("holds NaN or infinite samples")
     low, high = float(audio.min()), float(audio.max())

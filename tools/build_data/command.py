@@ -12,6 +12,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 BYTES_PER_CLIP, BYTES_OF_AUDIO = 0.42 * 2**20, 2**20  # of 30 s: both forms; a clip to listen to
 MEASURED = ["seconds", "tempo", "audio", "features", "print"]  # of a clip, by a worker
 AUDIBLE_PER_GENRE = 8  # clips that keep their sound for the players in the notebooks
-# Published as broken, for a look at whether this build saw it: of FMA-small, and of GTZAN.
-KNOWN_FAULTS = {f"{n:06d}.mp3" for n in (98565, 98567, 98569, 99134, 108925, 133297)}
-KNOWN_FAULTS |= {"jazz.00054.wav"}
 EPILOG = """\
 examples:
   ./run_all.sh build-data --audio music/ --out mine/                a folder per genre
@@ -76,13 +74,12 @@ def main(arguments: Sequence[str]) -> int:
         if wrong:
             raise LabError(text)
     build = Build(out)
+    clips = _asked_for(options, audio)
+    n_kept = len(kept(clips))
+    print(f"{n_kept} clips to make, {len(clips) - n_kept} files or lines left out at once")
     with build.opened(audio):
-        clips = _asked_for(options, audio)
-        n_kept = len(kept(clips))
-        print(f"{n_kept} clips to make, {len(clips) - n_kept} files or lines left out at once")
-        job = Job(str(audio), str(build.clips), options.shortest, stamp())
-        clips = _made(build, clips, job, options)
-        _finish(build, clips, options)
+        job = Job(str(audio), str(build.clips), stamp())
+        _finish(build, _made(build, clips, job, options), options)
     return EXIT_DONE
 
 
@@ -109,27 +106,22 @@ def _made(build: Build, clips: pd.DataFrame, job: Job, options: Namespace) -> pd
     import pandas as pd
 
     tasks = _tasks(kept(clips), job)
-    known = build.known_rows({task.id: task.key for task in tasks})
-    # Another --shortest concerns those alone that it leaves out, or no longer does.
-    rows = {
-        name: row
-        for name, row in known.items()
-        if "seconds" not in row or (row["seconds"] < job.shortest) == ("reason" in row)
-    }
+    rows = build.known_rows({task.id: task.key for task in tasks})
     missing = [task for task in tasks if task.id not in rows]
     seconds = sum((task.duration or CLIP_SECONDS) for task in missing)
     heard = sum((task.duration or CLIP_SECONDS) for task in missing if task.keep_audio)
     needed = (seconds * BYTES_PER_CLIP + heard * BYTES_OF_AUDIO) / CLIP_SECONDS
     require_space(build.out, needed, f"what {len(missing)} clips become")
     print(f"{len(rows)} of them were made before")
-    made = make_clips(missing, job, options.workers, options.cluster) if missing else ()
-    for row in counted(made, len(tasks), "clips", before=len(rows)):
-        build.note(row)
-        rows[row["id"]] = row
+    with closing(make_clips(missing, job, options.workers, options.cluster)) as made:
+        for row in counted(made, len(tasks), "clips", before=len(rows)):
+            rows[row["id"]] = row
     build.keep(rows)
     said = pd.DataFrame([rows[task.id] for task in tasks], kept(clips).index, dtype=object)
     said = said.reindex(columns=[*MEASURED, "reason"])
     leave_out(clips, said["reason"].notna(), said["reason"])
+    too_short = "too short: " + said["seconds"].map("{:.2f} s".format)
+    leave_out(clips, said["seconds"] < options.shortest, too_short)
     return clips.join(said[MEASURED])
 
 
@@ -163,9 +155,6 @@ def _finish(build: Build, clips: pd.DataFrame, options: Namespace) -> None:
     notes += of_affect
     if dropped := [genre for genre in set(clips["genre"]) & set(classes) if not classes[genre]]:
         notes.append(f"classes.csv leaves out {', '.join(sorted(dropped))}, as a class; edit it")
-    missed = sorted(path for path in clips["path"] if Path(path).name in KNOWN_FAULTS)
-    if missed:
-        notes.append(f"published as broken, and not found so here: {', '.join(missed)}")
     parameters = {
         "split": how, "seed": options.seed, "shortest": options.shortest,
         "stamp": stamp(), "sample rate": SAMPLE_RATE, "n_fft": N_FFT,

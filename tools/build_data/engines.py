@@ -1,4 +1,4 @@
-"""Who makes the clips: this process, processes of this machine (joblib's loky), or a Dask cluster.
+"""Who makes the clips: this process, processes of this machine, or a Dask cluster.
 
 Whatever happens to a worker, a batch is done again: its clips are written whole, and the same
 whoever writes them.
@@ -7,24 +7,17 @@ whoever writes them.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
-from itertools import islice
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from helpers.machinery.files import LabError, one_line
-from helpers.machinery.process import belong_to
+from helpers.machinery.workers import shared_out
 from tools.build_data.clip import Job, Row, Task, make_batch
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 BATCH = 8  # clips: seconds of work, so that an engine has little to say and little to lose
-MOST_DEATHS = 3  # of workers, without a batch in between
-AHEAD = 1000  # batches that a scheduler knows of
 WAIT_SECONDS = 30  # for a scheduler to answer, and for a worker to be there
 
 
@@ -33,64 +26,19 @@ def make_clips(tasks: Sequence[Task], job: Job, workers: int, cluster: str | Non
 
     Raises LabError where the engine gives up; what came before is made.
     """
-    size = max(1, min(BATCH, -(-len(tasks) // (4 * workers))))
+    if not tasks:  # no cluster is asked for them
+        return
+    size = min(BATCH, -(-len(tasks) // (4 * workers)))
     batches = [tasks[first : first + size] for first in range(0, len(tasks), size)]
-    if cluster:
-        with _dask(cluster) as client:
-            yield from _on_cluster(batches, job, client)
-    elif workers == 1:
-        for batch in batches:
-            yield from make_batch(batch, job)
-    else:
-        yield from _on_this_machine(batches, job, workers)
+    work = partial(make_batch, job=job)
+    made = _on_cluster(work, batches, cluster) if cluster else shared_out(work, batches, workers)
+    yield from chain.from_iterable(made)
 
 
-def _on_this_machine(batches: Sequence[Sequence[Task]], job: Job, workers: int) -> Iterator[Row]:
-    """loky's processes; when one is killed, new ones go on with what is missing."""
-    from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky.process_executor import BrokenProcessPool
-
-    loky: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": 1}
-    loky |= {"initializer": belong_to, "initargs": (os.getpid(),)}
-    done: set[str] = set()
-    deaths = 0
-    # The first one alone: in a new environment it compiles librosa's loops, and two processes
-    # that compile at once spoil each other's cache.
-    for some in (batches[:1], batches[1:]):
-        while missing := [batch for batch in some if batch[-1].id not in done]:
-            try:
-                with parallel_config(**loky):
-                    parallel = Parallel(
-                        workers, return_as="generator_unordered", batch_size=1,
-                        pre_dispatch="3 * n_jobs",
-                    )  # fmt: skip
-                    for rows in parallel(delayed(make_batch)(batch, job) for batch in missing):
-                        done.update(row["id"] for row in rows)
-                        deaths = 0
-                        yield from rows
-            except BrokenProcessPool as error:
-                deaths += 1
-                if deaths == MOST_DEATHS:
-                    raise LabError(
-                        "workers are killed again and again, perhaps for want of memory (each "
-                        "takes 0.4 GB); take fewer --workers, and run the same again"
-                    ) from error
-
-
-def _on_cluster(batches: Sequence[Sequence[Task]], job: Job, client: Client) -> Iterator[Row]:
-    """Dask's futures; its backend of joblib would make those of a single worker in this process."""
-    from distributed import as_completed
-
-    waiting = (client.submit(make_batch, batch, job, pure=False) for batch in batches)
-    made = as_completed(islice(waiting, AHEAD), loop=client.loop)
-    for future in made:
-        made.update(islice(waiting, 1))
-        yield from future.result()
-
-
-@contextmanager
-def _dask(cluster: str) -> Iterator[Client]:
-    """A client of a Dask cluster; what goes wrong with it is one line."""
+def _on_cluster(
+    work: Callable[[Sequence[Task]], list[Row]], batches: Sequence[Sequence[Task]], cluster: str
+) -> Iterator[list[Row]]:
+    """The rows of each batch, by a Dask cluster; what goes wrong with it is one line."""
     try:
         import distributed
     except ImportError:
@@ -109,7 +57,9 @@ def _dask(cluster: str) -> Iterator[Client]:
     try:
         with client:
             client.wait_for_workers(1, timeout=WAIT_SECONDS)
-            yield client
+            futures = client.map(work, batches, pure=False)
+            for future in distributed.as_completed(futures, loop=client.loop):
+                yield future.result()
     except TimeoutError:
         raise LabError(f"{cluster}: the cluster has no worker; {again}") from None
     except ModuleNotFoundError as error:

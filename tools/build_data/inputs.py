@@ -13,13 +13,13 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from helpers.folders import AXES, SAFE_ID
-from helpers.machinery.files import LabError, did_you_mean, quoted, read_text
+from helpers.machinery.files import LabError, did_you_mean, one_line, quoted, read_text
 from tools.build_data.clip import SUFFIXES
 
 if TYPE_CHECKING:
@@ -115,48 +115,43 @@ def from_manifest(path: Path, needed: Sequence[str] = ("id", "path", "genre")) -
 def from_fma(metadata: Path, audio: Path, subset: str | None) -> list[Record]:
     """A record for each track of FMA's `tracks.csv`, with affect values where `echonest.csv` is.
 
-    Their headers have two and three rows. Without `subset`, the tracks whose files are there.
+    Without `subset`, the tracks whose files are there.
     """
-    wanted = {
+    columns = {
         "set/split": "split", "set/subset": "subset", "track/genre_top": "genre",
         "artist/id": "artist", "album/id": "album", "track/license": "licence",
     }  # fmt: skip
-    affect: dict[str, Record] = {}
+    axes = {f"echonest/audio_features/{axis}": axis for axis in AXES}
+    tracks = _fma_table(metadata / "tracks.csv", 2, columns)
     if (metadata / "echonest.csv").is_file():
-        axes = {f"echonest/audio_features/{axis}": axis for axis in AXES}
-        for row in _columns(metadata / "echonest.csv", 3, axes):
-            affect[row["id"]] = {axis: row[axis] for axis in AXES}
-    records = []
-    for row in _columns(metadata / "tracks.csv", 2, wanted):
-        number = row["id"].zfill(6)
-        row |= {"path": f"{number[:3]}/{number}.mp3"} | affect.get(row["id"], {})
-        if subset:
-            asked = row["subset"] in SUBSETS[: SUBSETS.index(subset) + 1]
-        else:
-            asked = os.path.exists(audio / row["path"])
-        if asked:
-            records.append(row)
-    if not records:
-        what = f"tracks of the subset {subset}" if subset else f"of its tracks is in {audio}"
+        tracks = tracks.join(_fma_table(metadata / "echonest.csv", 3, axes)).fillna("")
+    number = tracks.index.str.zfill(6)
+    tracks = tracks.assign(id=tracks.index, path=number.str[:3] + "/" + number + ".mp3")
+    if subset:
+        asked = tracks["subset"].isin(SUBSETS[: SUBSETS.index(subset) + 1])
+        what = f"tracks of the subset {subset}"
+    else:
+        asked = tracks["path"].map(lambda path: os.path.exists(audio / path))
+        what = f"of its tracks is in {audio}"
+    if not asked.any():
         raise LabError(f"{metadata / 'tracks.csv'}: no {what}; --audio is the unpacked fma_small/")
-    return records
+    return tracks[asked].to_dict("records")
 
 
-def _columns(path: Path, n_headers: int, wanted: dict[str, str]) -> Iterator[Record]:
-    """Some columns of a CSV file whose header has several rows; names joined by `/` name them."""
+def _fma_table(path: Path, n_headers: int, columns: dict[str, str]) -> pd.DataFrame:
+    """Some columns, renamed, of a table by track number whose header has several rows."""
+    import pandas as pd
+
+    header = [*range(n_headers)]
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            heads = zip(*(next(reader, []) for _ in range(n_headers)), strict=False)
-            places = {"/".join(head): place for place, head in enumerate(heads)}
-            if missing := [name for name in wanted if name not in places]:
-                raise LabError(f"{path}:1: no column {missing[0]}; take the file of fma_metadata")
-            for row in reader:
-                if row and row[0].isdecimal():  # below the header stands a row `track_id,,,`
-                    record = {own: row[places[name]].strip() for name, own in wanted.items()}
-                    yield record | {"id": row[0], "line": str(reader.line_num)}
-    except (OSError, UnicodeDecodeError, csv.Error, IndexError) as error:
-        raise LabError(f"{path}: cannot be read ({error}); unpack fma_metadata again") from None
+        table = pd.read_csv(path, header=header, index_col=0, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({one_line(error)})"
+        raise LabError(f"{path}: {problem}; unpack fma_metadata again") from None
+    table.columns = ["/".join(names) for names in table.columns]
+    if missing := [name for name in columns if name not in table]:
+        raise LabError(f"{path}:1: no column {missing[0]}; take the file of fma_metadata")
+    return table[[*columns]].rename(columns=columns)
 
 
 def with_affect(records: Iterable[Record], path: Path) -> list[Record]:
@@ -222,15 +217,9 @@ def checked(records: Sequence[Record], audio: Path) -> pd.DataFrame:
     _make_numbers(clips, "offset", 0, 1e6)
     _make_numbers(clips, "duration", 0.1, 600)
     clips["group"] = _groups(clips)
-    some = kept(clips)
-    equal, of_one_id = some.groupby([*COLUMNS], dropna=False), some.groupby("id")
-    same_row = "the same row as line " + equal["line"].transform("first")
-    leave_out(clips, equal.cumcount() > 0, same_row)
-    leave_out(
-        clips,
-        of_one_id.cumcount() > 0,
-        "its id is that of another: " + of_one_id["path"].transform("first"),
-    )
+    of_one_id = kept(clips).groupby("id")
+    other = "its id is that of another: " + of_one_id["path"].transform("first")
+    leave_out(clips, of_one_id.cumcount() > 0, other)
     shorter_first = {"key": lambda ids: ids.str.rjust(80), "kind": "stable"}
     return clips.sort_values("id", ignore_index=True, **shorter_first)
 

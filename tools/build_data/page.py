@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.md.j2")
 MOST_BARS, MOST_ROWS = 25, 500  # in the picture, and in a table
-ALT = (
-    "Four panels: clips per genre in train and test, the clips' lengths, their tracked tempo, and "
-    "why files were left out. The tables below hold the same numbers."
-)
 
 
 def described(
@@ -67,7 +63,7 @@ def page_of(
     environment = Environment(autoescape=True)
     environment.filters["printable"] = printable
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        about=about, notes=notes, genres=genres, rejected=rejected.head(MOST_ROWS), alt=ALT,
+        about=about, notes=notes, genres=genres, rejected=rejected.head(MOST_ROWS),
         picture=picture,
     )  # fmt: skip
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell(text, id="all")])

@@ -1,7 +1,7 @@
 """The data folder: what lies where, what is known of an earlier build, and the last step.
 
-    OUT/.build/   clips/ (every clip that was made, once), rows.jsonl (one small row each), audio
-                  (which folder they are of)
+    OUT/.build/   clips/ (of every clip that was made its files, once, and a small row as .json),
+                  audio (which folder they are of)
     OUT/          the lab's four folders, whose files are links to these; audio/ and beats/ of a few
                   clips; clips.csv, classes.csv, rejected.csv, about.json, about.html
 
@@ -16,25 +16,20 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers import folders
-from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT, SPLITS
-from helpers.machinery.files import LabError, remove_leftovers, write_atomically
+from demo_music.label_files import ANSWERS, label_files, part_of
+from helpers.folders import CLASS_MAPPING, FOLDERS, SPLITS
+from helpers.machinery.files import LabError, read_json, remove_leftovers, write_atomically
 from helpers.machinery.own_music import CLASSES, CLIPS, read_classes
 from tools.build_data.clip import Row
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ANSWERS = "multitask_test_answers.csv"
-LABEL_NAMES = {  # what the lab's own label files call a clip: not what it is called on disk
-    (GENRE, "train"): "fused.full.npy.gz", (GENRE, "test"): "full.fused.npy.gz",
-    (GENRE_BEAT, "train"): "beatsync.fused.npy.gz", (GENRE_BEAT, "test"): "beatsync.fused.npy.gz",
-}  # fmt: skip
 SAID = ["id", "path", "genre", "artist", "album", "group", "split", "licence"]  # in clips.csv
 SAID += ["seconds", "tempo", "audio", "features"]
 
@@ -44,7 +39,7 @@ class Build:
 
     def __init__(self, out: Path) -> None:
         self.out, self.work = out, out / ".build"
-        self.clips, self.journal = self.work / "clips", self.work / "rows.jsonl"
+        self.clips = self.work / "clips"
 
     @contextmanager
     def opened(self, audio: Path) -> Iterator[None]:
@@ -78,7 +73,7 @@ class Build:
         """Raise LabError where another folder's clips are here; a wrong --out would delete them."""
         note = self.work / "audio"
         before = os.fsdecode(note.read_bytes()) if note.is_file() else str(audio)
-        if before != str(audio) and self.journal.is_file() and self.journal.stat().st_size:
+        if before != str(audio):
             raise LabError(
                 f"{self.out}: holds the clips of {before}; give --out another folder, or delete "
                 f"{note} where that folder has only moved"
@@ -86,41 +81,27 @@ class Build:
         write_atomically(note, os.fsencode(audio))
 
     def known_rows(self, keys: Mapping[str, str]) -> dict[str, Row]:
-        """The rows of an earlier build whose clips are still asked for, and still there whole.
-
-        What is not asked for now stays till the end: `keep`.
-        """
+        """The rows of an earlier build whose clips are asked for by these keys, and there whole."""
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.clips)}
         rows = {}
-        with suppress(FileNotFoundError), open(self.journal, encoding="utf-8") as file:
-            for line in file:
-                with suppress(ValueError):  # of the last one, cut short by a kill
-                    row = json.loads(line)
-                    files = {f"{row['id']}.{name}": n for name, n in row.get("sizes", {}).items()}
-                    same = keys.get(row["id"], row["key"]) == row["key"]
-                    if same and files.items() <= sizes.items():
-                        rows[row["id"]] = row
-        self.keep(rows)  # or the next row would begin in the line that was cut
-        return {name: row for name, row in rows.items() if name in keys}
+        for name, key in keys.items():
+            row = read_json(self.clips / f"{name}.json")
+            files = {f"{name}.{form}": size for form, size in row.get("sizes", {}).items()}
+            if row.get("key") == key and files.items() <= sizes.items():
+                rows[name] = row
+        return rows
 
     def keep(self, rows: Mapping[str, Row]) -> None:
-        """Keep these rows and their clips alone, in order: of equal builds the journal is equal."""
-        write_atomically(self.journal, "".join(_line(rows[name]) for name in sorted(rows)))
-        wanted = {f"{row['id']}.{name}" for row in rows.values() for name in row.get("sizes", ())}
+        """Keep these rows and their clips alone."""
+        wanted = {
+            f"{n}.{form}" for n, row in rows.items() for form in ("json", *row.get("sizes", ()))
+        }
         for name in set(os.listdir(self.clips)) - wanted:
             (self.clips / name).unlink()
 
-    def note(self, row: Row) -> None:
-        """Add a row to the journal; a kill may cut it short."""
-        with open(self.journal, "a", encoding="utf-8") as file:
-            file.write(_line(row))
-
     def write_rejected(self, rejected: pd.DataFrame) -> None:
         """`rejected.csv`, alone where no data folder can be made of what is left."""
-        write_atomically(
-            self.out / "rejected.csv",
-            rejected.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC),
-        )
+        write_atomically(self.out / "rejected.csv", _csv(rejected))
 
     def classes(self, genres: Iterable[str]) -> dict[str, str | None]:
         """Genre to class: the user's own and what is new, or the course's, or one class each.
@@ -129,7 +110,7 @@ class Build:
         line, for a file of the user's that cannot be read.
         """
         own = read_classes(self.out / CLASSES)
-        course = {genre: folders.CLASS_MAPPING.get(genre, "") for genre in genres}
+        course = {genre: CLASS_MAPPING.get(genre, "") for genre in genres}
         known = "" not in course.values() and len(set(course.values()) - {None}) > 1
         return (course if known and not own else {genre: genre for genre in course}) | own
 
@@ -147,8 +128,9 @@ class Build:
         for name in ("about.json", ANSWERS):
             (self.out / name).unlink(missing_ok=True)
         self._link_arrays(clips)
-        for name, content in _tables(clips).items():
+        for name, content in label_files(clips, "%.6g").items():
             write_atomically(self.out / name, content)
+        write_atomically(self.out / CLIPS, _csv(clips[SAID]))
         lines = [f"{genre},{name or ''}\n" for genre, name in classes.items()]
         write_atomically(self.out / CLASSES, "".join(["genre,class\n", *lines]))
         write_atomically(self.out / "about.html", page)
@@ -157,35 +139,23 @@ class Build:
 
     def _link_arrays(self, clips: pd.DataFrame) -> None:
         """Give the made files their places, as links to them (copies where there are none)."""
-        places = {self.out / "audio": (clips["id"], "flac", "flac")}
-        places[self.out / "beats"] = (clips["id"], "beats.npy", "npy")
+        for name in ("audio", "beats", *FOLDERS):
+            shutil.rmtree(self.out / name, ignore_errors=True)
+        places = [("audio", clips, "flac", "flac"), ("beats", clips, "beats.npy", "npy")]
         for name, split in product(FOLDERS, SPLITS):
             form = "beat.npy" if name.endswith("_beat") else "full.npy"
-            ids = _part(clips, name, split)["id"]
-            places[self.out / name / split] = (ids, form, "fused.full.npy")
-        for name in FOLDERS:  # of an earlier build with affect values
-            if not any(len(places[self.out / name / split][0]) for split in SPLITS):
-                shutil.rmtree(self.out / name, ignore_errors=True)
-        made = _states(self.clips)
-        for folder, (ids, form, suffix) in places.items():
-            found = [name for name in ids if f"{name}.{form}" in made]
-            wanted = {f"{name}.{suffix}": made[f"{name}.{form}"] for name in found}
-            if folder.is_dir() and _states(folder) == wanted:  # the lab knows it by its times
-                continue
-            shutil.rmtree(folder, ignore_errors=True)
-            for name in found:
-                folder.mkdir(parents=True, exist_ok=True)
-                _link(self.clips / f"{name}.{form}", folder / f"{name}.{suffix}")
+            places.append((f"{name}/{split}", part_of(clips, name, split), form, "fused.full.npy"))
+        made = set(os.listdir(self.clips))
+        for place, part, form, suffix in places:
+            for name in part["id"]:
+                if f"{name}.{form}" in made:
+                    (self.out / place).mkdir(parents=True, exist_ok=True)
+                    _link(self.clips / f"{name}.{form}", self.out / place / f"{name}.{suffix}")
 
 
-def _states(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of each file of a folder, which links and copies share."""
-    stats = ((entry.name, entry.stat()) for entry in os.scandir(folder))
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats}
-
-
-def _line(row: Row) -> str:
-    return json.dumps(row, sort_keys=True) + "\n"
+def _csv(table: pd.DataFrame) -> str:
+    # Quoted, because on Python 3.11 a carriage return in a name is not by itself.
+    return table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
 
 
 def _link(source: Path, place: Path) -> None:
@@ -193,27 +163,3 @@ def _link(source: Path, place: Path) -> None:
         os.link(source, place)
     except OSError:  # a file system without hard links
         shutil.copy2(source, place)
-
-
-def _part(clips: pd.DataFrame, name: str, split: str) -> pd.DataFrame:
-    """The clips of one split of one of the lab's folders."""
-    has = clips["genre"] != "" if name in (GENRE, GENRE_BEAT) else clips[AXES[0]].notna()
-    return clips[has & (clips["split"] == split)]
-
-
-def _tables(clips: pd.DataFrame) -> dict[str, str]:
-    """The contents of label files and of clips.csv, by path inside the data folder."""
-    # Quoted, because on Python 3.11 a carriage return in a name is not by itself.
-    text = clips[SAID].to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    tables = {CLIPS: text}
-    for (name, split), label in LABEL_NAMES.items():
-        part = _part(clips, name, split).sort_values("genre", kind="stable")
-        lines = (part["id"] + f".{label}\t" + part["genre"]).tolist()
-        tables[f"{name}/{split}_labels.txt"] = "\n".join(["Id\tGenre", *lines]) + "\n"
-    for name, split in product((MULTITASK, MULTITASK_BEAT), SPLITS):
-        part = _part(clips, name, split)[["id", *AXES]].rename(columns={"id": "Id"})
-        if len(part):
-            place = ANSWERS if split == "test" else f"{name}/train_labels.txt"
-            part = part.astype(dict.fromkeys(AXES, float))
-            tables[place] = part.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    return tables

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     data = find_data(options.data)
     found = check(data)
     lines = [line for split in found.values() for line in split.problems.values()]
-    contents = Contents.of(data)
+    contents = Contents(data)
     lines += contents.disagreements()
     for line in (*lines, *(f"note: {weakness}" for weakness in contents.weaknesses())):
         print(printable(line))

@@ -8,24 +8,23 @@ from pathlib import Path
 
 from tools.common.notebooks import ROOT
 from tools.report.editions import Edition
-from tools.report.prompts import unanswered, written, wrong_citations
+from tools.report.prompts import read
 
 FEWEST_CHARACTERS = 60
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _NOT_DONE = re.compile(r"not done|δεν έγινε", re.IGNORECASE)
 
 
-def answer_problems(folder: Path, report: Path, edition: Edition, told: str) -> Iterator[str]:
-    """A line for each prompt without an answer, and for each citation of what is not there.
+def answer_problems(folder: Path, edition: Edition, told: str) -> Iterator[str]:
+    """A line for each prompt without an answer of the members' own.
 
     `told` is the diff of the members' changes: what they added to the notebooks is their own text.
     """
     if not folder.is_dir():
         yield f"{folder}: your own text is missing; ./run_all.sh report makes the files for it"
         return
-    for prompt in unanswered(folder, edition):
-        yield f"{prompt}: not answered"
-    answers = written(folder, edition)
+    answers, missing = read(folder, edition)
+    yield from (f"{prompt}: not answered" for prompt in missing)
     kit = _prose_of_kit(told)
     seen: dict[str, str] = {}  # text -> where it stood first
     for answer in (answer for own in answers.values() for answer in own):
@@ -42,15 +41,10 @@ def answer_problems(folder: Path, report: Path, edition: Edition, told: str) -> 
             yield f"{place}: the same text as in {seen[text.casefold()]}; answer each prompt"
         elif any(s in kit for s in [text, *_SENTENCE.split(text)] if len(s) >= FEWEST_CHARACTERS):
             yield f"{place}: holds the kit's own text; write what you think, in your words"
-    beside = report.with_suffix(".md")  # made with the PDF
-    if beside.is_file():
-        yield from wrong_citations(answers, beside.read_text(encoding="utf-8"))
 
 
 def _prose_of_kit(told: str) -> str:
     """What the kit's notebooks say in Markdown, as one line."""
-    lines = (
-        line for path in sorted(ROOT.glob("py/[!.]*.py")) for line in path.open(encoding="utf-8")
-    )
-    ours = (line for line in lines if line.startswith("# ") and f"+{line}" not in told)
-    return " ".join(" ".join(line[1:].split()) for line in ours)
+    texts = (path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("py/[!.]*.py")))
+    lines = (line for text in texts for line in text.splitlines() if line.startswith("# "))
+    return " ".join(" ".join(line[1:].split()) for line in lines if f"+{line}\n" not in told)

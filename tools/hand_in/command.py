@@ -15,13 +15,7 @@ from typing import Any
 import jupytext
 import yaml
 
-from helpers.machinery.files import (
-    LabError,
-    printable,
-    project_root,
-    read_json,
-    write_atomically,
-)
+from helpers.machinery.files import LabError, printable, project_root, read_json, write_atomically
 from tools.checks import pairs
 from tools.checks.labels import label_headings, read_labels
 from tools.common.command_line import EXIT_DONE, EXIT_FAILED, Parser, run_command
@@ -39,8 +33,11 @@ MOST_MIB = 10
 REPORT, NOTE = "report.pdf", "README.txt"
 CHANGES, LABELS = "CHANGES.diff", "LABELS.csv"
 PACKED = ("py", "helpers", "demo_music")
-STUB = Path(__file__).with_name("left_out.txt")
+README = Path(__file__).with_name("readme.txt")
+STUB = README.with_name("left_out.txt")
 LEFT_OUT = re.compile(r"demo_music/|helpers/notebook/explorers\.")  # music synthesis, widgets
+_CELLS = re.compile(r"^(?=# %%)", re.MULTILINE)
+_ANSWER = re.compile(r'# %% \[markdown\].*"solution"')
 
 
 def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
@@ -54,7 +51,7 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     run = find_run(options.run)
     report = options.report or run / "report" / REPORT
     members: list[Member] = []
-    problems = []
+    problems: list[str] = []
     try:
         members = parse_members(options.members)
     except LabError as error:
@@ -65,18 +62,26 @@ def main(arguments: Sequence[str], lab: Lab | None = None) -> int:
     if options.report is None and report.is_file():
         problems += age_problems(report, run, lab)
     told = changes(lab.root, options.kit)
-    problems += answer_problems(my_report(), report, edition, told)
+    problems += answer_problems(my_report(), edition, told)
     problems += code_problems(lab.root)
     if stale := stale_results(run, lab):
         problems += [*stale[:-1], f"{stale[-1]}; bring all up to date with {command_of(run)}"]
     if not problems:
-        if not told:
-            print(f"{CHANGES} is empty: the code is the kit's, unchanged; yours is the report")
         about = note(lab, run.name, summary, members)
         contents = contents_of(lab.root, report, about, told, edition, options.demo_anyway)
-        problems = _write_zip(contents, run, members, edition)
-    if not problems:
-        return EXIT_DONE
+        packed = pack(contents)
+        if (size := len(packed) / 2**20) <= MOST_MIB:
+            path = run / f"{'_'.join([edition.zip, *(member.number for member in members)])}.zip"
+            write_atomically(path, packed)
+            if not told:
+                print(f"{CHANGES} is empty: the code is the kit's, unchanged; yours is the report")
+            n_code = sum(name.endswith((".py", ".ipynb")) for name in contents)
+            notes = f"{NOTE}, {CHANGES}, {LABELS}"
+            print(f"{path}: {size:.2f} MiB, {REPORT}, {n_code} files of code, {notes}")
+            return EXIT_DONE
+        problems = [
+            f"the zip would have {size:.1f} MiB, more than {MOST_MIB}; make the report smaller"
+        ]
     print(f"not packed; {len(problems)} to mend:", file=sys.stderr)
     print(*map(printable, _by_file(problems, project_root())), sep="\n", file=sys.stderr)
     return EXIT_FAILED
@@ -91,12 +96,7 @@ def _parser() -> Parser:
     add_members(parser)
     add = parser.add_argument
     add("--run", metavar="NAME", help="a run below runs/ (default: the newest)")
-    add(
-        "--report",
-        metavar="FILE",
-        type=Path,
-        help="your PDF (default: report/report.pdf of the run)",
-    )
+    add("--report", metavar="FILE", type=Path, help="a PDF of your own (default: the run's)")
     add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
     add("--demo-anyway", action="store_true", help="pack a run on the demo set or profile, too")
     add("--kit", metavar="COMMIT", help="the kit's commit that your changes are told against")
@@ -109,86 +109,69 @@ def _by_file(problems: Sequence[str], root: Path) -> Iterator[str]:
     for problem in problems:
         found = re.match(r"(/?[^:\n]*\.\w+|--\w+)(?::(\d+))?: (.+)", problem, re.DOTALL)
         file, line, what = found.groups() if found else ("the run", None, problem)
-        grouped.setdefault(file.removeprefix(f"{root}/"), []).append(f"{line or '-'}: {what}")
+        where = f"{line}: " if line else ""
+        grouped.setdefault(file.removeprefix(f"{root}/"), []).append(f"    {where}{what}")
     for file, lines in grouped.items():
-        yield from (f"  {file}", *(f"    {line.removeprefix('-: ')}" for line in lines))
+        yield from (f"  {file}", *lines)
 
 
-# ---- the rules ---------------------------------------------------------------------------------
-
-
-def demo_problems(summary: Mapping[str, Any]) -> list[str]:
+def demo_problems(summary: Mapping[str, Any]) -> Iterator[str]:
     """Why a run's numbers say nothing about the lab's data, a line each."""
-    found = []
+    anyway = "or pack it all the same with --demo-anyway"
     if summary["data"]["demo"]:
-        found.append("the demo set is no data of the lab; ./run_all.sh --data DIR takes those")
+        yield f"the demo set is no data of the lab; ./run_all.sh --data DIR takes those, {anyway}"
     if summary["profile"] in ("demo", "smoke"):
-        found.append(f"profile {summary['profile']!r} is for trying; take --profile full")
-    return [f"{line}, or pack it all the same with --demo-anyway" for line in found]
+        yield f"profile {summary['profile']!r} is for trying; take --profile full, {anyway}"
 
 
 def report_problems(
     report: Path, members: Sequence[Member], summary: Mapping[str, Any], edition: Edition
-) -> list[str]:
+) -> Iterator[str]:
     """Why a file is no report of these members on this run in PDF, a line each."""
     if not report.is_file():
-        return [
+        yield (
             f"{report}: there is no report; make it with ./run_all.sh report, or name your own "
             "with --report FILE.pdf"
-        ]
+        )
+        return
     content = report.read_bytes()
     if not content.startswith(b"%PDF-"):
-        return [f"{report}: no PDF; give the report as PDF, not as notebook or HTML"]
+        yield f"{report}: no PDF; give the report as PDF, not as notebook or HTML"
+        return
     if b"%%EOF" not in content[-1024:]:
-        return [f"{report}: the PDF is cut short; make it again"]
-    front = _front(report)
-    named = front.get("author")
-    authors = [str(n).replace("\\", "") for n in (named if isinstance(named, list) else [])]
-    made = front.get("made")
+        yield f"{report}: the PDF is cut short; make it again"
+    beside = report.with_suffix(".md")  # made with the PDF, and easier to read
+    if not beside.is_file():  # a report of their own
+        return
+    try:
+        front = yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
+        authors = sorted(str(name).replace("\\", "") for name in front["author"])
+        data, year = front["made"]["data"], front["made"]["edition"]
+    except (UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError):
+        # It may hold the kit's own answers.
+        yield f"{report}: was made with another version of the kit; make it again"
+        return
     wanted = [f"{member.name} ({member.number})" for member in members]
-    found = []
-    if authors and wanted and sorted(authors) != sorted(wanted):
-        found.append(
+    if wanted and authors != sorted(wanted):
+        yield (
             f"{report}: names {', '.join(authors)} on its first page, not {', '.join(wanted)}; "
             "make it again with these --members"
         )
-    if not front:  # of their own
-        return found
-    if not isinstance(made, dict):  # and may hold the kit's own answers
-        return [*found, f"{report}: was made with another version of the kit; make it again"]
-    if made.get("data") != summary["data"]["fingerprint"]:
-        found.append(f"{report}: is of other data than the run; make it again")
-    if made.get("edition") != edition.name:
-        found.append(f"{report}: is of another edition; make it with --edition {edition.name}")
-    return found
+    if data != summary["data"]["fingerprint"]:
+        yield f"{report}: is of other data than the run; make it again"
+    if year != edition.name:
+        yield f"{report}: is of another edition; make it with --edition {edition.name}"
 
 
-def _front(report: Path) -> dict[str, Any]:
-    """What a report of ./run_all.sh report says of itself; nothing of any other."""
-    beside = report.with_suffix(".md")  # made with the PDF, and easier to read
-    if not beside.is_file():
-        return {}
-    try:
-        front = yaml.safe_load(beside.read_text(encoding="utf-8").partition("\n---")[0])
-    except (UnicodeDecodeError, yaml.YAMLError):
-        front = None
-    return front if isinstance(front, dict) else {"author": []}  # it is not as it was made
-
-
-def age_problems(report: Path, run: Path, lab: Lab) -> list[str]:
-    """What is newer than the run's report, and so not in it, a line each."""
+def age_problems(report: Path, run: Path, lab: Lab) -> Iterator[str]:
+    """What is newer than the run's report, and so not in it, as a line."""
     made = report.stat().st_mtime
     results = [Paths(run, name).executed for name in lab.names]
     answers = sorted(my_report().rglob("*"))
-    newer = [
-        path.name for path in (*results, *answers) if path.is_file() and path.stat().st_mtime > made
-    ]
-    if not newer:
-        return []
-    return [
-        f"{report}: is older than {', '.join(newer[:3])}{' and others' if len(newer) > 3 else ''}; "
-        "make it again with ./run_all.sh report"
-    ]
+    files = filter(Path.is_file, (*results, *answers))
+    if newer := [path.name for path in files if path.stat().st_mtime > made]:
+        first = ", ".join(newer[:3]) + (" and others" if len(newer) > 3 else "")
+        yield f"{report}: is older than {first}; make it again with ./run_all.sh report"
 
 
 def code_problems(root: Path) -> list[str]:
@@ -205,24 +188,6 @@ def code_problems(root: Path) -> list[str]:
 def code_files(root: Path) -> list[Path]:
     """The code that is handed in: the scripts, and what they need of the kit."""
     return [*sorted(root.glob("py/[!.]*.py")), *shared_files(root)]
-
-
-# ---- the zip -----------------------------------------------------------------------------------
-
-
-def _write_zip(
-    contents: dict[str, bytes], run: Path, members: Sequence[Member], edition: Edition
-) -> list[str]:
-    """Write the zip under the exact name that the handout asks for; or why it must not be."""
-    packed = pack(contents)
-    size = len(packed) / 2**20
-    if size > MOST_MIB:
-        return [f"the zip would have {size:.1f} MiB, more than {MOST_MIB}; make the report smaller"]
-    path = run / f"{'_'.join([edition.zip, *(member.number for member in members)])}.zip"
-    write_atomically(path, packed)
-    n_code = sum(name.endswith((".py", ".ipynb")) for name in contents)
-    print(f"{path}: {size:.2f} MiB, {REPORT}, {n_code} files of code, {NOTE}, {CHANGES}, {LABELS}")
-    return []
 
 
 def changes(root: Path, kit: str | None) -> str:
@@ -287,10 +252,6 @@ def without_answers(script: str, told: str) -> str:
     return "".join(cells)
 
 
-_CELLS = re.compile(r"^(?=# %%)", re.MULTILINE)
-_ANSWER = re.compile(r'# %% \[markdown\].*"solution"')
-
-
 def _places(code: dict[str, str], edition: Edition) -> str:
     """Where each label is answered in the code, as CSV; the report has them as headings."""
     lines = ["label,script,line"]
@@ -315,39 +276,18 @@ def pack(contents: dict[str, bytes]) -> bytes:
 def note(lab: Lab, run: str, summary: Mapping[str, Any], members: Sequence[Member]) -> str:
     """How to run the code, what the report's results were made with, and the kit's licence."""
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    made_with = textwrap.fill(
+    made_with = (
         f'The results of the report: run "{run}", profile {summary["profile"]}, data with '
         f"the fingerprint {summary['data']['fingerprint']}, device {summary['device']}, Python "
-        f"{summary['python']}, {versions}.",
-        width=88,
+        f"{summary['python']}, {versions}."
     )
-    scripts = "\n".join(f"    python py/{name}.py" for name in lab.names)
-    return f"""Music classification from spectrograms: report and code
-
-Members: {"; ".join(f"{member.name} ({member.number})" for member in members)}
-
-{REPORT}    the report
-py/           a commented script per step, in the order below
-helpers/      what the scripts share
-{LABELS}    where each label of the handout is answered in the code
-{CHANGES}  what the members changed in the code of the course kit; all else in the code is the
-              kit's, whose own answers (in Markdown) are taken out
-
-To run the code, with Python 3.11 to 3.13, from this folder:
-
-    export PYTHONPATH="$PWD"           # else an installed `helpers` would be taken
-    export MUSICLAB_DATA=/path/to/data # the folder that holds fma_genre_spectrograms
-    export MUSICLAB_PROFILE={summary["profile"]}       # sizes and epochs
-{scripts}
-
-The first one says which packages are missing. Results go to runs/interactive/ below this
-folder; a later script reads what earlier ones left there.
-
-{made_with}
-
-The code is based on the course kit "musiclab", which the report cites; its licence:
-
-{(lab.root / "LICENSE").read_text(encoding="utf-8")}"""
+    said = README.read_text(encoding="utf-8").format(
+        members="; ".join(f"{member.name} ({member.number})" for member in members),
+        profile=summary["profile"],
+        scripts="\n".join(f"    python py/{name}.py" for name in lab.names),
+        made_with=textwrap.fill(made_with, width=88),
+    )
+    return said + (lab.root / "LICENSE").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
 """The handout's rule for code: it is commented, or it is not marked.
 
-A code cell of more than a few lines says what it is for, in a comment or in the docstring of what
-it defines; whatever is public has a docstring or a comment of its own.
+A code cell of more than a few lines says what it is for, in a comment or a docstring; whatever is
+public has a docstring or a comment of its own.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from tokenize import COMMENT, generate_tokens
 
 LINES_WITHOUT_COMMENT = 5
-_CELL = re.compile(r"# %%")
 _PROSE = re.compile(r"# %%.*\[(markdown|raw)\]")
 _NO_WORDS = re.compile(r"# ?[%!]|# (fmt|noqa)\b|#[\s#=*-]*$")  # magics, notes to checkers, rules
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -30,61 +29,46 @@ def uncommented(path: Path, shown_as: str) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text)
-        comments = _comments(text)
     except (OSError, ValueError, SyntaxError) as error:
         line, problem = getattr(error, "lineno", None), getattr(error, "msg", error)
         return [f"{shown_as}{f':{line}' if line else ''}: no valid Python ({problem}); correct it"]
+    commented = _commented(text, tree)
     found = [
         f"{shown_as}:{cell.start}: a code cell of {len(cell)} lines without a comment; say what it "
         "is for"
         for cell in _code_cells(text.splitlines())
-        if not _says_what_it_is_for(cell, tree, comments)
+        if len(cell) > LINES_WITHOUT_COMMENT and commented.isdisjoint(cell)
     ]
     return found + [
-        f"{shown_as}:{node.lineno}: {node.name} has no docstring or comment; add a line"
-        for node in _public(tree)
-        if not _is_documented(node, comments)
+        f"{shown_as}:{lines.start + 1}: {name} has no docstring or comment; add a line"
+        for name, lines in _public(tree)
+        if commented.isdisjoint(lines)
     ]
 
 
-def _code_cells(lines: Sequence[str]) -> Iterator[range]:
-    """The lines, from 1, of each code cell in the percent format, without blank ones around it."""
-    starts = [number for number, line in enumerate(lines) if _CELL.match(line)]
+def _commented(text: str, tree: ast.Module) -> set[int]:
+    """The lines, from 1, that hold a comment with words, or define what has a docstring."""
+    tokens = generate_tokens(StringIO(text).readline)
+    comments = (token for token in tokens if token.type == COMMENT)
+    found = {token.start[0] for token in comments if not _NO_WORDS.match(token.string)}
+    defined = (node for node in ast.walk(tree) if isinstance(node, _DEFINITIONS))
+    return found | {node.lineno for node in defined if ast.get_docstring(node)}
+
+
+def _code_cells(lines: list[str]) -> Iterator[range]:
+    """The lines of each code cell in the percent format, without blank ones around it."""
+    starts = [number for number, line in enumerate(lines) if line.startswith("# %%")]
     for start, end in pairwise([*starts, len(lines)]):
         filled = [number for number in range(start + 1, end) if lines[number].strip()]
         if filled and not _PROSE.match(lines[start]):
             yield range(filled[0] + 1, filled[-1] + 2)
 
 
-def _says_what_it_is_for(cell: range, tree: ast.Module, comments: set[int]) -> bool:
-    if len(cell) <= LINES_WITHOUT_COMMENT or not comments.isdisjoint(cell):
-        return True
-    defined = [node for node in tree.body if isinstance(node, _DEFINITIONS) and node.lineno in cell]
-    return bool(defined) and all(ast.get_docstring(node) for node in defined)
-
-
-def _comments(text: str) -> set[int]:
-    """The lines that hold a comment with words."""
-    tokens = generate_tokens(StringIO(text).readline)
-    comments = (token for token in tokens if token.type == COMMENT)
-    return {token.start[0] for token in comments if not _NO_WORDS.match(token.string)}
-
-
-def _public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
-    """Public functions and classes, and the public methods of those classes."""
-    for node in tree.body:
-        if isinstance(node, _DEFINITIONS) and not node.name.startswith("_"):
-            yield node
-            methods = node.body if isinstance(node, ast.ClassDef) else ()
-            for method in methods:
-                if isinstance(method, _FUNCTIONS) and not method.name.startswith("_"):
-                    yield method
-
-
-def _is_documented(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, comments: set[int]
-) -> bool:
-    if ast.get_docstring(node):
-        return True
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return not comments.isdisjoint(range(first - 1, (node.end_lineno or node.lineno) + 1))
+def _public(tree: ast.Module) -> Iterator[tuple[str, range]]:
+    """Public functions, classes and their methods: the name, and the lines with the one above."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for owner in [tree, *(node for node in classes if not node.name.startswith("_"))]:
+        for node in owner.body:
+            if isinstance(node, _DEFINITIONS) and not node.name.startswith("_"):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                yield node.name, range(first - 1, (node.end_lineno or node.lineno) + 1)

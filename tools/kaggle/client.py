@@ -16,6 +16,13 @@ A_TOKEN = (
     "make a token at https://www.kaggle.com/settings/api, save it as ~/.kaggle/access_token, and "
     "give the same command again"
 )
+ADVICE = {
+    401: A_TOKEN,
+    403: A_TOKEN,
+    404: "check the name",
+    429: "too many requests: wait some minutes, then give the same command again",
+}
+LATER = "try again later"  # what helps where nothing else is known to
 
 
 def sign_in() -> Any:
@@ -37,7 +44,7 @@ def sign_in() -> Any:
 
 
 @contextmanager
-def asking(what: str, advice: str | None = None) -> Iterator[None]:
+def asking(what: str, advice: str = "") -> Iterator[None]:
     """Turn a request that fails into a LabError that says what `explained` says of it."""
     try:
         yield
@@ -46,28 +53,18 @@ def asking(what: str, advice: str | None = None) -> Iterator[None]:
 
 
 def explained(
-    error: RequestException,
-    what: str,
-    hints: Mapping[int, str] | None = None,
-    advice: str | None = None,
+    error: RequestException, what: str, hints: Mapping[int, str] | None = None, advice: str = ""
 ) -> str:
     """The one line for a failed request; `hints` says what to do for some HTTP statuses.
 
     `advice` stands for whatever would be said to do.
     """
-    response = error.response
-    if response is None:
+    if error.response is None:
         network = "look after the network, then give the same command again"
         return f"{what}: no connection to Kaggle, or it broke off; {advice or network}"
-    said, status = words_of(error), response.status_code
-    known = {
-        401: A_TOKEN,
-        403: A_TOKEN,
-        404: "check the name",
-        429: "too many requests: wait some minutes, then give the same command again",
-    } | dict(hints or {})
+    status, said = error.response.status_code, words_of(error)
     answer = f"Kaggle answers {status}{f' ({said})' if said else ''}"
-    return f"{what}: {answer}; {advice or known.get(status, 'try again later')}"
+    return f"{what}: {answer}; {advice or (ADVICE | dict(hints or {})).get(status, LATER)}"
 
 
 def words_of(error: RequestException) -> str:

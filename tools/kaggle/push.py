@@ -7,9 +7,10 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from helpers.machinery.files import LabError, cache_dir, read_json, write_atomic
 from helpers.machinery.profiles import load_profile
 from tools.common.command_line import Parser, run_command
 from tools.common.notebooks import Lab, shared_files
-from tools.kaggle.client import asking, sign_in
+from tools.kaggle.client import asking, explained, sign_in
 from tools.kaggle.data import DATA_SET
 
 PROFILE = "full"
@@ -31,7 +32,7 @@ HELPERS = "musiclab-helpers"
 GPU = "NvidiaTeslaT4"  # two of them: Kaggle has no single one
 LAST_LINES = 12  # of the log of a kernel that failed
 METADATA = "kernel-metadata.json"
-NOBODY = "USERNAME"  # stands for the user in a dry run without a token
+NOBODY = "USERNAME"  # stands for the user in a dry run, which needs no token
 POLL_SECONDS = 30.0
 # Beside the shared files; pyproject.toml tells notebook 00 which versions fit.
 ABOUT_THE_KIT = ("pyproject.toml", "LICENSE")
@@ -42,21 +43,15 @@ def main(arguments: Sequence[str]) -> int:
     lab, options = Lab(), _parser().parse_args(list(arguments))
     chosen = {lab.find(word) for word in options.notebooks} or set(lab.names)
     names = [name for name in lab.names if name in chosen]
-    client, user = None, NOBODY
-    try:
-        client = sign_in()
-        user = client.config_values["username"]
-    except LabError as error:
-        if not options.dry_run:
-            raise
-        print(f"note: {error}")
+    client = None if options.dry_run else sign_in()
+    user = client.config_values["username"] if client else NOBODY
     folder = prepare(lab, names, user)
     minutes = int(load_profile(PROFILE).sections["runner"]["timeout_minutes"])
     print(
         f"{len(names)} kernels, one after the other, use at most {len(names) * minutes / 60:g} of "
         f"the week's GPU hours: after {minutes} minutes Kaggle stops one"
     )
-    if options.dry_run:
+    if client is None:
         print(f"dry run, nothing was sent; it lies in {folder}")
         return 0
     tell_quota(client)
@@ -76,9 +71,6 @@ def _parser() -> Parser:
     add("notebooks", metavar="NN", nargs="*", help="by number or name (default: all)")
     add("--dry-run", action="store_true", help="prepare and show everything, and send nothing")
     return parser
-
-
-# ---- preparing ---------------------------------------------------------------------------------
 
 
 def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -> Path:
@@ -109,37 +101,30 @@ def prepare(lab: Lab, names: Sequence[str], user: str, profile: str = PROFILE) -
         comment = f"The profile {profile!r}."
         notebook = parameterize_notebook(notebook, chosen.overrides(name), comment=comment)
         write_atomically(folder / slug(name) / f"{name}.ipynb", nbformat.writes(notebook))
-        metadata = kernel_metadata(name, lab.needs(name), user)
+        needs = [f"{user}/{slug(need)}" for need in lab.needs(name)]
+        metadata = {
+            "id": f"{user}/{slug(name)}",
+            "title": slug(name).replace("-", " "),  # which must give the same address as the id
+            "code_file": f"{name}.ipynb",
+            "language": "python",
+            "kernel_type": "notebook",
+            "is_private": True,
+            "enable_gpu": True,
+            "machine_shape": GPU,
+            "enable_internet": False,
+            "dataset_sources": [DATA_SET, f"{user}/{HELPERS}"],
+            "competition_sources": [],
+            "kernel_sources": needs,
+        }
         write_atomically(folder / slug(name) / METADATA, json.dumps(metadata, indent=1))
-        needs = ", ".join(metadata["kernel_sources"]) or "no other kernel"
-        print(f"kernel {metadata['id']}, private, {GPU} (T4 x2), profile {profile}: {needs}")
+        after = ", ".join(needs) or "no other kernel"
+        print(f"kernel {user}/{slug(name)}, private, {GPU} (T4 x2), profile {profile}: {after}")
     return folder
 
 
 def slug(name: str) -> str:
     """How a notebook's kernel is called on Kaggle, in its address."""
     return f"musiclab-{name}".replace("_", "-")
-
-
-def kernel_metadata(name: str, needs: Sequence[str], user: str) -> dict[str, Any]:
-    """What Kaggle is told about a notebook; the title must give the same address as the id."""
-    return {
-        "id": f"{user}/{slug(name)}",
-        "title": slug(name).replace("-", " "),
-        "code_file": f"{name}.ipynb",
-        "language": "python",
-        "kernel_type": "notebook",
-        "is_private": True,
-        "enable_gpu": True,
-        "machine_shape": GPU,
-        "enable_internet": False,
-        "dataset_sources": [DATA_SET, f"{user}/{HELPERS}"],
-        "competition_sources": [],
-        "kernel_sources": [f"{user}/{slug(need)}" for need in needs],
-    }
-
-
-# ---- pushing -----------------------------------------------------------------------------------
 
 
 def push_helpers(client: Any, folder: Path, ref: str) -> None:
@@ -173,21 +158,19 @@ def _is_there(client: Any, data_set: str) -> bool:
 def tell_quota(client: Any) -> None:
     """Say how many hours of Kaggle's GPUs are left this week. Raises LabError when none are."""
     try:
-        with asking("the GPU quota"):
-            answer = client.quota_view()
-    except LabError as error:
-        print(f"note: {error}")
+        answer = client.quota_view()
+    except RequestException as error:
+        print(f"note: {explained(error, 'the GPU quota')}")
         return
-    if answer.gpu_quota is None:
-        return
-    used, allowed = (
-        time.total_seconds() / 3600
-        for time in (answer.gpu_quota.time_used, answer.gpu_quota.total_time_allowed)
-    )
-    begins = f"{answer.quota_refresh_time:%d %b %H:%M} UTC" if answer.quota_refresh_time else "soon"
-    print(f"GPU hours of this week: {used:.1f} of {allowed:.0f} used; the next begins {begins}")
-    if used >= allowed:
-        raise LabError(f"no GPU hours are left on Kaggle; give the same command again: {begins}")
+    if quota := answer.gpu_quota:
+        hour = timedelta(hours=1)
+        used, allowed = quota.time_used / hour, quota.total_time_allowed / hour
+        refreshed = answer.quota_refresh_time
+        begins = f"{refreshed:%d %b %H:%M} UTC" if refreshed else "soon"
+        print(f"GPU hours of this week: {used:.1f} of {allowed:.0f} used; the next begins {begins}")
+        if used >= allowed:
+            again = f"give the same command again: {begins}"
+            raise LabError(f"no GPU hours are left on Kaggle; {again}")
 
 
 def push_notebooks(client: Any, names: Sequence[str], folder: Path, minutes: int) -> None:
@@ -235,51 +218,37 @@ def _push(client: Any, folder: Path, minutes: int) -> str:
 def _wait_for(client: Any, kernel: str) -> None:
     """Follow a kernel to its end. Raises LabError, below its last lines, when it failed."""
     url = f"https://www.kaggle.com/code/{kernel}"
-    log = _Log(client, kernel)
-    for times_asked in count(1):
+    n_shown = 0
+    for times_asked in count():
         try:
             with asking(kernel):
                 response = client.kernels_status(kernel)
         except ValueError as error:  # how the client says that it is not there
             raise LabError(f"{kernel}: is not on Kaggle yet; push it first") from error
         state = response.status.name
-        if state == "COMPLETE":
-            if times_asked > 1:
-                log.follow()
-            return
+        new = islice(_printed(client, kernel), n_shown, None)
         if state in ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"):
-            log.follow(LAST_LINES)
+            print(*deque(new, LAST_LINES), sep="", flush=True)
             reason = response.failure_message or state.lower().replace("_", " ")
             raise LabError(f"{url}: did not run to its end ({reason}); mend it")
-        if times_asked == 1:
+        if state != "COMPLETE" and not times_asked:
             print(f"waiting for {url}", flush=True)
-        if state == "RUNNING":
-            log.follow()
+        if state == "RUNNING" or (state == "COMPLETE" and times_asked):
+            for line in new:
+                print(line, end="", flush=True)
+                n_shown += 1
+        if state == "COMPLETE":
+            return
         time.sleep(POLL_SECONDS)
 
 
-@dataclass
-class _Log:
-    """What a kernel has printed, as far as it was shown."""
-
-    client: Any
-    kernel: str
-    n_shown: int = 0
-
-    def follow(self, most: int = 10**6) -> None:
-        """Show what is new until the kernel, or the connection, ends; the last `most` lines."""
-        new: deque[str] = deque(maxlen=most)
-        try:
-            for number, event in enumerate(self.client.kernels_logs_stream(self.kernel)):
-                if number >= self.n_shown and event.get("data"):
-                    self.n_shown = number + 1
-                    new.append(f"  | {event['data'].rstrip()}")
-                    if most > LAST_LINES:  # while it runs, line by line
-                        print(new.pop(), flush=True)
-        except (RequestException, ProtocolError, ValueError):
-            pass  # it has not begun, or the connection broke off: its state is asked again
-        for line in new:
-            print(line, flush=True)
+def _printed(client: Any, kernel: str) -> Iterator[str]:
+    """What a kernel prints, line by line, until it, or the connection, ends."""
+    # It has not begun, or the connection broke off: the kernel's state is asked again.
+    with suppress(RequestException, ProtocolError, ValueError):
+        for event in client.kernels_logs_stream(kernel):
+            if event.get("data"):
+                yield f"  | {event['data'].rstrip()}\n"
 
 
 if __name__ == "__main__":

@@ -73,9 +73,6 @@ def _parser() -> Parser:
     return parser
 
 
-# ---- before it is sent -------------------------------------------------------------------------
-
-
 def expectation(run: Path) -> tuple[str, Score, int]:
     """The model that notebook 11 of a run chose, its mean Spearman and the number of clips.
 
@@ -115,9 +112,6 @@ def checked_solution(run: Path) -> tuple[Path, int]:
     return path, len(ids)
 
 
-# ---- sending it --------------------------------------------------------------------------------
-
-
 def send(client: Any, solution: Path, message: str, competition: str) -> float:
     """Submit a file with Kaggle's client, wait for the answer, and return the public score.
 
@@ -128,7 +122,7 @@ def send(client: Any, solution: Path, message: str, competition: str) -> float:
     try:
         response = client.competition_submit(str(solution), message, competition)
     except RequestException as error:
-        closed = _CLOSED_ADVICE if _CLOSED.search(words_of(error)) else None
+        closed = _CLOSED_ADVICE if _CLOSED.search(words_of(error)) else ""
         hints = {403: join, 404: "check --competition"}
         raise LabError(explained(error, page, hints, closed)) from error
     if not response.ref:

@@ -38,9 +38,10 @@ def main(arguments: Sequence[str]) -> int:
     begin = time.monotonic()
     edition, own = edition_of(options.edition), prompts.my_report()
     run = open_run(options.run)
-    _speak_one_language(own, words, edition)
+    if translated := prompts.translate(own, words, edition):
+        print(f"{len(translated)} files in {own} now ask in {words.language!r}; your text stays")
     made = prompts.make_missing(own, words, edition)
-    answers = prompts.written(own, edition)
+    answers, missing = prompts.read(own, edition)
     writer = Writer(words, run, answers, edition, not options.no_appendix)
     about = _about(words, members, edition)
     try:
@@ -61,9 +62,9 @@ def main(arguments: Sequence[str]) -> int:
         )
     if made:
         print(f"made {len(made)} files in {own}: write your interpretation into them")
-    if lines := prompts.unanswered(own, edition):
-        print(f"{len(lines)} prompts without an answer (hand-in lists all of them):")
-        print(*(f"  {line}" for line in lines[:SHOWN]), sep="\n")
+    if missing:
+        print(f"{len(missing)} prompts without an answer (hand-in lists all of them):")
+        print(*(f"  {line}" for line in missing[:SHOWN]), sep="\n")
     print(f"{folder / 'report.pdf'}, .docx, .md ({time.monotonic() - begin:.0f} s)")
     return 0
 
@@ -80,26 +81,8 @@ def _parser() -> Parser:
     add("--lang", metavar="|".join(LANGUAGES), default="en", help="language (default: en)")
     add("--no-appendix", action="store_true", help="only what the body shows")
     add("--edition", choices=[*EDITIONS], default=DEFAULT, help="of the handout, by its year")
-    add(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        help="the folder to write to (default: report/ of the run)",
-    )
+    add("--output", metavar="DIR", type=Path, help="where to write (default: report/ of the run)")
     return parser
-
-
-def _speak_one_language(own: Path, words: Words, edition: Edition) -> None:
-    """Put the prompts into the language of the report, after asking where something is written."""
-    other = prompts.other_language(own, words)
-    if other is None:
-        return
-    if prompts.written(own, edition):
-        asked = f"{own}: put its prompts into {words.language!r}, and leave your text as it is"
-        print(f"{asked}? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise LabError(f"{asked} (answer y), or give --lang {other.language}")
-    prompts.translate(own, other, words, edition)
 
 
 def _write(folder: Path, markdown: str, writer: Writer, about: dict[str, Any]) -> None:

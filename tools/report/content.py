@@ -14,7 +14,7 @@ import yaml
 from helpers.notebook.shown import Figure, Lines, Piece, Sentence, Table, Text
 from tools.checks.labels import Shown
 from tools.common.notebooks import NOTEBOOKS
-from tools.report.editions import Edition, edition_of
+from tools.report.editions import Edition
 from tools.report.source import Run, step_of
 
 SUMMARY, METHOD, CONCLUSIONS, ENVIRONMENT = "Summary", "Method", "Conclusions", "Environment"
@@ -22,29 +22,23 @@ LAYOUT = yaml.safe_load(Path(__file__).with_name("layout.yaml").read_text(encodi
 STEPS = LAYOUT["steps"]
 MOST_FIGURES = 2  # of a label in the body, and one table; what exceeds stands in the appendix
 SETTING = "setting"  # heads the first column of a recipe
-VERDICTS = ("**Verdict.**", "**Verdict**")
 
 
-def chapters(run: Run, edition: Edition | None = None) -> dict[str, list[Shown]]:
+def chapters(run: Run, edition: Edition) -> dict[str, list[Shown]]:
     """Summary and method, a chapter per step with a section per label, conclusions, environment.
 
     Of each section `reported` is what the body shows, `appended` what the appendix does.
     """
-    edition = edition or edition_of()
-    shown = [s for notebook in NOTEBOOKS for s in run.sections(notebook)]
-    not_shown = {"rules", *edition.left_out}
-    sections = [
-        _arranged(section, run, edition) for section in shown if section.name not in not_shown
-    ]
-    found = {SUMMARY: [Shown("summary")], METHOD: [Shown("method", reported=_method(run))]}
     titles = [edition.titles.get(title, title) for title in STEPS]
+    found = {SUMMARY: [Shown("summary")], METHOD: [Shown("method", reported=_method(run))]}
     found |= {title: [] for title in titles}
     title = ""
-    for section in sections:
-        # A heading without a label belongs to the step that it follows.
-        step = step_of(section.name)
-        title = titles[int(step)] if step else title
-        found[title].append(section)
+    for section in (s for notebook in NOTEBOOKS for s in run.sections(notebook)):
+        if section.name != "rules" and section.name not in edition.left_out:
+            # A heading without a label belongs to the step that it follows.
+            step = step_of(section.name)
+            title = titles[int(step)] if step else title
+            found[title].append(_arranged(section, run, edition))
     found[CONCLUSIONS] = [Shown("conclusions")]
     return found | {ENVIRONMENT: [Shown("environment", reported=_environment(run))]}
 
@@ -78,7 +72,8 @@ def sources_of(name: str) -> list[Piece]:
 
 
 def _is_verdict(piece: Piece) -> bool:
-    return isinstance(piece, Text) and piece.sentences[0].template.startswith(VERDICTS)
+    said = piece.sentences[0].template if isinstance(piece, Text) else ""
+    return said.startswith(("**Verdict.**", "**Verdict**"))
 
 
 def _recipe(recipe: Mapping[str, Any], run: Run, edition: Edition) -> Table:
@@ -95,25 +90,11 @@ def _recipe(recipe: Mapping[str, Any], run: Run, edition: Edition) -> Table:
 
 def _method(run: Run) -> list[Piece]:
     """Whose sentences are whose, what `clear` means, which data, and how they were split."""
-    work = Sentence(
-        "Sentences beside a grey line, figures and tables were produced by the course kit "
-        "@ref:musiclab from this run; all other text is the members' own. A difference is called "
-        "clear when its 95 % interval leaves out 0 and its p-value, corrected by Holm's method "
-        "@ref:holm, is below 0.05; otherwise it may be chance. Intervals are percentiles of a "
-        "bootstrap over clips."
-    )
-    data = Sentence(
-        "The run used the kit's demo set: synthesised clips, written in the layout of the lab's "
-        "data (fingerprint `{fingerprint}`). Its numbers say nothing about real music."
-        if run.is_demo else
-        "The run used the data folder that was given (fingerprint `{fingerprint}`).",
-        fingerprint=str(run.fingerprint),
-    )  # fmt: skip
-    said = [work, data]
+    facts = {"fingerprint": str(run.fingerprint), "profile": run.shortened}
+    names = ["measured", "demo" if run.is_demo else "folder"]
     if run.shortened:
-        template = "**A shortened run** (profile `{profile}`): full trainings may differ."
-        said.append(Sentence(template, profile=run.shortened))
-    return [Text(said)]
+        names.append("shortened")
+    return [Text([Sentence(LAYOUT["method"][name], **facts) for name in names])]
 
 
 def _environment(run: Run) -> list[Piece]:

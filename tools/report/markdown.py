@@ -17,7 +17,7 @@ from helpers.notebook.words import Words, escaped
 from tools.checks.labels import Shown
 from tools.report import prompts
 from tools.report.content import SETTING, sources_of
-from tools.report.editions import Edition, edition_of
+from tools.report.editions import Edition
 from tools.report.prompts import REFERENCES, Answer
 from tools.report.source import Run
 
@@ -35,7 +35,7 @@ class Writer:
     words: Words
     run: Run
     answers: Mapping[str, Sequence[Answer]]
-    edition: Edition = field(default_factory=edition_of)
+    edition: Edition
     appendix: bool = True
     pictures: dict[str, Path] = field(default_factory=dict)  # name below PICTURES -> file
     vectors: dict[str, Path] = field(default_factory=dict)  # of these, what is to be printed
@@ -100,11 +100,10 @@ class Writer:
     def _heading(self, section: Shown) -> str:
         if not section.headings:
             return ""
-        heading = section.headings[0].lstrip("# ")
-        label, mark, text = heading.partition(" · ")
+        label, mark, text = section.headings[0].lstrip("# ").partition(" · ")
         if section.name in self.edition.labels:
-            heading = f"{self.edition.labels.get(label, label)}{mark}{text}"
-        return f"## {self.words.heading(heading)}"
+            label = self.edition.labels.get(label, label)
+        return f"## {self.words.heading(label + mark + text)}"
 
     def _section(self, section: Shown) -> Iterator[str]:
         """What the members wrote under a label, and what the run has to show for it."""

@@ -1,7 +1,7 @@
 """`my_report/`: a Markdown file per step with prompts, in which the members write.
 
-The kit makes a file once and never writes to it again. Nothing in it is run: raw HTML and commands
-of other formats are shown as text.
+The kit makes a file once, and later touches nothing but its own lines, for another language.
+Nothing in it is run: raw HTML and commands of other formats are shown as text.
 """
 
 from __future__ import annotations
@@ -11,34 +11,44 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from helpers.machinery.files import LabError, did_you_mean, project_root, write_atomically
+from helpers.machinery.files import (
+    LabError,
+    did_you_mean,
+    project_root,
+    read_text,
+    write_atomically,
+)
 from helpers.notebook.words import LANGUAGES, Words
 from tools.checks.labels import label_headings, read_labels
 from tools.report.editions import Edition
 from tools.report.source import picture_size, step_of
-from tools.report.typeset import is_svg
 
 FOLDER = "my_report"
 _HEADING = re.compile(r"## (.+?)(?: · .*)?$")
 _PROMPT = re.compile(r"> (?:Prompt|Ερώτημα): (.+)$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)")
-_OTHER_PICTURE = re.compile(r"(?<!\\)!\[")  # of another form, by a reference, or over two lines
+# Only a width may follow; any other picture is of a form that is not taken.
+_PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)(?:\{\s*width=\"?\d{1,3}%\"?\s*\}|(?!\{))")
+_OTHER_PICTURE = re.compile(r"(?<!\\)!\[")
 _CODE = re.compile(r"(`+).*?\1")
 BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_WIDTH = re.compile(r"\{\s*width=\"?\d{1,3}%\"?\s*\}")
 CITATION = re.compile(r"(?<![\w`@\\])@(fig|tab|ref):(\w(?:[\w./-]*\w)?)")
 REFERENCES = yaml.safe_load(Path(__file__).with_name("references.yaml").read_text("utf-8"))
 OF_THE_WHOLE = ("summary", "method", "conclusions")  # prompts of no step
-_ACTIVE = re.compile(
-    rb"<script|<foreignObject|<!ENTITY|\son\w+\s*=|href\s*=\s*[\"'](?!#|data:)", re.I
-)
-PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg")
+PICTURES = (".png", ".jpg", ".jpeg", ".gif")
+
+
+class Line(NamedTuple):
+    """A line of a file, and the fence of the code block that is open after it, if any."""
+
+    number: int
+    text: str
+    fence: str
 
 
 @dataclass
@@ -49,24 +59,17 @@ class Answer:
     line: int
     label: str
     prompt: str
-    lines: dict[int, str] = field(default_factory=dict)  # by their number in the file
+    lines: list[Line] = field(default_factory=list)
 
     @property
     def text(self) -> str:
-        """What the members wrote, without comments."""
-        parts = BLOCK.split("\n".join(self.lines.values()))  # every second one is code
-        parts[::2] = [_COMMENT.sub("", part) for part in parts[::2]]
-        return "".join(parts).strip()
+        """What the members wrote."""
+        return "\n".join(line.text for line in self.lines).strip()
 
 
 def my_report() -> Path:
     """The folder of what the members write, beside `runs/`."""
     return project_root() / FOLDER
-
-
-def file_of(folder: Path, step: str) -> Path:
-    """The file of a step, `step_05.md`; without a step, that of the prompts on the whole."""
-    return folder / (f"step_{int(step):02d}.md" if step else "summary.md")
 
 
 @cache
@@ -82,67 +85,70 @@ def asked(words: Words, edition: Edition) -> dict[str, list[str]]:
     return {label: own for label, own in texts.items() if label not in edition.left_out}
 
 
-def steps(edition: Edition) -> dict[str, list[str]]:
-    """The labels that have prompts, by step."""
-    grouped: dict[str, list[str]] = {}
+def files_of(folder: Path, edition: Edition) -> dict[Path, list[str]]:
+    """The files of a folder, `step_05.md` or `summary.md`, and the labels with prompts in each."""
+    found: dict[Path, list[str]] = {}
     for label in asked(Words("en"), edition):
-        grouped.setdefault(step_of(label), []).append(label)
-    return grouped
+        step = step_of(label)
+        name = f"step_{int(step):02d}.md" if step else "summary.md"
+        found.setdefault(folder / name, []).append(label)
+    return found
 
 
 def make_missing(folder: Path, words: Words, edition: Edition) -> list[Path]:
     """Write the files that are not there yet, in this language; returns those."""
     made = []
-    for step in steps(edition):
-        path = file_of(folder, step)
-        if not path.exists() and not path.is_symlink():  # a link may lead to what is away today
-            write_atomically(path, "\n".join(_empty_file(step, words, edition)).rstrip() + "\n")
+    for path, labels in files_of(folder, edition).items():
+        if path.is_symlink() and not path.exists():
+            raise LabError(f"{path}: is a link to what is away; bring it back")
+        if not path.exists():
+            write_atomically(path, "\n\n".join(_own_texts(labels, words)).rstrip() + "\n")
             made.append(path)
     return made
 
 
-def _empty_file(step: str, words: Words, edition: Edition) -> Iterator[str]:
-    """The lines of a file in which nothing has been answered."""
-    texts, headings = texts_in(words.language), label_headings()
+def translate(folder: Path, words: Words, edition: Edition) -> list[Path]:
+    """Put what the kit wrote into another language; what the members wrote stays.
+
+    Returns the files that were in another one.
+    """
+    others = [Words(name) for name in LANGUAGES if name != words.language]
+    translated = []
+    for path, labels in files_of(folder, edition).items():
+        text = before = f"\n{read_text(path)}" if path.is_file() else ""
+        for other in others:
+            both = (_own_texts(labels, language) for language in (other, words))
+            for old, new in zip(*both, strict=True):
+                text = text.replace(f"\n{old.strip()}\n", f"\n{new.strip()}\n")
+        if text != before:
+            write_atomically(path, text[1:])
+            translated.append(path)
+    return translated
+
+
+def _own_texts(labels: Sequence[str], words: Words) -> list[str]:
+    """What the kit writes into a file: a title, a comment, and headings with prompts."""
+    texts, headings, step = texts_in(words.language), label_headings(), step_of(labels[0])
     title = texts["title"].format(step=step) if step else texts["whole"]
-    yield from (f"# {title}", "", "<!--", *texts["head"].splitlines(), "-->")
-    for label in steps(edition)[step]:
-        yield from ("", f"## {label} · {words.text(headings.get(label, label.capitalize()))}")
-        for prompt in asked(words, edition)[label]:
-            yield from ("", f"> {texts['mark']}: {prompt}", "")
+    found = [f"# {title}", f"<!--\n{texts['head']}-->"]
+    for label in labels:
+        found.append(f"## {label} · {words.text(headings.get(label, label.capitalize()))}")
+        found += [f"> {texts['mark']}: {prompt}\n" for prompt in texts["prompts"][label]]
+    return found
 
 
-def other_language(folder: Path, words: Words) -> Words | None:
-    """The language of prompts in these files that are in another one than this."""
-    text = "".join(map(_text_of, sorted(folder.glob("*.md"))))
-    others = (Words(name) for name in LANGUAGES if name != words.language)
-    return next((o for o in others if f"\n> {texts_in(o.language)['mark']}: " in text), None)
-
-
-def translate(folder: Path, old: Words, new: Words, edition: Edition) -> None:
-    """Put the kit's lines of all files into another language; what the members wrote stays."""
-    for step in steps(edition):
-        path = file_of(folder, step)
-        before, after = (
-            [line for line in _empty_file(step, words, edition) if line.startswith(("#", ">"))]
-            for words in (old, new)
-        )
-        text = "\n" + _text_of(path) if path.is_file() else ""
-        for line, other in zip(before, after, strict=True):
-            text = text.replace(f"\n{line}\n", f"\n{other}\n")
-        if text:
-            heads = (texts_in(words.language)["head"].rstrip() for words in (old, new))
-            write_atomically(path, text[1:].replace(*heads))
-
-
-def _text_of(path: Path) -> str:
-    """A file of the members'. Raises LabError for one that is no UTF-8 text."""
-    if not path.is_file():  # reading a pipe would wait for its writer
-        raise LabError(f"{path}: is no file, or a link to one that is away; bring it back")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise LabError(f"{path}: cannot be read as UTF-8 text; save the file as UTF-8") from None
+def _lines_of(path: Path) -> Iterator[Line]:
+    """The lines of a file of the members', without comments."""
+    parts = BLOCK.split(read_text(path))  # every second one is code
+    parts[::2] = [_COMMENT.sub(lambda c: "\n" * c[0].count("\n"), part) for part in parts[::2]]
+    fence = ""
+    for number, text in enumerate("".join(parts).splitlines(), 1):
+        mark = _FENCE.match(text)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and text.strip() == mark[1] and mark[1].startswith(fence):
+            fence = ""
+        yield Line(number, text, fence)
 
 
 def _answers_in(path: Path) -> list[Answer]:
@@ -154,69 +160,50 @@ def _answers_in(path: Path) -> list[Answer]:
     known = {label.name for label in read_labels()}.union(OF_THE_WHOLE)
     here = Answer(path, 1, "", "")  # what stands above the first section
     answers = [here]
-    lines = _text_of(path).splitlines()
-    for number, (line, fence) in enumerate(zip(lines, _fences(lines), strict=True), 1):
-        heading, prompt = _HEADING.match(line), _PROMPT.match(line)
-        if heading and not fence and heading[1] in known:
-            here = Answer(path, number, heading[1], "")
+    for line in _lines_of(path):
+        heading, prompt = _HEADING.match(line.text), _PROMPT.match(line.text)
+        if heading and not line.fence and heading[1] in known:
+            here = Answer(path, line.number, heading[1], "")
             answers.append(here)
-        elif prompt and not fence and here.label:
-            here = Answer(path, number, here.label, prompt[1].strip())
+        elif prompt and not line.fence and here.label:
+            here = Answer(path, line.number, here.label, prompt[1].strip())
             answers.append(here)
-        elif here.label or not line.startswith("# "):  # the file's title
-            here.lines[number] = line
+        elif here.label or not line.text.startswith("# "):  # the file's title
+            here.lines.append(line)
     # A heading alone says nothing once it has prompts below it.
     labels = {answer.label for answer in answers if answer.prompt or not answer.label}
     return [a for a in answers if a.prompt or a.text or a.label not in labels]
 
 
-def _fences(lines: list[str]) -> Iterator[str]:
-    """After each line, the fence of the code block that it stands in; empty outside of code."""
-    fence = ""
-    for line in lines:
-        mark = _FENCE.match(line)
-        if mark and not fence:
-            fence = mark[1]
-        elif mark and line.strip() == mark[1] and mark[1].startswith(fence):
-            fence = ""
-        yield fence
+def read(folder: Path, edition: Edition) -> tuple[dict[str, list[Answer]], list[str]]:
+    """What the members wrote, by label, and a line, `file:line: what`, for all that is missing.
 
-
-def unanswered(folder: Path, edition: Edition) -> list[str]:
-    """One line, `file:line: prompt`, for each prompt without an answer, in the order of the lab.
-
-    A file or a section that is gone is named, too.
+    Missing is a prompt's answer, a section, a file; the lines are in the order of the lab.
     """
-    files = {file_of(folder, step): labels for step, labels in steps(edition).items()}
-    found = [
+    files = files_of(folder, edition)
+    written: dict[str, list[Answer]] = {}
+    missing = [
         f"{path}:1: is not read; its name is none of the kit's, write its text into those"
         for path in sorted({*folder.glob("*.md")} - files.keys())
     ]
     for path, labels in files.items():
         if not path.is_file():
-            found.append(f"{path}:1: the file is not there; ./run_all.sh report makes it again")
+            missing.append(f"{path}:1: the file is not there; ./run_all.sh report makes it again")
             continue
         answers = _answers_in(path)
         if any(not answer.label for answer in answers):
-            found.append(f"{path}:1: text above the first section is left out; move it below")
+            missing.append(f"{path}:1: text above the first section is left out; move it below")
         for label in labels:
-            own = [answer for answer in answers if answer.label == label]
-            if not own:
-                found.append(f"{path}:1: the section {label} is gone; write `## {label}` again")
+            if all(answer.label != label for answer in answers):
+                missing.append(f"{path}:1: the section {label} is gone; write `## {label}` again")
+        for answer in answers:
             # Who took the prompts away and wrote below the heading has answered.
-            empty = [answer for answer in own if not answer.text]
-            found += [f"{path}:{a.line}: {a.prompt or f'nothing under {label}'}" for a in empty]
-    return found
-
-
-def written(folder: Path, edition: Edition) -> dict[str, list[Answer]]:
-    """What the members wrote, by label; prompts without an answer are left out."""
-    by_label: dict[str, list[Answer]] = {}
-    for path in filter(Path.is_file, (file_of(folder, step) for step in steps(edition))):
-        for answer in _answers_in(path):
             if answer.text and answer.label:
-                by_label.setdefault(answer.label, []).append(answer)
-    return by_label
+                written.setdefault(answer.label, []).append(answer)
+            elif answer.label in labels:
+                what = answer.prompt or f"nothing under {answer.label}"
+                missing.append(f"{path}:{answer.line}: {what}")
+    return written, missing
 
 
 def as_markdown(answer: Answer) -> str:
@@ -225,12 +212,8 @@ def as_markdown(answer: Answer) -> str:
     A line of dashes is a rule, not the begin of settings for the whole document, and footnotes and
     the targets of links (`[1]: https://...`) are the answer's own.
     """
-    lines = answer.text.splitlines()
-    fences = list(_fences(lines))
-    small = [
-        line if fence else _own(answer, line) for line, fence in zip(lines, fences, strict=True)
-    ]
-    return "\n".join([*small, *filter(None, fences[-1:])])
+    small = [line.text if line.fence else _own(answer, line.text) for line in answer.lines]
+    return "\n".join([*small, *(line.fence for line in answer.lines[-1:])]).strip()
 
 
 def _own(answer: Answer, line: str) -> str:
@@ -256,12 +239,12 @@ def wrong_citations(answers: Mapping[str, Sequence[Answer]], report: str) -> lis
         re.findall(r"{#((?:fig|tab):[^ }]+)", report)
     )
     return [
-        f"{answer.file}:{number}: {match[0]} is not in this report"
+        f"{answer.file}:{line.number}: {match[0]} is not in this report"
         f"{did_you_mean(anchor(*match.groups()), sorted(known))}; correct it, or take it out"
         for own in answers.values()
         for answer in own
-        for number, line in answer.lines.items()
-        for match in CITATION.finditer(line)
+        for line in answer.lines
+        for match in CITATION.finditer(line.text)
         if anchor(*match.groups()) not in known
     ]
 
@@ -272,36 +255,30 @@ def pictures_of(answer: Answer) -> list[tuple[str, Path]]:
     Raises LabError for one that is not there, lies elsewhere, or is of another kind.
     """
     found = []
-    lines = answer.lines.values()
-    for number, line, fence in zip(answer.lines, lines, _fences([*lines]), strict=True):
-        text, place = _CODE.sub("", "" if fence else line), f"{answer.file}:{number}"
+    for line in answer.lines:
+        text, place = _CODE.sub("", "" if line.fence else line.text), f"{answer.file}:{line.number}"
         if _OTHER_PICTURE.search(_PICTURE.sub("", text)):
             raise LabError(
                 f"{place}: a picture is written ![what it shows](file.png), in one line, its name "
-                "without spaces and brackets; correct it"
+                "without spaces and brackets; only a width may follow, as {width=50%}; correct it"
             )
-        for match in _PICTURE.finditer(text):
-            found.append((match[1], _picture(place, answer.file.parent, match)))
+        found += [
+            (name, _picture(place, answer.file.parent, name)) for name in _PICTURE.findall(text)
+        ]
     return found
 
 
-def _picture(place: str, folder: Path, match: re.Match[str]) -> Path:
-    name, attributes = match[1], match.string[match.end() :]
-    path, kind = folder / name, Path(name).suffix.lower()
-    wrong = ""
-    if attributes.startswith("{") and not _WIDTH.match(attributes):
-        wrong = "after a picture only a width can stand, as {width=50%}; correct it"
-    elif "://" in name:
+def _picture(place: str, folder: Path, name: str) -> Path:
+    path = folder / name
+    if "://" in name:
         wrong = f"the picture {name} is on the network; save it into {folder}, write its file name"
     elif not path.resolve().is_relative_to(folder.resolve()):
         wrong = f"the picture {name} lies outside of {folder}; copy it there, write its file name"
     elif not path.is_file():
         wrong = f"the picture {name} is not there; put it beside the file, or take the line out"
-    elif kind == ".svg" and _ACTIVE.search(path.read_bytes()):
-        wrong = f"{name} holds a script or leads elsewhere; save it as PNG"
-    elif kind not in PICTURES or not (is_svg(path) if kind == ".svg" else picture_size(path)):
+    elif path.suffix.lower() not in PICTURES or not picture_size(path):
         kinds = ", ".join(PICTURES)
         wrong = f"{name} is no picture that can be shown; take a whole file of these kinds: {kinds}"
-    if wrong:
-        raise LabError(f"{place}: {wrong}")
-    return path
+    else:
+        return path
+    raise LabError(f"{place}: {wrong}")

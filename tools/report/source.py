@@ -1,8 +1,7 @@
-"""Reads what a finished run has shown and stored: sections, results, comparisons, figures."""
+"""Reads what a finished run has shown and stored: sections, results, figures."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from helpers.machinery.files import LabError, read_json
 from helpers.notebook import showing
@@ -39,18 +40,20 @@ class Run:
 
     def facts(self, notebook: str) -> dict[str, Any]:
         """What a notebook trained with, by name: defaults, sizes of splits, its parameters."""
-        split = rows(Paths(self.folder, "08_regression").record / "affect_split.csv")
-        test = rows(Paths(self.folder, "07_cnn").record / "test_cnn_mel_best.csv")
-        parts = Counter(row["part"] for row in split)
+        parts = Counter(self._column("08_regression", "affect_split", "part"))
         sizes = {
             "n_genre_train": self.values("07_cnn").get("n_train", 0),
             "n_genre_val": self.values("05_lstm").get("n_validation", 0),
-            "n_genre_test": len(test),
+            "n_genre_test": len(self._column("07_cnn", "test_cnn_mel_best", "id")),
             "lstm": name_of(self.values("08_regression").get("lstm", "LSTM")),
         }
         sizes |= {f"n_affect_{part.replace('-', '_')}": n for part, n in parts.items()}
         noted = read_json(Paths(self.folder, notebook).note).get("inputs", {})
         return _defaults() | sizes | noted.get("parameters", {})
+
+    def _column(self, notebook: str, table: str, column: str) -> list[Any]:
+        path = Paths(self.folder, notebook).record / f"{table}.csv"
+        return pd.read_csv(path)[column].tolist() if path.is_file() else []
 
     def sections(self, notebook: str) -> list[Shown]:
         """The labels of an executed notebook, and its other sections with something to report.
@@ -105,17 +108,14 @@ def open_run(name: str | None) -> Run:
     Raises LabError when there is none, or a notebook failed or was not run.
     """
     folder = find_run(name)
-    run = Run(folder)
-    again = f"then run {command_of(folder)}"
-    failed = [
-        row["notebook"] for row in run.summary.get("notebooks", []) if row.get("status") in BAD
-    ]
-    if failed:
-        raise LabError(f"{folder}: a run with failures ({', '.join(failed)}); mend them, {again}")
+    run, again = Run(folder), f"run {command_of(folder)}"
+    rows = run.summary.get("notebooks", [])
+    if failed := [row["notebook"] for row in rows if row.get("status") in BAD]:
+        told = f"a run with failures ({', '.join(failed)}); mend them, then {again}"
+        raise LabError(f"{folder}: {told}")
     absent = [n for n in NOTEBOOKS if not Paths(folder, n).executed.is_file()]
     if absent:
-        told = f"no finished run ({', '.join(absent)} not executed)"
-        raise LabError(f"{folder}: {told}; run {command_of(folder)}")
+        raise LabError(f"{folder}: no finished run ({', '.join(absent)} not executed); {again}")
     return run
 
 
@@ -129,14 +129,6 @@ def picture_size(path: Path) -> tuple[int, int] | None:
             return picture.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none where it does not exist."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def step_of(label: str) -> str:

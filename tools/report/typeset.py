@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,8 +22,7 @@ READER = (
     "+lists_without_preceding_blankline"  # as on GitHub and in notebooks
 )
 OPTIONS = [f"--lua-filter={FOLDER / 'filter.lua'}", "--columns=10000", "--wrap=preserve"]
-# Of the processor: pandoc needs one; over thousands of open brackets it would sit for hours.
-MOST_SECONDS = 60
+MOST_SECONDS = 60  # pandoc needs one; over thousands of open brackets it would sit for hours
 # The template's fonts; where they lack a letter, Typst takes any other font of the machine.
 FONTS = '#set text(font: ("Libertinus Serif", "DejaVu Sans Mono"))\n'
 
@@ -78,18 +76,8 @@ def to_docx(markdown: str, pictures: Mapping[str, bytes]) -> bytes:
         return out.read_bytes()
 
 
-def is_svg(path: Path) -> bool:
-    """Whether a file is an SVG that Typst can draw."""
-    import typst
-
-    try:
-        return bool(to_png({"picture.svg": path.read_bytes()}))
-    except typst.TypstError:
-        return False
-
-
 def to_png(vectors: Mapping[str, bytes]) -> dict[str, bytes]:
-    """PDF or SVG pictures as PNG, of the size that figures have on the screen."""
+    """Pictures in PDF as PNG, of the size that figures have on the screen."""
     import typst
 
     page = "#set page(width: auto, height: auto, margin: 0pt)\n"
@@ -101,38 +89,30 @@ def to_png(vectors: Mapping[str, bytes]) -> dict[str, bytes]:
 
 @contextmanager
 def _workshop(pictures: Mapping[str, bytes]) -> Iterator[Path]:
-    """A temporary folder with these files in it; one line where the machine has no room for it."""
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in pictures.items():
-                place = Path(folder, name)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(content)
-            yield Path(folder)
-    except OSError as error:
-        raise LabError(
-            f"the folder for temporary files cannot hold the report while it is made "
-            f"({error.strerror}); free some space, or set TMPDIR to another folder"
-        ) from error
+    """A temporary folder with these files in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in pictures.items():
+            place = Path(folder, name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        yield Path(folder)
 
 
 def _pandoc(markdown: str, to: str, options: list[str]) -> str:
     """Convert; the text, or nothing when an option says where it goes."""
     import pypandoc
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
-
     command = [pypandoc.get_pandoc_path(), f"--from={READER}", f"--to={to}", "--standalone"]
-    done = subprocess.run(
-        [*command, *OPTIONS, *options],
-        input=markdown.encode(), capture_output=True, check=False, preexec_fn=limit,
-    )  # fmt: skip
-    if done.returncode < 0:
+    try:
+        done = subprocess.run(
+            [*command, *OPTIONS, *options],
+            input=markdown.encode(), capture_output=True, check=False, timeout=MOST_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
         raise LabError(
             f"pandoc had not read the report after {MOST_SECONDS} s; look in my_report/ for many "
             "brackets in a row, or other text that nobody would write"
-        )
+        ) from None
     if done.returncode:
         said = one_line(done.stderr.decode(errors="replace"))
         raise LabError(f"pandoc cannot read the report ({said}); look for this in my_report/")
