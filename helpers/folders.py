@@ -81,14 +81,18 @@ def find_data(data: str | Path = "auto") -> Path:
     built; `demo` takes the demo set; anything else is a folder (or one just above it).
     Raises LabError that lists where it looked.
     """
-    if str(data) == "demo":
-        return _built_demo()
-    if str(data) != "auto":
-        return _named_folder(Path(os.path.expanduser(data)), "the data folder")
-    if named := os.environ.get("MUSICLAB_DATA"):
-        if named == "demo":
-            return _built_demo()
-        return _named_folder(Path(os.path.expanduser(named)), "$MUSICLAB_DATA")
+    named, what = str(data), "the data folder"
+    if named == "auto":
+        named, what = os.environ.get("MUSICLAB_DATA") or "auto", "$MUSICLAB_DATA"
+    if named == "demo":
+        if not demo_size():
+            raise LabError(
+                f"{demo_data().parent}: no finished demo set; build it with notebook 00, "
+                "./run_all.sh or python -m demo_music.build"
+            )
+        return demo_data()
+    if named != "auto":
+        return _named_folder(Path(os.path.expanduser(named)), what)
     # not Path.resolve(), which gives up on a link to itself
     places = [KAGGLE_INPUT, *(Path(os.path.realpath(name)) for name in ("../input", "data"))]
     places += [project_root() / "data"]
@@ -114,15 +118,6 @@ def demo_size() -> float:
 def is_demo(data: Path) -> bool:
     """Whether a data folder is the demo set's: clip ids mean something in their own set only."""
     return data.resolve() == demo_data().resolve()
-
-
-def _built_demo() -> Path:
-    if not demo_size():
-        raise LabError(
-            f"{demo_data().parent}: no finished demo set; build it with notebook 00, ./run_all.sh "
-            "or python -m demo_music.build"
-        )
-    return demo_data()
 
 
 def audio_path(data: Path, clip: int | str) -> Path | None:
@@ -177,20 +172,11 @@ def _named_folder(folder: Path, what: str) -> Path:
 
 def _search(place: Path, depth: int) -> list[Path]:
     """The nearest folders at or below `place` with the marker: of one level, of these `depth`."""
-    level = [place] if place.is_dir() else []
-    for _ in range(depth):
-        # False where we may not look
-        if found := [folder for folder in level if os.path.isdir(folder / MARKER)]:
+    for level in range(depth):
+        markers = sorted(place.glob(f"{level * '*/'}{MARKER}"))
+        if found := [marker.parent for marker in markers if os.path.isdir(marker)]:
             return found
-        level = [child for folder in level for child in _sub_folders(folder)]
     return []
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-    except OSError:
-        return []
 
 
 def data_name(folder: Path) -> str:

@@ -62,15 +62,13 @@ class FeatureStore:
     holds the rows from `starts[i]` on, `lengths[i]` of them.
     """
 
-    frames: np.ndarray
+    frames: np.memmap
     starts: np.ndarray
     lengths: np.ndarray
     copies: dict[torch.device, torch.Tensor] = field(default_factory=dict, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process: where the map is, and not what is in it."""
-        if not isinstance(self.frames, np.memmap):
-            return FeatureStore, (self.frames, self.starts, self.lengths)
         return _mapped_again, (str(self.frames.filename), self.starts, self.lengths)
 
     def frames_on(self, device: torch.device) -> torch.Tensor:
@@ -101,7 +99,7 @@ def _mapped_again(frames: str, starts: np.ndarray, lengths: np.ndarray) -> Featu
     return FeatureStore(_mapped(frames), starts, lengths)
 
 
-def _mapped(frames: str | Path) -> np.ndarray:
+def _mapped(frames: str | Path) -> np.memmap:
     # Read-only: Linux maps no more writable pages than there is memory for them.
     return np.load(frames, mmap_mode="r", allow_pickle=False)
 
@@ -145,7 +143,7 @@ def derived(
     Made for all packed clips of the folder, and kept beside them in an archive, whose checksums are
     asked when it is read. `name` must change with what `make` does.
     """
-    folder = Path(store.frames.filename).parent  # type: ignore[attr-defined]  # a memory map
+    folder = Path(store.frames.filename).parent
     lengths = np.load(folder / "lengths.npy")
     starts, kept = np.cumsum(lengths) - lengths, folder / f"{name}.npz"
     try:
@@ -203,7 +201,7 @@ def _pack(paths: list[str], whole: Path) -> None:
     n_bytes = 0
     try:
         # unzipping, conversions and the disk release the interpreter lock, so threads are enough
-        with _pool() as pool:
+        with ThreadPoolExecutor() as pool:
             lengths = np.array(list(pool.map(read_n_frames, paths)), dtype="<i8")
             n_bytes = 2 * N_ROWS * int(lengths.sum())
             require_space(whole.parents[1], n_bytes + _SPARE_BYTES, "packing the features")
@@ -255,16 +253,6 @@ def as_stored(path: str, n_frames: int) -> np.ndarray:
     except MemoryError as error:
         blame_machine(path, error)
         raise
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads that stop at the first error, instead of finishing what is queued."""
-    pool = ThreadPoolExecutor()
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
