@@ -23,7 +23,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -300,32 +299,13 @@ def while_another_runs(place: Path, use: Use) -> Outcome:
         return use(place)
 
 
-def started(
-    place: Path, *arguments: str, begin: Callable[[], object] | None = None, **more: str
-) -> subprocess.Popen[str]:
-    """Start Python in the environment of a user who works in this place; first, it does `begin`."""
-    variables = {"MUSICLAB_DATA": "data", "MUSICLAB_PROFILE": "smoke", "PYTHONPATH": str(ROOT)}
-    with environment(place, **variables | {"OMP_NUM_THREADS": "1"} | more):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([sys.executable, *arguments], text=True, preexec_fn=begin, **pipes)
-
-
-def ended(process: subprocess.Popen[str]) -> Outcome:
-    """Wait for the end of a process."""
-    _, said = process.communicate()
-    return said.splitlines(), process.returncode
-
-
 @later
-def script(place: Path, name: str) -> Outcome:
-    """`python py/NN_name.py`."""
-    return ended(started(place, str(ROOT / "py" / f"{name}.py")))
-
-
-@later
-def without_rights(place: Path, *arguments: str) -> Outcome:
-    """Python with these arguments, for somebody who is not root."""
-    return ended(started(place, *arguments, begin=give_up_rights))
+def python(place: Path, *arguments: str) -> Outcome:
+    """Python with these arguments, in a process of its own and without the rights of root."""
+    with environment(place, PYTHONPATH=str(ROOT)):
+        started = [sys.executable, *arguments]
+        done = subprocess.run(started, capture_output=True, text=True, preexec_fn=give_up_rights)
+    return done.stderr.splitlines(), done.returncode
 
 
 LIBC = ctypes.CDLL(None)
@@ -336,33 +316,6 @@ def give_up_rights() -> None:
     if os.geteuid() == 0:
         for right in (1, 2):
             LIBC.prctl(24, right, 0, 0, 0)
-
-
-@later
-def interrupted(place: Path, arguments: Sequence[str], begun: str) -> Outcome:
-    """Ctrl-C in a program of the run `u` once a file exists that it writes: in its midst."""
-    process = started(place, *arguments, MUSICLAB_RUN="u", MUSICLAB_PROFILE=PROFILE)
-    while not (place / begun).exists() and process.poll() is None:
-        time.sleep(0.02)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    return ended(process)
-
-
-def killed_and_run_again(place: Path) -> Outcome:
-    """kill -9 where a file is written and not yet in its place; then the notebook begins anew."""
-    with environment(place):
-        record = records.open_record("05_lstm", place / "data", 0)
-        child = os.fork()
-        if child == 0:
-            os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-            try:
-                record.save_values(n_seeds=2)
-            finally:
-                os._exit(1)  # what is not killed may not go on with the tests
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        records.open_record("05_lstm", place / "data", 0)
-    return [], code
 
 
 @later
@@ -403,8 +356,7 @@ class Row:
     """A wrong input: what it is, how it is made and used, what the user is told.
 
     `message` is the one line, without `error: ` and with paths from the place on; `(*)` in it
-    stands for a bracket with words of another program. An empty one: nothing is said, and
-    `instead` tells why.
+    stands for a bracket with words of another program. An empty one: it is accepted.
     """
 
     what: str
@@ -412,7 +364,6 @@ class Row:
     use: Use
     message: str
     code: int = 1
-    instead: str = ""
     left_out: str = ""  # how --skip-bad lists it; empty when it is refused even then
     cannot: str = ""  # why it cannot be tried on this machine
 
@@ -467,7 +418,6 @@ USES: dict[str, Callable[..., Use]] = {
         lambda place: apply_profile({"notebook": "05_lstm", "epochs": 30}), MUSICLAB_PROFILE=PROFILE
     ),
     "find": lambda name="auto", **variables: library(lambda place: find_data(name), **variables),
-    "script": script,
     "run": lambda *options: command(*USUAL, *options),
 }
 
@@ -482,12 +432,12 @@ def called(functions: dict[str, Callable[..., Any]], words: Any) -> Any:
 
 def plain_row(
     what: str, said: str, spoil: Any = "nothing", use: Any = "dataset", code: int = 1,
-    instead: str = "", left_out: bool = False,
+    left_out: bool = False,
 ) -> Row:  # fmt: skip
     """A row of wrong_input.yaml; it may spoil in several ways."""
     spoils = [called(SPOILS, one) for one in (spoil if isinstance(spoil, list) else [spoil])]
     return Row(
-        what, lambda place: [one(place) for one in spoils], called(USES, use), said, code, instead,
+        what, lambda place: [one(place) for one in spoils], called(USES, use), said, code,
         left_out=said if left_out else "",
     )  # fmt: skip
 
@@ -508,7 +458,7 @@ FOLDER_ROWS = [
     *(plain_row(row["what"], f"data: {row['said']}", row["spoil"], "run", code=2)
       for row in rows_of("data folders")),
     Row("check-data on a folder that one may not read", rights("data", 0o000),
-        without_rights("-m", "tools.checks.check_data", "--data", "data"),
+        python("-m", "tools.checks.check_data", "--data", "data"),
         "data: cannot be read (Permission denied); check its rights", code=2),
     Row("a clip of the demo set is gone", lambda place: shutil.copytree(
             place / "data", place / "home/.cache/demo/data", ignore=lambda *_: [Path(CLIP).name]),
@@ -613,14 +563,13 @@ OTHER_HOME = "set MUSICLAB_HOME to a folder that you may write to"
 DISK_ROWS = [
     Row("the home is read-only",
         lambda place: [missing("home/.cache")(place), rights("home", 0o555)(place)],
-        without_rights("-c", "from helpers.machinery.files import cache_dir; cache_dir()"),
+        python("-c", "from helpers.machinery.files import cache_dir; cache_dir()"),
         f"home/.cache: cannot make this folder (Permission denied); {OTHER_HOME}"),
     Row("the folder of results is read-only", rights(RUN, 0o555),
-        without_rights("-c", "from pathlib import Path; from helpers.machinery.files import "
+        python("-c", "from pathlib import Path; from helpers.machinery.files import "
                        f"write_atomically; write_atomically(Path('{RUN}/results.csv'), 'new')"),
         f"{RUN}/results.csv: cannot be written (Permission denied); {PLACE_TO_WRITE}"),
-    Row("the data folder is read-only", rights(f"data/{GENRE}", 0o555), dataset(), "", code=0,
-        instead="(accepted: nothing is written there)"),
+    Row("the data folder is read-only", rights(f"data/{GENRE}", 0o555), dataset(), "", code=0),
     Row("the disk is full when a result is stored", nothing,
         on_a_full_disk(library(written()), 1000),
         f"{CHECKPOINT}: cannot be written (File too large); {PLACE_TO_WRITE}"),
@@ -633,29 +582,20 @@ DISK_ROWS = [
     Row("the disk is full when a run begins", nothing, on_a_full_disk(command(*USUAL), 0),
         f"home/runs/t: cannot be written (File too large); free some space, or {OTHER_HOME}",
         code=2),
-    Row("standard output is on a full disk", nothing, without_rights("-c", "import os, sys; from "
+    Row("standard output is on a full disk", nothing, python("-c", "import os, sys; from "
         "tools.common.command_line import run_command; os.dup2(os.open('/dev/full', os.O_WRONLY), "
         "1); sys.exit(run_command(lambda _: print(1) or 0))"), "[Errno 28] No space left on "
         "device; mend that and run this again",
         cannot="" if os.path.exists("/dev/full") else "there is no /dev/full here"),
 ]  # fmt: skip
 
-RUNNER = ("-m", "tools.run.command", "--profile", "smoke", "--name", "t", "--only", "00")
-IN_NOTEBOOK = "home/runs/t/logs/00_setup.log"
-# A short way into a training that would take minutes; beside the results of an earlier run.
-SCRIPT = (str(ROOT / "py" / "05_lstm.py"),)
-LONG = "05_lstm: {hidden_size: 8, overfit_epochs: 1, epochs: 9999, patience: 9999}"
-IN_SCRIPT = "home/runs/u/records/05_lstm/figures.json"
-
 STOP_ROWS = [
-    Row("Ctrl-C in a run", nothing, interrupted(RUNNER, IN_NOTEBOOK),
+    Row("Ctrl-C in a command", nothing, command(main=mock.Mock(side_effect=KeyboardInterrupt)),
         "interrupted; the same command goes on from here", code=EXIT_INTERRUPTED),
-    Row("Ctrl-C in a script", replaced(PROFILE, LONG), interrupted(SCRIPT, IN_SCRIPT),
+    Row("Ctrl-C in a script", nothing,
+        python("-c", "import helpers, signal; signal.raise_signal(signal.SIGINT)"),
         "interrupted; what was stored is whole, run the same command again for the rest",
         code=-signal.SIGINT),
-    Row("kill -9 while results are written", nothing, killed_and_run_again, "",
-        code=-signal.SIGKILL,
-        instead="(nothing: the process is gone; results are whole, the next run clears up)"),
 ]  # fmt: skip
 
 ROWS = [
@@ -701,8 +641,8 @@ def test_a_wrong_input_is_one_clear_line_and_loses_nothing(row, place, whole):
         assert is_message(said[0], row.message), f"{said[0]}\n{row.message}"
         assert "; " in row.message, "what to do?"
     else:
-        assert said == [] and row.instead
-    assert code == row.code and (code == 0) == row.instead.startswith("(accepted")
+        assert said == []
+    assert code == row.code and (code == 0) == (not row.message)
     after = contents(place)
     assert {path: after.get(path) for path in before} == before
     assert not [path for path in after if path.endswith(".part") or ".partial" in path]
@@ -778,5 +718,5 @@ def test_a_clip_that_is_bad_in_one_form_is_left_out_of_both(place, capsys):
 if __name__ == "__main__":
     print("| what is wrong | message |\n|---|---|")
     for row in ROWS:
-        said = f"`{row.message}`" if row.message else row.instead
+        said = f"`{row.message}`" if row.message else "(accepted)"
         print(f"| {row.what} | {said.replace('|', chr(92) + '|')} |")
