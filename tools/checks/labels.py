@@ -2,7 +2,6 @@
 
     python -m tools.checks.labels                       # the newest run, all editions' labels
     python -m tools.checks.labels --edition 2024        # one edition's, under its own numbers
-    python -m tools.checks.labels --run demo --other real   # how many computed sentences differ
 
 Exit 1 when a heading, its evidence or its answer is missing.
 """
@@ -184,32 +183,16 @@ def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator
         yield "no table"
 
 
-def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
-    """For each label: computed lines that only the first run has, and all that it has."""
-    counts = {}
-    for name, labels in groupby(read_labels(), key=attrgetter("notebook")):
-        ours, theirs = (shown_in(Paths(r, name).executed) for r in (run, other))
-        for label in labels:
-            own = ours.get(label.name, Shown()).sentences
-            rest = set(theirs.get(label.name, Shown()).sentences)
-            counts[label.name] = (sum(line not in rest for line in own), len(own))
-    return counts
-
-
 def main(arguments: Sequence[str]) -> int:
     """Print a row per label; 1 when something is missing."""
     parser = Parser(prog="python -m tools.checks.labels", description=__doc__)
     parser.add_argument("--run", help="the run's name; default: the newest one")
-    parser.add_argument("--other", help="count the computed lines that differ from this run's")
     parser.add_argument("--edition", choices=editions(), default="", help="only its labels")
     options = parser.parse_args(list(arguments))
-    run, other = find_run(options.run), options.other and find_run(options.other)
+    run = find_run(options.run)
     problems = list(missing(run, options.edition))
     for problem in problems:
         print(problem)
-    if not problems and other:
-        for label, (n_own, n_all) in differing(run, other).items():
-            print(f"{label:12} {n_own:3} of {n_all:3} computed lines are of this run alone")
     for label in read_labels(options.edition) if options.edition else ():
         heading = f"{label.name} · {label_headings()[label.name]}"
         print(f"{label.numbers[options.edition]:12} {label.notebook}: {heading}")
