@@ -100,12 +100,9 @@ def test_other_files_than_before_are_noticed(clips, packed):
 @pytest.mark.parametrize(
     "damage",
     [
-        *(lambda whole, n=n_bytes: whole[:n] for n_bytes in (0, 5, 100, 140, -1)),
-        lambda _: b"PK\x03\x04",
-        lambda _: b"\x93NUMPY\x01\0\6\0{(((((",
-        lambda _: b"\xff" * 9,
+        lambda whole: b"",
+        lambda whole: whole[:-1],
         lambda whole: whole[:-8] + bytes([whole[-8] ^ 64]) + whole[-7:],  # a flipped bit
-        lambda whole: whole[:-16] + whole[-8:] + whole[-16:-8],
     ],
 )
 def test_a_damaged_store_is_made_anew(clips, packed, name, damage):

@@ -115,11 +115,11 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
     order = sorted(range(len(paths)), key=paths.__getitem__)  # whatever the label file's order
     sources = [paths[clip] for clip in order]
     packed, whole = cache_dir() / "packed", _store_folder(sources)
-    store = _open(whole, len(sources))
+    store = _open(whole)
     if store is None:
         with _only_one_at_a_time(packed):
             _remove_orphans(packed)
-            store = _open(whole, len(sources))
+            store = _open(whole)
             if store is None:
                 _pack(sources, whole)
                 if _store_folder(sources) != whole:
@@ -127,7 +127,7 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
                     raise LabError(
                         f"{packed}: source files changed while they were packed; run this again"
                     )
-                store = _open(whole, len(sources))
+                store = _open(whole)
     if store is None:
         raise LabError(f"{whole}: cannot be read after it was packed; delete it, run this again")
     back = np.empty(len(order), dtype=np.int64)
@@ -171,26 +171,16 @@ def _store_folder(paths: list[str]) -> Path:
     return cache_dir() / "packed" / readable / digest.hexdigest()
 
 
-def _open(folder: Path, n_clips: int) -> FeatureStore | None:
-    """The store in this folder, or None unless it is whole."""
-    try:
-        lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-        frames = _mapped(folder / "frames.npy")
-    except Exception:  # NumPy lets many kinds through, as its tokenizer's
-        return None
-    if (lengths.dtype, frames.dtype) != (np.dtype("<i8"), np.dtype("<f2")):
-        return None
-    ends = np.cumsum(lengths)
-    whole = lengths.shape == (n_clips,) and lengths.min() >= 1
-    whole = whole and frames.shape == (ends[-1], N_ROWS)
-    whole = whole and _is_as_written(folder)
-    return FeatureStore(frames, ends - lengths, lengths) if whole else None
+def _open(folder: Path) -> FeatureStore | None:
+    """The store in this folder; None unless it has its checksums.
 
-
-def _is_as_written(folder: Path) -> bool:
-    """Whether the files have their checksums; read to their ends only if new or changed."""
+    For them its files are read to their ends, but only where they are new or changed.
+    """
     found = file_digests(str(folder.parent), [f"{folder.name}/{name}" for name in ARRAYS])
-    return found == [read_json(folder / CHECKSUMS).get(name) for name in ARRAYS]
+    if found != [read_json(folder / CHECKSUMS).get(name) for name in ARRAYS]:
+        return None
+    lengths = np.load(folder / "lengths.npy", allow_pickle=False)
+    return FeatureStore(_mapped(folder / "frames.npy"), np.cumsum(lengths) - lengths, lengths)
 
 
 def _pack(paths: list[str], whole: Path) -> None:
