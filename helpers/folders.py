@@ -228,10 +228,8 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
     genres = tuple(columns) == ("genre",)
     known = class_mapping(path.parent.parent) if genres else {}
     separator, check = ("\t", partial(_genre_of, known)) if genres else (",", _values_of)
-    header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
     try:
-        lines = _lines(path, separator, header.replace("\t", "<TAB>"))
-        places_of = _places_of(columns, path, lines[0], separator)
+        lines, places_of = _lines_and_columns(path, columns, separator)
     except LabError as error:
         return {name: [] for name in ("id", "line", *columns)}, {WHOLE: str(error)}
     rows: dict[str, list[str] | list[float]] = {}
@@ -261,16 +259,28 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
     return found | dict(zip(columns, values, strict=True)), problems
 
 
-def _places_of(columns: Sequence[str], path: Path, header: str, separator: str) -> list[int]:
-    """Where each column stands in a row: names decide, not order. Raises LabError for others."""
-    names = [name.strip().lower() for name in header.split(separator)]
+def _lines_and_columns(
+    path: Path, columns: Sequence[str], separator: str
+) -> tuple[list[str], list[int]]:
+    """The lines of a label file, and where each column stands in a row: names decide, not order.
+
+    Raises LabError where the file says nothing, or has another header.
+    """
+    lines = read_text(path).splitlines()
+    if not any(line.strip() for line in lines[1:]):
+        state = "is empty" if not lines else "has a header and no rows"
+        raise LabError(f"{path}: the label file {state}; {get_again(path)}")
+    names = [name.strip().lower() for name in lines[0].split(separator)]
+    wanted = "Id<TAB>Genre" if separator == "\t" else separator.join(("Id", *columns))
+    if clip_id(names[0]).isdigit():  # a clip, which would be lost silently
+        problem = f"expected the header {wanted}, got {quoted(lines[0])}; add the header"
+        raise LabError(f"{path}:1: {problem}")
     if sorted(names[1:]) != sorted(columns):
-        wanted = separator.join(("Id", *columns)).replace("\t", "<TAB>")
         raise LabError(
-            f"{path}:1: expected the columns {wanted} in any order, got {quoted(header)}; correct "
-            "the header"
+            f"{path}:1: expected the columns {wanted} in any order, got {quoted(lines[0])}; "
+            "correct the header"
         )
-    return [names.index(column, 1) for column in columns]
+    return lines, [names.index(column, 1) for column in columns]
 
 
 def _genre_of(known: Mapping[str, object], fields: Sequence[str]) -> list[str]:
@@ -294,18 +304,6 @@ def _values_of(fields: Sequence[str]) -> list[float]:
         if not 0 <= values[-1] <= 1:  # also catches NaN
             raise LabError(f"{axis} is {values[-1]:g}, outside 0..1; correct the line")
     return values
-
-
-def _lines(path: Path, separator: str, header: str) -> list[str]:
-    """The lines of a label file. Raises LabError where it says nothing, or lacks its header."""
-    lines = read_text(path).splitlines()
-    if not any(line.strip() for line in lines[1:]):
-        state = "is empty" if not lines else "has a header and no rows"
-        raise LabError(f"{path}: the label file {state}; {get_again(path)}")
-    if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
-        problem = f"expected the header {header}, got {quoted(lines[0])}; add the header"
-        raise LabError(f"{path}:1: {problem}")
-    return lines
 
 
 # ---- clips -------------------------------------------------------------------------------------
