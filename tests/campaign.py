@@ -41,7 +41,7 @@ from subprocess import Popen
 import numpy as np
 
 from helpers import datasets
-from helpers.folders import FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
+from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
 from helpers.machinery.files import LabError, read_json
 from helpers.machinery.profiles import PROFILE_FOLDER
 from helpers.notebook.records import open_record
@@ -89,15 +89,14 @@ def _too_long(number: int, frame: object) -> None:
 def loaded(data: Path) -> str:
     """A digest of every clip with its label and part, as the notebooks get them."""
     open_record("campaign", data, 0)
-    split = datasets.affect_parts(data / MULTITASK, 0)
+    shares = datasets.affect_parts(data / MULTITASK, 0)
     loads = [datasets.genre_splits(data / name, "fused", 0) for name in (GENRE, GENRE_BEAT)]
-    axes = ["valence", "energy", "danceability"]
+    parts = []
     for name in (MULTITASK, MULTITASK_BEAT):
-        loads.append(datasets.affect_splits(data / name, "fused", axes, split))
-    digest = hashlib.sha256()
-    parts = [part for splits in loads for part in (splits.train, splits.val, splits.test)]
-    for name in (MULTITASK, MULTITASK_BEAT):
+        loads.append(datasets.affect_splits(data / name, "fused", list(AXES), shares))
         parts.append(datasets.SpectrogramDataset(data / name, "test", "fused"))
+    parts += [part for splits in loads for part in (splits.train, splits.val, splits.test)]
+    digest = hashlib.sha256()
     for part in parts:
         clips = sorted(zip(datasets.ids_of(part), range(len(part)), strict=True))
         for clip, place in clips:  # in whatever order a label file names them
@@ -119,14 +118,17 @@ def _one_of(data: Path, files: str, dice: Dice) -> Path:
     return dice.choice(sorted(data.glob(files)))
 
 
+def _rewrite(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)  # the files are links: the pattern must stay
+    path.write_bytes(content)
+
+
 def spoiled(files: str, change: Bytes) -> Mutation:
     """A mutation of the content of one of these files."""
 
     def mutate(data: Path, dice: Dice) -> None:
         path = _one_of(data, files, dice)
-        content = change(path.read_bytes(), dice)
-        path.unlink()  # the files are links: the pattern must stay
-        path.write_bytes(content)
+        _rewrite(path, change(path.read_bytes(), dice))
 
     return mutate
 
@@ -179,10 +181,7 @@ def _copied(data: Path, dice: Dice) -> None:
     # Over a clip of its own kind: others may be songs of their own.
     other = _one_of(data, f"{one.parent.parent.name.removesuffix('_beat')}{CLIPS}", dice)
     place = dice.choice([one.with_name("7.copy.npy"), other, other.parent / one.name])
-    if place != one:
-        content = one.read_bytes()
-        place.unlink(missing_ok=True)
-        place.write_bytes(content)
+    _rewrite(place, one.read_bytes())
 
 
 def _strays(data: Path, dice: Dice) -> None:
@@ -284,9 +283,7 @@ def renewed_after_use(data: Path, home: Path, expected: str, dice: Dice) -> str:
     """A clip of a folder in use becomes another valid one of the same shape and time."""
     path = _one_of(data, "multitask*/t*/*.npy*", dice)  # of the others, the lab drops a genre
     before, first = path.stat(), outcome(data, home, expected)
-    content = of_numbers(np.fliplr)(path.read_bytes())
-    path.unlink()
-    path.write_bytes(content)
+    _rewrite(path, of_numbers(np.fliplr)(path.read_bytes()))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     then = outcome(data, home, expected)
     return NOTICED if (first, then) == (SAME, OTHER) else f"A REPLACED CLIP: {first}, then {then}"
