@@ -59,9 +59,8 @@ class Shown:
     name: str = ""  # its label; its heading where it has none
     notebook: str = ""
     headings: list[str] = field(default_factory=list)
-    prose: list[str] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)  # computed by the run
-    n_tables: int = 0
+    n_words: int = 0  # of prose, and of what the run has said
+    has_outputs: bool = False  # tables or texts of the run
     reported: list[Piece] = field(default_factory=list)  # what is marked for the report
     appended: list[Piece] = field(default_factory=list)  # what is marked for its appendix
 
@@ -88,8 +87,7 @@ def label_headings() -> dict[str, str]:
     for label in read_labels():
         script = (ROOT / "py" / f"{label.notebook}.py").read_text(encoding="utf-8")
         written = "6" if label.name == QUESTIONS else re.escape(label.name)
-        heading = re.search(rf"^# #{{2,3}} {written} · (.+)$", script, re.MULTILINE)
-        if heading:
+        if heading := re.search(rf"^# #{{2,3}} {written} · (.+)$", script, re.MULTILINE):
             found[label.name] = heading[1]
     return found
 
@@ -113,8 +111,8 @@ def shown_in(notebook: Path) -> dict[str, Shown]:
             for line in cell.source.splitlines():
                 if re.match(r"#{1,6} ", line):
                     here = _section(found, line, notebook.stem)
-                elif line.strip():
-                    here.prose.append(line)
+                else:
+                    here.n_words += len(line.split())
             if REPORT_TAG in tags:
                 here.reported += [Text([Sentence(f)]) for f in FORMULA.findall(cell.source)]
             continue
@@ -145,14 +143,11 @@ def _add_output(shown: Shown, output: Any) -> Piece | None:
     """Count an output; returns what it carries as data."""
     data, said = output.get("data", {}), output.get("metadata", {}).get(KEY)
     piece: Piece | None = from_stored(said) if said else None
-    if "text/html" in data:
-        shown.n_tables += 1
-    elif "text/markdown" in data:
-        shown.sentences += data["text/markdown"].splitlines()
-    elif output.get("name") == "stdout":
-        shown.sentences += output["text"].splitlines()
-    elif isinstance(piece, Lines):
-        shown.sentences += piece.text.splitlines()
+    text = output["text"] if output.get("name") == "stdout" else data.get("text/markdown", "")
+    if isinstance(piece, Lines) and "text/html" not in data:
+        text = piece.text
+    shown.n_words += len(text.split())
+    shown.has_outputs |= bool(text) or "text/html" in data
     return piece
 
 
@@ -175,11 +170,10 @@ def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator
         yield "no heading"
         return
     section = shown[label.name]
-    words = " ".join(section.prose + section.sentences).split()
-    if len(words) < FEWEST_WORDS:
-        yield f"nothing but {len(words)} words stands under {section.headings[0]!r}"
+    if section.n_words < FEWEST_WORDS:
+        yield f"nothing but {section.n_words} words stands under {section.headings[0]!r}"
     yield from (f"no figure {name}" for name in label.figures if name not in figures)
-    if "table:" in label.what and not (section.n_tables or section.sentences):
+    if "table:" in label.what and not section.has_outputs:
         yield "no table"
 
 
