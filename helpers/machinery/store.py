@@ -119,15 +119,9 @@ def open_store(paths: Sequence[str]) -> FeatureStore:
     if store is None:
         with _only_one_at_a_time(packed):
             _remove_orphans(packed)
-            store = _open(whole)
-            if store is None:
+            if _open(whole) is None:
                 _pack(sources, whole)
-                if _store_folder(sources) != whole:
-                    shutil.rmtree(whole, ignore_errors=True)
-                    raise LabError(
-                        f"{packed}: source files changed while they were packed; run this again"
-                    )
-                store = _open(whole)
+        store = _open(whole)
     if store is None:
         raise LabError(f"{whole}: cannot be read after it was packed; delete it, run this again")
     back = np.empty(len(order), dtype=np.int64)
@@ -202,12 +196,15 @@ def _pack(paths: list[str], whole: Path) -> None:
                 shape = (int(lengths.sum()), N_ROWS)
                 about = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, about)
-                read, what = _read_all(pool, paths, lengths), f"packing {os.path.relpath(folder)}"
-                for frames in counted(read, len(paths), what):
+                what = f"packing {os.path.relpath(folder)}"
+                for frames in counted(_read_all(pool, paths), len(paths), what):
                     file.write(frames)
         checksums = {name: content_digest(new / name) for name in ARRAYS}
         (new / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
         write_atomically(whole.parent / SOURCE, os.path.realpath(folder))
+        if _store_folder(paths) != whole:
+            problem = "source files changed while they were packed; run this again"
+            raise LabError(f"{whole.parents[1]}: {problem}")
         if whole.exists():  # a damaged one
             os.rename(whole, partial / "old")
         os.rename(new, whole)
@@ -224,22 +221,16 @@ def _pack(paths: list[str], whole: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _read_all(
-    pool: ThreadPoolExecutor, paths: list[str], lengths: np.ndarray
-) -> Iterator[np.ndarray]:
+def _read_all(pool: ThreadPoolExecutor, paths: list[str]) -> Iterator[np.ndarray]:
     """The clips as they are stored, in order; few at a time, for the memory."""
     for first in range(0, len(paths), AT_A_TIME):
-        some = slice(first, first + AT_A_TIME)
-        yield from pool.map(as_stored, paths[some], lengths[some].tolist())
+        yield from pool.map(as_stored, paths[first : first + AT_A_TIME])
 
 
-def as_stored(path: str, n_frames: int) -> np.ndarray:
-    """A clip as float16 [T, 140]; LabError when it is not what its header said."""
+def as_stored(path: str) -> np.ndarray:
+    """A clip as float16 [T, 140]. Raises LabError for a broken one."""
     try:
-        array = read_array(path)
-        if array.shape[1] != n_frames:
-            raise LabError(f"{path}: changed while it was packed; run this again")
-        return np.ascontiguousarray(array.T, dtype="<f2")
+        return np.ascontiguousarray(read_array(path).T, dtype="<f2")
     except MemoryError as error:
         blame_machine(path, error)
         raise
