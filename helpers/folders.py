@@ -391,23 +391,20 @@ def clip_files(folder: Path) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.endswith((".npy", ".npy.gz")) and not name.startswith("."):
-                    clip, path = clip_id(name), entry.path
-                    other = files.setdefault(clip, path)
-                    if other.removesuffix(".gz") != path.removesuffix(".gz"):
-                        names = " and ".join(sorted((Path(other).name, name)))
-                        raise LabError(f"{folder}: {names} are both clip {clip}; remove one")
-                    files[clip] = min(path, other, key=len)
+        names = sorted(os.listdir(folder))  # .npy before .npy.gz
     except (FileNotFoundError, NotADirectoryError):
         raise LabError(f"{folder}: this folder is missing; {get_again(folder)}") from None
     except OSError as error:
         raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
+    for name in names:
+        if name.endswith((".npy", ".npy.gz")) and not name.startswith("."):
+            clip = clip_id(name)
+            other = files.setdefault(clip, name)
+            if other.removesuffix(".gz") != name.removesuffix(".gz"):
+                raise LabError(f"{folder}: {other} and {name} are both clip {clip}; remove one")
     if not files:
         raise LabError(f"{folder}: no .npy or .npy.gz file in it; {get_again(folder)}")
-    return files
+    return {clip: os.path.join(folder, name) for clip, name in files.items()}
 
 
 def _stop_at(problems: Problems, data: Path | None = None) -> None:
