@@ -159,11 +159,6 @@ def replaced(name: str, content: str | bytes) -> Spoil:
     return changed(name, lambda _: content.encode() if isinstance(content, str) else content)
 
 
-def cut(name: str, n_bytes: int = 1000) -> Spoil:
-    """So many bytes are missing at the end of a file."""
-    return changed(name, lambda content: content[:-n_bytes])
-
-
 @later
 def missing(place: Path, name: str) -> None:
     """A file or folder is not there."""
@@ -369,9 +364,9 @@ def bad_line(what: str, given: str, said: str, name: str = LABELS) -> Row:
     return Row(what, line(3, given, name), use, message, left_out=message)
 
 
-def bad_clip(what: str, spoil: Spoil, problem: str, name: str = CLIP) -> Row:
+def bad_clip(what: str, spoil: Spoil, problem: str) -> Row:
     """The file of a clip is bad; it is left out when bad data are."""
-    return Row(what, spoil, dataset(), f"{name}: {problem}", left_out=f"{name}: {problem}")
+    return Row(what, spoil, dataset(), f"{CLIP}: {problem}", left_out=f"{CLIP}: {problem}")
 
 
 def bad_checkpoint(what: str, spoil: Spoil, problem: str) -> Row:
@@ -385,7 +380,6 @@ SPOILS: dict[str, Callable[..., Spoil]] = {  # by the names that they have in wr
     "folder": partial(instead, make=Path.mkdir),
     "file": partial(instead, make=Path.touch),
     "pipe": partial(instead, make=os.mkfifo),
-    "cut": cut,
     "replaced": replaced,
     "line": line,
     "substituted": substituted,
@@ -440,8 +434,6 @@ MARKER_HINT = f"give the folder that holds {GENRE}/"
 GET_AGAIN = "download or unpack the data again"
 
 FOLDER_ROWS = [
-    *(plain_row(row["what"], f"data: {row['said']}", row["spoil"], "run", code=2)
-      for row in rows_of("data folders")),
     Row("check-data on a folder that one may not read", rights("data", 0o000),
         python("-m", "tools.checks.check_data", "--data", "data"),
         "data: cannot be read (Permission denied); check its rights", code=2),
@@ -488,8 +480,6 @@ CHECKPOINT_ROWS = [
     bad_checkpoint("is a pickle", replaced(CHECKPOINT, pickle.dumps(Trap())), NO_CHECKPOINT),
     bad_checkpoint("says nothing about itself", changed(CHECKPOINT, lambda it: save(load(it))),
                    NO_CHECKPOINT),
-    bad_checkpoint("holds the weights of another model",
-                   about(spec=SPEC | {"head_options": {"n_classes": 4}}), OTHER_MODEL),
     bad_checkpoint("takes other bands than its feature has",
                    written(SPEC | {"backbone_options": {"n_features": 7}}),
                    "its model takes 7 bands, but feature 'chroma' has 12; run its notebook again"),
@@ -588,6 +578,7 @@ ROWS = [
     *(plain_row(**row) for row in (*rows_of("anything"), *rows_of("label files"))),
     *(plain_row(**row, use="checkpoint") for row in rows_of("stored checkpoints")),
     *(plain_row(**row, use="record") for row in rows_of("contradictions")),
+    *(plain_row(**row, use="run", code=2) for row in rows_of("data folders")),
     *FOLDER_ROWS, *LABEL_ROWS, *CLIP_ROWS, *CHECKPOINT_ROWS, *PROFILE_ROWS, *USE_ROWS,
     *OWN_CODE_ROWS, *DISK_ROWS, *STOP_ROWS,
 ]  # fmt: skip
