@@ -1,17 +1,11 @@
-"""Two campaigns by chance: data folders that are spoiled, and runs that are killed.
+"""A campaign by chance against the data door: folders that are spoiled.
 
-    python -m tests.campaign [--folders N] [--kills K] [--seed S]
+    python -m tests.campaign [--folders N] [--seed S]
 
-**Folders.** A valid data folder is spoiled in one or two places. It must give the same clips and
-labels as before, or, unless that was harmless, be refused in one line, by loaders or check-data.
-A traceback, more than 60 s, or other numbers without a word are failures. (A digit of a label, or
-the last bits of a number in an array, that become another valid one are no part of it: nobody could
-tell.)
-
-**Kills.** A run of notebooks 04, 05 and 06 on the small data is killed with -9 at any moment: the
-runner alone, or all that it started too. No process and no half written file may stay, and the next
-run must complete with the same results.csv as a run that nobody disturbed. (Ten moments at which a
-certain file is half written have a test of their own.)
+A valid data folder is spoiled in one or two places. It must give the same clips and labels as
+before, or, unless that was harmless, be refused in one line, by loaders or check-data. A traceback,
+more than 60 s, or other numbers without a word are failures. (A digit of a label, or the last bits
+of a number in an array, that become another valid one are no part of it: nobody could tell.)
 
 What fails is printed with its seed, and the exit code is 1.
 """
@@ -31,31 +25,26 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from subprocess import Popen
 
 import numpy as np
 
 from helpers import datasets
 from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.files import LabError, read_json
-from helpers.machinery.profiles import PROFILE_FOLDER
+from helpers.machinery.files import LabError
 from helpers.notebook.records import open_record
 from tests import spoilers
 from tests.conftest import write_mini_data
-from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 from tests.spoilers import ARRAYS, FILES, Change, Numbers, of_numbers
 from tools.checks import check_data
 
 LONGEST = 60  # seconds; a folder takes a fifth of one
 SAME, REFUSED, LISTED = "the same", "refused in one line", "listed or noted by check-data"
 OTHER = "OTHER NUMBERS WITHOUT A WORD"
-COMPLETED = "completed by the next run with the same results"
-GOOD = (SAME, REFUSED, LISTED, COMPLETED)
+GOOD = (SAME, REFUSED, LISTED)
 Dice = random.Random
 
 
@@ -273,94 +262,25 @@ def folders(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
         shutil.rmtree(place / str(number), ignore_errors=True)
 
 
-# ---- the kills ---------------------------------------------------------------------------------
-
-# Files of a run that are to be whole: not its locks and logs, nor what tells how far it is.
-LASTING = re.compile(r"/(runs|\.cache)/(?!.*(/progress/|\.part|\.partial\.ipynb$|\.lock$|\.log$))")
-# The runner itself, in the place of the small lab's: behind the folder stand its options.
-RUNNER = ("-c", "import runpy, sys; del sys.argv[1]; runpy.run_module('tools.run.command', "
-          "run_name='__main__')")  # fmt: skip
-
-
-def kills(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
-    """Kill so many runs; the seed and the moment of each, and what came of it."""
-    data, smoke = place / "data", (PROFILE_FOLDER / "smoke.yaml").read_text()
-    write_mini_data(data)
-    (place / "smoke.yaml").write_text(smoke.replace("minutes: 5", "minutes: 60"))  # if it is busy
-    options = ("--data", str(data), "--profile", str(place / "smoke.yaml"), "--name", "t")
-
-    def started(small: SmallLab) -> Popen:
-        small.root.mkdir(exist_ok=True)
-        return small.start(*options, "--only", "4", "5", "6", program=RUNNER)
-
-    undisturbed, begin = SmallLab(place / "undisturbed"), time.monotonic()
-    assert started(undisturbed).wait() == 0, "the run that nobody disturbed failed"
-    seconds, expected = time.monotonic() - begin, results(undisturbed)
-    for number in range(seed, seed + n):
-        dice, small = Dice(number), SmallLab(place / str(number))
-        moment, kill = dice.uniform(0, seconds), dice.choice([kill_all, Popen.kill])
-        process = started(small)
-        time.sleep(moment)
-        kill(process)
-        process.wait()
-        what = f"{'all' if kill is kill_all else 'the runner'} after {moment:.1f} s"
-        faults = "; ".join(faults_after_kill(small, partial(started, small), expected))
-        yield f"kill {number}: {what}", faults or COMPLETED
-        shutil.rmtree(small.root)
-
-
-def results(small: SmallLab) -> bytes:
-    return (small.folder / "results.csv").read_bytes()
-
-
-def faults_after_kill(
-    small: SmallLab, start: Callable[[], Popen], expected: bytes
-) -> Iterator[str]:
-    """What is wrong after a run was killed, and after the next one."""
-    with contextlib.suppress(AssertionError):
-        wait_until(lambda: not running_in(small.root))
-    if left := running_in(small.root):
-        yield f"{len(left)} PROCESSES LEFT"
-    for path in sorted(small.root.rglob("*")):
-        text = str(path)
-        if path.is_file() and LASTING.search(text):
-            if not (read_json(path) if text.endswith(("json", "ipynb")) else path.stat().st_size):
-                yield f"HALF WRITTEN {path.relative_to(small.root)}"
-    if code := start().wait():
-        yield f"the next run FAILED with {code}"
-    elif results(small) != expected:
-        yield "OTHER RESULTS of the next run"
-    if left := leftovers(small.root):
-        yield f"LEFT BEHIND {left}"
-
-
-# ---- both --------------------------------------------------------------------------------------
+# ---- the command -------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> int:
-    """Run both campaigns; return 1 when something failed."""
+    """Spoil as many folders as asked for; return 1 when something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    for name, default in (("folders", 2000), ("kills", 20), ("seed", 0)):
+    for name, default in (("folders", 2000), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(arguments)
     os.environ["MUSICLAB_HEADLESS"] = "1"
-    good, seed = True, options.seed
-    for campaign, n in ((folders, options.folders), (kills, options.kills)):
-        if n == 0:
-            continue
-        seen: collections.Counter[str] = collections.Counter()
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory() as place:
-            for case, verdict in campaign(n, seed, Path(place)):
-                seen[verdict] += 1
-                if campaign is kills or verdict not in GOOD:
-                    print(f"{case}: {verdict}", flush=True)
-        seconds = time.monotonic() - begin
-        print(f"{n} {campaign.__name__}, seeds {seed} to {seed + n - 1}, {seconds:.0f} s")
-        print(*(f"{count:6d}  {verdict}" for verdict, count in seen.most_common()), sep="\n")
-        good &= set(seen) <= set(GOOD)
-    return int(not good)
+    seen: collections.Counter[str] = collections.Counter()
+    with tempfile.TemporaryDirectory() as place:
+        for case, verdict in folders(options.folders, options.seed, Path(place)):
+            seen[verdict] += 1
+            if verdict not in GOOD:
+                print(f"{case}: {verdict}", flush=True)
+    print(*(f"{count:6d}  {verdict}" for verdict, count in seen.most_common()), sep="\n")
+    return int(not set(seen) <= set(GOOD))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ def test_no_file_is_large(project_files):
 
 
 PACKAGES = "helpers demo_music tools benchmarks py :!py/00_setup.py"
+# Writing in a folder or to a log that is no result, or with a name of its own that comes last.
+WRITING = "helpers demo_music tools py :!helpers/machinery/files.py :!helpers/machinery/store.py "
+WRITING += ":!helpers/machinery/many_gpus.py :!tools/report/typeset.py :!tools/run/processes.py"
 SHELL = "*.sh .ci :!tools/setup/lock.sh"
 
 
@@ -47,6 +50,8 @@ SHELL = "*.sh .ci :!tools/setup/lock.sh"
         ("a package index", ".", "pypi[.]org|python[h]osted|anaconda[.](org|com)"),
         ("an import by name, which import-linter does not see", PACKAGES,
          r"import_module\(|__import__\("),
+        ("a file that a kill would leave half written: use write_atomically", WRITING,
+         "[.]write_(text|bytes)[(]|open[(][^)]*[\"'][wx]b?[\"']"),
         ("something that bash 3 does not know", SHELL,
          r"declare -A|local -n|mapfile|readarray|wait -n|[$][{][A-Za-z_]+(,,|\^\^)|&>>"),
     ],
