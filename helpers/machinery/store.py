@@ -107,9 +107,8 @@ def _mapped(frames: str | Path) -> np.memmap:
 def open_store(paths: Sequence[str]) -> FeatureStore:
     """Open the packed form of these clip files of one folder; pack them first if need be.
 
-    A store that is cut short, of another version, made of other files than these (changed, added
-    or removed since), or no longer what was written (its checksums are compared when its files are
-    new or changed) is made anew, never trusted. Several processes may ask at a time: one
+    A store of another version, made of other files than these (changed, added or removed since), or
+    no longer what was written is made anew, never trusted. Several processes may ask at a time: one
     packs, the others wait and share its files. Raises LabError for the first broken clip.
     """
     order = sorted(range(len(paths)), key=paths.__getitem__)  # whatever the label file's order
