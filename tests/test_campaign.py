@@ -27,7 +27,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -159,11 +158,6 @@ def _replaced(data: Path, dice: Dice) -> None:
     dice.choice(kinds + links)(path)
 
 
-def _as_type(array: np.ndarray, dtype: str) -> np.ndarray:
-    """The same numbers, as long as no digits of float16 are given away."""
-    return array.astype(dtype) if array.dtype.itemsize > 2 else array
-
-
 def _copied(data: Path, dice: Dice) -> None:
     one = _one_of(data, CLIPS, dice)
     # Over a clip of its own kind: others may be songs of their own.
@@ -198,7 +192,7 @@ BAD_LINES = [
     for row in spoilers.rows_of(section, WORDS)
 ]
 MORE_ARRAYS: list[Numbers] = [  # some are clips, or may be
-    *(partial(_as_type, dtype=dtype) for dtype in (">f8", "<f4", "f8")),
+    lambda a: a.astype(">f8"),
     lambda a: a.astype(complex),
     lambda a: np.concatenate([10 ** (a[:128] / 10) * 40, a[128:]]),
     lambda a: np.where(a < 0, np.nan, a),

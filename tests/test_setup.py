@@ -145,7 +145,7 @@ def test_an_interrupted_set_up_is_begun_anew(kit, how):
 
 
 def test_two_at_once_make_one_environment(kit):
-    both = [kit.start(SECONDS_TO_INSTALL="1") for _ in range(2)]
+    both = [kit.start(SECONDS_TO_INSTALL="0.4") for _ in range(2)]
     taken = [process.communicate(timeout=60)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert taken == [str(kit.python)] * 2
