@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign import results
 from tests.conftest import write_mini_data
 from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 
@@ -56,6 +55,10 @@ def undisturbed(made: SmallLab, tmp_path_factory: pytest.TempPathFactory) -> Sma
 
 def copy_of(small: SmallLab, root: Path) -> SmallLab:
     return SmallLab(Path(shutil.copytree(small.root, root, symlinks=True)))
+
+
+def results(small: SmallLab) -> bytes:
+    return (small.folder / "results.csv").read_bytes()
 
 
 def size(small: SmallLab) -> tuple[int, int]:
