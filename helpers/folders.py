@@ -81,14 +81,18 @@ def find_data(data: str | Path = "auto") -> Path:
     built; `demo` takes the demo set; anything else is a folder (or one just above it).
     Raises LabError that lists where it looked.
     """
-    if str(data) == "demo":
-        return _built_demo()
-    if str(data) != "auto":
-        return _named_folder(Path(os.path.expanduser(data)), "the data folder")
-    if named := os.environ.get("MUSICLAB_DATA"):
-        if named == "demo":
-            return _built_demo()
-        return _named_folder(Path(os.path.expanduser(named)), "$MUSICLAB_DATA")
+    named, what = str(data), "the data folder"
+    if named == "auto":
+        named, what = os.environ.get("MUSICLAB_DATA") or "auto", "$MUSICLAB_DATA"
+    if named == "demo":
+        if not demo_size():
+            raise LabError(
+                f"{demo_data().parent}: no finished demo set; build it with notebook 00, "
+                "./run_all.sh or python -m demo_music.build"
+            )
+        return demo_data()
+    if named != "auto":
+        return _named_folder(Path(os.path.expanduser(named)), what)
     # not Path.resolve(), which gives up on a link to itself
     places = [KAGGLE_INPUT, *(Path(os.path.realpath(name)) for name in ("../input", "data"))]
     places += [project_root() / "data"]
@@ -114,15 +118,6 @@ def demo_size() -> float:
 def is_demo(data: Path) -> bool:
     """Whether a data folder is the demo set's: clip ids mean something in their own set only."""
     return data.resolve() == demo_data().resolve()
-
-
-def _built_demo() -> Path:
-    if not demo_size():
-        raise LabError(
-            f"{demo_data().parent}: no finished demo set; build it with notebook 00, ./run_all.sh "
-            "or python -m demo_music.build"
-        )
-    return demo_data()
 
 
 def audio_path(data: Path, clip: int | str) -> Path | None:
@@ -177,20 +172,11 @@ def _named_folder(folder: Path, what: str) -> Path:
 
 def _search(place: Path, depth: int) -> list[Path]:
     """The nearest folders at or below `place` with the marker: of one level, of these `depth`."""
-    level = [place] if place.is_dir() else []
-    for _ in range(depth):
-        # False where we may not look
-        if found := [folder for folder in level if os.path.isdir(folder / MARKER)]:
+    for level in range(depth):
+        markers = sorted(place.glob(f"{level * '*/'}{MARKER}"))
+        if found := [marker.parent for marker in markers if os.path.isdir(marker)]:
             return found
-        level = [child for folder in level for child in _sub_folders(folder)]
     return []
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-    except OSError:
-        return []
 
 
 def data_name(folder: Path) -> str:
@@ -242,10 +228,8 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
     genres = tuple(columns) == ("genre",)
     known = class_mapping(path.parent.parent) if genres else {}
     separator, check = ("\t", partial(_genre_of, known)) if genres else (",", _values_of)
-    header = separator.join(("Id", *(c.title() if genres else c for c in columns)))
     try:
-        lines = _lines(path, separator, header.replace("\t", "<TAB>"))
-        places_of = _places_of(columns, path, lines[0], separator)
+        lines, places_of = _lines_and_columns(path, columns, separator)
     except LabError as error:
         return {name: [] for name in ("id", "line", *columns)}, {WHOLE: str(error)}
     rows: dict[str, list[str] | list[float]] = {}
@@ -275,16 +259,28 @@ def _inspect_labels(path: Path, columns: Sequence[str]) -> tuple[dict[str, list]
     return found | dict(zip(columns, values, strict=True)), problems
 
 
-def _places_of(columns: Sequence[str], path: Path, header: str, separator: str) -> list[int]:
-    """Where each column stands in a row: names decide, not order. Raises LabError for others."""
-    names = [name.strip().lower() for name in header.split(separator)]
+def _lines_and_columns(
+    path: Path, columns: Sequence[str], separator: str
+) -> tuple[list[str], list[int]]:
+    """The lines of a label file, and where each column stands in a row: names decide, not order.
+
+    Raises LabError where the file says nothing, or has another header.
+    """
+    lines = read_text(path).splitlines()
+    if not any(line.strip() for line in lines[1:]):
+        state = "is empty" if not lines else "has a header and no rows"
+        raise LabError(f"{path}: the label file {state}; {get_again(path)}")
+    names = [name.strip().lower() for name in lines[0].split(separator)]
+    wanted = "Id<TAB>Genre" if separator == "\t" else separator.join(("Id", *columns))
+    if clip_id(names[0]).isdigit():  # a clip, which would be lost silently
+        problem = f"expected the header {wanted}, got {quoted(lines[0])}; add the header"
+        raise LabError(f"{path}:1: {problem}")
     if sorted(names[1:]) != sorted(columns):
-        wanted = separator.join(("Id", *columns)).replace("\t", "<TAB>")
         raise LabError(
-            f"{path}:1: expected the columns {wanted} in any order, got {quoted(header)}; correct "
-            "the header"
+            f"{path}:1: expected the columns {wanted} in any order, got {quoted(lines[0])}; "
+            "correct the header"
         )
-    return [names.index(column, 1) for column in columns]
+    return lines, [names.index(column, 1) for column in columns]
 
 
 def _genre_of(known: Mapping[str, object], fields: Sequence[str]) -> list[str]:
@@ -308,18 +304,6 @@ def _values_of(fields: Sequence[str]) -> list[float]:
         if not 0 <= values[-1] <= 1:  # also catches NaN
             raise LabError(f"{axis} is {values[-1]:g}, outside 0..1; correct the line")
     return values
-
-
-def _lines(path: Path, separator: str, header: str) -> list[str]:
-    """The lines of a label file. Raises LabError where it says nothing, or lacks its header."""
-    lines = read_text(path).splitlines()
-    if not any(line.strip() for line in lines[1:]):
-        state = "is empty" if not lines else "has a header and no rows"
-        raise LabError(f"{path}: the label file {state}; {get_again(path)}")
-    if clip_id(lines[0].split(separator)[0]).isdigit():  # a clip, which would be lost silently
-        problem = f"expected the header {header}, got {quoted(lines[0])}; add the header"
-        raise LabError(f"{path}:1: {problem}")
-    return lines
 
 
 # ---- clips -------------------------------------------------------------------------------------
@@ -407,23 +391,20 @@ def clip_files(folder: Path) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.endswith((".npy", ".npy.gz")) and not name.startswith("."):
-                    clip, path = clip_id(name), entry.path
-                    other = files.setdefault(clip, path)
-                    if other.removesuffix(".gz") != path.removesuffix(".gz"):
-                        names = " and ".join(sorted((Path(other).name, name)))
-                        raise LabError(f"{folder}: {names} are both clip {clip}; remove one")
-                    files[clip] = min(path, other, key=len)
+        names = sorted(os.listdir(folder))  # .npy before .npy.gz
     except (FileNotFoundError, NotADirectoryError):
         raise LabError(f"{folder}: this folder is missing; {get_again(folder)}") from None
     except OSError as error:
         raise LabError(f"{folder}: cannot be read ({error.strerror}); check its rights") from error
+    for name in names:
+        if name.endswith((".npy", ".npy.gz")) and not name.startswith("."):
+            clip = clip_id(name)
+            other = files.setdefault(clip, name)
+            if other.removesuffix(".gz") != name.removesuffix(".gz"):
+                raise LabError(f"{folder}: {other} and {name} are both clip {clip}; remove one")
     if not files:
         raise LabError(f"{folder}: no .npy or .npy.gz file in it; {get_again(folder)}")
-    return files
+    return {clip: os.path.join(folder, name) for clip, name in files.items()}
 
 
 def _stop_at(problems: Problems, data: Path | None = None) -> None:

@@ -89,22 +89,12 @@ def test_a_data_folder_has_a_name_that_says_something(home, tmp_path):
 # ---- label files -------------------------------------------------------------------------------
 
 
-def test_npy_wins_over_npy_gz_of_the_same_clip(tmp_path):
-    files = tmp_path / folders.GENRE / "train"
-    files.mkdir(parents=True)
-    for name in ("7.fused.full.npy", "7.fused.full.npy.gz"):
-        (files / name).touch()
-    (files.parent / "train_labels.txt").write_text("Id\tGenre\n7.x\tBlues\n")
-    (path,) = folders.read_clips(files.parent, "train")["path"]
-    assert path.endswith("7.fused.full.npy")
-
-
 def test_a_label_file_may_have_been_through_a_spreadsheet(tmp_path):
     """A mark at its beginning, line ends of Windows, blank lines, spaces, names of any ending."""
     files = tmp_path / folders.GENRE / "train"
     files.mkdir(parents=True)
-    for name in ("1042", "7", "a_B-9", "0007"):
-        (files / f"{name}.fused.full.npy").touch()
+    for name in ("1042.x.npy", "7.x.npy", "7.x.npy.gz", "a_B-9.x.npy", "0007.x.npy"):
+        (files / name).touch()
     text = "\ufeffid \t GENRE|1042.npy\tRock||7.full.fused.npy.gz\tBlues | \t|a_B-9 \t Jazz|"
     text = (text + "0007\tFolk|7 7\tRock|\u0667\tRock").replace("|", "\r\n")
     (files.parent / "train_labels.txt").write_bytes(text.encode())
@@ -112,6 +102,7 @@ def test_a_label_file_may_have_been_through_a_spreadsheet(tmp_path):
     assert clips["id"].tolist() == ["1042", "7", "a_B-9", "0007"]
     assert clips["genre"].tolist() == ["Rock", "Blues", "Jazz", "Folk"]
     assert list(problems) == ["line 8", "line 9"]
+    assert clips["path"][1].endswith("7.x.npy")  # which wins over .npy.gz of the same name
 
 
 # ---- arrays ------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign import results
 from tests.conftest import write_mini_data
 from tests.small_lab import NAMES, SmallLab, kill_all, leftovers, running_in, wait_until
 
@@ -50,6 +49,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SmallLab:
 
 def copy_of(small: SmallLab, root: Path) -> SmallLab:
     return SmallLab(Path(shutil.copytree(small.root, root, symlinks=True)))
+
+
+def results(small: SmallLab) -> bytes:
+    return (small.folder / "results.csv").read_bytes()
 
 
 def size(small: SmallLab) -> tuple[int, int]:

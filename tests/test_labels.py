@@ -82,12 +82,10 @@ def test_the_check_asks_for_one_editions_labels_under_its_own_numbers(home, caps
     for edition in editions():
         assert main(["--edition", edition]) == 1
         told[edition] = capsys.readouterr().out.splitlines()
-    missing, shown = (
-        "11bδ (11b_latent_maps): no figure tsne",
-        "11b_latent_maps: 11bα · Latent vectors",
-    )
+    missing = "11bδ (11b_latent_maps): no figure tsne"
     assert [missing in lines for lines in told.values()] == [False, False, True]
-    assert "11α          " + shown in told["2024"] and "11_kaggle" not in "".join(told["2024"])
+    assert "11α          11b_latent_maps: 11bα · Latent vectors" in told["2024"]
+    assert "11_kaggle" not in "".join(told["2024"])
 
 
 def test_the_readme_says_what_is_handed_in():
@@ -169,19 +167,18 @@ def glossary() -> list[str]:
     return [name.lower().replace(" ", "-") for name in re.findall(r"^### (.+)$", text, re.M)]
 
 
-@pytest.mark.parametrize(
-    ("asked", "used"), [([3, 5, 7], [3, 5, 7]), ([5, 8, 45], [5]), ([8, 45], [2])]
-)
-def test_maps_leave_out_what_their_clips_cannot_have(asked, used, capsys):
+def test_maps_leave_out_what_their_clips_cannot_have(capsys):
     """A class with one test clip, and perplexities as high as the number of clips."""
-    scope = prepare_maps(["Blues", "Rock", "Pop", *["Blues", "Rock"] * 3], asked)
-    assert scope["classes"] == ["Blues", "Rock"] and scope["rows"] == [0, 1, *range(3, 9)]
-    assert len(scope["spaces"]["CNN"]) == 8 and scope["fitting"] == used
-    told = capsys.readouterr().out
-    assert "they have one test clip only: Pop." in told
-    assert ("Perplexities of 8 and more are left out" in told) == (used != asked)
+    genres = ["Blues", "Rock", "Pop", *["Blues", "Rock"] * 3]
+    for asked, used in (([3, 5, 7], [3, 5, 7]), ([5, 8, 45], [5]), ([8, 45], [2])):
+        scope = prepare_maps(genres, asked)
+        assert scope["classes"] == ["Blues", "Rock"] and scope["rows"] == [0, 1, *range(3, 9)]
+        assert len(scope["spaces"]["CNN"]) == 8 and scope["fitting"] == used
+        told = capsys.readouterr().out
+        assert "they have one test clip only: Pop." in told
+        assert ("Perplexities of 8 and more are left out" in told) == (used != asked)
     with pytest.raises(LabError, match=r"genre.*: 1 class.es. with two test clips or more"):
-        prepare_maps(["Blues", "Blues", "Pop"], asked)
+        prepare_maps(["Blues", "Blues", "Pop"], [5])
 
 
 def prepare_maps(genres: list[str], perplexities: list[int]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,51 +44,40 @@ HEADS = st.sampled_from(
 )
 
 
-@dataclass(frozen=True)
-class Tried:
-    """A model, how many values a frame of its clips has, and how few frames it can take."""
-
-    model: nn.Module
-    n_features: int
-    shortest: int = 1
+LSTM = {
+    "n_features": st.just(4),
+    "hidden_size": st.integers(1, 4),
+    "n_layers": st.integers(1, 2),
+    "bidirectional": st.booleans(),
+    "stack": st.integers(1, 3),
+    "cepstral_bands": st.sampled_from([0, 3, 4]),
+}
+CNN = {"n_features": st.integers(16, 18), "kernel": st.sampled_from([1, 3, 5])}
+AST = {
+    "fstride": st.integers(1, 16),
+    "tstride": st.integers(4, 16),
+    "input_fdim": st.integers(16, 18),
+    "input_tdim": st.integers(16, 40),
+    "model_size": st.just("mini"),
+    "feature_size": st.just(3),
+}
+BLOCKS = st.sampled_from([((2, 3, 2, 3), 2), ((3, 2, 3), 2), ((2, 3), 3)])  # channels, and pool
 
 
 @st.composite
-def models_of(draw: st.DrawFn, kind: str) -> Tried:
-    """A CNN of two to four blocks, an AST, or an LSTM of this pooling with any layers."""
-    if kind == "ast":
-        options = {
-            "fstride": draw(st.integers(1, 16)),
-            "tstride": draw(st.integers(4, 16)),
-            "input_fdim": draw(st.integers(16, 18)),
-            "input_tdim": draw(st.integers(16, 40)),
-            "model_size": "mini",
-            "feature_size": 3,
-        }
-        return Tried(_built(draw, "ast", options), options["input_fdim"])
-    if kind != "cnn":
-        options = {
-            "n_features": 4,
-            "hidden_size": draw(st.integers(1, 4)),
-            "n_layers": draw(st.integers(1, 2)),
-            "bidirectional": draw(st.booleans()),
-            "pooling": kind,
-            "stack": draw(st.integers(1, 3)),
-            "cepstral_bands": draw(st.sampled_from([0, 3, 4])),
-        }
-        return Tried(_built(draw, "lstm", options), 4)
-    channels, pool = draw(st.sampled_from([((2, 3, 2, 3), 2), ((3, 2, 3), 2), ((2, 3), 3)]))
-    options = {
-        "n_features": draw(st.integers(16, 18)),
-        "channels": channels,
-        "kernel": draw(st.sampled_from([1, 3, 5])),
-        "pool": pool,
-    }
-    return Tried(_built(draw, "cnn", options), options["n_features"], pool ** len(channels))
+def models_and_clips(draw: st.DrawFn, kind: str) -> tuple[nn.Module, list[torch.Tensor]]:
+    """A CNN of two to four blocks, an AST, or an LSTM of this pooling; two to five clips for it.
 
-
-def _built(draw: st.DrawFn, backbone: str, options: dict[str, Any]) -> nn.Module:
-    """The model with any head and random weights and statistics, as after training."""
+    With any head, and random weights and statistics, as after training. Clips [T, F] have any
+    lengths that the model takes.
+    """
+    options = draw(st.fixed_dictionaries({"cnn": CNN, "ast": AST}.get(kind, LSTM)))
+    backbone, shortest = kind, 1
+    if kind == "cnn":
+        options["channels"], options["pool"] = draw(BLOCKS)
+        shortest = options["pool"] ** len(options["channels"])
+    elif kind != "ast":
+        backbone, options["pooling"] = "lstm", kind
     head, head_options = draw(HEADS)
     spec = {"backbone": backbone, "backbone_options": options}
     model = models.build_model(spec | {"head": head, "head_options": head_options})
@@ -101,20 +88,13 @@ def _built(draw: st.DrawFn, backbone: str, options: dict[str, Any]) -> nn.Module
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
-    return model.eval()
-
-
-@st.composite
-def clips_for(draw: st.DrawFn, tried: Tried) -> list[torch.Tensor]:
-    """Two to five clips [T, F] of any lengths that the model takes."""
-    lengths = st.integers(tried.shortest, tried.shortest + 20)
-    chosen = draw(st.lists(lengths, min_size=2, max_size=5))
-    random = torch.Generator().manual_seed(draw(SEEDS))
-    return [torch.randn(length, tried.n_features, generator=random) for length in chosen]
+    lengths = draw(st.lists(st.integers(shortest, shortest + 20), min_size=2, max_size=5))
+    n_features = options.get("n_features") or options["input_fdim"]
+    return model.eval(), [torch.randn(length, n_features) for length in lengths]
 
 
 def joined(clips: Sequence[torch.Tensor], n_more: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch of clips, with `n_more` frames of padding than they need: x [B, T, F], lengths."""
+    """A batch of clips, padded by `n_more` frames more than need be: x [B, T, F], lengths."""
     x = pad_sequence(list(clips), batch_first=True)
     return nn.functional.pad(x, (0, 0, 0, n_more)), torch.tensor([len(clip) for clip in clips])
 
@@ -134,16 +114,15 @@ def one_at_a_time(model: nn.Module, clips: Sequence[torch.Tensor]) -> torch.Tens
 )
 def test_nothing_beside_or_behind_a_clip_changes_its_prediction(kind, drawn, n_more, rubbish):
     """Neither its company in a batch, nor the padding; an LSTM may even find rubbish there."""
-    tried = drawn.draw(models_of(kind))
-    clips = drawn.draw(clips_for(tried))
+    model, clips = drawn.draw(models_and_clips(kind))
     picked = drawn.draw(st.lists(st.sampled_from(range(len(clips))), min_size=2, max_size=8))
     x, lengths = joined([clips[clip] for clip in picked], n_more)
     if kind != "cnn":
         behind = ~models.time_mask(lengths, x.shape[1])
         x[behind] = rubbish * torch.randn(int(behind.sum()), x.shape[2])
     with torch.no_grad():
-        predicted = tried.model(x, lengths)
-    torch.testing.assert_close(predicted, one_at_a_time(tried.model, clips)[picked], **CLOSE)
+        predicted = model(x, lengths)
+    torch.testing.assert_close(predicted, one_at_a_time(model, clips)[picked], **CLOSE)
 
 
 @examples(40)

@@ -35,27 +35,27 @@ def test_no_file_is_large(project_files):
     assert [str(path) for path in project_files if path.stat().st_size > 2**20] == []
 
 
+PACKAGES = "helpers demo_music tools benchmarks py :!py/00_setup.py"
+# Writing in a folder or to a log that is no result, or with a name of its own that comes last.
+WRITING = "helpers demo_music tools py :!helpers/machinery/files.py :!helpers/machinery/store.py "
+WRITING += ":!helpers/machinery/many_gpus.py :!tools/report/typeset.py :!tools/run/processes.py"
+SHELL = "*.sh .ci :!tools/setup/lock.sh"
+
+
 @pytest.mark.parametrize(
     ("what", "below", "pattern"),
     [
-        (
-            "a path of one machine",
-            ".",
-            "(^|[^])}>A-Za-z0-9_.-])/(home|Users|root|work|opt)/[A-Za-z0-9_]",
-        ),
+        ("a path of one machine", ".",
+         "(^|[^])}>A-Za-z0-9_.-])/(home|Users|root|work|opt)/[A-Za-z0-9_]"),
         ("a package index", ".", "pypi[.]org|python[h]osted|anaconda[.](org|com)"),
-        (
-            "an import by name, which import-linter does not see",
-            "helpers demo_music tools benchmarks py :!py/00_setup.py",
-            r"import_module\(|__import__\(",
-        ),
-        (
-            "something that bash 3 does not know",
-            "*.sh .ci :!tools/setup/lock.sh",
-            r"declare -A|local -n|mapfile|readarray|wait -n|[$][{][A-Za-z_]+(,,|\^\^)|&>>",
-        ),
+        ("an import by name, which import-linter does not see", PACKAGES,
+         r"import_module\(|__import__\("),
+        ("a file that a kill would leave half written: use write_atomically", WRITING,
+         "[.]write_(text|bytes)[(]|open[(][^)]*[\"'][wx]b?[\"']"),
+        ("something that bash 3 does not know", SHELL,
+         r"declare -A|local -n|mapfile|readarray|wait -n|[$][{][A-Za-z_]+(,,|\^\^)|&>>"),
     ],
-)
+)  # fmt: skip
 def test_nowhere_stands(what, below, pattern, project_files):
     found = run("git", "grep", "--untracked", "-InE", pattern, "--", *below.split())
     assert found.returncode == 1, f"{what}:\n{found.stdout}{found.stderr}"

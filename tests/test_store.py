@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
-import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,16 +22,11 @@ ALL_ROWS = slice(0, N_ROWS)
 
 
 @pytest.fixture
-def clips(tmp_path: Path, home: Path) -> list[str]:
+def clips(mini_data: Path, tmp_path: Path, home: Path) -> list[str]:
     """Paths of three clips that a test may change."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "data" / MULTITASK / "test"
-    folder.mkdir(parents=True)
-    paths = [folder / f"{name}.fused.full.npy" for name in (11, 12, 13)]
-    for path, n_frames in zip(paths, (24, 24, 29), strict=True):
-        mel, chroma = rng.uniform(-80, 0, (128, n_frames)), rng.uniform(size=(12, n_frames))
-        np.save(path, np.concatenate([mel, chroma]))
-    return [str(path) for path in paths]
+    place, plain = Path(MULTITASK) / "test", shutil.ignore_patterns("*.gz")
+    folder = shutil.copytree(mini_data / place, tmp_path / "data" / place, ignore=plain)
+    return sorted(map(str, folder.iterdir()))
 
 
 @pytest.fixture
@@ -59,69 +55,45 @@ def test_a_store_holds_the_files_and_is_made_once(clips, packed):
     again = stores.open_store(clips)
     assert isinstance(again.frames, np.memmap)  # nothing is read before use
     assert again.frames.dtype == np.float16 and len(before) == 4
+    assert_equals_files(stores.open_store(clips[::-1]), clips[::-1])  # another label file's order
     assert states(packed) == before
+    with pytest.raises(ValueError, match="read-only"):
+        again.frames[:] = 0
     (folder,) = packed.glob("*/*/")  # plain NumPy files
     assert np.array_equal(np.load(folder / "frames.npy"), again.frames)
     assert np.load(folder / "lengths.npy").tolist() == again.lengths.tolist()
 
 
-def test_the_order_of_the_label_file_does_not_matter(clips, packed):
-    stores.open_store(clips)
-    before = states(packed)
-    assert_equals_files(stores.open_store(clips[::-1]), clips[::-1])
-    assert states(packed) == before
-
-
 def test_a_reader_that_trips_over_another_thread_reads_again(clips, monkeypatch):
-    whole, read, tries = read_array(clips[0]), np.lib.format.read_array, []
-
-    def trips_once(*given: Any, **options: Any) -> np.ndarray:
-        tries.append(given)
-        if len(tries) == 1:
-            raise SystemError("AST constructor recursion depth mismatch (before=33, after=30)")
-        return read(*given, **options)
-
-    monkeypatch.setattr(np.lib.format, "read_array", trips_once)
-    assert np.array_equal(read_array(clips[0]), whole) and len(tries) == 2
-
-
-def test_a_store_cannot_be_changed_by_mistake(clips):
-    with pytest.raises(ValueError, match="read-only"):
-        stores.open_store(clips).frames[:] = 0
-    assert_equals_files(stores.open_store(clips), clips)
+    whole = read_array(clips[0])
+    trips = SystemError("AST constructor recursion depth mismatch (before=33, after=30)")
+    reads = Mock(side_effect=[trips, np.load(clips[0])])
+    monkeypatch.setattr(np.lib.format, "read_array", reads)
+    assert np.array_equal(read_array(clips[0]), whole) and reads.call_count == 2
 
 
 # ---- never out of date -------------------------------------------------------------------------
 
 
-def test_two_files_under_each_other_s_names_are_noticed(clips, packed):
-    """Each keeps its time."""
-    stores.open_store(clips)
-    first, second, spare = *map(Path, clips[:2]), Path(clips[0]).with_name("spare")
-    first.rename(spare)
-    second.rename(first)
-    spare.rename(second)
-    assert_equals_files(stores.open_store(clips), clips)
-    assert len(list(packed.iterdir())) == 1  # the old one does not pile up
-
-
-def test_added_and_removed_files_are_noticed(clips, packed):
+def test_other_files_than_before_are_noticed(clips, packed):
     stores.open_store(clips[:2])
     for paths in (clips, clips[1:], clips):
         assert_equals_files(stores.open_store(paths), paths)
-    assert len(list(packed.iterdir())) == 1
+    first, second, spare = *map(Path, clips[:2]), Path(clips[0]).with_name("spare")
+    first.rename(spare)  # two under each other's names, and each keeps its time
+    second.rename(first)
+    spare.rename(second)
+    assert_equals_files(stores.open_store(clips), clips)
+    assert len(list(packed.iterdir())) == 1  # the old ones do not pile up
 
 
 @pytest.mark.parametrize("name", ["frames.npy", "lengths.npy"])
 @pytest.mark.parametrize(
     "damage",
     [
-        *(lambda whole, n=n_bytes: whole[:n] for n_bytes in (0, 5, 100, 140, -1)),
-        lambda _: b"PK\x03\x04",
-        lambda _: b"\x93NUMPY\x01\0\6\0{(((((",
-        lambda _: b"\xff" * 9,
+        lambda whole: b"",
+        lambda whole: whole[:-1],
         lambda whole: whole[:-8] + bytes([whole[-8] ^ 64]) + whole[-7:],  # a flipped bit
-        lambda whole: whole[:-16] + whole[-8:] + whole[-16:-8],
     ],
 )
 def test_a_damaged_store_is_made_anew(clips, packed, name, damage):
@@ -138,10 +110,8 @@ def test_a_store_is_read_to_its_end_once(clips, monkeypatch):
 
 
 def test_a_file_system_without_locks_is_no_reason_to_stop(clips, monkeypatch):
-    def no_locks(lock: FileLock) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(FileLock, "acquire", no_locks)
+    no_locks = OSError(errno.ENOLCK, "No locks available")
+    monkeypatch.setattr(FileLock, "acquire", Mock(side_effect=no_locks))
     assert_equals_files(stores.open_store(clips), clips)
 
 
@@ -169,26 +139,18 @@ def test_a_data_set_that_is_open_survives_the_change_of_its_files(clips):
 # ---- shared, and whole or not there -------------------------------------------------------------
 
 
-def _open_and_sum(paths: list[str], home: str, results: multiprocessing.Queue) -> None:
-    os.environ["MUSICLAB_HOME"] = home
-    n_packed = []
+def test_several_processes_share_a_store_and_one_packs_it(clips, tmp_path, monkeypatch):
+    def packing(paths: list[str], whole: Path) -> None:
+        with (tmp_path / "packed").open("a") as log:
+            log.write("once\n")
+        pack(paths, whole)
+
     pack = stores._pack
-    stores._pack = lambda *given: (n_packed.append(1), pack(*given))
-    total = float(stores.open_store(paths).frames.astype(np.float64).sum())
-    results.put((total, len(n_packed)))
+    monkeypatch.setattr(stores, "_pack", packing)
+    with ProcessPoolExecutor(4, multiprocessing.get_context("fork")) as pool:
+        assert len(set(pool.map(_sum, 4 * [clips]))) == 1
+    assert (tmp_path / "packed").read_text() == "once\n"
 
 
-def test_several_processes_share_a_store_and_one_packs_it(clips, home, packed):
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    workers = [
-        context.Process(target=_open_and_sum, args=(clips, str(home), results)) for _ in range(4)
-    ]
-    for worker in workers:
-        worker.start()
-    found = [results.get() for _ in workers]
-    for worker in workers:
-        worker.join()
-    assert len({total for total, _ in found}) == 1
-    assert sum(n_packed for _, n_packed in found) == 1
-    assert len(list(packed.iterdir())) == 1
+def _sum(paths: list[str]) -> float:
+    return float(stores.open_store(paths).frames.astype(np.float64).sum())

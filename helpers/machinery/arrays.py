@@ -67,10 +67,9 @@ def read_n_frames(path: str | Path) -> int:
     path = Path(path)
 
     def header(file: Any) -> tuple[tuple[int, ...], np.dtype, bool]:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read = np.lib.format.read_array_header_2_0
+        formats = np.lib.format
+        first = formats.read_magic(file) == (1, 0)
+        read = formats.read_array_header_1_0 if first else formats.read_array_header_2_0
         shape, _, dtype = read(file)
         return shape, dtype, isinstance(file, gzip.GzipFile)
 
@@ -82,17 +81,16 @@ def read_n_frames(path: str | Path) -> int:
     return int(shape[1])
 
 
-def _read(path: Path, read: Callable[[Any], Read]) -> Read:
+def _read(path: Path, read: Callable[[Any], Read], again: int = 2) -> Read:
     """What `read` makes of an opened file. Raises LabError when it cannot."""
-    for attempt in range(3):
-        try:
-            with open_array(path) as file:
-                return read(file)
-        except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
-            # Python 3.11 may raise SystemError where two threads read a header at once (gh-106905).
-            if not isinstance(error, SystemError) or attempt == 2:
-                raise _not_whole(path, error) from error
-    raise AssertionError("not reached")
+    try:
+        with open_array(path) as file:
+            return read(file)
+    except Exception as error:  # NumPy lets many kinds through, as its tokenizer's
+        # Python 3.11 may raise SystemError where two threads read a header at once (gh-106905).
+        if isinstance(error, SystemError) and again:
+            return _read(path, read, again - 1)
+        raise _not_whole(path, error) from error
 
 
 def _not_whole(path: Path, problem: Exception | str) -> LabError:

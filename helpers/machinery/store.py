@@ -62,15 +62,13 @@ class FeatureStore:
     holds the rows from `starts[i]` on, `lengths[i]` of them.
     """
 
-    frames: np.ndarray
+    frames: np.memmap
     starts: np.ndarray
     lengths: np.ndarray
     copies: dict[torch.device, torch.Tensor] = field(default_factory=dict, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process: where the map is, and not what is in it."""
-        if not isinstance(self.frames, np.memmap):
-            return FeatureStore, (self.frames, self.starts, self.lengths)
         return _mapped_again, (str(self.frames.filename), self.starts, self.lengths)
 
     def frames_on(self, device: torch.device) -> torch.Tensor:
@@ -101,7 +99,7 @@ def _mapped_again(frames: str, starts: np.ndarray, lengths: np.ndarray) -> Featu
     return FeatureStore(_mapped(frames), starts, lengths)
 
 
-def _mapped(frames: str | Path) -> np.ndarray:
+def _mapped(frames: str | Path) -> np.memmap:
     # Read-only: Linux maps no more writable pages than there is memory for them.
     return np.load(frames, mmap_mode="r", allow_pickle=False)
 
@@ -109,27 +107,20 @@ def _mapped(frames: str | Path) -> np.ndarray:
 def open_store(paths: Sequence[str]) -> FeatureStore:
     """Open the packed form of these clip files of one folder; pack them first if need be.
 
-    A store that is cut short, of another version, made of other files than these (changed, added
-    or removed since), or no longer what was written (its checksums are compared when its files are
-    new or changed) is made anew, never trusted. Several processes may ask at a time: one
+    A store of another version, made of other files than these (changed, added or removed since), or
+    no longer what was written is made anew, never trusted. Several processes may ask at a time: one
     packs, the others wait and share its files. Raises LabError for the first broken clip.
     """
     order = sorted(range(len(paths)), key=paths.__getitem__)  # whatever the label file's order
     sources = [paths[clip] for clip in order]
     packed, whole = cache_dir() / "packed", _store_folder(sources)
-    store = _open(whole, len(sources))
+    store = _open(whole)
     if store is None:
         with _only_one_at_a_time(packed):
             _remove_orphans(packed)
-            store = _open(whole, len(sources))
-            if store is None:
+            if _open(whole) is None:
                 _pack(sources, whole)
-                if _store_folder(sources) != whole:
-                    shutil.rmtree(whole, ignore_errors=True)
-                    raise LabError(
-                        f"{packed}: source files changed while they were packed; run this again"
-                    )
-                store = _open(whole, len(sources))
+        store = _open(whole)
     if store is None:
         raise LabError(f"{whole}: cannot be read after it was packed; delete it, run this again")
     back = np.empty(len(order), dtype=np.int64)
@@ -145,7 +136,7 @@ def derived(
     Made for all packed clips of the folder, and kept beside them in an archive, whose checksums are
     asked when it is read. `name` must change with what `make` does.
     """
-    folder = Path(store.frames.filename).parent  # type: ignore[attr-defined]  # a memory map
+    folder = Path(store.frames.filename).parent
     lengths = np.load(folder / "lengths.npy")
     starts, kept = np.cumsum(lengths) - lengths, folder / f"{name}.npz"
     try:
@@ -173,26 +164,16 @@ def _store_folder(paths: list[str]) -> Path:
     return cache_dir() / "packed" / readable / digest.hexdigest()
 
 
-def _open(folder: Path, n_clips: int) -> FeatureStore | None:
-    """The store in this folder, or None unless it is whole."""
-    try:
-        lengths = np.load(folder / "lengths.npy", allow_pickle=False)
-        frames = _mapped(folder / "frames.npy")
-    except Exception:  # NumPy lets many kinds through, as its tokenizer's
-        return None
-    if (lengths.dtype, frames.dtype) != (np.dtype("<i8"), np.dtype("<f2")):
-        return None
-    ends = np.cumsum(lengths)
-    whole = lengths.shape == (n_clips,) and lengths.min() >= 1
-    whole = whole and frames.shape == (ends[-1], N_ROWS)
-    whole = whole and _is_as_written(folder)
-    return FeatureStore(frames, ends - lengths, lengths) if whole else None
+def _open(folder: Path) -> FeatureStore | None:
+    """The store in this folder; None unless it has its checksums.
 
-
-def _is_as_written(folder: Path) -> bool:
-    """Whether the files have their checksums; read to their ends only if new or changed."""
+    For them its files are read to their ends, but only where they are new or changed.
+    """
     found = file_digests(str(folder.parent), [f"{folder.name}/{name}" for name in ARRAYS])
-    return found == [read_json(folder / CHECKSUMS).get(name) for name in ARRAYS]
+    if found != [read_json(folder / CHECKSUMS).get(name) for name in ARRAYS]:
+        return None
+    lengths = np.load(folder / "lengths.npy", allow_pickle=False)
+    return FeatureStore(_mapped(folder / "frames.npy"), np.cumsum(lengths) - lengths, lengths)
 
 
 def _pack(paths: list[str], whole: Path) -> None:
@@ -203,7 +184,7 @@ def _pack(paths: list[str], whole: Path) -> None:
     n_bytes = 0
     try:
         # unzipping, conversions and the disk release the interpreter lock, so threads are enough
-        with _pool() as pool:
+        with ThreadPoolExecutor() as pool:
             lengths = np.array(list(pool.map(read_n_frames, paths)), dtype="<i8")
             n_bytes = 2 * N_ROWS * int(lengths.sum())
             require_space(whole.parents[1], n_bytes + _SPARE_BYTES, "packing the features")
@@ -214,12 +195,15 @@ def _pack(paths: list[str], whole: Path) -> None:
                 shape = (int(lengths.sum()), N_ROWS)
                 about = {"descr": "<f2", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, about)
-                read, what = _read_all(pool, paths, lengths), f"packing {os.path.relpath(folder)}"
-                for frames in counted(read, len(paths), what):
+                what = f"packing {os.path.relpath(folder)}"
+                for frames in counted(_read_all(pool, paths), len(paths), what):
                     file.write(frames)
         checksums = {name: content_digest(new / name) for name in ARRAYS}
         (new / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
         write_atomically(whole.parent / SOURCE, os.path.realpath(folder))
+        if _store_folder(paths) != whole:
+            problem = "source files changed while they were packed; run this again"
+            raise LabError(f"{whole.parents[1]}: {problem}")
         if whole.exists():  # a damaged one
             os.rename(whole, partial / "old")
         os.rename(new, whole)
@@ -236,35 +220,19 @@ def _pack(paths: list[str], whole: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _read_all(
-    pool: ThreadPoolExecutor, paths: list[str], lengths: np.ndarray
-) -> Iterator[np.ndarray]:
+def _read_all(pool: ThreadPoolExecutor, paths: list[str]) -> Iterator[np.ndarray]:
     """The clips as they are stored, in order; few at a time, for the memory."""
     for first in range(0, len(paths), AT_A_TIME):
-        some = slice(first, first + AT_A_TIME)
-        yield from pool.map(as_stored, paths[some], lengths[some].tolist())
+        yield from pool.map(as_stored, paths[first : first + AT_A_TIME])
 
 
-def as_stored(path: str, n_frames: int) -> np.ndarray:
-    """A clip as float16 [T, 140]; LabError when it is not what its header said."""
+def as_stored(path: str) -> np.ndarray:
+    """A clip as float16 [T, 140]. Raises LabError for a broken one."""
     try:
-        array = read_array(path)
-        if array.shape[1] != n_frames:
-            raise LabError(f"{path}: changed while it was packed; run this again")
-        return np.ascontiguousarray(array.T, dtype="<f2")
+        return np.ascontiguousarray(read_array(path).T, dtype="<f2")
     except MemoryError as error:
         blame_machine(path, error)
         raise
-
-
-@contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads that stop at the first error, instead of finishing what is queued."""
-    pool = ThreadPoolExecutor()
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

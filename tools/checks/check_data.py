@@ -117,7 +117,7 @@ def _problem_of(shortest: int, path: str) -> str:
     """Why a clip's array, of at least so many frames, cannot be used; empty when it can."""
     try:
         n_frames = read_n_frames(path)
-        as_stored(path, n_frames)
+        as_stored(path)
     except MachineError:  # it says nothing of the file
         raise
     except LabError as error:

@@ -2,7 +2,6 @@
 
     python -m tools.checks.labels                       # the newest run, all editions' labels
     python -m tools.checks.labels --edition 2024        # one edition's, under its own numbers
-    python -m tools.checks.labels --run demo --other real   # how many computed sentences differ
 
 Exit 1 when a heading, its evidence or its answer is missing.
 """
@@ -60,9 +59,8 @@ class Shown:
     name: str = ""  # its label; its heading where it has none
     notebook: str = ""
     headings: list[str] = field(default_factory=list)
-    prose: list[str] = field(default_factory=list)
-    sentences: list[str] = field(default_factory=list)  # computed by the run
-    n_tables: int = 0
+    n_words: int = 0  # of prose, and of what the run has said
+    has_outputs: bool = False  # tables or texts of the run
     reported: list[Piece] = field(default_factory=list)  # what is marked for the report
     appended: list[Piece] = field(default_factory=list)  # what is marked for its appendix
 
@@ -89,8 +87,7 @@ def label_headings() -> dict[str, str]:
     for label in read_labels():
         script = (ROOT / "py" / f"{label.notebook}.py").read_text(encoding="utf-8")
         written = "6" if label.name == QUESTIONS else re.escape(label.name)
-        heading = re.search(rf"^# #{{2,3}} {written} · (.+)$", script, re.MULTILINE)
-        if heading:
+        if heading := re.search(rf"^# #{{2,3}} {written} · (.+)$", script, re.MULTILINE):
             found[label.name] = heading[1]
     return found
 
@@ -114,8 +111,8 @@ def shown_in(notebook: Path) -> dict[str, Shown]:
             for line in cell.source.splitlines():
                 if re.match(r"#{1,6} ", line):
                     here = _section(found, line, notebook.stem)
-                elif line.strip():
-                    here.prose.append(line)
+                else:
+                    here.n_words += len(line.split())
             if REPORT_TAG in tags:
                 here.reported += [Text([Sentence(f)]) for f in FORMULA.findall(cell.source)]
             continue
@@ -146,14 +143,11 @@ def _add_output(shown: Shown, output: Any) -> Piece | None:
     """Count an output; returns what it carries as data."""
     data, said = output.get("data", {}), output.get("metadata", {}).get(KEY)
     piece: Piece | None = from_stored(said) if said else None
-    if "text/html" in data:
-        shown.n_tables += 1
-    elif "text/markdown" in data:
-        shown.sentences += data["text/markdown"].splitlines()
-    elif output.get("name") == "stdout":
-        shown.sentences += output["text"].splitlines()
-    elif isinstance(piece, Lines):
-        shown.sentences += piece.text.splitlines()
+    text = output["text"] if output.get("name") == "stdout" else data.get("text/markdown", "")
+    if isinstance(piece, Lines) and "text/html" not in data:
+        text = piece.text
+    shown.n_words += len(text.split())
+    shown.has_outputs |= bool(text) or "text/html" in data
     return piece
 
 
@@ -176,40 +170,23 @@ def _lacks(label: Label, shown: dict[str, Shown], figures: set[str]) -> Iterator
         yield "no heading"
         return
     section = shown[label.name]
-    words = " ".join(section.prose + section.sentences).split()
-    if len(words) < FEWEST_WORDS:
-        yield f"nothing but {len(words)} words stands under {section.headings[0]!r}"
+    if section.n_words < FEWEST_WORDS:
+        yield f"nothing but {section.n_words} words stands under {section.headings[0]!r}"
     yield from (f"no figure {name}" for name in label.figures if name not in figures)
-    if "table:" in label.what and not (section.n_tables or section.sentences):
+    if "table:" in label.what and not section.has_outputs:
         yield "no table"
-
-
-def differing(run: Path, other: Path) -> dict[str, tuple[int, int]]:
-    """For each label: computed lines that only the first run has, and all that it has."""
-    counts = {}
-    for name, labels in groupby(read_labels(), key=attrgetter("notebook")):
-        ours, theirs = (shown_in(Paths(r, name).executed) for r in (run, other))
-        for label in labels:
-            own = ours.get(label.name, Shown()).sentences
-            rest = set(theirs.get(label.name, Shown()).sentences)
-            counts[label.name] = (sum(line not in rest for line in own), len(own))
-    return counts
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print a row per label; 1 when something is missing."""
     parser = Parser(prog="python -m tools.checks.labels", description=__doc__)
     parser.add_argument("--run", help="the run's name; default: the newest one")
-    parser.add_argument("--other", help="count the computed lines that differ from this run's")
     parser.add_argument("--edition", choices=editions(), default="", help="only its labels")
     options = parser.parse_args(list(arguments))
-    run, other = find_run(options.run), options.other and find_run(options.other)
+    run = find_run(options.run)
     problems = list(missing(run, options.edition))
     for problem in problems:
         print(problem)
-    if not problems and other:
-        for label, (n_own, n_all) in differing(run, other).items():
-            print(f"{label:12} {n_own:3} of {n_all:3} computed lines are of this run alone")
     for label in read_labels(options.edition) if options.edition else ():
         heading = f"{label.name} · {label_headings()[label.name]}"
         print(f"{label.numbers[options.edition]:12} {label.notebook}: {heading}")

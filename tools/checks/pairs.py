@@ -96,13 +96,13 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
     `clean`, every notebook is as it is committed, and nothing is kept. Raises LabError, and writes
     nothing, for a notebook that was changed after its script, or that cannot be read.
     """
-    wanted: dict[Path, str] = {}
+    wanted: list[tuple[Path, bytes, str]] = []
     for script in sorted(root.glob("py/[!.]*.py")):
         path = root / "notebooks" / f"{script.stem}.ipynb"
         before = path.read_bytes() if path.exists() else b""
         made = made_from(script)
         if clean or not before:
-            wanted[path] = made
+            wanted.append((path, before, made))
         elif problem := drift(script, path):
             if NOT_VALID in problem:
                 raise LabError(f"{path}: {problem}")
@@ -111,18 +111,17 @@ def sync(root: Path = ROOT, *, clean: bool = False) -> list[Path]:
                     f"{path}: was changed after its .py ({problem}); `jupytext --sync {path}` "
                     "takes that over into the .py, --clean throws it away"
                 )
-            wanted[path] = with_outputs(made, before)
-    changed = {
-        path: text.encode()
-        for path, text in wanted.items()
-        if not path.exists() or path.read_bytes() != text.encode()
-    }
-    for path, text in changed.items():
-        if path.exists() and not clean:
-            write_atomically(cache_dir() / "replaced" / path.name, path.read_bytes())
-            print(f"as it was: {cache_dir() / 'replaced' / path.name}")
-        write_atomically(path, text)
-    return list(changed)
+            wanted.append((path, before, with_outputs(made, before)))
+    written = []
+    for path, before, text in wanted:
+        if text.encode() != before:
+            if before and not clean:
+                kept = cache_dir() / "replaced" / path.name
+                write_atomically(kept, before)
+                print(f"as it was: {kept}")
+            write_atomically(path, text)
+            written.append(path)
+    return written
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
