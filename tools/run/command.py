@@ -15,16 +15,7 @@ from tools.common.run_folder import opened, remove_old_runs
 from tools.run.plan import DEMO_TASK, GIB_PER_JOB, Plan, make_plan
 
 # What ./run_all.sh starts in place of a run.
-COMMANDS = (
-    "lab",
-    "check-data",
-    "build-data",
-    "report",
-    "hand-in",
-    "kaggle-push",
-    "submit",
-    "bench",
-)
+COMMANDS = tuple("lab check-data build-data report hand-in kaggle-push submit bench".split())
 
 
 def _parser() -> Parser:
