@@ -1,11 +1,14 @@
-"""A campaign by chance against the data door: folders that are spoiled.
+"""Campaigns by chance: data folders that are spoiled, and runs that are killed.
 
-    python -m tests.test_campaign [--folders N] [--seed S]
+    python -m tests.test_campaign [--folders N] [--kills K] [--seed S]
 
 A valid data folder is spoiled in one or two places. It must give the same clips and labels as
 before, or, unless that was harmless, be refused in one line, by loaders or check-data. A traceback,
 more than 60 s, or other numbers without a word are failures. (A digit of a label, or the last bits
 of a number in an array, that become another valid one are no part of it: nobody could tell.)
+
+A run of notebooks 04 to 06 is killed with -9 at any moment, the runner alone or all that it
+started. Nothing may be left half written, and the next run must end with the same results.
 
 What fails is printed with its seed, and the exit code is 1. The test has few folders.
 """
@@ -25,25 +28,30 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import numpy as np
 
 from helpers import datasets
 from helpers.folders import AXES, FOLDERS, GENRE, GENRE_BEAT, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.files import LabError
+from helpers.machinery.files import LabError, read_json
 from helpers.notebook.records import open_record
 from tests import spoilers
 from tests.conftest import write_mini_data
+from tests.small_lab import SmallLab, kill_all, leftovers, running_in, wait_until
 from tests.spoilers import ARRAYS, FILES, Change, Numbers, of_numbers
+from tests.test_interruptions import results
 from tools.checks import check_data
 
 LONGEST = 60  # seconds; a folder takes a fifth of one
 SAME, REFUSED, LISTED = "the same", "refused in one line", "listed or noted by check-data"
 OTHER = "OTHER NUMBERS WITHOUT A WORD"
-GOOD = (SAME, REFUSED, LISTED)
+COMPLETED = "completed by the next run with the same results"
+GOOD = (SAME, REFUSED, LISTED, COMPLETED)
 Dice = random.Random
 
 
@@ -262,23 +270,69 @@ def test_spoiled_data_give_the_same_or_one_line_and_never_other_numbers(tmp_path
     assert {REFUSED, SAME} <= set(verdicts.values())
 
 
+# ---- the kills ---------------------------------------------------------------------------------
+
+# Files of a run that are to be whole: not its locks and logs, nor what tells how far it is.
+LASTING = re.compile(r"/(runs|\.cache)/(?!.*(/progress/|\.part|\.partial\.ipynb$|\.lock$|\.log$))")
+# The runner itself, in the place of the small lab's: behind the folder stand its options.
+RUNNER = ("-c", "import runpy, sys; del sys.argv[1]; runpy.run_module('tools.run.command', "
+          "run_name='__main__')")  # fmt: skip
+
+
+def kills(n: int, seed: int, place: Path) -> Iterator[tuple[str, str]]:
+    """Kill so many runs; the seed, and what came of it."""
+    write_mini_data(place / "data")
+    options = ("--data", str(place / "data"), "--profile", "smoke", "--name", "t")
+
+    def start(small: SmallLab) -> Popen:
+        small.root.mkdir(exist_ok=True)
+        return small.start(*options, "--only", "4", "5", "6", program=RUNNER)
+
+    undisturbed, begin = SmallLab(place / "undisturbed"), time.monotonic()
+    assert start(undisturbed).wait() == 0, "the run that nobody disturbed failed"
+    seconds = time.monotonic() - begin
+    for number in range(seed, seed + n):
+        dice, small, verdict = Dice(number), SmallLab(place / str(number)), COMPLETED
+        process = start(small)
+        time.sleep(dice.uniform(0, seconds))
+        dice.choice([kill_all, Popen.kill])(process)
+        process.wait()
+        wait_until(lambda root=small.root: not running_in(root))
+        lasting = [path for path in small.root.rglob("*") if LASTING.search(str(path))]
+        if half := [path for path in lasting if path.is_file() and not _is_whole(path)]:
+            verdict = f"HALF WRITTEN {half[0].relative_to(small.root)}"
+        elif code := start(small).wait():
+            verdict = f"THE NEXT RUN FAILED with {code}"
+        elif results(small) != results(undisturbed):
+            verdict = "OTHER RESULTS of the next run"
+        elif left := leftovers(small.root):
+            verdict = f"LEFT BEHIND {left}"
+        yield f"kill {number}", verdict
+        shutil.rmtree(small.root)
+
+
+def _is_whole(path: Path) -> bool:
+    return bool(read_json(path) if path.suffix in (".json", ".ipynb") else path.stat().st_size)
+
+
 # ---- the command -------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> int:
-    """Spoil as many folders as asked for; return 1 when something failed."""
+    """Run both campaigns; return 1 when something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    for name, default in (("folders", 2000), ("seed", 0)):
+    for name, default in (("folders", 2000), ("kills", 20), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args(arguments)
     os.environ["MUSICLAB_HEADLESS"] = "1"
     seen: collections.Counter[str] = collections.Counter()
-    with tempfile.TemporaryDirectory() as place:
-        for case, verdict in folders(options.folders, options.seed, Path(place)):
-            seen[verdict] += 1
-            if verdict not in GOOD:
-                print(f"{case}: {verdict}", flush=True)
+    for campaign, n in ((folders, options.folders), (kills, options.kills)):
+        with tempfile.TemporaryDirectory() as place:
+            for case, verdict in campaign(n, options.seed, Path(place)) if n else ():
+                seen[verdict] += 1
+                if verdict not in GOOD:
+                    print(f"{case}: {verdict}", flush=True)
     print(*(f"{count:6d}  {verdict}" for verdict, count in seen.most_common()), sep="\n")
     return int(not set(seen) <= set(GOOD))
 
