@@ -99,7 +99,8 @@ class Contents:
             full, beat = self.labels[name, split], self.labels[f"{name}_beat", split]
             unlike = sorted({clip for clip, _ in full.items() ^ beat.items()})
             if full and beat and unlike:
-                here, there = (", ".join(rows.get(unlike[0], ["no line"])) for rows in (beat, full))
+                said = (map(str, rows.get(unlike[0], ["no line"])) for rows in (beat, full))
+                here, there = map(", ".join, said)  # without a label, it is not text but NaN
                 yield (
                     f"{self.data / name}_beat/{split}_labels.txt: clip {unlike[0]} is ({here}) "
                     f"here and ({there}) in {self.data / name}, {len(unlike)} such clips; correct "
