@@ -526,11 +526,13 @@ def signals(rows: Mapping[str, np.ndarray], title: str, seconds: float) -> Figur
     return figure
 
 
-def patch_values(clip: np.ndarray, values: np.ndarray, title: str, label: str) -> Figure:
+def patch_values(
+    clip: np.ndarray, values: np.ndarray, title: str, label: str, signed: bool = False
+) -> Figure:
     """A mel spectrogram [128, T] in dB, and below it a number for each patch of it (7ε, 7.2β).
 
-    `values` [rows, columns] begin with the lowest bands; `label` is their unit. White is 0 where
-    some are negative.
+    `values` [rows, columns] begin with the lowest bands; `label` is their unit. If they are
+    `signed`, white is 0, violet above and orange below.
     """
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     alt = (
@@ -542,8 +544,9 @@ def patch_values(clip: np.ndarray, values: np.ndarray, title: str, label: str) -
     (above,), (below,) = axes
     figure.colorbar(_draw_clip(above, clip), ax=above, label="level (dB)")
     extent = (0, clip.shape[1] * HOP_LENGTH / SAMPLE_RATE, 0, len(clip))
+    low, high = (-np.abs(values).max(), 0) if signed else (values.min(), values.max())
     picture = below.imshow(
-        values, origin="lower", aspect="auto", extent=extent, **_scale(values.min(), values.max())
+        values, origin="lower", aspect="auto", extent=extent, **_scale(low, high)
     )
     figure.colorbar(picture, ax=below, label=label)
     above.set_xlabel("")
@@ -625,6 +628,8 @@ def group_scores(table: pd.DataFrame, title: str) -> Figure:
     share = (table - table.min()) / (table.max() - table.min()).replace(0, 1)  # of each column
     seaborn.heatmap(share, annot=table, fmt=".2f", annot_kws={"fontsize": 8}, vmin=0, vmax=1,
                     cmap=COLOUR_MAP, cbar=False, ax=ax)  # fmt: skip
+    for number, at in zip(ax.texts, share.to_numpy().flat, strict=True):
+        number.set_color("white" if at < 0.5 else "black")
     ax.tick_params(rotation=0)
     ax.set(title=title, xlabel="task, and score", ylabel="group")
     return figure

@@ -1188,7 +1188,8 @@ by_time = occlusion(refit, clip, answer, bands=128)[0]  # 2 s, all bands
 decibels = clip.numpy() * everything.scaler.deviation + everything.scaler.mean  # [T, 128]
 title = f"A {classes[int(label)]} clip: what made it {classes[answer]}?"
 record.show(
-    plots.patch_values(decibels.T, drops, title, "fall of the log-probability"), "occlusion",
+    plots.patch_values(decibels.T, drops, title, "fall of the log-probability", signed=True),
+    "occlusion",
     caption="Occlusion: how far the CNN's answer loses log-probability when a patch is hidden.",
 )  # fmt: skip
 

@@ -111,7 +111,9 @@ def test_the_zip_holds_the_report_the_code_a_note_and_nothing_else(small):
     notebook = nbformat.read(run_and_saved, as_version=4)
     notebook.cells[1].outputs = [new_output("stream", name="stdout", text="05_a")]
     nbformat.write(notebook, run_and_saved)
+    as_saved = run_and_saved.read_bytes()
     assert small.packs() and small.zips == [ZIP]
+    assert run_and_saved.read_bytes() == as_saved, "with its outputs"
     with zipfile.ZipFile(small.run / ZIP) as archive:
         assert archive.namelist() == [
             "CHANGES.diff", "LABELS.csv", "README.txt", "helpers/__init__.py",

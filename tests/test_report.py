@@ -136,6 +136,9 @@ def test_wrong_use_is_one_line(run, option, message):
 
 
 def test_a_run_with_failures_or_without_a_whole_notebook_has_no_report(run):
+    (run / "summary.json").write_text('{"profile": "full", "data": {"folder": "x"}}')
+    with pytest.raises(LabError, match=r"no whole summary; ./run_all.sh --name demo writes it"):
+        main(MEMBERS)
     write_summary(run, status="failed")
     with pytest.raises(LabError, match=r"a run with failures \(07_cnn\); mend them, then run"):
         main(MEMBERS)
@@ -177,6 +180,7 @@ def test_another_language_changes_the_prompts_and_not_what_the_members_wrote(run
     answer(home, "5γ", OWN)
     path = home / "my_report" / "step_05.md"
     before = path.read_text()
+    path.write_bytes(before.replace("\n", "\r\n").encode())  # as some editors of Windows do
     main([*MEMBERS, "--lang", "el"])
     assert "now ask in 'el'; your text stays" in capsys.readouterr().out
     assert "Prompt" not in path.read_text() and "> Ερώτημα: Τι λένε" in path.read_text()
@@ -209,6 +213,13 @@ def test_what_an_answer_links_to_by_name_is_its_own(home):
         f"[here][{name}], [1][{name}], [1][{name}], [1](x), x[2] `a[0][2]`\n\n"
         f"[{name}]: https://a.example\n#### Two\n```\n"
     )
+
+
+def test_a_comment_that_is_not_closed_takes_no_other_answer_along(home):
+    for label, text in {"5β": "Half <!-- look at this", "5γ": OWN, "5δ": "mel --> LSTM"}.items():
+        answer(home, label, text)
+    found, _ = prompts.read(home / "my_report", edition_of())
+    assert (found["5γ"][0].text, found["5δ"][0].text) == (OWN, "mel --> LSTM")
 
 
 def test_whatever_the_members_write_the_rest_stays_as_it_is(run, home):

@@ -99,6 +99,11 @@ def test_a_catalogue_has_every_text_with_its_fields_and_nothing_else(language):
         assert names - words.names.keys() == set(), path.name
     assert texts - words.texts.keys() == set(), "said, but not in the catalogue"
     assert words.texts.keys() - texts == set(), "in the catalogue, but nobody says it"
+    files = [*SOURCES, *sorted((ROOT / "helpers").glob("*.py"))]
+    code = "".join(path.read_text(encoding="utf-8") for path in files) + str(LAYOUT)
+    parts = {name: name.partition(": ") for name in words.names}
+    gone = [n for n, (a, _, b) in parts.items() if n not in code and not (a in code and b in code)]
+    assert gone == [], "a name that nobody says"
     for english, text in (words.texts | words.figures).items():
         assert set(FIELD.findall(text)) == set(FIELD.findall(english)), english
         assert [text[0] == " ", text[-1] == " "] == [english[0] == " ", english[-1] == " "], english

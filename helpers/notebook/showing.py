@@ -128,8 +128,13 @@ def _as_text(column: Sequence[Any], digits: int) -> list[str]:
     floats = [value for value in column if isinstance(value, float) and value == value]
     needed = (n for n in range(digits) if all(round(value, n) == value for value in floats))
     decimals = min(needed, default=digits)
-    column = ["–" if value != value else value for value in column]
-    return [f"{v:.{decimals}f}" if isinstance(v, float) else str(v) for v in column]
+
+    def text(value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return f"{value:.{decimals}f}" if value == value else "–"
+
+    return [text(value) for value in column]
 
 
 def _sentence(text: str | Sentence) -> Sentence:

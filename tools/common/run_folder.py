@@ -122,7 +122,9 @@ def find_run(name: str | None = None) -> Path:
             f"{', '.join(known)}"
         )
     path = runs / wanted / SUMMARY
-    if not read_json(path):
+    said = read_json(path)
+    data = said.get("data") if "profile" in said else None
+    if not (isinstance(data, dict) and data.keys() >= {"folder", "demo", "fingerprint"}):
         raise LabError(f"{path}: no whole summary; ./run_all.sh --name {wanted} writes it again")
     return runs / wanted
 

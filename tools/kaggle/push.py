@@ -228,7 +228,7 @@ def _wait_for(client: Any, kernel: str) -> None:
         state = response.status.name
         new = islice(_printed(client, kernel), n_shown, None)
         if state in ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"):
-            print(*deque(new, LAST_LINES), sep="", flush=True)
+            print(*deque(new, LAST_LINES), sep="", end="", flush=True)
             reason = response.failure_message or state.lower().replace("_", " ")
             raise LabError(f"{url}: did not run to its end ({reason}); mend it")
         if state != "COMPLETE" and not times_asked:

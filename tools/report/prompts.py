@@ -36,7 +36,8 @@ _PICTURE = re.compile(r"!\[[^\]]*\]\(([^()<>\[\]\s]+)\)(?:\{\s*width=\"?\d{1,3}%
 _OTHER_PICTURE = re.compile(r"(?<!\\)!\[")
 _CODE = re.compile(r"(`+).*?\1")
 BLOCK = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[ \t]*$)", re.DOTALL | re.MULTILINE)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# Over a line of the kit none runs: one that is not closed must not take the next answer along.
+_COMMENT = re.compile(r"<!--(?:(?!^## |^> (?:Prompt|Ερώτημα): ).)*?-->", re.DOTALL | re.MULTILINE)
 CITATION = re.compile(r"(?<![\w`@\\])@(fig|tab|ref):(\w(?:[\w./-]*\w)?)")
 REFERENCES = yaml.safe_load(Path(__file__).with_name("references.yaml").read_text("utf-8"))
 OF_THE_WHOLE = ("summary", "method", "conclusions")  # prompts of no step
@@ -115,7 +116,7 @@ def translate(folder: Path, words: Words, edition: Edition) -> list[Path]:
     others = [Words(name) for name in LANGUAGES if name != words.language]
     translated = []
     for path, labels in files_of(folder, edition).items():
-        text = before = f"\n{read_text(path)}" if path.is_file() else ""
+        text = before = f"\n{_text_of(path)}" if path.is_file() else ""
         for other in others:
             both = (_own_texts(labels, language) for language in (other, words))
             for old, new in zip(*both, strict=True):
@@ -137,9 +138,14 @@ def _own_texts(labels: Sequence[str], words: Words) -> list[str]:
     return found
 
 
+def _text_of(path: Path) -> str:
+    """What a file says, with the ends of lines that the patterns know."""
+    return read_text(path).replace("\r\n", "\n")
+
+
 def _lines_of(path: Path) -> Iterator[Line]:
     """The lines of a file of the members', without comments."""
-    parts = BLOCK.split(read_text(path))  # every second one is code
+    parts = BLOCK.split(_text_of(path))  # every second one is code
     parts[::2] = [_COMMENT.sub(lambda c: "\n" * c[0].count("\n"), part) for part in parts[::2]]
     fence = ""
     for number, text in enumerate("".join(parts).splitlines(), 1):

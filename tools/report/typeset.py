@@ -89,13 +89,19 @@ def to_png(vectors: Mapping[str, bytes]) -> dict[str, bytes]:
 
 @contextmanager
 def _workshop(pictures: Mapping[str, bytes]) -> Iterator[Path]:
-    """A temporary folder with these files in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in pictures.items():
-            place = Path(folder, name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(content)
-        yield Path(folder)
+    """A temporary folder with these files in it. Raises LabError where there is no room for it."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in pictures.items():
+                place = Path(folder, name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+            yield Path(folder)
+    except OSError as error:
+        raise LabError(
+            f"the folder for temporary files cannot hold the report while it is made "
+            f"({error.strerror}); free some space, or set TMPDIR to another folder"
+        ) from error
 
 
 def _pandoc(markdown: str, to: str, options: list[str]) -> str:
