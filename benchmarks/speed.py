@@ -458,7 +458,7 @@ _STEP = partial(Claim, within=1e-4, in_norm=True)
 _OPEN = Claim(
     "opening 2,305 clips, first batch, warm (plain: all files into a list)", first_batch,
     0.05, 20, lambda data: [make_folder(data, kind) for kind in FOLDERS],
-    quick=(4, 1), full=(15, 1), practice=1,
+    quick=(3, 1), full=(15, 1), practice=1,
 )  # fmt: skip
 CLAIMS = {
     "lstm-full": _STEP("LSTM step, 1291-1293 frames (plain: packed)", partial(lstm, kind="full"),
@@ -473,7 +473,7 @@ CLAIMS = {
     "open": _OPEN,
     "memory": replace(_OPEN, title="memory of the same", at_least=10, unit="MiB"),
     "epoch": Claim("epoch of the LSTM on beats (plain: same batches, already in memory)", epoch,
-                   0, 0.95, partial(make_folder, kind="beats"), (8, 20), (20, 30),
+                   0, 0.95, partial(make_folder, kind="beats"), (6, 20), (20, 30),
                    plain_settings=False),
     # Beats on the same frames of 23 ms; mel within 0.001 dB, chroma within 0.001 of 0..1.
     "features": Claim("features of 30 s, one core (plain: librosa's functions)", extraction,

@@ -26,7 +26,7 @@ from demo_music.styles import STYLES, Factors, draw_factors, rate_affect
 from demo_music.synthesis import compose_clip
 from helpers.features import SAMPLE_RATE, extract
 from helpers.folders import AXES, DEMO_RECORD, GENRE, GENRE_BEAT, GENRES, MULTITASK, MULTITASK_BEAT
-from helpers.machinery.arrays import flac_bytes, npy_bytes
+from helpers.machinery.arrays import flac_bytes, npy_bytes, read_n_frames
 from helpers.machinery.files import (
     LabError,
     demo_data,
@@ -156,6 +156,28 @@ def make_clip(clip: Clip, folder: Path) -> None:
         write_atomically(path, contents[what])
 
 
+def _make_or_say(clip: Clip, folder: Path) -> None:
+    """`make_clip`; whatever goes wrong is a LabError."""
+    try:
+        make_clip(clip, folder)
+    except LabError:
+        raise
+    except Exception as error:
+        again = "run the same again, it goes on from here"
+        raise LabError(f"demo clip {clip.id}: {error!r}; {again}") from error
+
+
+def _is_made(clip: Clip, folder: Path) -> bool:
+    """Whether all files of a clip are there, its arrays whole: a power cut may leave them empty."""
+    places = clip.places(folder)
+    try:
+        return all(map(Path.is_file, places.values())) and all(
+            read_n_frames(places[form]) for form in ("full", "beat")
+        )
+    except LabError:
+        return False
+
+
 def perform(clip: Clip) -> tuple[Factors, np.ndarray]:
     """What a clip is made of, and its audio [samples]."""
     rng = clip.rng()
@@ -186,15 +208,17 @@ def build_demo(
         raise LabError(f"size is {size}, must be above 0 and at most 100; 1.0 is the whole set")
     folder = folder or demo_data().parent
     identity = {"version": VERSION, "seed": SEED, "size": size}
-    _prepare(folder, identity)
     clips = plan_clips(size)
-    missing = [clip for clip in clips if not all(map(Path.is_file, clip.places(folder).values()))]
-    if not missing and (folder / DEMO_RECORD).is_file():
+    finished = read_json(folder / DEMO_RECORD).items() >= identity.items()
+    files = (path for clip in clips for path in clip.places(folder).values())
+    if finished and all(map(Path.is_file, files)):
         return folder / "data"
+    _prepare(folder, identity)
+    missing = [clip for clip in clips if not _is_made(clip, folder)]
     require_space(folder, len(missing) * BYTES_PER_CLIP, "what is missing of the demo set")
     processes = max(1, min(processes or min(usable_cores(), MAX_PROCESSES), len(missing)))
     with closing(
-        shared_out(partial(make_clip, folder=folder.resolve()), missing, processes)
+        shared_out(partial(_make_or_say, folder=folder.resolve()), missing, processes)
     ) as made:
         for _ in counted(made, len(clips), "demo set", before=len(clips) - len(missing)):
             pass

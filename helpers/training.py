@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from helpers.machinery import many_gpus
-from helpers.machinery.batches import Batch, BatchLoader, unwrap
+from helpers.machinery.batches import Batch, unwrap
 from helpers.machinery.files import LabError
 from helpers.machinery.loss_scaler import LossScaler
 from helpers.machinery.process import autocast, computing, headless, report_progress
@@ -277,9 +277,10 @@ def _batch_loss(
 
 def _require_frames(loader: DataLoader | None, model: nn.Module) -> None:
     """Raise LabError naming the first clip with fewer frames than the poolings of a CNN need."""
-    if not isinstance(loader, BatchLoader):
-        return  # the model itself will complain
-    base, clips = unwrap(loader.dataset)
+    try:
+        base, clips = unwrap(loader.dataset)
+    except (AttributeError, LabError):  # none, or of other data: the model itself will complain
+        return
     n_frames = max(getattr(module, "min_frames", 1) for module in model.modules())
     short = clips[base.lengths[clips] < n_frames]
     if len(short):

@@ -174,16 +174,24 @@ def test_a_build_goes_on_where_it_was_interrupted(built, tmp_path, monkeypatch):
     folder, before = shutil.copytree(built, tmp_path / "set"), tree(built)
     missing = str(FEW[3].places(Path())["beat"])
     (folder / missing).unlink()  # `complete.json` is there: deleted since
+    (folder / str(FEW[2].places(Path())["full"])).write_bytes(b"")  # by a power cut
     seen: list[dict[str, object]] = []
     monkeypatch.setattr(machinery, "report_progress", lambda **now: seen.append(now))
     build.build_demo(folder, processes=1)
-    assert (seen[0]["done"], seen[0]["total"]) == (5, 5), "only what is missing"
+    assert (seen[0]["done"], seen[0]["total"]) == (4, 5), "only what is missing"
     after = tree(folder)
     assert {name: content for name, (_, content) in after.items()} == {
         name: content for name, (_, content) in before.items()
     }
     untouched = FEW[1].places(Path())["full"]
     assert after[str(untouched)] == before[str(untouched)]
+
+
+def test_a_clip_that_cannot_be_made_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "plan_clips", lambda size: FEW)
+    monkeypatch.setattr(build, "perform", lambda clip: 1 / 0)
+    with pytest.raises(LabError, match="^demo clip 1001: ZeroDivisionError.*; run the same again"):
+        build.build_demo(tmp_path / "set", processes=1)
 
 
 def test_a_killed_build_leaves_whole_files_only_and_takes_its_workers_with_it(tmp_path):

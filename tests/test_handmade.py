@@ -105,3 +105,7 @@ def test_a_kernel_looks_at_ranks_and_gives_each_group_the_same_say():
     constant = {"constant": np.ones((9, 99)), "numbers": numbers}
     both = baselines.averaged_kernel(constant, constant)
     np.testing.assert_allclose(both, (1 + kernel) / 2)
+
+
+def test_the_majority_is_the_most_frequent_training_class():
+    assert baselines.majority_predictions(np.array([2, 0, 2, 1]), 3).tolist() == [2, 2, 2]

@@ -62,6 +62,15 @@ class Probe(nn.Module):
 # ---- overfit_batch -----------------------------------------------------------------------------
 
 
+def test_the_loss_fits_the_head():
+    features = [models.LSTMBackbone(12, 4) for _ in range(3)]
+    heads = (models.Classifier(features[0], 3), models.Regressor(features[1]))
+    losses = [training.default_loss(head) for head in heads]
+    assert [type(loss) for loss in losses] == [nn.CrossEntropyLoss, nn.MSELoss]
+    of_two_axes = training.default_loss(models.MultitaskRegressor(features[2], 2))
+    assert isinstance(of_two_axes, models.MultitaskLoss) and len(of_two_axes.weights) == 2
+
+
 @pytest.mark.parametrize("make", [small_lstm, small_cnn])
 def test_overfit_batch_drives_the_loss_to_zero_because_it_drops_nothing(make):
     history = train(make(dropout=0.9), clips(6), epochs=100, learning_rate=0.03, overfit_batch=True)

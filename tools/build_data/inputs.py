@@ -14,6 +14,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import normalize
@@ -142,16 +143,23 @@ def _fma_table(path: Path, n_headers: int, columns: dict[str, str]) -> pd.DataFr
     """Some columns, renamed, of a table by track number whose header has several rows."""
     import pandas as pd
 
-    header = [*range(n_headers)]
+    read = partial(pd.read_csv, path, header=None, dtype=str, keep_default_na=False)
     try:
-        table = pd.read_csv(path, header=header, index_col=0, dtype=str, keep_default_na=False)
+        heads = read(nrows=n_headers).fillna("")
+        places = {"/".join(heads[number]): number for number in heads}
+        if missing := [name for name in columns if name not in places]:
+            raise LabError(f"{path}:1: no column {missing[0]}; take the file of fma_metadata")
+        wanted = {places[name]: own for name, own in columns.items()}
+        table = read(skiprows=n_headers, usecols=[0, *wanted], index_col=0)  # of 53: gigabytes
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({one_line(error)})"
         raise LabError(f"{path}: {problem}; unpack fma_metadata again") from None
-    table.columns = ["/".join(names) for names in table.columns]
-    if missing := [name for name in columns if name not in table]:
-        raise LabError(f"{path}:1: no column {missing[0]}; take the file of fma_metadata")
-    return table[[*columns]].rename(columns=columns)
+    # Below the header stands a row `track_id,,,`.
+    table = table[table.index.str.fullmatch(r"[0-9]+") & ~table.index.duplicated(keep="last")]
+    table = table.rename(columns=wanted).apply(lambda column: column.str.strip())
+    if (table[table.columns.intersection(["split", *AXES])] == "").any(axis=None):  # never empty
+        raise LabError(f"{path}: cannot be read (a row is cut short); unpack fma_metadata again")
+    return table
 
 
 def with_affect(records: Iterable[Record], path: Path) -> list[Record]:

@@ -138,19 +138,37 @@ class Build:
         write_atomically(self.out / "about.json", f"{text}\n")
 
     def _link_arrays(self, clips: pd.DataFrame) -> None:
-        """Give the made files their places, as links to them (copies where there are none)."""
-        for name in ("audio", "beats", *FOLDERS):
-            shutil.rmtree(self.out / name, ignore_errors=True)
+        """Give the made files their places, as links to them (copies where there are none).
+
+        What is in its place stays: a new link changes a time by which the lab knows a file.
+        """
         places = [("audio", clips, "flac", "flac"), ("beats", clips, "beats.npy", "npy")]
         for name, split in product(FOLDERS, SPLITS):
             form = "beat.npy" if name.endswith("_beat") else "full.npy"
             places.append((f"{name}/{split}", part_of(clips, name, split), form, "fused.full.npy"))
-        made = set(os.listdir(self.clips))
+        made, used = _states(self.clips), set()
         for place, part, form, suffix in places:
-            for name in part["id"]:
-                if f"{name}.{form}" in made:
-                    (self.out / place).mkdir(parents=True, exist_ok=True)
-                    _link(self.clips / f"{name}.{form}", self.out / place / f"{name}.{suffix}")
+            folder, sources = self.out / place, {f"{n}.{suffix}": f"{n}.{form}" for n in part["id"]}
+            wanted = {name: source for name, source in sources.items() if source in made}
+            there = _states(folder)
+            for name, state in there.items():
+                if name not in wanted or made[wanted[name]] != state:
+                    (folder / name).unlink()
+            for name, source in wanted.items():
+                used.add(place.partition("/")[0])
+                if there.get(name) != made[source]:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    _link(self.clips / source, folder / name)
+        for name in {"audio", "beats", *FOLDERS} - used:  # an earlier build had affect values
+            shutil.rmtree(self.out / name, ignore_errors=True)
+
+
+def _states(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of each file of a folder, which links and copies share."""
+    if not folder.is_dir():
+        return {}
+    stats = ((entry.name, entry.stat()) for entry in os.scandir(folder))
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats}
 
 
 def _csv(table: pd.DataFrame) -> str:
