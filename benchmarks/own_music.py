@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--audio", metavar="DIR", type=Path, required=True)
     parser.add_argument("--clips", metavar="N", type=int, default=300)
     options = parser.parse_args(list(arguments))
-    files = [path for path in sorted(options.audio.rglob("*")) if path.suffix.lower() in READ]
+    files = [
+        path for path in sorted(options.audio.resolve().rglob("*")) if path.suffix.lower() in READ
+    ]
     long = [path for path in files if soundfile.info(path).duration >= 31]
     if not long:
         raise LabError(f"{options.audio}: no file of 31 s or more")
