@@ -34,8 +34,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Files are dealt out in this order, each to one process: the longest ones may not come last.
 LONGEST = (
-    "test_smoke", "test_wrong_input", "test_interruptions", "test_campaign", "test_on_kaggle",
-    "test_explorers", "test_demo", "test_runner",
+    "test_smoke", "test_on_kaggle", "test_interruptions", "test_wrong_input", "test_demo",
+    "test_runner", "test_build_data", "test_explorers",
 )  # fmt: skip
 
 
