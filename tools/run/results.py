@@ -104,7 +104,7 @@ def why_stale(run: Path, name: str, needs: Iterable[str], inputs: Mapping[str, A
     note = read_json(paths.note)
     if not paths.executed.is_file():
         return "it failed" if paths.failed.is_file() else "it has not run"
-    if not note:
+    if not {"inputs", "needs", "record"} <= note.keys():
         return "nothing is noted of how it ran"
     if changed := _changed(note["inputs"], inputs):
         return changed
