@@ -494,13 +494,12 @@ path = record.save_checkpoint(
 print(f"{n_seeds} fine-tunings; the first one is stored as {path.name}")
 
 # %% tags=["report"]
-# Both stages of the first training; the dashed line is the constant mean.
+# Both stages of the first training, and the loss of the constant mean.
 n_head, lowest_loss = history.stage_ends[0], min(history.val_loss)
 after_head = min(history.val_loss[:n_head])
 title = "The head alone, then all weights"
-figure = plots.learning_curves({f"transfer CNN, {axis}": history}, title)
-figure.axes[0].axhline(constant, color="0.3", linewidth=1, linestyle="--")
-caption = "Learning curves of the transfer CNN, both stages. Dashed: always the training mean."
+figure = plots.learning_curves({f"transfer CNN, {axis}": history}, title, constant=constant)
+caption = "Learning curves of the transfer CNN, both stages."
 record.show(figure, "learning_curves", caption=caption)
 
 # %% tags=["told", "report"]
@@ -525,7 +524,7 @@ tell(
 # %% [markdown]
 # *Read the curve.* In stage 1 the training loss goes on falling while the validation loss stays: the head learns its clips by
 # heart. Where the loss jumps at the release, the blocks have moved and the head has to follow; an epoch or two later it is
-# back. Were it to stay up, or rise above the dashed line for long, the steps would be too large: take a smaller `learning_rate`.
+# back. Were it to stay up, or rise above the level line for long, the steps would be too large: take a smaller `learning_rate`.
 #
 # On the demo set the second stage gains next to nothing over the head alone: compare the two percentages. With so few clips
 # the copied vectors already hold most of what these labels can teach.
